@@ -1,0 +1,447 @@
+"""Draw the lessons' pictures: one style, and a text alternative for every picture.
+
+Each function shows a PNG below the notebook cell and returns None. `alt` says the
+point of the picture in a sentence, for those who cannot see it; it is stored with the
+picture.
+Tensors, arrays and nested lists are all accepted.
+"""
+
+import io
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from IPython.display import Image, display
+from matplotlib import colormaps, style
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+__all__ = ["show_attention", "show_bars", "show_histograms", "show_lines",
+           "show_matrix", "show_text"]
+
+SIZES = {"wide": (6.0, 3.0), "square": (4.0, 4.0), "strip": (8.0, 2.0)}
+# Told apart in every kind of colour blindness; the line styles say it once more.
+COLOURS = ["#5790fc", "#f89c20", "#e42536", "#964a8b", "#9c9ca1", "#7a21dd"]
+LINES = ["-", "--", "-.", (0, (1, 1)), (0, (6, 1, 1, 1, 1, 1)), (0, (8, 3))]
+GREY = "#d4d4d4"
+INK = "#222222"
+STYLE = {
+    "font.family": "DejaVu Sans",          # comes with matplotlib: the same everywhere
+    "font.size": 10, "axes.titlesize": 11, "axes.labelsize": 10,
+    "xtick.labelsize": 9, "ytick.labelsize": 9, "text.parse_math": False,
+    "axes.edgecolor": "#888888", "xtick.color": "#888888", "ytick.color": "#888888",
+    "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "axes.spines.top": False, "axes.spines.right": False,
+}
+SMALL = 8                     # cells a side up to which numbers are written
+WRAP = 64                     # characters a line in show_text
+
+
+# ---------------------------------------------------------------- the pictures
+
+def show_attention(weights: Any, tokens: Sequence[str],
+                   keys: Sequence[str] | None = None, *, title: str = "",
+                   values: bool | None = None, alt: str) -> None:
+    """Show attention weights as a map: a row for each query, a column for each key.
+
+    `weights` is (Tq, Tk), or (H, Tq, Tk) for one small map per head. `tokens` names the
+    rows, `keys` the columns; without `keys` the columns are `tokens` too, and fewer
+    queries than keys are the last ones. Colours run from 0 to 1. `values` writes the
+    numbers into the cells; None does so where they fit. Raises ValueError if the names
+    do not match the weights.
+    """
+    maps = _array(weights, "weights", dims=(2, 3))
+    names = [f"head {h}" for h in range(len(maps))] if maps.ndim == 3 else [""]
+    maps = maps.reshape(-1, *maps.shape[-2:])
+    queries = list(tokens)
+    if keys is None:
+        keys, queries = queries, queries[-maps.shape[1]:]
+    _show_maps(maps, names, queries, keys, title=title, values=values, alt=alt,
+               labels=("key: at this token", "query: this token looks"),
+               colours=("Blues", 0.0, 1.0))
+
+
+def show_matrix(matrix: Any, *, title: str | Sequence[str] = "",
+                rows: Sequence[str] | None = None, columns: Sequence[str] | None = None,
+                xlabel: str = "", ylabel: str = "", signed: bool = False,
+                values: bool | None = None, alt: str) -> None:
+    """Show a matrix, or a list of matrices side by side, as coloured cells.
+
+    `title` is one title, or one for each matrix. `rows` and `columns` name the cells'
+    places. Magnitudes run from the lowest to the highest value; `signed` puts 0 in the
+    middle, blue below and red above. NaN is hatched, infinity grey. `values` writes the
+    numbers into the cells; None does so where they fit.
+    """
+    many = isinstance(matrix, list | tuple) and np.ndim(matrix[0]) == 2
+    maps = [_array(m, "matrix", dims=(2,)) for m in (matrix if many else [matrix])]
+    titles = [title] if isinstance(title, str) else list(title)
+    names = titles if len(titles) == len(maps) else [""] * len(maps)
+    if not isinstance(title, str) and len(titles) != len(maps):
+        raise ValueError(f"got {len(titles)} titles for {len(maps)} matrices; "
+                         "give one title, or one for each matrix")
+    _show_maps(maps, names, rows, columns, values=values, alt=alt,
+               title="" if names == titles else titles[0], labels=(xlabel, ylabel),
+               colours=("RdBu_r" if signed else "cividis", *_limits(maps, signed)))
+
+
+def show_lines(lines: Mapping[str, Any], *, xlabel: str, ylabel: str, title: str = "",
+               levels: Mapping[str, float] | None = None, logx: bool = False,
+               logy: bool = False, size: str = "wide", alt: str,
+               save: str | Path | None = None) -> None:
+    """Show named lines, each with its name at its end.
+
+    A line is its y values (x counts 0, 1, 2, ...) or a tuple `(xs, ys)`. `levels` are
+    named horizontal lines, dashed and grey. `save` writes the PNG to that path and shows
+    nothing. Raises ValueError for a line without a finite value.
+    """
+    with _picture(_size(size), alt, title, save=save) as (fig, [[ax]]):
+        ends = [_line(ax, i, *line) for i, line in enumerate(lines.items())]
+        ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear",
+               yscale="log" if logy else "linear")
+        ax.margins(x=0)
+        for name, level in (levels or {}).items():
+            ax.axhline(level, color="#777777", linestyle="--", linewidth=1, zorder=1)
+            ends.append((name, ax.get_xlim()[1], float(level), "#777777"))
+        fig.draw_without_rendering()       # lays out the axes, so names find their places
+        _name_ends(ax, ends)
+
+
+def show_bars(values: Any, labels: Sequence[str], *, xlabel: str = "", ylabel: str = "",
+              title: str = "", alt: str) -> None:
+    """Show one bar for each label, or a group of bars when `values` is a dictionary.
+
+    `values` has one number for each label, or maps names to such lists. The numbers
+    stand above the bars where they fit. Raises ValueError if the lengths differ.
+    """
+    groups = values if isinstance(values, Mapping) else {"": values}
+    names = [_token(label) for label in labels]
+    with _picture(SIZES["wide"], alt, title) as (_, [[ax]]):
+        for i, (name, numbers) in enumerate(groups.items()):
+            heights = _array(numbers, f"values {name}".strip(), dims=(1,))
+            _check_length(len(heights), len(names), f"values {name}".strip(), "labels")
+            places = np.arange(len(names)) + 0.8 * ((i + 0.5) / len(groups) - 0.5)
+            bars = ax.bar(places, heights, 0.76 / len(groups), label=name,
+                          color=COLOURS[i % len(COLOURS)])
+            if len(names) * len(groups) <= 14:
+                ax.bar_label(bars, [_number(h) for h in heights], fontsize=9, padding=1)
+        ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.6, len(names) - 0.4))
+        _name_ticks(ax.xaxis, names, room=60 / len(names))
+        _name_colours(ax, len(groups))
+
+
+def show_histograms(samples: Mapping[str, Any], *, bins: int | Sequence[float] = 40,
+                    xlabel: str, ylabel: str = "share of values", title: str = "",
+                    alt: str) -> None:
+    """Show how the values of each named tensor spread, over common bins.
+
+    Heights are shares of that tensor's values, so tensors of different sizes compare.
+    Values that are not finite are left out, and their number is added to the name.
+    """
+    flat = {name: _array(x, name).ravel() for name, x in samples.items()}
+    kept = {name: x[np.isfinite(x)] for name, x in flat.items()}
+    edges = np.histogram_bin_edges(np.concatenate(list(kept.values())), bins)
+    with _picture(SIZES["wide"], alt, title) as (_, [[ax]]):
+        for i, (name, x) in enumerate(kept.items()):
+            lost = len(flat[name]) - len(x)
+            shares = np.histogram(x, edges)[0] / max(len(x), 1)
+            colour = COLOURS[i % len(COLOURS)]
+            ax.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
+            ax.stairs(shares, edges, color=colour, linewidth=1.8,
+                      linestyle=LINES[i % len(LINES)],
+                      label=name + (f" ({lost} not finite)" if lost else ""))
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        _name_colours(ax, len(kept))
+
+
+def show_text(text: str | Sequence[str], values: Any, *, title: str = "",
+              low_label: str, high_label: str, alt: str) -> None:
+    """Show a text with each character on a background coloured by its number.
+
+    `text` is a string (one value for each character) or a list of pieces (one value for
+    each piece). `values` may map names to values: the text is then shown once for each.
+    The labels stand at the ends of the colour scale, with the numbers there. Raises
+    ValueError if the lengths differ.
+    """
+    pieces = list(text)
+    rows = values if isinstance(values, Mapping) else {"": values}
+    arrays = [_array(row, "values", dims=(1,)) for row in rows.values()]
+    for name, array in zip(rows, arrays, strict=True):
+        _check_length(len(array), len(pieces), f"values {name}".strip(), "pieces")
+    places = _wrap("".join(pieces))
+    lines = 1 + max(line for line, _ in places)
+    low, high = _limits(arrays, signed=False)
+    scale = ScalarMappable(Normalize(min(low, 0.0), high), "cividis")
+    height = len(rows) * (0.24 * lines + 0.3) + 0.7
+    with _picture((8.0, height), alt, title, len(rows), 1) as (fig, axes):
+        for (ax,), name, array in zip(axes, rows, arrays, strict=True):
+            spread = np.repeat(array, [len(piece) for piece in pieces])
+            _text_block(ax, "".join(pieces), places, spread, scale)
+            ax.set_title(name, loc="left", fontsize=10)
+        bar = fig.colorbar(scale, ax=axes, location="bottom", aspect=60, pad=0.02)
+        low, high = scale.get_clim()
+        bar.set_ticks([low, high], labels=[f"{low_label}: {_number(low)}",
+                                           f"{high_label}: {_number(high)}"])
+        for label, side in zip(bar.ax.get_xticklabels(), ("left", "right"),
+                               strict=True):
+            label.set_horizontalalignment(side)
+
+
+# ---------------------------------------------------------------- one style for all
+
+class Picture(Image):
+    """A PNG whose text form is its text alternative, for where no picture is shown."""
+
+    def __repr__(self) -> str:
+        return self.alt
+
+
+@contextmanager
+def _picture(size: tuple[float, float], alt: str, title: str = "", rows: int = 1,
+             columns: int = 1, save: str | Path | None = None
+             ) -> Iterator[tuple[Figure, Any]]:
+    """Give a figure and its (rows, columns) axes in the course's style, then show it."""
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError(f"alt is {alt!r}; say the point of the picture in a sentence")
+    with style.context(["default", STYLE]):
+        fig = Figure(figsize=size, dpi=100, layout="constrained")
+        yield fig, fig.subplots(rows, columns, squeeze=False)
+        fig.suptitle(title, fontsize=11)
+        png = io.BytesIO()
+        fig.savefig(png, format="png", metadata={"Software": None})
+    if save is not None:
+        Path(save).write_bytes(png.getvalue())
+    else:
+        display(Picture(png.getvalue(), format="png", alt=alt))
+
+
+def _size(name: str) -> tuple[float, float]:
+    if name not in SIZES:
+        raise ValueError(f"size is {name!r}; expected one of {', '.join(SIZES)}")
+    return SIZES[name]
+
+
+def _array(values: Any, name: str, dims: tuple[int, ...] | None = None) -> np.ndarray:
+    """Return the values as floats; raise ValueError for other dimensions than `dims`."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().double()       # NumPy knows no bfloat16
+    array = np.asarray(values, dtype=float)
+    if dims is not None and (array.ndim not in dims or 0 in array.shape):
+        wanted = " or ".join(str(d) for d in dims)
+        raise ValueError(f"{name} has shape {array.shape}; "
+                         f"expected {wanted} dimensions, none of them empty")
+    return array
+
+
+def _check_length(got: int, wanted: int, what: str, of: str) -> None:
+    if got != wanted:
+        raise ValueError(f"{what}: got {got} for {wanted} {of}; give one for each")
+
+
+def _limits(arrays: Sequence[np.ndarray], signed: bool) -> tuple[float, float]:
+    """Return the lowest and highest finite value; symmetric about 0 if `signed`."""
+    flat = np.concatenate([array.ravel() for array in arrays])
+    flat = flat[np.isfinite(flat)] if np.isfinite(flat).any() else np.array([0.0, 1.0])
+    if signed:
+        top = np.abs(flat).max() or 1.0
+        return -top, top
+    return flat.min(), flat.max() if flat.max() > flat.min() else flat.min() + 1.0
+
+
+def _number(value: float) -> str:
+    """Return the number in few characters: whole as it is, else two decimals."""
+    if np.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    short = f"{value:.0f}" if value == np.round(value) else f"{value:.2f}"
+    return short.replace("-", "−")
+
+
+def _token(token: Any) -> str:
+    """Return a token as a label: blanks get a word, unprintable characters a code."""
+    words = {" ": "space", "\n": "line end", "\t": "tab", "": "empty"}
+    text = words.get(token, str(token))
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+# ---------------------------------------------------------------- maps of cells
+
+def _show_maps(maps: Sequence[np.ndarray], names: Sequence[str],
+               rows: Sequence[str] | None, columns: Sequence[str] | None, *, title: str,
+               labels: tuple[str, str], colours: tuple[str, float, float],
+               values: bool | None, alt: str) -> None:
+    """Show matrices in a grid, at most four a row, with one colour scale."""
+    high, wide = np.max([m.shape for m in maps], axis=0)
+    for given, length, what in ((rows, high, "rows"), (columns, wide, "columns")):
+        if given is not None:
+            _check_length(len(given), length, f"names {list(given)[:8]}", what)
+    numbers = values if values is not None else max(high, wide) <= SMALL
+    across = min(len(maps), 4)
+    down = -(-len(maps) // across)
+    size = _grid_size(high, wide, down, across, numbers)
+    with _picture(size, alt, title, down, across) as (fig, axes):
+        for ax in axes.flat[len(maps):]:
+            ax.set_axis_off()
+        for ax, cells, name in zip(axes.flat, maps, names, strict=False):
+            image = _cells(ax, cells, colours, numbers)
+            ax.set_title(name)
+            _name_cells(ax, cells, rows, columns, len(maps))
+        fig.supxlabel(labels[0], fontsize=10)
+        fig.supylabel(labels[1], fontsize=10)
+        if not numbers:
+            fig.colorbar(image, ax=axes, shrink=0.6, aspect=25)
+
+
+def _grid_size(high: int, wide: int, down: int, across: int, numbers: bool
+               ) -> tuple[float, float]:
+    """Return inches for the maps: cells wide enough for their numbers or names."""
+    cell = 0.5 if numbers else np.clip(2.8 / max(high, wide), 0.125, 0.4)
+    if across > 1 and not numbers:
+        cell = min(cell, 1.6 / max(high, wide))
+    margin = 1.2 if across == 1 else 0.5
+    width = max(across * (wide * cell + margin) + 0.5, 4.0)
+    return width, max(down * (high * cell + 0.5) + 0.9, 1.8)
+
+
+def _cells(ax: Axes, cells: np.ndarray, colours: tuple[str, float, float],
+           numbers: bool) -> ScalarMappable:
+    """Draw the cells; hatch NaN, and write the numbers if asked."""
+    name, low, high = colours
+    cmap = colormaps[name].with_extremes(bad=GREY)
+    few = max(cells.shape) <= 2 * SMALL
+    image = ax.pcolormesh(np.ma.masked_invalid(cells), cmap=cmap, vmin=low, vmax=high,
+                          edgecolors="white" if few else "none", linewidth=1.5)
+    ax.set(aspect="equal", ylim=(len(cells), 0))
+    for row, column in np.argwhere(np.isnan(cells)):
+        ax.add_patch(Rectangle((column, row), 1, 1, fill=False, hatch="////",
+                               edgecolor="#999999", linewidth=0))
+    if numbers:
+        for (row, column), value in np.ndenumerate(cells):
+            colour = image.to_rgba(value) if np.isfinite(value) else to_rgb(GREY)
+            ax.text(column + 0.5, row + 0.5, _number(value), ha="center", va="center",
+                    fontsize=9, color=_ink_on(colour))
+    return image
+
+
+def _ink_on(colour: Sequence[float]) -> str:
+    """Return black or white, whichever is easier to read on the colour."""
+    return INK if np.dot(colour[:3], (0.299, 0.587, 0.114)) > 0.5 else "white"
+
+
+def _name_cells(ax: Axes, cells: np.ndarray, rows: Sequence[str] | None,
+                columns: Sequence[str] | None, maps: int) -> None:
+    """Name the rows and columns; small maps of many tokens get numbers only."""
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    crowded = maps > 1 and max(cells.shape) > 2 * SMALL
+    for axis, given, length in ((ax.yaxis, rows, len(cells)),
+                                (ax.xaxis, columns, cells.shape[1])):
+        if given is not None and not crowded:
+            _name_ticks(axis, [_token(token) for token in given], at=0.5,
+                        room=2 if axis is ax.xaxis else 0, small=length > 3 * SMALL)
+        else:
+            places = np.arange(0, length, max(1, -(-length // SMALL)))
+            axis.set_ticks(places + 0.5, labels=[str(place) for place in places])
+
+
+def _name_ticks(axis: Axis, names: Sequence[str], *, at: float = 0.0, room: float = 0,
+                small: bool = False) -> None:
+    """Put the names at their ticks; turn those longer than `room` characters (0: none)."""
+    axis.set_ticks(np.arange(len(names)) + at, labels=names)
+    for label, name in zip(axis.get_ticklabels(), names, strict=True):
+        label.set_fontsize(8 if small else 9)
+        label.set_rotation(90 if room and len(name) > room else 0)
+
+
+# ---------------------------------------------------------------- lines and their names
+
+def _line(ax: Axes, index: int, name: str, line: Any) -> tuple[str, float, float, str]:
+    """Draw one line; return its name, its last finite point and its colour."""
+    pair = isinstance(line, tuple) and len(line) == 2 and np.ndim(line[0]) == 1
+    ys = _array(line[1] if pair else line, f"line {name!r}", dims=(1,))
+    xs = _array(line[0], f"xs of {name!r}", dims=(1,)) if pair else np.arange(len(ys))
+    _check_length(len(xs), len(ys), f"xs of {name!r}", "ys")
+    finite = np.flatnonzero(np.isfinite(ys))
+    if not len(finite):
+        raise ValueError(f"line {name!r} has no finite value to draw")
+    colour = COLOURS[index % len(COLOURS)]
+    style_ = LINES[(index + index // len(COLOURS)) % len(LINES)]
+    ax.plot(xs, ys, color=colour, linestyle=style_, linewidth=2,
+            marker="o" if len(finite) == 1 else None)
+    return name, xs[finite[-1]], ys[finite[-1]], colour
+
+
+def _name_ends(ax: Axes, ends: Sequence[tuple[str, float, float, str]]) -> None:
+    """Write each name to the right of its line's end, high or low enough to be read."""
+    box = ax.get_window_extent()
+    texts = [textwrap.fill(name, 20) for name, *_ in ends]
+    wanted = [(ax.transData.transform((x, y))[1] - box.y0) / box.height
+              for _, x, y, _ in ends]
+    heights = [(15 * text.count("\n") + 17) / box.height for text in texts]
+    for text, (_, x, y, colour), place in zip(texts, ends, _spread(wanted, heights),
+                                              strict=True):
+        ax.annotate(text, (x, y), (1.03, place), textcoords=ax.transAxes, va="center",
+                    color=[0.6 * c for c in to_rgb(colour)], annotation_clip=False,
+                    arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8,
+                                "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)})
+
+
+def _spread(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
+    """Return places near the wanted ones, at most 1, none closer than their heights."""
+    order = np.argsort(wanted, kind="stable")
+    places = np.clip(wanted, 0.0, 1.0)
+    for below, above in zip(order, order[1:], strict=False):
+        gap = (heights[below] + heights[above]) / 2
+        places[above] = max(places[above], places[below] + gap)
+    ceiling = 1.0
+    for index in order[::-1]:
+        places[index] = min(places[index], ceiling)
+        ceiling = places[index] - heights[index]
+    return list(places)
+
+
+def _name_colours(ax: Axes, names: int) -> None:
+    """Name the colours above the axes, where there is more than one."""
+    if names > 1:
+        ax.legend(frameon=False, ncols=names, loc="lower left", bbox_to_anchor=(0, 1),
+                  borderaxespad=0.2, handlelength=1.4, columnspacing=1.2)
+
+
+# ---------------------------------------------------------------- text
+
+def _wrap(text: str) -> list[tuple[int, int]]:
+    """Return (line, column) of each character: break after spaces and at line ends."""
+    places: list[tuple[int, int]] = []
+    line = column = word = 0
+    for index, character in enumerate(text):
+        if column == WRAP:
+            moved = index - word if 0 < index - word < WRAP else 0
+            line, column = line + 1, moved
+            places[index - moved:] = [(line, c) for c in range(moved)]
+        places.append((line, column))
+        column += 1
+        if character == " ":
+            word = index + 1
+        if character == "\n":
+            line, column, word = line + 1, 0, index + 1
+    return places
+
+
+def _text_block(ax: Axes, text: str, places: Sequence[tuple[int, int]],
+                values: np.ndarray, scale: ScalarMappable) -> None:
+    """Draw the characters at their places on coloured cells; NaN is grey."""
+    lines = 1 + max(line for line, _ in places)
+    ground = np.ones((lines, WRAP, 4))
+    for character, place, value in zip(text, places, values, strict=True):
+        ground[place] = (*to_rgb(GREY), 1) if np.isnan(value) else scale.to_rgba(value)
+        shown = character if character.isprintable() else "�"
+        ax.text(place[1], place[0], "↵" if character == "\n" else shown, ha="center", va="center", fontsize=10,
+                family="DejaVu Sans Mono", color=_ink_on(ground[place]))
+    ax.imshow(ground, aspect="auto", interpolation="nearest")
+    ax.set_axis_off()
