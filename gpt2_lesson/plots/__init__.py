@@ -22,6 +22,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
 __all__ = ["show_attention", "show_bars", "show_histograms", "show_lines",
@@ -42,7 +43,7 @@ STYLE = {
     "axes.spines.top": False, "axes.spines.right": False,
 }
 SMALL = 8                     # cells a side up to which numbers are written
-WRAP = 64                     # characters a line in show_text
+WRAP = 60                     # characters a line in show_text
 
 
 # ---------------------------------------------------------------- the pictures
@@ -99,18 +100,22 @@ def show_lines(lines: Mapping[str, Any], *, xlabel: str, ylabel: str, title: str
     """Show named lines, each with its name at its end.
 
     A line is its y values (x counts 0, 1, 2, ...) or a tuple `(xs, ys)`. `levels` are
-    named horizontal lines, dashed and grey. `save` writes the PNG to that path and shows
-    nothing. Raises ValueError for a line without a finite value.
+    named horizontal lines, dashed and grey. `save` writes the PNG to that path and
+    shows nothing. Raises ValueError for a line without a finite value.
     """
     with _picture(_size(size), alt, title, save=save) as (fig, [[ax]]):
-        ends = [_line(ax, i, *line) for i, line in enumerate(lines.items())]
+        ends = [_line(ax, i, *pair) for i, pair in enumerate(lines.items())]
         ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear",
                yscale="log" if logy else "linear")
         ax.margins(x=0)
+        for axis, log in ((ax.xaxis, logx), (ax.yaxis, logy)):
+            if log:                                      # 0.1, not 10 to the minus 1
+                axis.set_major_formatter(LogFormatter())
+                axis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))
         for name, level in (levels or {}).items():
             ax.axhline(level, color="#777777", linestyle="--", linewidth=1, zorder=1)
             ends.append((name, ax.get_xlim()[1], float(level), "#777777"))
-        fig.draw_without_rendering()       # lays out the axes, so names find their places
+        fig.draw_without_rendering()       # the axes must stand before names are placed
         _name_ends(ax, ends)
 
 
@@ -179,8 +184,8 @@ def show_text(text: str | Sequence[str], values: Any, *, title: str = "",
     lines = 1 + max(line for line, _ in places)
     low, high = _limits(arrays, signed=False)
     scale = ScalarMappable(Normalize(min(low, 0.0), high), "cividis")
-    height = len(rows) * (0.24 * lines + 0.3) + 0.7
-    with _picture((8.0, height), alt, title, len(rows), 1) as (fig, axes):
+    height = len(rows) * (0.24 * lines + 0.3 * (rows is values)) + 0.7
+    with _picture((0.11 * WRAP + 0.1, height), alt, title, len(rows), 1) as (fig, axes):
         for (ax,), name, array in zip(axes, rows, arrays, strict=True):
             spread = np.repeat(array, [len(piece) for piece in pieces])
             _text_block(ax, "".join(pieces), places, spread, scale)
@@ -207,13 +212,13 @@ class Picture(Image):
 def _picture(size: tuple[float, float], alt: str, title: str = "", rows: int = 1,
              columns: int = 1, save: str | Path | None = None
              ) -> Iterator[tuple[Figure, Any]]:
-    """Give a figure and its (rows, columns) axes in the course's style, then show it."""
+    """Give a figure in the course's style and its grid of axes; afterwards show it."""
     if not isinstance(alt, str) or not alt.strip():
         raise ValueError(f"alt is {alt!r}; say the point of the picture in a sentence")
     with style.context(["default", STYLE]):
         fig = Figure(figsize=size, dpi=100, layout="constrained")
-        yield fig, fig.subplots(rows, columns, squeeze=False)
         fig.suptitle(title, fontsize=11)
+        yield fig, fig.subplots(rows, columns, squeeze=False)
         png = io.BytesIO()
         fig.savefig(png, format="png", metadata={"Software": None})
     if save is not None:
@@ -229,7 +234,7 @@ def _size(name: str) -> tuple[float, float]:
 
 
 def _array(values: Any, name: str, dims: tuple[int, ...] | None = None) -> np.ndarray:
-    """Return the values as floats; raise ValueError for other dimensions than `dims`."""
+    """Return the values as floats; raise ValueError for dimensions not in `dims`."""
     if isinstance(values, Tensor):
         values = values.detach().cpu().double()       # NumPy knows no bfloat16
     array = np.asarray(values, dtype=float)
@@ -277,36 +282,39 @@ def _show_maps(maps: Sequence[np.ndarray], names: Sequence[str],
                labels: tuple[str, str], colours: tuple[str, float, float],
                values: bool | None, alt: str) -> None:
     """Show matrices in a grid, at most four a row, with one colour scale."""
-    high, wide = np.max([m.shape for m in maps], axis=0)
-    for given, length, what in ((rows, high, "rows"), (columns, wide, "columns")):
-        if given is not None:
-            _check_length(len(given), length, f"names {list(given)[:8]}", what)
-    numbers = values if values is not None else max(high, wide) <= SMALL
+    for cells in maps:
+        for given, length, what in ((rows, cells.shape[0], "rows"),
+                                    (columns, cells.shape[1], "columns")):
+            if given is not None:
+                _check_length(len(given), length, f"names {list(given)[:8]}", what)
+    high, wide = np.max([cells.shape for cells in maps], axis=0)
     across = min(len(maps), 4)
     down = -(-len(maps) // across)
-    size = _grid_size(high, wide, down, across, numbers)
-    with _picture(size, alt, title, down, across) as (fig, axes):
+    numbers = max(high, across * wide - 4) <= SMALL if values is None else values
+    cell = _cell_size(high, wide, across, numbers, named=bool(rows or columns))
+    width = max(across * (wide * cell + 0.3) + 1.2, 4.0)
+    height = max(down * (high * cell + 0.5) + 0.9, 1.8)
+    with _picture((width, height), alt, title, down, across) as (fig, axes):
         for ax in axes.flat[len(maps):]:
             ax.set_axis_off()
         for ax, cells, name in zip(axes.flat, maps, names, strict=False):
             image = _cells(ax, cells, colours, numbers)
             ax.set_title(name)
-            _name_cells(ax, cells, rows, columns, len(maps))
-        fig.supxlabel(labels[0], fontsize=10)
-        fig.supylabel(labels[1], fontsize=10)
+            _name_cells(ax, cells, rows, columns, cell)
+        (axes[0, 0].set_xlabel if len(maps) == 1 else fig.supxlabel)(labels[0], size=10)
+        (axes[0, 0].set_ylabel if len(maps) == 1 else fig.supylabel)(labels[1], size=10)
         if not numbers:
             fig.colorbar(image, ax=axes, shrink=0.6, aspect=25)
 
 
-def _grid_size(high: int, wide: int, down: int, across: int, numbers: bool
-               ) -> tuple[float, float]:
-    """Return inches for the maps: cells wide enough for their numbers or names."""
-    cell = 0.5 if numbers else np.clip(2.8 / max(high, wide), 0.125, 0.4)
-    if across > 1 and not numbers:
-        cell = min(cell, 1.6 / max(high, wide))
-    margin = 1.2 if across == 1 else 0.5
-    width = max(across * (wide * cell + margin) + 0.5, 4.0)
-    return width, max(down * (high * cell + 0.5) + 0.9, 1.8)
+def _cell_size(high: int, wide: int, across: int, numbers: bool, named: bool) -> float:
+    """Return the side of a cell in inches: room for its number, or for its name."""
+    if numbers:
+        return 0.5
+    if across > 1:
+        return min(1.6 / max(high, wide), 0.4)
+    smallest = 0.125 if named else min(6.0 / wide, 0.125)
+    return float(np.clip(2.8 / max(high, wide), smallest, 0.4))
 
 
 def _cells(ax: Axes, cells: np.ndarray, colours: tuple[str, float, float],
@@ -314,9 +322,8 @@ def _cells(ax: Axes, cells: np.ndarray, colours: tuple[str, float, float],
     """Draw the cells; hatch NaN, and write the numbers if asked."""
     name, low, high = colours
     cmap = colormaps[name].with_extremes(bad=GREY)
-    few = max(cells.shape) <= 2 * SMALL
     image = ax.pcolormesh(np.ma.masked_invalid(cells), cmap=cmap, vmin=low, vmax=high,
-                          edgecolors="white" if few else "none", linewidth=1.5)
+                          edgecolors="white" if numbers else "none", linewidth=1.5)
     ax.set(aspect="equal", ylim=(len(cells), 0))
     for row, column in np.argwhere(np.isnan(cells)):
         ax.add_patch(Rectangle((column, row), 1, 1, fill=False, hatch="////",
@@ -335,16 +342,15 @@ def _ink_on(colour: Sequence[float]) -> str:
 
 
 def _name_cells(ax: Axes, cells: np.ndarray, rows: Sequence[str] | None,
-                columns: Sequence[str] | None, maps: int) -> None:
-    """Name the rows and columns; small maps of many tokens get numbers only."""
+                columns: Sequence[str] | None, cell: float) -> None:
+    """Name rows and columns, or count them where `cell` (inches) is too small."""
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    crowded = maps > 1 and max(cells.shape) > 2 * SMALL
-    for axis, given, length in ((ax.yaxis, rows, len(cells)),
-                                (ax.xaxis, columns, cells.shape[1])):
-        if given is not None and not crowded:
-            _name_ticks(axis, [_token(token) for token in given], at=0.5,
-                        room=2 if axis is ax.xaxis else 0, small=length > 3 * SMALL)
+    for axis, given, length, room in ((ax.yaxis, rows, len(cells), 0),
+                                      (ax.xaxis, columns, cells.shape[1], cell * 13)):
+        if given is not None and cell >= 0.12:
+            _name_ticks(axis, [_token(token) for token in given], at=0.5, room=room,
+                        small=cell < 0.15)
         else:
             places = np.arange(0, length, max(1, -(-length // SMALL)))
             axis.set_ticks(places + 0.5, labels=[str(place) for place in places])
@@ -352,11 +358,12 @@ def _name_cells(ax: Axes, cells: np.ndarray, rows: Sequence[str] | None,
 
 def _name_ticks(axis: Axis, names: Sequence[str], *, at: float = 0.0, room: float = 0,
                 small: bool = False) -> None:
-    """Put the names at their ticks; turn those longer than `room` characters (0: none)."""
+    """Put the names at their ticks, turned if one has more than `room` characters."""
     axis.set_ticks(np.arange(len(names)) + at, labels=names)
+    turn = room and max(map(len, names)) > room
     for label, name in zip(axis.get_ticklabels(), names, strict=True):
         label.set_fontsize(8 if small else 9)
-        label.set_rotation(90 if room and len(name) > room else 0)
+        label.set_rotation(90 if turn and len(name) > 1 else 0)
 
 
 # ---------------------------------------------------------------- lines and their names
@@ -388,8 +395,9 @@ def _name_ends(ax: Axes, ends: Sequence[tuple[str, float, float, str]]) -> None:
                                               strict=True):
         ax.annotate(text, (x, y), (1.03, place), textcoords=ax.transAxes, va="center",
                     color=[0.6 * c for c in to_rgb(colour)], annotation_clip=False,
-                    arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.8,
-                                "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)})
+                    arrowprops={"arrowstyle": "-", "color": "#999999", "shrinkA": 0,
+                                "linestyle": (0, (1, 2)), "linewidth": 1,
+                                "shrinkB": 0, "relpos": (0, 0.5)})
 
 
 def _spread(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
@@ -441,7 +449,8 @@ def _text_block(ax: Axes, text: str, places: Sequence[tuple[int, int]],
     for character, place, value in zip(text, places, values, strict=True):
         ground[place] = (*to_rgb(GREY), 1) if np.isnan(value) else scale.to_rgba(value)
         shown = character if character.isprintable() else "�"
-        ax.text(place[1], place[0], "↵" if character == "\n" else shown, ha="center", va="center", fontsize=10,
-                family="DejaVu Sans Mono", color=_ink_on(ground[place]))
+        ax.text(*place[::-1], "↵" if character == "\n" else shown, fontsize=11,
+                family="DejaVu Sans Mono", color=_ink_on(ground[place]),
+                ha="center", va="center")
     ax.imshow(ground, aspect="auto", interpolation="nearest")
     ax.set_axis_off()

@@ -1,0 +1,170 @@
+"""The lessons' pictures: what is drawn, what is said, and what is refused."""
+
+import base64
+import io
+import math
+from collections.abc import Callable
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from IPython.display import Image
+from matplotlib import colormaps
+from PIL import Image as Pillow
+
+from gpt2_lesson import plots
+
+TOKENS = "The cat sat on it".split()
+STORY = "A fox $found$ a lamp.\nIt was glad of it, and so it ran home to its den."
+SURPRISE = torch.linspace(0, 5, len(STORY))
+DRAWINGS: dict[str, Callable[[], None]] = {
+    "attention": lambda: plots.show_attention(torch.eye(5), TOKENS, alt="A point."),
+    "long attention": lambda: plots.show_attention(
+        torch.rand(64, 64, generator=torch.Generator().manual_seed(0)).softmax(-1),
+        STORY[:64], alt="A point."),
+    "heads": lambda: plots.show_attention(torch.eye(5).expand(12, 5, 5), TOKENS,
+                                          alt="A point."),
+    "matrix": lambda: plots.show_matrix(torch.arange(12).reshape(2, 6), alt="A point."),
+    "matrices": lambda: plots.show_matrix([torch.eye(3), -torch.eye(3)], signed=True,
+                                          title=["a", "b"], alt="A point."),
+    "lines": lambda: plots.show_lines(
+        {"one": [3.0, 2.0, 1.0], "two": ([1, 10], [1, 2])}, levels={"floor": 0.5},
+        xlabel="step", ylabel="nats", alt="A point."),
+    "bars": lambda: plots.show_bars({"a": [0.5, 0.5], "b": [0.1, math.nan]},
+                                    ["cat", "\n"], alt="A point."),
+    "histograms": lambda: plots.show_histograms(
+        {"a": torch.arange(9.0), "b": [1.0, math.nan]}, xlabel="x", alt="A point."),
+    "text": lambda: plots.show_text(STORY, {"exact": SURPRISE, "model": SURPRISE / 2},
+                                    low_label="low", high_label="high", alt="A point."),
+}
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Image]:
+    """Return the list of pictures that the functions show from here on."""
+    pictures: list[Image] = []
+    monkeypatch.setattr(plots, "display", pictures.append)
+    return pictures
+
+
+def pixels(picture: Image) -> np.ndarray:
+    return np.asarray(Pillow.open(io.BytesIO(picture.data)).convert("RGB"))
+
+
+def centre(picture: Image, colour: tuple[float, ...]) -> tuple[float, float]:
+    """Return the mean (row, column) of the pixels of this colour, up to rounding."""
+    distance = np.abs(pixels(picture) - 255 * np.asarray(colour[:3])).max(-1)
+    found = np.argwhere(distance < 1)
+    assert len(found) > 100, f"no area has the colour {colour}"
+    return tuple(found.mean(0))
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_picture_is_small_says_its_point_and_repeats(
+        name: str, shown: list[Image]) -> None:
+    assert DRAWINGS[name]() is None
+    with matplotlib.rc_context({"font.size": 20, "figure.dpi": 50}):
+        DRAWINGS[name]()                      # a reader's own settings change nothing
+    first, second = shown
+    data, metadata = first._repr_mimebundle_()
+    assert metadata == {"image/png": {"alt": "A point."}}
+    assert base64.b64decode(data["image/png"]) == first.data == second.data
+    assert repr(first) == "A point."
+    assert len(first.data) < 100_000
+    assert pixels(first).shape[1] <= 960 and pixels(first)[0, 0].tolist() == [255] * 3
+
+
+def test_no_figure_is_left_open(shown: list[Image]) -> None:
+    DRAWINGS["lines"]()
+    import matplotlib.pyplot as plt
+    assert plt.get_fignums() == []
+
+
+def test_attention_rows_are_queries_and_colours_are_shares_from_0_to_1(
+        shown: list[Image]) -> None:
+    plots.show_attention([[0.25, 0.75], [0.5, 0.125]], ["a", "b"], values=False, alt="x")
+    blues = colormaps["Blues"]
+    places = {share: centre(shown[0], blues(share)) for share in (0.25, 0.75, 0.5, 0.125)}
+    (top, left), (top_too, right) = places[0.25], places[0.75]
+    (low, left_too), (low_too, right_too) = places[0.5], places[0.125]
+    assert top == pytest.approx(top_too, abs=1) and low == pytest.approx(low_too, abs=1)
+    assert left == pytest.approx(left_too, abs=1)
+    assert right == pytest.approx(right_too, abs=1)
+    assert top < low and left < right
+    assert low - top == pytest.approx(right - left, abs=1)        # square cells
+
+
+def test_shares_above_one_and_nan_are_drawn(shown: list[Image]) -> None:
+    plots.show_attention([[1.5, math.nan]], ["b"], ["a", "b"], values=False, alt="x")
+    over, nan = centre(shown[0], colormaps["Blues"](1.0)), (212, 212, 212)
+    assert over[1] < centre(shown[0], np.divide(nan, 255))[1]
+
+
+def test_signed_values_are_symmetric_about_zero(shown: list[Image]) -> None:
+    plots.show_matrix([[-1.0, 0.0, 4.0, -math.inf]], signed=True, values=False, alt="x")
+    places = [centre(shown[0], colormaps["RdBu_r"](x))[1] for x in (0.375, 0.5, 1.0)]
+    assert places == sorted(places)
+
+
+def test_text_colours_stand_in_reading_order(shown: list[Image]) -> None:
+    plots.show_text("ab\nc", [0.0, 1.0, math.nan, 0.5], low_label="l", high_label="h",
+                    alt="x")
+    a, b, nan, c = [centre(shown[0], colour) for colour in (
+        colormaps["cividis"](0.0), colormaps["cividis"](1.0), [212 / 255] * 3,
+        colormaps["cividis"](0.5))]
+    assert a[1] < b[1] and b[0] < c[0] and nan[0] < c[0]
+
+
+def test_text_breaks_after_spaces_and_loses_nothing() -> None:
+    text = "word " * 30 + "\n" + "x" * 150 + "\n" + "a bc"
+    places = plots._wrap(text)
+    assert len(set(places)) == len(text) and places == sorted(places)
+    assert max(column for _, column in places) < plots.WRAP
+    starts = [i for i, (_, column) in enumerate(places) if column == 0]
+    assert all(text[i - 1] in " \nx" and text[i] in "w\nxa"
+               for i in starts[1:])
+
+
+def test_names_at_line_ends_stay_apart_and_inside() -> None:
+    places = plots._spread([0.5, 0.5, 0.51, 0.99, 1.2, -3.0], [0.1] * 6)
+    assert np.diff(sorted(places)).min() > 0.0999
+    assert 0 <= min(places) and max(places) <= 1
+    assert np.argsort(places, kind="stable").tolist() == [5, 0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("draw, words", [
+    (lambda: plots.show_attention(torch.eye(3), ["a", "b"], alt="x"), "got 2 for 3"),
+    (lambda: plots.show_attention(torch.ones(3), ["a"], alt="x"), r"shape \(3,\)"),
+    (lambda: plots.show_attention(torch.ones(0, 3), [], alt="x"), "empty"),
+    (lambda: plots.show_matrix(torch.ones(2, 2, 2, 2), alt="x"), "expected 2"),
+    (lambda: plots.show_matrix(torch.eye(2), title=["a", "b"], alt="x"), "2 titles for 1"),
+    (lambda: plots.show_lines({"a": ([1], [1, 2])}, xlabel="", ylabel="", alt="x"),
+     "got 1 for 2 ys"),
+    (lambda: plots.show_lines({"a": [math.nan]}, xlabel="", ylabel="", alt="x"),
+     "no finite value"),
+    (lambda: plots.show_lines({"a": [1]}, xlabel="", ylabel="", size="big", alt="x"),
+     "expected one of wide"),
+    (lambda: plots.show_bars([1, 2, 3], ["a", "b"], alt="x"), "got 3 for 2 labels"),
+    (lambda: plots.show_text("abc", [1.0], low_label="", high_label="", alt="x"),
+     "got 1 for 3 pieces"),
+    (lambda: plots.show_matrix(torch.eye(2), alt=" "), "the point of the picture"),
+])
+def test_what_does_not_fit_is_refused_with_both_sizes(
+        draw: Callable[[], None], words: str, shown: list[Image]) -> None:
+    with pytest.raises(ValueError, match=words):
+        draw()
+    assert shown == []
+
+
+def test_tensors_of_any_kind_are_accepted(shown: list[Image]) -> None:
+    weights = torch.eye(3, dtype=torch.bfloat16, requires_grad=True)
+    plots.show_attention(weights, "abc", alt="x")
+    plots.show_attention(weights.tolist(), list("abc"), alt="x")
+    assert shown[0].data == shown[1].data
+
+
+def test_a_line_picture_can_be_saved(tmp_path, shown: list[Image]) -> None:
+    plots.show_lines({"a": [1, 2]}, xlabel="x", ylabel="y", alt="x",
+                     save=tmp_path / "loss.png")
+    assert Pillow.open(tmp_path / "loss.png").size == (600, 300) and shown == []
