@@ -1,0 +1,382 @@
+"""`gpt2-lesson train`: train a GPT-2 on a text with lesson 08's functions."""
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gpt2_lesson.corpora import load_text
+from gpt2_lesson.corpora.stories import surprise
+from gpt2_lesson.generation import generate
+from gpt2_lesson.gpt2_model import GPT2_SIZES, GPT2Config, GPT2Model
+from gpt2_lesson.training import (
+    TrainSettings,
+    evaluate,
+    save_checkpoint,
+    train,
+    write_whole,
+)
+
+# name: the model, and how it is trained. Tokens are bytes, so the vocabulary is always 256.
+PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
+    "demo": (
+        GPT2Config(256, d_model=256, num_heads=8, num_layers=4, max_seq_length=128,
+                   d_ff=1024, dropout=0.0),
+        TrainSettings(steps=1000, seq_length=128, batch_size=32, max_lr=1e-3),
+    ),
+    "story": (                                       # the model that the package ships
+        GPT2Config(256, d_model=128, num_heads=4, num_layers=4, max_seq_length=256,
+                   d_ff=512, dropout=0.0),
+        TrainSettings(steps=3000, seq_length=256, batch_size=32, max_lr=0.02,
+                      optimizer="muon"),
+    ),
+    "shakespeare": (                                 # nanoGPT's experiment for a CPU;
+        GPT2Config(256, d_model=128, num_heads=4, num_layers=4, max_seq_length=65,
+                   d_ff=512, dropout=0.0),           # 65 tokens hold its 64 targets
+        TrainSettings(steps=2000, seq_length=65, batch_size=12, max_lr=0.02,
+                      optimizer="muon"),
+    ),
+} | {
+    name: (
+        replace(GPT2_SIZES[name], vocab_size=256),
+        TrainSettings(steps=10_000, seq_length=1024, batch_size=4, accumulation=8,
+                      max_lr=max_lr, warmup_steps=200),
+    )
+    for name, max_lr in (("gpt2", 6e-4), ("gpt2-medium", 3e-4), ("gpt2-large", 2.5e-4),
+                         ("gpt2-xl", 2e-4))          # rates: Brown et al. 2020, table 2.1
+}
+RATES = {"adamw": 1e-3, "muon": 0.02}                # when only the optimizer is given
+TEXTS = ("stories", "python", "tinyshakespeare")
+
+EXAMPLES = """\
+examples:
+  gpt2-lesson train --text stories --preset story --out runs/story
+  gpt2-lesson train --text my_diary.txt --steps 500 --out runs/diary
+  gpt2-lesson train --out runs/diary --resume          go on after Ctrl-C or a crash
+  gpt2-lesson generate runs/diary --prompt "Today "    let it write
+
+presets (every token is one byte, so the vocabulary is 256; d_model x layers):
+  demo         256 x 4, windows of 128
+  story        128 x 4, windows of 256: the model that comes with the course
+  shakespeare  128 x 4, windows of 64 targets: nanoGPT's experiment for a CPU
+  gpt2, gpt2-medium, gpt2-large, gpt2-xl
+               the published shapes, but with a vocabulary of 256; they want a GPU
+
+the folder RUN then holds
+  checkpoint.safetensors  everything needed to go on; written as training goes
+  model.safetensors       the finished model alone, to be shared
+  losses.png, samples.txt the loss curve, and what the model wrote on the way
+  settings.json, log.json the settings, and the validation losses so far
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `gpt2-lesson train` takes; the default of most options is the preset's."""
+    parser.description = "Train a GPT-2 on a text; watch its loss and what it writes."
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("--out", metavar="RUN", required=True, help="the folder to make for this run")
+    add("--resume", action="store_true", help="go on with RUN where it was stopped")
+    add("--text", metavar="TEXT", help="stories (default), python, tinyshakespeare, or a file")
+    add("--preset", choices=PRESETS, help="the model and its settings (default: demo)")
+    add("--steps", type=int, help="how many steps to train")
+    add("--batch-size", type=int, help="windows in each step")
+    add("--seq-length", type=int, help="tokens in a window: the most the model can see")
+    add("--max-lr", type=float, help="the highest learning rate")
+    add("--optimizer", choices=RATES, help="how the weights are moved")
+    add("--precision", choices=("auto", "float32", "bf16"),
+        help="bf16 is faster where the machine has it (default: auto)")
+    add("--dropout", type=float, help="share of values set to 0 in training")
+    add("--seed", type=int, help="start of all random draws (default: 0)")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), help="default: auto, the fastest")
+    add("--sample-every", type=int, metavar="STEPS",
+        help="steps between two samples (default: a tenth of all)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train as the arguments say; return the exit status: 0, or 130 after Ctrl-C."""
+    folder = Path(args.out)
+    plan = stored_plan(args, folder) if args.resume else new_plan(args, folder)
+    config, settings = configure(plan)
+    text = prepare_text(plan["text"], settings.seq_length)
+    torch.manual_seed(settings.seed)
+    model = GPT2Model(**asdict(config)).to(plan["device"])
+    if not args.resume:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "settings.json", plan)
+    print(describe(plan, model, text))
+    try:
+        report = reporter(folder, plan, model, text)
+        losses = train(model, text.tokens, settings, text.starts,
+                       folder / "checkpoint.safetensors", report)
+        print(finish(folder, model, text, losses))
+    except KeyboardInterrupt:
+        print(f"stopped; to go on: gpt2-lesson train --out {shlex.quote(args.out)} --resume",
+              file=sys.stderr)
+        return 130
+    return 0
+
+
+def new_plan(args: argparse.Namespace, folder: Path) -> dict:
+    """Return all settings of a new run, one value each: what was given, else the preset's.
+
+    Raises FileExistsError or NotADirectoryError if `folder` cannot take a new run.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file, expected the name of a new folder")
+    if (folder / "settings.json").exists():
+        raise FileExistsError(f"{folder} is a run already: --resume goes on with it, or "
+                              "choose another name")
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty: choose the name of a new folder")
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    preset = given.get("preset", "demo")
+    config, settings = PRESETS[preset]
+    optimizer = given.get("optimizer", settings.optimizer)
+    max_lr = settings.max_lr if optimizer == settings.optimizer else RATES[optimizer]
+    steps = given.get("steps", settings.steps)
+    device = choose_device(given.get("device", "auto"))
+    plan = {
+        "text": "stories", "preset": preset, "steps": steps,
+        "batch_size": settings.batch_size, "seq_length": settings.seq_length,
+        "max_lr": max_lr, "optimizer": optimizer, "precision": "auto",
+        "dropout": config.dropout, "seed": settings.seed,
+        "sample_every": max(1, steps // 10), "threads": torch.get_num_threads(),
+    }
+    plan |= {name: given[name] for name in plan if name in given} | {"device": device}
+    if plan["precision"] == "auto":
+        plan["precision"] = "bf16" if has_bf16(device) else "float32"
+    if plan["sample_every"] < 1:
+        raise ValueError(f"--sample-every is {plan['sample_every']}, expected 1 or more")
+    return plan | {"text": stable_name(plan["text"])}
+
+
+def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
+    """Return the settings of the run in `folder`, which options may repeat but not change.
+
+    Raises FileNotFoundError if there is no run, ValueError for another setting than its own.
+    """
+    path = folder / "settings.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no run to go on with: start it without "
+                                "--resume")
+    try:
+        plan = json.loads(path.read_bytes())
+        names = plan.keys() - {"threads"}
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): start a new run") from None
+    for name in sorted(names & vars(args).keys()):
+        value = getattr(args, name)
+        if name == "text" and value is not None:
+            value = stable_name(value)
+        if value not in (None, "auto", plan[name]):
+            raise ValueError(f"{folder} was started with {name.replace('_', '-')} "
+                             f"{plan[name]}, not {value}: leave the option out, or start "
+                             "a new run")
+    if plan["threads"] != torch.get_num_threads():
+        print(f"warning: {folder} was started with {plan['threads']} threads, now there are "
+              f"{torch.get_num_threads()}: the last digits may differ", file=sys.stderr)
+    choose_device(plan["device"])
+    return plan
+
+
+def configure(plan: dict) -> tuple[GPT2Config, TrainSettings]:
+    """Return the model's configuration and the training settings of a plan."""
+    config, settings = PRESETS[plan["preset"]]
+    config = replace(config, dropout=plan["dropout"], max_seq_length=plan["seq_length"])
+    names = plan.keys() & asdict(settings).keys()
+    return config, replace(settings, **{name: plan[name] for name in names})
+
+
+def stable_name(text: str) -> str:
+    """Return the name of a text that means the same in every folder."""
+    return text if text in TEXTS else str(Path(text).resolve())
+
+
+def choose_device(name: str) -> str:
+    """Return the device to use: the fastest for "auto". Raises ValueError if it is missing."""
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(),
+            "cpu": True}
+    if name == "auto":
+        return next(device for device, there in here.items() if there)
+    if not here[name]:
+        raise ValueError(f"this machine, or this PyTorch, has no {name} device: use "
+                         f"--device {choose_device('auto')}")
+    return name
+
+
+def has_bf16(device: str) -> bool:
+    """Return True where the device calculates in bf16 itself, which is what makes it fast."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text made ready: the part to train on, and windows of the part held out.
+
+    `tokens` (N,) uint8; `starts`: where windows may begin; `windows`: each (T,) or shorter,
+    predicted from its second token on; `stories`: the story in each window, for the floor.
+    """
+
+    tokens: Tensor
+    starts: Tensor | None
+    windows: list[Tensor]
+    stories: list[str] | None
+
+    def some(self, most: int) -> "Text":
+        """Return the same text with at most `most` of its windows, evenly spread."""
+        every = -(-len(self.windows) // most)
+        stories = self.stories and self.stories[::every]
+        return replace(self, windows=self.windows[::every], stories=stories)
+
+
+def prepare_text(name: str, seq_length: int) -> Text:
+    """Return a text by name or path, its last tenth held out for validation.
+
+    Windows of `stories` begin at the line end before a story, and the held-out ones stop with
+    that story: what follows would be a second story, met with its first half unseen.
+    Raises ValueError if the text is too short for windows of `seq_length`.
+    """
+    data = load_text(name)
+    if name == "stories":
+        lines = data.decode().splitlines(keepends=True)
+        cut = len(lines) * 9 // 10
+        tokens = as_tokens("\n" + "".join(lines[:cut]))
+        windows = [as_tokens("\n" + story)[:seq_length] for story in lines[cut:]]
+        return Text(tokens, (tokens == ord("\n")).nonzero().flatten(), windows, lines[cut:])
+    cut = len(data) * 9 // 10
+    if len(data) - cut < seq_length:
+        raise ValueError(f"{name} has {len(data)} bytes, and its last tenth is held out for "
+                         f"validation: expected at least {10 * seq_length} bytes, ten "
+                         f"windows of {seq_length}; use a longer text or a smaller "
+                         "--seq-length")
+    held_out = as_tokens(data[cut:])
+    windows = list(held_out.unfold(0, seq_length, seq_length - 1))   # each target once
+    return Text(as_tokens(data[:cut]), None, windows, None)
+
+
+def as_tokens(text: str | bytes) -> Tensor:
+    """Return the bytes of a text as a tensor (N,) of uint8."""
+    data = text.encode() if isinstance(text, str) else text
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def validate(model: GPT2Model, text: Text) -> float:
+    """Return the mean loss on the windows held out, in nats per token predicted."""
+    same_length = defaultdict(list)
+    for window in text.windows:
+        same_length[len(window)].append(window)
+    total = sum(evaluate(model, torch.stack(windows)) * len(windows) * (length - 1)
+                for length, windows in same_length.items())
+    return total / sum(len(window) - 1 for window in text.windows)
+
+
+def floor(text: Text) -> float | None:
+    """Return the lowest mean loss that any model can expect on exactly the same bytes.
+
+    None unless the text is `stories`, whose true probabilities are known.
+    """
+    if text.stories is None:
+        return None
+    nats = [surprise(story)[: len(window) - 1]
+            for story, window in zip(text.stories, text.windows, strict=True)]
+    return sum(map(sum, nats)) / sum(map(len, nats))
+
+
+def describe(plan: dict, model: GPT2Model, text: Text) -> str:
+    """Return in words what is about to be trained, on what and with what."""
+    parameters = sum(p.numel() for p in model.parameters())
+    return (f"{plan['preset']}: {parameters:,} parameters, {plan['steps']:,} steps of "
+            f"{plan['optimizer']}; {len(text.tokens):,} bytes to train on, "
+            f"{len(text.windows):,} windows held out; {plan['device']}, {plan['precision']}"
+            + (" (this machine calculates in it)" if plan["precision"] == "bf16" else ""))
+
+
+def reporter(folder: Path, plan: dict, model: GPT2Model, text: Text
+             ) -> Callable[[list[float]], None]:
+    """Return the function that `train` calls after each step, to validate and to sample.
+
+    `log.json` has one entry for each report; a run that is continued adds to it.
+    """
+    path = folder / "log.json"
+    log: dict[str, dict] = json.loads(path.read_bytes()) if path.exists() else {}
+    few = text.some(128)
+    lowest = floor(few)
+
+    def report(losses: list[float]) -> None:
+        step = len(losses)
+        if step % plan["sample_every"] and step < plan["steps"]:
+            return
+        entry = {"training": losses[-1], "validation": validate(model, few),
+                 "sample": write_sample(model, plan["seed"] + step)}
+        log[str(step)] = entry
+        tqdm.write(in_words(step, entry))
+        write_json(path, log)
+        samples = [in_words(int(step), entry) for step, entry in log.items()]
+        write_whole(folder / "samples.txt", "\n".join(samples).encode())
+        write_whole(folder / "losses.png", draw_losses(losses, log, lowest))
+
+    return report
+
+
+def in_words(step: int, entry: dict) -> str:
+    """Return one report as it is shown: losses in a line, then the sample."""
+    return (f"--- step {step:,}: training {entry['training']:.4f}, validation "
+            f"{entry['validation']:.4f} nats per token\n{entry['sample']}")
+
+
+def write_sample(model: GPT2Model, seed: int, most: int = 255) -> str:
+    """Return what `model` writes after a line end, at a temperature of 0.8."""
+    device = next(model.parameters()).device
+    start = torch.tensor([[ord("\n")]], device=device)
+    draws = torch.Generator(device).manual_seed(seed)
+    length = min(most, model.max_seq_length - 1)
+    ids = generate(model, start, length, temperature=0.8, generator=draws)
+    return bytes(ids[0, 1:].tolist()).decode(errors="replace")
+
+
+def draw_losses(losses: list[float], log: dict[str, dict], lowest: float | None) -> bytes:
+    """Return the loss curve as a PNG: training (means of about 200 pieces), validation."""
+    from gpt2_lesson.plots import show_lines         # matplotlib is slow to import
+
+    width = -(-len(losses) // 200)
+    means = [float(piece.mean()) for piece in torch.tensor(losses).split(width)]
+    ends = [min(width * (i + 1), len(losses)) for i in range(len(means))]
+    steps = [int(step) for step in log]
+    lines = {"training": (ends, means),
+             "validation": (steps, [entry["validation"] for entry in log.values()])}
+    levels = {} if lowest is None else {"floor": lowest}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "losses.png"
+        show_lines(lines, xlabel="step", ylabel="loss (nats per token)", levels=levels,
+                   alt="training and validation loss, falling with the steps", save=path)
+        return path.read_bytes()
+
+
+def finish(folder: Path, model: GPT2Model, text: Text, losses: list[float]) -> str:
+    """Write the model alone; return its loss on (nearly) all windows, in words."""
+    save_checkpoint(folder / "model.safetensors", model, losses=losses)
+    text = text.some(2048)
+    loss, lowest = validate(model, text), floor(text)
+    words = f"{folder}: finished after {len(losses):,} steps; validation {loss:.4f} nats per token"
+    if lowest is not None:
+        words += (f", floor on the same bytes {lowest:.4f}, "
+                  f"{100 * (loss / lowest - 1):.1f}% above")
+    return words
+
+
+def write_json(path: Path, value: dict) -> None:
+    """Write `value` as JSON to read, whole or not at all."""
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
