@@ -64,14 +64,14 @@ def centre(picture: Image, colour: tuple[float, ...]) -> tuple[float, float]:
 def test_a_picture_is_small_says_its_point_and_repeats(
         name: str, shown: list[Image]) -> None:
     assert DRAWINGS[name]() is None
-    with matplotlib.rc_context({"font.size": 20, "figure.dpi": 50}):
+    with matplotlib.rc_context({"lines.linewidth": 9, "figure.facecolor": "black"}):
         DRAWINGS[name]()                      # a reader's own settings change nothing
     first, second = shown
     data, metadata = first._repr_mimebundle_()
     assert metadata == {"image/png": {"alt": "A point."}}
     assert base64.b64decode(data["image/png"]) == first.data == second.data
     assert repr(first) == "A point."
-    assert len(first.data) < 100_000
+    assert len(first.data) < 100_000 and b"Software" not in first.data
     assert pixels(first).shape[1] <= 960 and pixels(first)[0, 0].tolist() == [255] * 3
 
 
@@ -83,16 +83,21 @@ def test_no_figure_is_left_open(shown: list[Image]) -> None:
 
 def test_attention_rows_are_queries_and_colours_are_shares_from_0_to_1(
         shown: list[Image]) -> None:
-    plots.show_attention([[0.25, 0.75], [0.5, 0.125]], ["a", "b"], values=False, alt="x")
-    blues = colormaps["Blues"]
-    places = {share: centre(shown[0], blues(share)) for share in (0.25, 0.75, 0.5, 0.125)}
-    (top, left), (top_too, right) = places[0.25], places[0.75]
-    (low, left_too), (low_too, right_too) = places[0.5], places[0.125]
+    weights = [[0.25, 0.75], [0.5, 0.125]]
+    plots.show_attention(weights, ["a", "b"], values=False, alt="x")
+    places = [centre(shown[0], colormaps["Blues"](w)) for w in sum(weights, [])]
+    (top, left), (top_too, right), (low, left_too), (low_too, right_too) = places
     assert top == pytest.approx(top_too, abs=1) and low == pytest.approx(low_too, abs=1)
     assert left == pytest.approx(left_too, abs=1)
     assert right == pytest.approx(right_too, abs=1)
     assert top < low and left < right
     assert low - top == pytest.approx(right - left, abs=1)        # square cells
+
+
+def test_fewer_queries_than_keys_are_the_last_tokens(shown: list[Image]) -> None:
+    plots.show_attention(torch.eye(5)[:2], TOKENS, alt="x")
+    plots.show_attention(torch.eye(5)[:2], ["on", "it"], TOKENS, alt="x")
+    assert shown[0].data == shown[1].data
 
 
 def test_shares_above_one_and_nan_are_drawn(shown: list[Image]) -> None:
@@ -138,7 +143,7 @@ def test_names_at_line_ends_stay_apart_and_inside() -> None:
     (lambda: plots.show_attention(torch.ones(3), ["a"], alt="x"), r"shape \(3,\)"),
     (lambda: plots.show_attention(torch.ones(0, 3), [], alt="x"), "empty"),
     (lambda: plots.show_matrix(torch.ones(2, 2, 2, 2), alt="x"), "expected 2"),
-    (lambda: plots.show_matrix(torch.eye(2), title=["a", "b"], alt="x"), "2 titles for 1"),
+    (lambda: plots.show_matrix(torch.eye(2), title=["a", "b"], alt="x"), "2 titles"),
     (lambda: plots.show_lines({"a": ([1], [1, 2])}, xlabel="", ylabel="", alt="x"),
      "got 1 for 2 ys"),
     (lambda: plots.show_lines({"a": [math.nan]}, xlabel="", ylabel="", alt="x"),
