@@ -16,7 +16,7 @@ is not the beginning of another option's, so the text shows which one was taken.
 import math
 import random
 import re
-from collections.abc import Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -99,7 +99,7 @@ GRAMMAR: dict[str, list[str] | dict[str, int] | Given] = {
         "scarf": ["was soft", "went round two"],
         "quilt": ["made a tent", "was thick"],
         "coat": ["fit them both", "had a hood"],
-        "cloak": ["was furry", "kept out wind"],
+        "cloak": ["was furry", "kept off wind"],
         "boat": ["held them", "rode the waves"],
         "raft": ["did not sink", "floated up"],
         "tub": ["bobbed along", "spun about"],
@@ -127,7 +127,6 @@ GRAMMAR: dict[str, list[str] | dict[str, int] | Given] = {
 }
 
 Option = tuple[str, str, float]                  # template, its head, its probability
-Told = dict[str, tuple[str, str]]                # slot -> option chosen, text it became
 
 
 @dataclass(frozen=True)
@@ -140,17 +139,16 @@ class Story:
 
 def draw_story(rng: random.Random) -> Story:
     """Return a story drawn with `rng`, with its log-probability in nats."""
-    teller, text, log_p, reply = _tell("{story}", {}), "", 0.0, None
-    while True:
-        try:
-            step = teller.send(reply)
-        except StopIteration:
-            return Story(text, log_p)
-        if isinstance(step, str):
-            text, reply = text + step, None
-        else:
-            reply = _draw(step, rng)
-            log_p += math.log(reply[2])
+    words: list[str] = []
+    logs: list[float] = []
+
+    def choose(options: list[Option]) -> str:
+        option, _, p = _draw(options, rng)
+        logs.append(math.log(p))
+        return option
+
+    _tell("{story}", words.append, choose, {}, {})
+    return Story("".join(words), math.fsum(logs))
 
 
 def stories(count: int, seed: int = 0) -> str:
@@ -175,19 +173,21 @@ def surprise(text: str) -> list[float]:
     Options that begin alike share their first bytes: only where they part is there
     anything to be surprised at. Raises ValueError as `log_probability` does.
     """
-    teller, at, nats, reply = _tell("{story}", {}), 0, [], None
-    while True:
-        try:
-            step = teller.send(reply)
-        except StopIteration:
-            break
-        if isinstance(step, str):
-            _follow([("", step, 1.0)], text, at)
-            at, reply = at + len(step), None
-            nats += [0.0] * (at - len(nats))
-        else:
-            reply, spent = _follow(step, text, at)
-            nats += spent
+    at = 0
+    nats: list[float] = []
+
+    def say(words: str) -> None:
+        nonlocal at
+        _follow([("", words, 1.0)], text, at)
+        at += len(words)
+        nats.extend([0.0] * (at - len(nats)))
+
+    def choose(options: list[Option]) -> str:
+        option, spent = _follow(options, text, at)
+        nats.extend(spent)
+        return option
+
+    _tell("{story}", say, choose, {}, {})
     if at < len(text):
         raise ValueError(f"byte {at} is {text[at]!r}; expected the end of the story")
     return nats
@@ -205,49 +205,59 @@ def floor() -> float:
     return nats / math.fsum(world.p * world.size for world in worlds)
 
 
-def _pieces(template: str) -> list[tuple[str, str]]:
+@cache
+def _pieces(template: str) -> tuple[tuple[str, str], ...]:
     """Return `template` as pairs (literal text, slot after it or "")."""
     parts = re.split(r"\{(\w+)\}", template) + [""]
-    return list(zip(parts[::2], parts[1::2], strict=True))
+    return tuple(zip(parts[::2], parts[1::2], strict=True))
 
 
-def _rule(slot: str, chosen: dict[str, str]) -> dict[str, float]:
-    """Return the probability of each option of `slot`, given the options chosen."""
+@cache
+def _chances(slot: str, given: str = "") -> dict[str, float]:
+    """Return the probability of each option of `slot`, `given` the deciding option."""
     rule = GRAMMAR[slot]
-    options = rule.table[chosen[rule.slot]] if isinstance(rule, Given) else rule
+    options = rule.table[given] if isinstance(rule, Given) else rule
     weights = options if isinstance(options, dict) else dict.fromkeys(options, 1)
     return {o: weight / sum(weights.values()) for o, weight in weights.items()}
 
 
-def _head(template: str, told: Told) -> str:
-    """Return the text of `template` up to its first slot that is not yet chosen."""
+def _rule(slot: str, chosen: dict[str, str]) -> dict[str, float]:
+    """Return the probability of each option of `slot`, after the options `chosen`."""
+    rule = GRAMMAR[slot]
+    return _chances(slot, chosen[rule.slot] if isinstance(rule, Given) else "")
+
+
+def _head(template: str, told: dict[str, str]) -> str:
+    """Return the text of `template` up to its first slot that is not yet told."""
     head = ""
     for literal, slot in _pieces(template):
         head += literal
         if slot and slot not in told:
             break
-        head += told[slot][1] if slot else ""
+        head += told.get(slot, "")
     return head
 
 
-def _tell(
-    template: str, told: Told
-) -> Generator[str | list[Option], Option | None, str]:
-    """Tell `template`: yield text that is certain, or the options of a choice.
+def _tell(template: str, say: Callable[[str], None],
+          choose: Callable[[list[Option]], str],
+          told: dict[str, str], chosen: dict[str, str]) -> str:
+    """Return the text that `template` becomes, having told it piece by piece.
 
-    After options, the caller sends the one taken. The text told is returned.
+    `say` gets each piece of text that is certain; `choose` gets the options of each
+    choice and returns the one to take. Slots end up in `told` (their text) and `chosen`
+    (the option taken, as the grammar has it).
     """
     text = ""
     for literal, slot in _pieces(template):
         if literal:
-            yield literal
-        if slot and slot in told:
-            yield told[slot][1]
+            say(literal)
+        if slot in told:
+            say(told[slot])
         elif slot:
-            rule = _rule(slot, {name: option for name, (option, _) in told.items()})
-            taken = yield [(o, _head(o, told), p) for o, p in rule.items()]
-            told[slot] = taken[0], (yield from _tell(taken[0], told))
-        text += literal + (told[slot][1] if slot else "")
+            rule = _rule(slot, chosen).items()
+            chosen[slot] = choose([(o, _head(o, told), p) for o, p in rule])
+            told[slot] = _tell(chosen[slot], say, choose, told, chosen)
+        text += literal + told.get(slot, "")
     return text
 
 
@@ -261,8 +271,8 @@ def _draw(options: list[Option], rng: random.Random) -> Option:
     return options[-1]                           # rounding left the last one out
 
 
-def _follow(options: list[Option], text: str, at: int) -> tuple[Option, list[float]]:
-    """Return the option that `text` takes at byte `at`, and the nats of each byte."""
+def _follow(options: list[Option], text: str, at: int) -> tuple[str, list[float]]:
+    """Return the option that `text` takes from byte `at` on, and each byte's nats."""
     alive, nats = options, []
     while len(alive) > 1 or len(nats) < len(alive[0][1]):
         i = len(nats)
@@ -275,7 +285,7 @@ def _follow(options: list[Option], text: str, at: int) -> tuple[Option, list[flo
         before, after = (sum(p for _, _, p in group) for group in (alive, fits))
         nats.append(math.log(before / after))
         alive = fits
-    return alive[0], nats
+    return alive[0][0], nats
 
 
 class World(NamedTuple):

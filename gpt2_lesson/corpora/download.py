@@ -1,0 +1,117 @@
+"""Download a file once, checked by its SHA-256, and keep it in a cache folder.
+
+A download that was cut off goes on where it stopped. A file gets its name only when it
+is complete and right, so a file that is there can be trusted after one look at its hash.
+"""
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+
+from tqdm import tqdm
+
+CHUNK = 1 << 16                                                     # bytes
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloads: $GPT2_LESSON_CACHE or ~/.cache/gpt2_lesson."""
+    folder = os.environ.get("GPT2_LESSON_CACHE") or "~/.cache/gpt2_lesson"
+    return Path(folder).expanduser()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of the file at `path`, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch(url: str, sha256: str, path: Path, timeout: float = 30.0) -> Path:
+    """Return `path`, having downloaded `url` to it unless it is there already.
+
+    A file with another SHA-256 raises ValueError: a cached one is left as it is, a
+    downloaded one is deleted. No connection, or a broken one, raises ConnectionError;
+    what has arrived by then is kept beside `path` as .part, for the next try.
+    """
+    path = Path(path)
+    if path.exists():
+        _check_cached(path, sha256)
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        _download(url, part, timeout)
+    except (OSError, HTTPException) as error:
+        if not _is_network(error):
+            raise
+        raise ConnectionError(
+            f"cannot download {url}: {error}. Try again (what has arrived is kept), or "
+            f"without a network put the file with SHA-256 {sha256} at {path}; the "
+            "environment variable GPT2_LESSON_CACHE names another folder.") from error
+    found = file_sha256(part)
+    if found != sha256:
+        part.unlink()
+        raise ValueError(f"{url} sent a file with SHA-256 {found}, expected {sha256}; it "
+                         "was deleted. Try again, or get the file from somewhere else.")
+    os.replace(part, path)
+    _sync_folder(path.parent)
+    return path
+
+
+def _check_cached(path: Path, sha256: str) -> None:
+    """Raise ValueError if the file at `path` has another SHA-256."""
+    found = file_sha256(path)
+    if found != sha256:
+        raise ValueError(f"{path} has SHA-256 {found}, expected {sha256}; it was left as "
+                         "it is. Move it away to download it again.")
+
+
+def _is_network(error: Exception) -> bool:
+    """Return whether `error` came from the connection, not from our own disk."""
+    network = (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError)
+    return isinstance(error, network)
+
+
+def _download(url: str, part: Path, timeout: float) -> None:
+    """Write `url` to `part`, going on after the bytes that are there already."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url)
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        response = urllib.request.urlopen(request, timeout=timeout)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:                    # nothing is left to send: check it
+            return
+        raise
+    with response, part.open("ab") as file:
+        if response.status != 206:               # the whole file comes: start again
+            file.truncate(0)
+        _copy(response, file, part.name)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _copy(response: HTTPResponse, file, name: str) -> None:
+    """Append the body of `response` to `file`; raise ConnectionError if it is cut off."""
+    have, left = file.tell(), response.length
+    total = None if left is None else have + left
+    with tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=name) as bar:
+        while chunk := response.read(CHUNK):
+            file.write(chunk)
+            bar.update(len(chunk))
+        if total is not None and file.tell() < total:
+            raise ConnectionError(f"it broke off after {file.tell()} of {total} bytes")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in `folder` written to disk, where the system can."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
