@@ -1,0 +1,55 @@
+"""The command `gpt2-lesson`: one module of this folder for each of its words.
+
+A module has `add_arguments(parser)` and `run(args)`, which returns the exit status. It is
+imported only when its word is used, so `gpt2-lesson --help` answers at once.
+"""
+
+import argparse
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "train": "train a GPT-2 on a text",
+    "generate": "let a trained model write",
+    "bench": "measure the speed of training and writing",
+    "run": "run lessons from top to bottom and store their outputs",
+    "export": "make the package's modules from the lessons",
+}
+EXPECTED = (ArithmeticError, ImportError, IndexError, OSError, RuntimeError, TypeError,
+            ValueError)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Return the exit status of `gpt2-lesson` with these words, or with sys.argv's.
+
+    0: done; 1: the answer is no (`export --check`, a failing lesson); 2: an error, told in
+    one line; 130: stopped by Ctrl-C.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    args = _parser(words).parse_args(words)
+    name = f"gpt2-lesson {args.command}"
+    try:
+        return import_module(f"{__name__}.{args.command}").run(args) or 0
+    except KeyboardInterrupt:
+        print(f"\n{name}: stopped", file=sys.stderr)
+        return 130
+    except EXPECTED as error:
+        if args.traceback:
+            raise
+        print(f"{name}: {error or type(error).__name__}", file=sys.stderr)
+        return 2
+
+
+def _parser(words: list[str]) -> argparse.ArgumentParser:
+    """Return the parser, with the options of only the command that `words` names."""
+    parser = argparse.ArgumentParser(
+        "gpt2-lesson", description="The tools of the course. Each has its own --help."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if name in words[:1]:
+            import_module(f"{__name__}.{name}").add_arguments(command)
+        command.add_argument("--traceback", action="store_true",
+                             help="show where an error came from")
+    return parser

@@ -1,0 +1,7 @@
+"""`python -m gpt2_lesson.cli` is `gpt2-lesson`."""
+
+import sys
+
+from gpt2_lesson.cli import main
+
+sys.exit(main())

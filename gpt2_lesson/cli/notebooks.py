@@ -1,0 +1,196 @@
+"""What `export` and `run` share: finding lessons, naming cells, normal form, safe writes."""
+
+import os
+import re
+import tempfile
+import unicodedata
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+PACKAGE = Path(__file__).resolve().parents[1]
+NOTEBOOKS = PACKAGE.parent / "notebooks"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python",
+                   "name": "python3"},
+    "language_info": {"file_extension": ".py", "mimetype": "text/x-python",
+                      "name": "python", "pygments_lexer": "ipython3"},
+}
+WIDGET = "application/vnd.jupyter.widget-view+json"
+REPLACED = [                                     # what differs from run to run
+    (r"\bat 0x[0-9a-fA-F]{6,}", "at 0x..."),
+    (r"[^\s'\"(<]*ipykernel_\d+/\d+\.py", "<notebook>"),
+    (r"[^\s'\"(<]*/site-packages/", "site-packages/"),
+]
+BAR_TIME = r"\[[\d:]+<[\d:?]+, *[^],]+(?:, )?(.*)\]"   # tqdm's [00:03<00:00, 98it/s, loss=2]
+
+
+def lessons(folder: Path) -> list[Path]:
+    """Return the lessons NN_word.ipynb in `folder`, in order.
+
+    Raises FileNotFoundError when there is none.
+    """
+    found = sorted(Path(folder).glob("[0-9][0-9]_*.ipynb"))
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no lessons (01_word.ipynb)")
+    return found
+
+
+def word(lesson: Path) -> str:
+    """Return the word of a lesson: `attention` for 01_attention.ipynb."""
+    return lesson.stem[3:]
+
+
+def read(path: Path) -> NotebookNode:
+    """Return the notebook at `path`. Raises ValueError when it is none."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError, KeyError,
+            AttributeError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ValueError(f"{path} is not a notebook: {reason}") from None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` to `path` so that a kill leaves the old file or the new one, whole."""
+    path = path.resolve()
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+        os.chmod(temporary, path.stat().st_mode if path.exists() else 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def is_readable(cell_id: str) -> bool:
+    """Return whether a cell's id is words in kebab-case, no random characters."""
+    words = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", cell_id)
+    return bool(words) and not re.fullmatch(r"[0-9a-f]{8}([0-9a-f-]{28})?", cell_id)
+
+
+def name_cells(notebook: NotebookNode) -> None:
+    """Give each cell without a readable id one made from what the cell holds."""
+    ids = [cell.get("id", "") for cell in notebook.cells]
+    taken: set[str] = set()
+    fresh = []
+    for cell, cell_id in zip(notebook.cells, ids, strict=True):
+        if is_readable(cell_id) and cell_id not in taken:
+            taken.add(cell_id)
+        else:
+            fresh.append(cell)
+    for cell in fresh:
+        slug = name = _slug(cell)
+        number = 1
+        while slug in taken or not is_readable(slug):
+            number += 1
+            slug = f"{name}-{number}"
+        cell["id"] = slug
+        taken.add(slug)
+
+
+def _slug(cell: NotebookNode) -> str:
+    """Return a name for a cell: its definition, its heading, or its first words."""
+    text = cell.source
+    if cell.cell_type == "code":
+        text = re.sub(r"^\s*[#%!].*$", "", text, flags=re.M).strip()
+        if definition := re.match(r"(?:@.*\n)*(?:async )?(?:def|class) +(\w+)", text):
+            name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-",
+                          definition[1])
+            return _kebab(name, 9)
+        if re.match(r"import |from ", text):
+            return "imports"
+        text = re.sub(r"#.*|\b\w\b|\d", " ", text)
+    elif text.startswith("#"):
+        text = text.splitlines()[0]
+    text = re.sub(r"<[^>]*>|\]\([^)]*\)", " ", text)
+    return _kebab(text, 5) or cell.cell_type
+
+
+def _kebab(text: str, most: int) -> str:
+    """Return the first `most` words of `text`, in ASCII, joined by hyphens."""
+    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    words = re.findall(r"[a-z0-9]+", text.lower().replace("'", ""))
+    return "-".join(words[:most])[:60].strip("-")
+
+
+def normalise(notebook: NotebookNode) -> NotebookNode:
+    """Return the notebook without what differs from run to run or only bloats it.
+
+    Fixed metadata; readable cell ids; tags kept; no empty cells, widget state, timings,
+    addresses or paths of this machine; of a progress bar its last line without the times.
+    """
+    cells = [_normal_cell(cell) for cell in notebook.cells if cell.source.strip()]
+    normal = nbformat.from_dict(
+        {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
+    )
+    name_cells(normal)
+    return normal
+
+
+def _normal_cell(cell: NotebookNode) -> dict:
+    keep = {key: value for key, value in cell.items()
+            if key in ("cell_type", "id", "attachments", "execution_count")}
+    kept = {key: cell.metadata[key] for key in ("nbgrader", "tags")
+            if cell.metadata.get(key)}
+    keep |= {"metadata": kept, "source": cell.source.strip("\n")}
+    if cell.cell_type == "code":
+        keep["outputs"] = _normal_outputs(cell.outputs)
+    return keep
+
+
+def _normal_outputs(outputs: list[NotebookNode]) -> list[dict]:
+    """Return the outputs with neighbouring streams joined, stderr before stdout."""
+    normal: list[dict] = []
+    streams: dict[str, str] = {}
+
+    def flush() -> None:
+        for name in sorted(streams):                 # which came first is a race
+            if text := _settle(streams[name]):
+                normal.append({"name": name, "output_type": "stream", "text": text})
+        streams.clear()
+
+    for output in outputs:
+        if output.output_type == "stream":
+            streams[output.name] = streams.get(output.name, "") + output.text
+        elif (output := _normal_display(output)) is not None:
+            flush()
+            normal.append(output)
+    flush()
+    return normal
+
+
+def _normal_display(output: NotebookNode) -> dict | None:
+    """Return an output that is no stream, or None for a widget without a picture."""
+    if "data" not in output:
+        return dict(output)
+    data = {kind: _clean(value) if isinstance(value, str) and kind.startswith("text/")
+            else value for kind, value in output.data.items() if kind != WIDGET}
+    if WIDGET in output.data and set(data) <= {"text/plain"}:
+        return None
+    metadata = {kind: output.metadata[kind] for kind in data if output.metadata.get(kind)}
+    return {**output, "data": data, "metadata": metadata}
+
+
+def _settle(text: str) -> str:
+    """Return what a terminal shows in the end: a progress bar's last state, timeless."""
+    lines = []
+    for line in re.sub(r"\x1b\[\d*[ABK]", "", text).replace("\r\n", "\n").split("\n"):
+        if "\r" in line:
+            last = [part for part in ["", *line.split("\r")] if part][-1:]
+            line = re.sub(BAR_TIME, r"[\1]", "".join(last)).removesuffix(" []").rstrip()
+            if not line:
+                continue
+        lines.append(line)
+    return _clean("\n".join(lines))
+
+
+def _clean(text: str) -> str:
+    for pattern, replacement in REPLACED:
+        text = re.sub(pattern, replacement, text)
+    return text

@@ -1,0 +1,116 @@
+"""`gpt2-lesson run`: run lessons from top to bottom and store them in normal form."""
+
+import argparse
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from tqdm import tqdm
+
+from gpt2_lesson.cli.notebooks import (
+    NOTEBOOKS,
+    PACKAGE,
+    lessons,
+    normalise,
+    read,
+    word,
+    write_whole,
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gpt2-lesson run`."""
+    parser.add_argument("lessons", nargs="*", metavar="LESSON",
+                        help="01, attention, 01_attention or a file (default: all)")
+    parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS,
+                        help="folder of the lessons (default: %(default)s)")
+    parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS",
+                        help="the most that one cell may take (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run and store the lessons, and print the seconds of each. Return 1 if one fails."""
+    paths = [find(name, args.notebooks) for name in args.lessons]
+    seconds = {}
+    for path in tqdm(paths or lessons(args.notebooks), unit="lesson", disable=None):
+        began = time.monotonic()
+        try:
+            notebook = execute(normalise(read(path)), path, args.timeout)
+        except LessonFailed as error:
+            print(error, file=sys.stderr)
+            return 1
+        write_whole(path, nbformat.writes(notebook))
+        seconds[path.stem] = time.monotonic() - began
+    for name, taken in seconds.items():
+        print(f"{taken:6.1f} s  {name}")
+    return 0
+
+
+def find(name: str, notebooks: Path) -> Path:
+    """Return the lesson that `name` means: 01, attention, 01_attention or a file.
+
+    Raises FileNotFoundError when there is none.
+    """
+    if name.endswith(".ipynb") and Path(name).is_file():
+        return Path(name)
+    known = lessons(notebooks)
+    for path in known:
+        if name in (path.stem, path.stem[:2], word(path), path.name):
+            return path
+    raise FileNotFoundError(f"no lesson {name!r} in {notebooks}: "
+                            f"there are {', '.join(path.stem for path in known)}")
+
+
+class LessonFailed(Exception):
+    """A cell of a lesson failed; the text says which one and how."""
+
+
+def execute(notebook: NotebookNode, path: Path, timeout: float = 600) -> NotebookNode:
+    """Return `notebook`, the one at `path`, run in a fresh kernel and in normal form.
+
+    Raises LessonFailed, naming the cell, for an error, a dead kernel and after `timeout`
+    seconds in one cell. The file at `path` stays as it is.
+    """
+    current = notebook.cells[0]
+    with (tempfile.TemporaryDirectory() as settings,
+          tqdm(total=len(notebook.cells), desc=path.stem, unit="cell", leave=False,
+               disable=None) as bar):
+
+        def starts(cell: NotebookNode, cell_index: int) -> None:
+            nonlocal current
+            current = cell
+            bar.update(cell_index + 1 - bar.n)
+
+        client = NotebookClient(
+            notebook, timeout=timeout, km=_kernel(), on_cell_start=starts,
+            resources={"metadata": {"path": str(path.resolve().parent)}},
+            extra_arguments=["--log-level=ERROR"],
+        )
+        try:
+            client.execute(env=_environment() | {"IPYTHONDIR": settings})
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            text = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
+            raise LessonFailed(f"{path.name}, cell #{current.id}: {text}") from error
+    return normalise(notebook)
+
+
+def _kernel() -> AsyncKernelManager:
+    """Return a manager of kernels of this very Python, whatever else is installed."""
+    return AsyncKernelManager(
+        kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a kernel that imports this very package."""
+    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.getenv("PYTHONPATH")]))
+    return os.environ | {"PYTHONPATH": path}
