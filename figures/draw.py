@@ -1,8 +1,8 @@
 """Draw the concept drawings of the course: `python figures/draw.py` rewrites them all.
 
-Each drawing is a function that returns its shapes, registered under its file's name. The
-text alternative of a drawing is its `<desc>`. Lengths are in pixels at the natural width.
-Letters are large, since a phone shows a drawing at about half its width.
+Each drawing is a function that returns its shapes, registered under its file's name.
+The text alternative of a drawing is its `<desc>`. Lengths are in pixels at the natural
+width. Letters are large, since a phone shows a drawing at about half its width.
 """
 
 from collections.abc import Callable
@@ -64,8 +64,9 @@ def box(x: float, y: float, width: float, height: float, words: str = "",
         dashed: bool = False) -> str:
     """Return a rounded box, tinted in its colour, with words in its middle."""
     dashes = ' stroke-dasharray="6 5"' if dashed else ""
-    shape = (f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="7" '
-             f'fill="{fill or tint(colour)}" stroke="{colour}" stroke-width="2"{dashes}/>')
+    shape = (f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" '
+             f'rx="7" fill="{fill or tint(colour)}" stroke="{colour}" '
+             f'stroke-width="2"{dashes}/>')
     middle = (x + width / 2, y + height / 2)
     return shape + ("\n" + text(*middle, words, size, bold=bold) if words else "")
 
@@ -109,10 +110,10 @@ def grid(x: float, y: float, rows: list[list[str]], colours: list[list[str]],
 # ---------------------------------------------------------------- the drawings
 
 @drawing("start_here_map", 850, "The map of the course",
-         "A path of nine lessons, 00 to 08, beside the model that they build: attention "
-         "and the causal mask sit inside multi-head attention, that and the feed-forward "
-         "network sit inside a block, and twelve blocks sit inside GPT-2. Generation "
-         "and training use the whole model. Lessons 09 to 14 come later.")
+         "A path of nine lessons, 00 to 08, beside the model that they build: "
+         "attention and the causal mask sit inside multi-head attention, that and the "
+         "feed-forward network sit inside a block, and twelve blocks sit inside GPT-2. "
+         "Generation and training use the whole model. Lessons 09 to 14 come later.")
 def start_here_map() -> Shapes:
     lessons = [("00 Start here", "a model writes", GREY),
                ("01 Attention", "an average, by matching", BLUE),
@@ -123,28 +124,28 @@ def start_here_map() -> Shapes:
                ("06 Generation", "from odds to text", RED),
                ("07 GPT-2 model", "everything put together", VIOLET),
                ("08 Training", "it learns to write", RED)]
-    shapes = [line((160, 40), (160, 700), colour=GREY, width=4)]
+    shapes = [line((160, 40), (160, 726), colour=GREY, width=4)]
     for i, (name, idea, colour) in enumerate(lessons):
         y = 20 + 76 * i
         shapes += [box(20, y, 290, 64, colour=colour),
                    text(165, y + 20, name, 20, bold=True), text(165, y + 45, idea, 19)]
     shapes += [box(350, 20, 350, 540, colour=VIOLET, fill="white"),
-               text(525, 44, "07  GPT2Model", bold=True),
+               text(525, 44, "07 GPT2Model", bold=True),
                box(370, 66, 310, 42, "embeddings", VIOLET),
                box(370, 122, 310, 370, colour=PURPLE, fill="white"),
-               text(525, 146, "05  12 × TransformerBlock", bold=True),
-               box(390, 168, 270, 40, "05  LayerNorm", PURPLE),
+               text(525, 146, "05 TransformerBlock, × 12", bold=True),
+               box(390, 168, 270, 40, "05 LayerNorm", PURPLE),
                box(390, 220, 270, 150, colour=BLUE, fill="white"),
-               text(525, 243, "03  MultiHeadAttention", bold=True),
-               box(410, 264, 230, 42, "01  attention", BLUE),
-               box(410, 316, 230, 42, "02  causal_mask", BLUE),
-               box(390, 382, 270, 40, "05  LayerNorm", PURPLE),
-               box(390, 434, 270, 44, "04  FeedForward", ORANGE),
+               text(525, 243, "03 MultiHeadAttention", bold=True),
+               box(410, 264, 230, 42, "01 attention", BLUE),
+               box(410, 316, 230, 42, "02 causal_mask", BLUE),
+               box(390, 382, 270, 40, "05 LayerNorm", PURPLE),
+               box(390, 434, 270, 44, "04 FeedForward", ORANGE),
                box(370, 506, 310, 42, "norm, and odds for all", VIOLET),
                arrow((430, 622), (430, 566)), arrow((620, 622), (620, 566)),
-               box(350, 624, 165, 68, "06  generate\nwrites with it", RED, 19),
-               box(535, 624, 165, 68, "08  train\nteaches it", RED, 19)]
-    later = ("later:  09 tokenizer · 10 real GPT-2 · 11 measuring\n"
+               box(350, 624, 165, 68, "06 generate\nwrites with it", RED, 19),
+               box(535, 624, 165, 68, "08 train\nteaches it", RED, 19)]
+    later = ("later: 09 tokenizer · 10 real GPT-2 · 11 measuring\n"
              "12 looking inside · 13 speed · 14 scaling out")
     return shapes + [box(20, 726, 680, 100, later, GREY, dashed=True)]
 
@@ -161,19 +162,20 @@ def attention_average() -> Shapes:
             ("ln 3", "1/2", 3, "[6, 6]")]
     for i, (score, weight, sixths, value) in enumerate(rows):
         y = 100 + 75 * i
-        shapes += [arrow((130, 175), (198, y)), box(200, y - 27, 100, 54, f"key {i + 1}"),
-                   text(365, y, score, 22), box(430, y - 20, 32 * sixths, 40, "", BLUE),
+        shapes += [arrow((130, 175), (198, y)),
+                   box(200, y - 27, 100, 54, f"key {i + 1}"), text(365, y, score, 22),
+                   box(430, y - 20, 32 * sixths, 40, "", BLUE),
                    text(440 + 32 * sixths, y, weight, 22, "start"),
                    box(595, y - 27, 100, 54, value, PURPLE)]
     return shapes + [
         line((20, 312), (700, 312), colour=GREY, width=1.5),
-        text(360, 345, "1/6 × [6, 0]  +  1/3 × [0, 6]  +  1/2 × [6, 6]", 22),
-        box(250, 374, 220, 50, "output  [4, 5]", ORANGE, 22, bold=True)]
+        text(360, 345, "1/6 × [6, 0] + 1/3 × [0, 6] + 1/2 × [6, 6]", 22),
+        box(250, 374, 220, 50, "output [4, 5]", ORANGE, 22, bold=True)]
 
 
-@drawing("causal_masking_triangle", 440, "Who may read whom",
-         "Left: four tokens, The cat sat down. Each row is a query; it may read its own "
-         "key and the earlier ones, a lower triangle, and the later keys are hidden. "
+@drawing("causal_masking_triangle", 470, "Who may read whom",
+         "Left: four tokens, The cat sat down. Each row is a query; it may read its "
+         "own key and the earlier ones, a lower triangle, and the later keys are hidden. "
          "Right: only the last two tokens ask; the triangle keeps its lower right "
          "corner, so the last query still reads all four keys.")
 def causal_masking_triangle() -> Shapes:
@@ -193,10 +195,11 @@ def causal_masking_triangle() -> Shapes:
         text(545, 152, "their queries are done", 19, colour="#666666"),
         box(80, 372, 36, 36, fill=BLUE), text(128, 391, "may read", anchor="start"),
         box(260, 372, 36, 36, "×", GREY, fill="#f4f4f5"),
-        text(308, 391, "hidden: not yet written", anchor="start")]
+        text(308, 391, "hidden: not yet written", anchor="start"),
+        text(80, 436, "Rows are queries, columns are keys.", anchor="start")]
 
 
-@drawing("causal_masking_cache", 450, "The past never changes",
+@drawing("causal_masking_cache", 455, "The past never changes",
          "Four steps, one token each. At each step one new row of keys and values is "
          "computed, for the new token; those of the earlier tokens are kept from the "
          "steps before, because nothing later can change them.")
@@ -215,8 +218,8 @@ def causal_masking_cache() -> Shapes:
             if j < step:
                 shapes.append(arrow((205 + 132 * j, y - 16), (205 + 132 * j, y - 1),
                                     colour=BLUE))
-    return shapes + [text(360, 412, "One new token, one new column: the rest is read, "
-                                    "not computed.", 20)]
+    return shapes + [text(360, 408, "Each step computes one new key and value,\n"
+                                    "and reads the kept ones.", 21)]
 
 
 @drawing("multi_head_reshape", 500, "Splitting channels into heads, right and wrong",
@@ -235,8 +238,9 @@ def multi_head_reshape() -> Shapes:
     shapes += grid(226, 50, *cells(list(range(12))), 46)
     shapes += [text(212, 71 + 46 * i, f"token {i}", 20, "end") for i in range(2)]
     shapes += [arrow((280, 152), (190, 200)), arrow((440, 152), (530, 200))]
-    shapes += [text(184, 222, "right", 22, bold=True), text(184, 251, "view, then transpose"),
-               text(536, 222, "wrong", 22, colour=RED, bold=True),
+    shapes += [text(184, 222, "right", 22, bold=True),
+               text(184, 251, "view, then transpose"),
+               text(536, 222, "wrong", 22, colour="#b01a28", bold=True),
                text(536, 251, "view alone")]
     for left, heads in ((26, ([0, 1, 2, 6, 7, 8], [3, 4, 5, 9, 10, 11])),
                         (378, ([0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]))):
@@ -268,53 +272,55 @@ def feed_forward_positions() -> Shapes:
 
 
 @drawing("layer_norm_block", 640, "The block: add, don't replace",
-         "Left, pre-norm: the residual stream runs straight from bottom to top. Two "
-         "branches leave it, layer norm then attention and layer norm then feed-forward, "
-         "and each is added back. Right, post-norm: the layer norms sit on the stream "
-         "itself, so every block rescales it.")
+         "Left, pre-norm: the residual stream runs straight from top to bottom. Two "
+         "branches leave it, layer norm then attention and layer norm then "
+         "feed-forward, and each is added back. Right, post-norm: the layer norms sit "
+         "on the stream itself, so every block rescales it.")
 def layer_norm_block() -> Shapes:
-    shapes = [text(235, 30, "pre-norm (GPT-2)", 22, bold=True),
-              arrow((90, 585), (90, 65), colour=BLUE, width=6), text(90, 612, "x", 24),
-              text(66, 330, "stream", 20, colour="#2a5fc4", anchor="end")]
-    for y, name, colour in ((330, "attention", ORANGE), (90, "feed-forward", RED)):
-        shapes += [arrow((90, y + 210), (280, y + 210), (280, y + 192)),
-                   box(180, y + 136, 200, 54, "layer norm", PURPLE),
-                   arrow((280, y + 136), (280, y + 98)),
-                   box(180, y + 42, 200, 54, name, colour),
-                   arrow((280, y + 42), (280, y + 14), (108, y + 14)), plus(90, y + 14)]
+    shapes = [text(255, 30, "pre-norm (GPT-2)", 22, bold=True),
+              text(105, 70, "x", 24), text(92, 345, "stream", 20, "end", "#2a5fc4"),
+              arrow((105, 92), (105, 620), colour=BLUE, width=6)]
+    for y, name, colour in ((120, "attention", ORANGE), (370, "feed-forward", RED)):
+        shapes += [arrow((105, y), (290, y), (290, y + 22)),
+                   box(190, y + 24, 200, 54, "layer norm", PURPLE),
+                   arrow((290, y + 78), (290, y + 116)),
+                   box(190, y + 118, 200, 54, name, colour),
+                   arrow((290, y + 172), (290, y + 202), (123, y + 202)),
+                   plus(105, y + 202)]
     shapes += [line((430, 20), (430, 620), colour=GREY, width=1.5),
-               text(575, 30, "post-norm", 22, bold=True),
-               arrow((500, 585), (500, 65), colour=BLUE, width=6), text(500, 612, "x", 24)]
-    for y, name, colour in ((330, "attention", ORANGE), (90, "feed-\nforward", RED)):
-        shapes += [arrow((500, y + 210), (630, y + 210), (630, y + 192)),
-                   box(560, y + 132, 140, 58, name, colour),
-                   arrow((630, y + 132), (630, y + 100), (518, y + 100)),
-                   plus(500, y + 100), box(450, y + 14, 130, 54, "layer norm", PURPLE)]
+               text(575, 30, "post-norm", 22, bold=True), text(500, 70, "x", 24),
+               arrow((500, 92), (500, 620), colour=BLUE, width=6)]
+    for y, name, colour in ((120, "attention", ORANGE), (370, "feed-\nforward", RED)):
+        shapes += [arrow((500, y), (630, y), (630, y + 22)),
+                   box(560, y + 24, 140, 58, name, colour),
+                   arrow((630, y + 82), (630, y + 115), (518, y + 115)),
+                   plus(500, y + 115), box(445, y + 148, 140, 54, "layer norm", PURPLE)]
     return shapes
 
 
 @drawing("generation_loop", 400, "From odds to text, one token at a time",
-         "A loop. The ids so far go into the model, which gives logits. They are divided "
-         "by the temperature and cut to the top k; softmax makes probabilities; one id "
+         "A loop. The ids so far go into the model, which gives logits. They are "
+         "divided by the temperature and cut to the top k; softmax makes probabilities; one id "
          "is drawn and appended to the ids, and the loop begins again.")
 def generation_loop() -> Shapes:
-    return [box(20, 40, 190, 92, "ids so far\nThe cat sat", BLUE),
+    return [box(20, 40, 190, 92, "ids so far:\nThe cat sat", BLUE),
             box(265, 40, 190, 92, "model", VIOLET, 22, bold=True),
             box(510, 40, 190, 92, "logits\n(B, V)", ORANGE),
             arrow((210, 86), (262, 86)), arrow((455, 86), (507, 86)),
             arrow((605, 132), (605, 237)),
             box(510, 240, 190, 92, "÷ temperature,\nkeep the top k", PURPLE),
             box(265, 240, 190, 92, "softmax:\nprobabilities", PURPLE),
-            box(20, 240, 190, 92, "draw one id\non", RED),
+            box(20, 240, 190, 92, "draw one id:\non", RED),
             arrow((510, 286), (458, 286)), arrow((265, 286), (213, 286)),
-            arrow((115, 240), (115, 135)), text(130, 188, "append", 21, "start", bold=True),
+            arrow((115, 240), (115, 135)),
+            text(130, 188, "append", 21, "start", bold=True),
             text(360, 370, "Each turn of the loop writes one token.", 21)]
 
 
 @drawing("gpt2_model_stack", 800, "The whole model, with its shapes and parameters",
          "Token ids (B, T) become vectors (B, T, C): token embedding plus position "
-         "embedding. Twelve blocks, then a layer norm, keep that shape. The token table "
-         "is used again, transposed, to give logits (B, T, V). GPT-2 small: 38,597,376 "
+         "embedding. Twelve blocks, then a layer norm, keep that shape. The token "
+         "table is used again, transposed, to give logits (B, T, V). GPT-2 small: 38,597,376 "
          "and 786,432 for the tables, 12 times 7,087,872 for the blocks, 1,536 for the "
          "last norm, 124,439,808 in all.")
 def gpt2_model_stack() -> Shapes:
@@ -324,21 +330,22 @@ def gpt2_model_stack() -> Shapes:
               box(330, 90, 180, 76, "pos_emb\n786,432", BLUE),
               arrow((215, 166), (215, 207), (299, 207)),
               arrow((420, 166), (420, 207), (333, 207)), plus(316, 207),
-              arrow((316, 222), (316, 258))]
+              arrow((316, 222), (316, 266))]
     shapes += [box(132 - d, 280 - d, 378, 130, "", PURPLE) for d in (-12, -6, 0)]
     shapes += [text(321, 322, "12 × TransformerBlock", 22, bold=True),
                text(321, 360, "7,087,872 each"),
-               arrow((316, 424), (316, 458)), box(120, 460, 390, 56, "ln_final   1,536",
-                                                  PURPLE),
+               arrow((316, 424), (316, 458)),
+               box(120, 460, 390, 56, "ln_final: 1,536", PURPLE),
                arrow((316, 516), (316, 558)),
-               box(120, 560, 390, 76, "tok_emb, transposed\nthe same table: 0 new", BLUE),
+               box(120, 560, 390, 76, "tok_emb, transposed\nthe same table: 0 new"),
                arrow((316, 636), (316, 680)), text(316, 702, "logits", 21, bold=True),
-               line((120, 128), (60, 128), (60, 598), (110, 598), colour=BLUE, dashed=True),
+               line((120, 128), (60, 128), (60, 598), (120, 598), colour=BLUE,
+                    dashed=True),
                text(50, 363, "tied", 20, "end", colour="#2a5fc4")]
     shapes += [text(545, y, words, 20, "start") for y, words in (
         (28, "(B, T)"), (207, "(B, T, C)"), (345, "(B, T, C)"), (488, "(B, T, C)"),
         (702, "(B, T, V)"))]
-    return shapes + [box(120, 732, 480, 48, "124,439,808 parameters", VIOLET, 22,
+    return shapes + [box(120, 732, 390, 48, "124,439,808 parameters", VIOLET, 22,
                          bold=True)]
 
 
@@ -353,7 +360,8 @@ def training_loop() -> Shapes:
     for i, (token, target) in enumerate(zip("The cat sat on".split(),
                                             "cat sat on it".split(), strict=True)):
         x = 130 + 144 * i
-        shapes += [box(x, 20, 130, 50, token, BLUE), box(x, 92, 130, 50, target, ORANGE)]
+        shapes += [box(x, 20, 130, 50, token, BLUE),
+                   box(x, 92, 130, 50, target, ORANGE)]
         if i:
             shapes.append(line((x + 40, 70), (x - 54, 92), colour=GREY, dashed=True))
     return shapes + [
@@ -363,13 +371,14 @@ def training_loop() -> Shapes:
         box(510, 210, 190, 92, "logits\n(B, T, V)", ORANGE),
         arrow((210, 256), (262, 256)), arrow((455, 256), (507, 256)),
         arrow((605, 302), (605, 407)),
-        box(510, 410, 190, 92, "loss\nnats per token", RED),
+        box(510, 410, 190, 92, "loss: logits\nagainst targets", RED),
         box(265, 410, 190, 92, "gradient", PURPLE),
         box(20, 410, 190, 92, "step: move\nthe weights", PURPLE),
         arrow((510, 456), (458, 456)), arrow((265, 456), (213, 456)),
-        arrow((115, 410), (115, 305)), text(130, 358, "next batch", 21, "start", bold=True),
+        arrow((115, 410), (115, 305)),
+        text(130, 358, "next batch", 21, "start", bold=True),
         arrow((212, 420), (290, 305), colour=PURPLE, dashed=True),
-        text(360, 535, "Many thousand small steps.", 21)]
+        text(360, 535, "The step changes the weights a little; then again.", 21)]
 
 
 if __name__ == "__main__":

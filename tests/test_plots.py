@@ -3,7 +3,11 @@
 import base64
 import io
 import math
+import re
+import runpy
 from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -38,6 +42,8 @@ DRAWINGS: dict[str, Callable[[], None]] = {
     "text": lambda: plots.show_text(STORY, {"exact": SURPRISE, "model": SURPRISE / 2},
                                     low_label="low", high_label="high", alt="A point."),
 }
+
+FIGURES = Path(__file__).parents[1] / "figures"
 
 
 @pytest.fixture
@@ -173,3 +179,15 @@ def test_a_line_picture_can_be_saved(tmp_path, shown: list[Image]) -> None:
     plots.show_lines({"a": [1, 2]}, xlabel="x", ylabel="y", alt="x",
                      save=tmp_path / "loss.png")
     assert Pillow.open(tmp_path / "loss.png").size == (600, 300) and shown == []
+
+
+def test_drawings_are_what_their_code_draws_and_say_their_point() -> None:
+    code = runpy.run_path(str(FIGURES / "draw.py"))
+    files = {path.stem: path.read_bytes() for path in FIGURES.glob("*.svg")}
+    assert files == {name: code["svg"](name).encode() for name in code["DRAWINGS"]}
+    for name, data in files.items():
+        title, desc, ground, *_ = ElementTree.fromstring(data)
+        assert len(title.text) > 10 and len(desc.text) > 60, name
+        assert ground.get("fill") == "white" and len(data) < 40_000, name
+        sizes = [int(n) for n in re.findall(r'font-size="(\d+)"', data.decode())]
+        assert min(sizes) >= 18, f"{name} has letters too small for a phone"
