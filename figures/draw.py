@@ -111,9 +111,10 @@ def grid(x: float, y: float, rows: list[list[str]], colours: list[list[str]],
 
 @drawing("start_here_map", 850, "The map of the course",
          "A path of nine lessons, 00 to 08, beside the model that they build: "
-         "attention and the causal mask sit inside multi-head attention, that and the "
-         "feed-forward network sit inside a block, and twelve blocks sit inside GPT-2. "
-         "Generation and training use the whole model. Lessons 09 to 14 come later.")
+         "attention and the causal mask sit inside multi-head attention, that and "
+         "the feed-forward network sit inside a block, and twelve blocks sit inside "
+         "GPT-2. Generation and training use the whole model. Lessons 09 to 14 come "
+         "later.")
 def start_here_map() -> Shapes:
     lessons = [("00 Start here", "a model writes", GREY),
                ("01 Attention", "an average, by matching", BLUE),
@@ -151,9 +152,9 @@ def start_here_map() -> Shapes:
 
 
 @drawing("attention_average", 440, "Attention is an average",
-         "One query is compared with three keys. The scaled scores ln 1, ln 2 and ln 3 "
-         "become the weights 1/6, 1/3 and 1/2. The values [6, 0], [0, 6] and [6, 6], "
-         "averaged with these weights, give the output [4, 5].")
+         "One query is compared with three keys. The scaled scores ln 1, ln 2 and ln "
+         "3 become the weights 1/6, 1/3 and 1/2. The values [6, 0], [0, 6] and [6, "
+         "6], averaged with these weights, give the output [4, 5].")
 def attention_average() -> Shapes:
     shapes = [box(20, 142, 110, 66, "query", ORANGE)]
     shapes += [text(x, 40, word, bold=True) for x, word in (
@@ -175,9 +176,9 @@ def attention_average() -> Shapes:
 
 @drawing("causal_masking_triangle", 470, "Who may read whom",
          "Left: four tokens, The cat sat down. Each row is a query; it may read its "
-         "own key and the earlier ones, a lower triangle, and the later keys are hidden. "
-         "Right: only the last two tokens ask; the triangle keeps its lower right "
-         "corner, so the last query still reads all four keys.")
+         "own key and the earlier ones, a lower triangle, and the later keys are "
+         "hidden. Right: only the last two tokens ask; the triangle keeps its lower "
+         "right corner, so the last query still reads all four keys.")
 def causal_masking_triangle() -> Shapes:
     tokens = ["The", "cat", "sat", "down"]
     shapes = [text(190, 30, "4 queries, 4 keys", bold=True),
@@ -223,8 +224,8 @@ def causal_masking_cache() -> Shapes:
 
 
 @drawing("multi_head_reshape", 500, "Splitting channels into heads, right and wrong",
-         "A matrix of 2 tokens and 6 channels with the numbers 0 to 11. Right: head 0 "
-         "takes channels 0, 1, 2 of both tokens, head 1 channels 3, 4, 5 of both. "
+         "A matrix of 2 tokens and 6 channels with the numbers 0 to 11. Right: head "
+         "0 takes channels 0, 1, 2 of both tokens, head 1 channels 3, 4, 5 of both. "
          "Wrong: a view without the transpose gives head 0 all of token 0 and head 1 "
          "all of token 1, so no head sees both tokens.")
 def multi_head_reshape() -> Shapes:
@@ -273,9 +274,9 @@ def feed_forward_positions() -> Shapes:
 
 @drawing("layer_norm_block", 640, "The block: add, don't replace",
          "Left, pre-norm: the residual stream runs straight from top to bottom. Two "
-         "branches leave it, layer norm then attention and layer norm then "
-         "feed-forward, and each is added back. Right, post-norm: the layer norms sit "
-         "on the stream itself, so every block rescales it.")
+         "branches leave it, layer norm then attention and layer norm then feed- "
+         "forward, and each is added back. Right, post-norm: the layer norms sit on "
+         "the stream itself, so every block rescales it.")
 def layer_norm_block() -> Shapes:
     shapes = [text(255, 30, "pre-norm (GPT-2)", 22, bold=True),
               text(105, 70, "x", 24), text(92, 345, "stream", 20, "end", "#2a5fc4"),
@@ -300,8 +301,9 @@ def layer_norm_block() -> Shapes:
 
 @drawing("generation_loop", 400, "From odds to text, one token at a time",
          "A loop. The ids so far go into the model, which gives logits. They are "
-         "divided by the temperature and cut to the top k; softmax makes probabilities; one id "
-         "is drawn and appended to the ids, and the loop begins again.")
+         "divided by the temperature and cut to the top k; softmax makes "
+         "probabilities; one id is drawn and appended to the ids, and the loop "
+         "begins again.")
 def generation_loop() -> Shapes:
     return [box(20, 40, 190, 92, "ids so far:\nThe cat sat", BLUE),
             box(265, 40, 190, 92, "model", VIOLET, 22, bold=True),
@@ -320,9 +322,9 @@ def generation_loop() -> Shapes:
 @drawing("gpt2_model_stack", 800, "The whole model, with its shapes and parameters",
          "Token ids (B, T) become vectors (B, T, C): token embedding plus position "
          "embedding. Twelve blocks, then a layer norm, keep that shape. The token "
-         "table is used again, transposed, to give logits (B, T, V). GPT-2 small: 38,597,376 "
-         "and 786,432 for the tables, 12 times 7,087,872 for the blocks, 1,536 for the "
-         "last norm, 124,439,808 in all.")
+         "table is used again, transposed, to give logits (B, T, V). GPT-2 small: "
+         "38,597,376 and 786,432 for the tables, 12 times 7,087,872 for the blocks, "
+         "1,536 for the last norm, 124,439,808 in all.")
 def gpt2_model_stack() -> Shapes:
     shapes = [text(315, 28, "input_ids", 21, bold=True),
               arrow((220, 46), (220, 88)), arrow((420, 46), (420, 88)),
@@ -350,10 +352,10 @@ def gpt2_model_stack() -> Shapes:
 
 
 @drawing("training_loop", 560, "How a model learns",
-         "Inputs are the tokens The cat sat on; targets are the same tokens shifted by "
-         "one: cat sat on it. A loop: the batch goes through the model, which gives "
-         "logits; these and the targets give the loss; the loss gives the gradient; a "
-         "step moves the weights a little; then the next batch.")
+         "Inputs are the tokens The cat sat on; targets are the same tokens shifted "
+         "by one: cat sat on it. A loop: the batch goes through the model, which "
+         "gives logits; these and the targets give the loss; the loss gives the "
+         "gradient; a step moves the weights a little; then the next batch.")
 def training_loop() -> Shapes:
     shapes = [text(20, 46, "inputs", anchor="start", bold=True),
               text(20, 118, "targets", anchor="start", bold=True)]
