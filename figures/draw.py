@@ -274,7 +274,7 @@ def feed_forward_positions() -> Shapes:
 
 @drawing("layer_norm_block", 640, "The block: add, don't replace",
          "Left, pre-norm: the residual stream runs straight from top to bottom. Two "
-         "branches leave it, layer norm then attention and layer norm then feed- "
+         "branches leave it, layer norm then attention and layer norm then feed-"
          "forward, and each is added back. Right, post-norm: the layer norms sit on "
          "the stream itself, so every block rescales it.")
 def layer_norm_block() -> Shapes:
