@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import BinaryIO
 
 from tqdm import tqdm
 
@@ -32,21 +33,19 @@ def fetch(url: str, sha256: str, path: Path, timeout: float = 30.0) -> Path:
     """Return `path`, having downloaded `url` to it unless it is there already.
 
     A file with another SHA-256 raises ValueError: a cached one is left as it is, a
-    downloaded one is deleted. No connection, or a broken one, raises ConnectionError;
-    what has arrived by then is kept beside `path` as .part, for the next try.
+    downloaded one is deleted. A network or a disk that fails raises OSError; what has
+    arrived by then is kept beside `path` as .part, for the next try.
     """
     path = Path(path)
     if path.exists():
         _check_cached(path, sha256)
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _download(url, part, timeout)
     except (OSError, HTTPException) as error:
-        if not _is_network(error):
-            raise
-        raise ConnectionError(
+        raise OSError(
             f"cannot download {url}: {error}. Try again (what has arrived is kept), or "
             f"without a network put the file with SHA-256 {sha256} at {path}; the "
             "environment variable GPT2_LESSON_CACHE names another folder.") from error
@@ -68,12 +67,6 @@ def _check_cached(path: Path, sha256: str) -> None:
                          "it is. Move it away to download it again.")
 
 
-def _is_network(error: Exception) -> bool:
-    """Return whether `error` came from the connection, not from our own disk."""
-    network = (urllib.error.URLError, HTTPException, ConnectionError, TimeoutError)
-    return isinstance(error, network)
-
-
 def _download(url: str, part: Path, timeout: float) -> None:
     """Write `url` to `part`, going on after the bytes that are there already."""
     have = part.stat().st_size if part.exists() else 0
@@ -88,13 +81,14 @@ def _download(url: str, part: Path, timeout: float) -> None:
         raise
     with response, part.open("ab") as file:
         if response.status != 206:               # the whole file comes: start again
-            file.truncate(0)
+            file.seek(0)
+            file.truncate()
         _copy(response, file, part.name)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _copy(response: HTTPResponse, file, name: str) -> None:
+def _copy(response: HTTPResponse, file: BinaryIO, name: str) -> None:
     """Append the body of `response` to `file`; raise ConnectionError if it is cut off."""
     have, left = file.tell(), response.length
     total = None if left is None else have + left
