@@ -1,7 +1,7 @@
 """The command `gpt2-lesson`: one module of this folder for each of its words.
 
-A module has `add_arguments(parser)` and `run(args)`, which returns the exit status. It is
-imported only when its word is used, so `gpt2-lesson --help` answers at once.
+A module has `add_arguments(parser)` and `run(args)`, which returns the exit status. It
+is imported only when its word is used, so `gpt2-lesson --help` answers at once.
 """
 
 import argparse
@@ -15,26 +15,33 @@ COMMANDS = {
     "run": "run lessons from top to bottom and store their outputs",
     "export": "make the package's modules from the lessons",
 }
-EXPECTED = (ArithmeticError, ImportError, IndexError, OSError, RuntimeError, TypeError,
-            ValueError)
+EXPECTED = (
+    ArithmeticError,
+    ImportError,
+    IndexError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Return the exit status of `gpt2-lesson` with these words, or with sys.argv's.
 
-    0: done; 1: the answer is no (`export --check`, a failing lesson); 2: an error, told in
-    one line; 130: stopped by Ctrl-C.
+    0: done; 1: the answer is no (`export --check`, a failing lesson); 2: an error, told
+    in one line; 130: stopped by Ctrl-C.
     """
     words = sys.argv[1:] if argv is None else argv
-    args = _parser(words).parse_args(words)
-    name = f"gpt2-lesson {args.command}"
+    name = " ".join(["gpt2-lesson", *words[:1]])
     try:
+        args = _parser(words).parse_args(words)
         return import_module(f"{__name__}.{args.command}").run(args) or 0
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
         return 130
     except EXPECTED as error:
-        if args.traceback:
+        if "--traceback" in words:
             raise
         print(f"{name}: {error or type(error).__name__}", file=sys.stderr)
         return 2
@@ -50,6 +57,7 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=summary)
         if name in words[:1]:
             import_module(f"{__name__}.{name}").add_arguments(command)
-        command.add_argument("--traceback", action="store_true",
-                             help="show where an error came from")
+        command.add_argument(
+            "--traceback", action="store_true", help="show where an error came from"
+        )
     return parser

@@ -1,4 +1,4 @@
-"""What `export` and `run` share: finding lessons, naming cells, normal form, safe writes."""
+"""What `export` and `run` share: finding lessons, naming cells, the normal form."""
 
 import os
 import re
@@ -12,18 +12,26 @@ from nbformat import NotebookNode
 PACKAGE = Path(__file__).resolve().parents[1]
 NOTEBOOKS = PACKAGE.parent / "notebooks"
 METADATA = {
-    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python",
-                   "name": "python3"},
-    "language_info": {"file_extension": ".py", "mimetype": "text/x-python",
-                      "name": "python", "pygments_lexer": "ipython3"},
+    "kernelspec": {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "pygments_lexer": "ipython3",
+    },
 }
 WIDGET = "application/vnd.jupyter.widget-view+json"
-REPLACED = [                                     # what differs from run to run
+REPLACED = [  # what differs from run to run
     (r"\bat 0x[0-9a-fA-F]{6,}", "at 0x..."),
     (r"[^\s'\"(<]*ipykernel_\d+/\d+\.py", "<notebook>"),
     (r"[^\s'\"(<]*/site-packages/", "site-packages/"),
 ]
-BAR_TIME = r"\[[\d:]+<[\d:?]+, *[^],]+(?:, )?(.*)\]"   # tqdm's [00:03<00:00, 98it/s, loss=2]
+# tqdm's [00:03<00:00, 98.1it/s, loss=2]; the times go, the rest stays
+BAR_TIME = r"\[[\d:]+<[\d:?]+, *[^],]+(?:, )?(.*)\]"
 
 
 def lessons(folder: Path) -> list[Path]:
@@ -46,14 +54,13 @@ def read(path: Path) -> NotebookNode:
     """Return the notebook at `path`. Raises ValueError when it is none."""
     try:
         return nbformat.read(path, as_version=4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError, KeyError,
-            AttributeError) as error:
+    except (ValueError, KeyError, AttributeError) as error:
         reason = str(error).splitlines()[0][:200]
         raise ValueError(f"{path} is not a notebook: {reason}") from None
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a kill leaves the old file or the new one, whole."""
+    """Write `text` to `path`; a kill leaves the old file or the new one, whole."""
     path = path.resolve()
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -76,15 +83,14 @@ def is_readable(cell_id: str) -> bool:
 
 def name_cells(notebook: NotebookNode) -> None:
     """Give each cell without a readable id one made from what the cell holds."""
-    ids = [cell.get("id", "") for cell in notebook.cells]
     taken: set[str] = set()
-    fresh = []
-    for cell, cell_id in zip(notebook.cells, ids, strict=True):
-        if is_readable(cell_id) and cell_id not in taken:
-            taken.add(cell_id)
+    nameless = []
+    for cell in notebook.cells:
+        if is_readable(cell.get("id", "")) and cell.id not in taken:
+            taken.add(cell.id)
         else:
-            fresh.append(cell)
-    for cell in fresh:
+            nameless.append(cell)
+    for cell in nameless:
         slug = name = _slug(cell)
         number = 1
         while slug in taken or not is_readable(slug):
@@ -100,8 +106,9 @@ def _slug(cell: NotebookNode) -> str:
     if cell.cell_type == "code":
         text = re.sub(r"^\s*[#%!].*$", "", text, flags=re.M).strip()
         if definition := re.match(r"(?:@.*\n)*(?:async )?(?:def|class) +(\w+)", text):
-            name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-",
-                          definition[1])
+            name = re.sub(
+                r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", definition[1]
+            )
             return _kebab(name, 9)
         if re.match(r"import |from ", text):
             return "imports"
@@ -123,7 +130,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     """Return the notebook without what differs from run to run or only bloats it.
 
     Fixed metadata; readable cell ids; tags kept; no empty cells, widget state, timings,
-    addresses or paths of this machine; of a progress bar its last line without the times.
+    addresses or paths of this machine; of a progress bar the last line, without times.
     """
     cells = [_normal_cell(cell) for cell in notebook.cells if cell.source.strip()]
     normal = nbformat.from_dict(
@@ -134,10 +141,16 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 
 
 def _normal_cell(cell: NotebookNode) -> dict:
-    keep = {key: value for key, value in cell.items()
-            if key in ("cell_type", "id", "attachments", "execution_count")}
-    kept = {key: cell.metadata[key] for key in ("nbgrader", "tags")
-            if cell.metadata.get(key)}
+    keep = {
+        key: value
+        for key, value in cell.items()
+        if key in ("cell_type", "id", "attachments", "execution_count")
+    }
+    kept = {
+        key: cell.metadata[key]
+        for key in ("nbgrader", "tags")
+        if cell.metadata.get(key)
+    }
     keep |= {"metadata": kept, "source": cell.source.strip("\n")}
     if cell.cell_type == "code":
         keep["outputs"] = _normal_outputs(cell.outputs)
@@ -150,7 +163,7 @@ def _normal_outputs(outputs: list[NotebookNode]) -> list[dict]:
     streams: dict[str, str] = {}
 
     def flush() -> None:
-        for name in sorted(streams):                 # which came first is a race
+        for name in sorted(streams):  # which came first is a race
             if text := _settle(streams[name]):
                 normal.append({"name": name, "output_type": "stream", "text": text})
         streams.clear()
@@ -169,16 +182,23 @@ def _normal_display(output: NotebookNode) -> dict | None:
     """Return an output that is no stream, or None for a widget without a picture."""
     if "data" not in output:
         return dict(output)
-    data = {kind: _clean(value) if isinstance(value, str) and kind.startswith("text/")
-            else value for kind, value in output.data.items() if kind != WIDGET}
+    data = {
+        kind: _clean(value)
+        if isinstance(value, str) and kind.startswith("text/")
+        else value
+        for kind, value in output.data.items()
+        if kind != WIDGET
+    }
     if WIDGET in output.data and set(data) <= {"text/plain"}:
         return None
-    metadata = {kind: output.metadata[kind] for kind in data if output.metadata.get(kind)}
+    metadata = {
+        kind: output.metadata[kind] for kind in data if output.metadata.get(kind)
+    }
     return {**output, "data": data, "metadata": metadata}
 
 
 def _settle(text: str) -> str:
-    """Return what a terminal shows in the end: a progress bar's last state, timeless."""
+    """Return what a terminal shows in the end; of a progress bar without the times."""
     lines = []
     for line in re.sub(r"\x1b\[\d*[ABK]", "", text).replace("\r\n", "\n").split("\n"):
         if "\r" in line:

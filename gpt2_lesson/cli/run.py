@@ -29,16 +29,29 @@ from gpt2_lesson.cli.notebooks import (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `gpt2-lesson run`."""
-    parser.add_argument("lessons", nargs="*", metavar="LESSON",
-                        help="01, attention, 01_attention or a file (default: all)")
-    parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS,
-                        help="folder of the lessons (default: %(default)s)")
-    parser.add_argument("--timeout", type=float, default=600, metavar="SECONDS",
-                        help="the most that one cell may take (default: %(default)s)")
+    parser.add_argument(
+        "lessons",
+        nargs="*",
+        metavar="LESSON",
+        help="01, attention, 01_attention or a file (default: all)",
+    )
+    parser.add_argument(
+        "--notebooks",
+        type=Path,
+        default=NOTEBOOKS,
+        help="folder of the lessons (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="the most that one cell may take (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run and store the lessons, and print the seconds of each. Return 1 if one fails."""
+    """Run and store the lessons, and print the seconds each took; 1 if one fails."""
     paths = [find(name, args.notebooks) for name in args.lessons]
     seconds = {}
     for path in tqdm(paths or lessons(args.notebooks), unit="lesson", disable=None):
@@ -66,8 +79,10 @@ def find(name: str, notebooks: Path) -> Path:
     for path in known:
         if name in (path.stem, path.stem[:2], word(path), path.name):
             return path
-    raise FileNotFoundError(f"no lesson {name!r} in {notebooks}: "
-                            f"there are {', '.join(path.stem for path in known)}")
+    raise FileNotFoundError(
+        f"no lesson {name!r} in {notebooks}: "
+        f"there are {', '.join(path.stem for path in known)}"
+    )
 
 
 class LessonFailed(Exception):
@@ -77,13 +92,20 @@ class LessonFailed(Exception):
 def execute(notebook: NotebookNode, path: Path, timeout: float = 600) -> NotebookNode:
     """Return `notebook`, the one at `path`, run in a fresh kernel and in normal form.
 
-    Raises LessonFailed, naming the cell, for an error, a dead kernel and after `timeout`
-    seconds in one cell. The file at `path` stays as it is.
+    Raises LessonFailed, naming the cell, for an error, a dead kernel and after
+    `timeout` seconds in one cell. The file at `path` stays as it is.
     """
     current = notebook.cells[0]
-    with (tempfile.TemporaryDirectory() as settings,
-          tqdm(total=len(notebook.cells), desc=path.stem, unit="cell", leave=False,
-               disable=None) as bar):
+    with (
+        tempfile.TemporaryDirectory() as settings,
+        tqdm(
+            total=len(notebook.cells),
+            desc=path.stem,
+            unit="cell",
+            leave=False,
+            disable=None,
+        ) as bar,
+    ):
 
         def starts(cell: NotebookNode, cell_index: int) -> None:
             nonlocal current
@@ -91,7 +113,10 @@ def execute(notebook: NotebookNode, path: Path, timeout: float = 600) -> Noteboo
             bar.update(cell_index + 1 - bar.n)
 
         client = NotebookClient(
-            notebook, timeout=timeout, km=_kernel(), on_cell_start=starts,
+            notebook,
+            timeout=timeout,
+            km=_kernel(),
+            on_cell_start=starts,
             resources={"metadata": {"path": str(path.resolve().parent)}},
             extra_arguments=["--log-level=ERROR"],
         )

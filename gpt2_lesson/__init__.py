@@ -1,0 +1,45 @@
+"""GPT-2, built lesson by lesson: each module here is made from the lesson of its name.
+
+`from gpt2_lesson import GPT2Model` imports the lesson that defines the model at that
+moment, so `import gpt2_lesson` alone costs nothing. The first lesson's function has its
+module's name: `from gpt2_lesson.attention import attention`.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_LESSONS = {
+    "causal_masking": ["causal_mask", "KVCache"],
+    "multi_head": ["split_heads", "merge_heads", "MultiHeadAttention"],
+    "feed_forward": ["gelu", "FeedForward"],
+    "layer_norm": ["LayerNorm", "TransformerBlock"],
+    "generation": ["sample_next", "generate"],
+    "gpt2_model": ["GPT2_SIZES", "GPT2Config", "GPT2Model"],
+    "training": [
+        "next_token_loss",
+        "get_batch",
+        "learning_rate",
+        "make_optimizer",
+        "TrainSettings",
+        "train",
+        "evaluate",
+        "CheckpointError",
+        "save_checkpoint",
+        "load_checkpoint",
+    ],
+}
+_LESSON_OF = {name: lesson for lesson, names in _LESSONS.items() for name in names}
+__all__ = list(_LESSON_OF)
+
+
+def __getattr__(name: str) -> object:
+    """Return a name that a lesson exports. Raises AttributeError for any other."""
+    if name not in _LESSON_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LESSON_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return all names, those of the lessons too."""
+    return sorted({*globals(), *_LESSON_OF})
