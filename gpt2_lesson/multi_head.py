@@ -6,7 +6,6 @@
 __all__ = ['split_heads', 'merge_heads', 'fused_attention', 'MultiHeadAttention']
 
 # %% ../notebooks/03_multi_head.ipynb #imports
-import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
