@@ -118,7 +118,7 @@ def differences(notebooks: Path, package: Path) -> list[str]:
 
 
 def modules(notebooks: Path, package: str = "gpt2_lesson") -> dict[str, str]:
-    """Return the text of each module that the lessons in `notebooks` make, by file name.
+    """Return the text of each module that the lessons make, by file name.
 
     Raises ValueError, naming the lesson, for anything that would make a wrong module.
     """

@@ -54,7 +54,7 @@ def read(path: Path) -> NotebookNode:
     """Return the notebook at `path`. Raises ValueError when it is none."""
     try:
         return nbformat.read(path, as_version=4)
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, nbformat.ValidationError) as error:
         reason = str(error).splitlines()[0][:200]
         raise ValueError(f"{path} is not a notebook: {reason}") from None
 

@@ -95,7 +95,7 @@ def execute(notebook: NotebookNode, path: Path, timeout: float = 600) -> Noteboo
     Raises LessonFailed, naming the cell, for an error, a dead kernel and after
     `timeout` seconds in one cell. The file at `path` stays as it is.
     """
-    current = notebook.cells[0]
+    current = "(none yet)"
     with (
         tempfile.TemporaryDirectory() as settings,
         tqdm(
@@ -109,7 +109,7 @@ def execute(notebook: NotebookNode, path: Path, timeout: float = 600) -> Noteboo
 
         def starts(cell: NotebookNode, cell_index: int) -> None:
             nonlocal current
-            current = cell
+            current = cell.id
             bar.update(cell_index + 1 - bar.n)
 
         client = NotebookClient(
@@ -124,7 +124,7 @@ def execute(notebook: NotebookNode, path: Path, timeout: float = 600) -> Noteboo
             client.execute(env=_environment() | {"IPYTHONDIR": settings})
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             text = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
-            raise LessonFailed(f"{path.name}, cell #{current.id}: {text}") from error
+            raise LessonFailed(f"{path.name}, cell #{current}: {text}") from error
     return normalise(notebook)
 
 
