@@ -36,8 +36,8 @@ PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
     "story": (                                       # the model that the package ships
         GPT2Config(256, d_model=128, num_heads=4, num_layers=4, max_seq_length=256,
                    d_ff=512, dropout=0.0),
-        TrainSettings(steps=3000, seq_length=256, batch_size=32, max_lr=0.02,
-                      optimizer="muon"),
+        TrainSettings(steps=5000, seq_length=256, batch_size=16, max_lr=0.02,
+                      weight_decay=0.0, optimizer="muon"),
     ),
     "shakespeare": (                                 # nanoGPT's experiment for a CPU;
         GPT2Config(256, d_model=128, num_heads=4, num_layers=4, max_seq_length=65,
@@ -245,8 +245,9 @@ class Text:
 def prepare_text(name: str, seq_length: int) -> Text:
     """Return a text by name or path, its last tenth held out for validation.
 
-    Windows of `stories` begin at the line end before a story, and the held-out ones stop with
-    that story: what follows would be a second story, met with its first half unseen.
+    Half of the windows of `stories` begin at the line end before a story, half anywhere, so
+    that the model can continue any prompt. Those held out hold one story each, whole: only
+    there can the loss be compared with the floor.
     Raises ValueError if the text is too short for windows of `seq_length`.
     """
     data = load_text(name)
@@ -255,7 +256,9 @@ def prepare_text(name: str, seq_length: int) -> Text:
         cut = len(lines) * 9 // 10
         tokens = as_tokens("\n" + "".join(lines[:cut]))
         windows = [as_tokens("\n" + story)[:seq_length] for story in lines[cut:]]
-        return Text(tokens, (tokens == ord("\n")).nonzero().flatten(), windows, lines[cut:])
+        begins = (tokens == ord("\n")).nonzero().flatten()
+        anywhere = torch.arange(0, len(tokens), len(tokens) // len(begins))
+        return Text(tokens, torch.cat([begins, anywhere]), windows, lines[cut:])
     cut = len(data) * 9 // 10
     if len(data) - cut < seq_length:
         raise ValueError(f"{name} has {len(data)} bytes, and its last tenth is held out for "
