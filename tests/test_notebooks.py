@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from warnings import warn
 
 import nbformat
 import pytest
@@ -239,6 +240,7 @@ def test_export_makes_what_the_lessons_say_and_nothing_else(tmp_path: Path) -> N
             "Undefined name `PI`",
         ),
         ([IMPORTS], "imported but unused"),
+        ([IMPORTS, AREA + "\n    nonlocal radius_2"], "no binding for nonlocal"),
     ],
 )
 def test_export_refuses_what_would_be_lost(
@@ -263,7 +265,16 @@ def test_export_refuses_random_ids_and_settings_ini(
     path.write_text(text)
     monkeypatch.chdir(path.parent)
     (tmp_path / "settings.ini").touch()
-    with pytest.raises(ValueError, match="settings.ini"):
+    with pytest.raises(ValueError, match="move it away"):
+        modules(path.parent)
+
+
+def test_a_warning_of_nbdev_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store(tmp_path, IMPORTS, AREA)
+    monkeypatch.setattr("nbdev.export.nb_export", lambda *_, **__: warn("lost", stacklevel=1))
+    with pytest.raises(ValueError, match="01_heads.ipynb: lost"):
         modules(path.parent)
 
 
@@ -357,11 +368,13 @@ def test_ids_that_are_words_stay_and_are_not_given_twice() -> None:
     cells = [
         new_markdown_cell("## A *model's* way", id="aBcD_1"),
         new_markdown_cell("text", id="a-models-way"),
-        new_markdown_cell("text", id="a-models-way"),
+        new_markdown_cell("text", id="another"),
         new_markdown_cell("Ελλάδα", id="deadbeef"),
         new_code_cell("#| export\n@cached\ndef _draw_it_all(x): ...", id="12345678"),
     ]
-    named = notebooks.normalise(new_notebook(cells=cells))
+    notebook = new_notebook(cells=cells)
+    notebook.cells[2].id = "a-models-way"
+    named = notebooks.normalise(notebook)
     assert [cell.id for cell in named.cells] == [
         "a-models-way-2",
         "a-models-way",
