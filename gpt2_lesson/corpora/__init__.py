@@ -8,6 +8,9 @@ from pydoc_data.topics import topics
 
 from gpt2_lesson.corpora import stories
 from gpt2_lesson.corpora.download import cache_folder, fetch
+from gpt2_lesson.corpora.story_model import story_model
+
+__all__ = ["TEXTS", "load_text", "split", "stories", "story_model"]
 
 SHAKESPEARE_URL = ("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/"
                    "tinyshakespeare/input.txt")

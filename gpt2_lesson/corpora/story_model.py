@@ -1,0 +1,16 @@
+"""The small model that comes with the course, trained on the stories."""
+
+from pathlib import Path
+
+from gpt2_lesson.gpt2_model import GPT2Model
+from gpt2_lesson.training import load_checkpoint
+
+PATH = Path(__file__).with_name("stories.safetensors")
+
+
+def story_model() -> GPT2Model:
+    """Return the shipped model (858,880 parameters, bytes as tokens), ready to generate.
+
+    Raises FileNotFoundError or CheckpointError if its file is missing or damaged.
+    """
+    return load_checkpoint(PATH).eval()
