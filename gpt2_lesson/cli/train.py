@@ -31,24 +31,24 @@ PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
     "demo": (
         GPT2Config(256, d_model=256, num_heads=8, num_layers=4, max_seq_length=128,
                    d_ff=1024, dropout=0.0),
-        TrainSettings(steps=1000, seq_length=128, batch_size=32, max_lr=1e-3),
+        TrainSettings(steps=1000, seq_length=129, batch_size=32, max_lr=1e-3),
     ),
     "story": (                                       # the model that the package ships
         GPT2Config(256, d_model=128, num_heads=4, num_layers=4, max_seq_length=256,
                    d_ff=512, dropout=0.0),
-        TrainSettings(steps=5000, seq_length=256, batch_size=16, max_lr=0.02,
+        TrainSettings(steps=4000, seq_length=257, batch_size=16, max_lr=0.02,
                       weight_decay=0.0, optimizer="muon"),
     ),
     "shakespeare": (                                 # nanoGPT's experiment for a CPU;
-        GPT2Config(256, d_model=128, num_heads=4, num_layers=4, max_seq_length=65,
-                   d_ff=512, dropout=0.0),           # 65 tokens hold its 64 targets
+        GPT2Config(256, d_model=128, num_heads=4, num_layers=4, max_seq_length=64,
+                   d_ff=512, dropout=0.0),
         TrainSettings(steps=2000, seq_length=65, batch_size=12, max_lr=0.02,
                       optimizer="muon"),
     ),
 } | {
     name: (
         replace(GPT2_SIZES[name], vocab_size=256),
-        TrainSettings(steps=10_000, seq_length=1024, batch_size=4, accumulation=8,
+        TrainSettings(steps=10_000, seq_length=1025, batch_size=4, accumulation=8,
                       max_lr=max_lr, warmup_steps=200),
     )
     for name, max_lr in (("gpt2", 6e-4), ("gpt2-medium", 3e-4), ("gpt2-large", 2.5e-4),
@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--preset", choices=PRESETS, help="the model and its settings (default: demo)")
     add("--steps", type=int, help="how many steps to train")
     add("--batch-size", type=int, help="windows in each step")
-    add("--seq-length", type=int, help="tokens in a window: the most the model can see")
+    add("--seq-length", type=int, help="tokens in a window, one more than the model can see")
     add("--max-lr", type=float, help="the highest learning rate")
     add("--optimizer", choices=RATES, help="how the weights are moved")
     add("--precision", choices=("auto", "float32", "bf16"),
@@ -193,7 +193,7 @@ def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
 def configure(plan: dict) -> tuple[GPT2Config, TrainSettings]:
     """Return the model's configuration and the training settings of a plan."""
     config, settings = PRESETS[plan["preset"]]
-    config = replace(config, dropout=plan["dropout"], max_seq_length=plan["seq_length"])
+    config = replace(config, dropout=plan["dropout"], max_seq_length=plan["seq_length"] - 1)
     names = plan.keys() & asdict(settings).keys()
     return config, replace(settings, **{name: plan[name] for name in names})
 

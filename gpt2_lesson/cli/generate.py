@@ -1,0 +1,90 @@
+"""`gpt2-lesson generate`: let a trained model write, with lesson 06's functions."""
+
+import argparse
+import codecs
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gpt2_lesson.cli.train import choose_device
+from gpt2_lesson.corpora import story_model
+from gpt2_lesson.generation import generate
+from gpt2_lesson.gpt2_model import GPT2Model
+from gpt2_lesson.training import load_checkpoint
+
+EXAMPLES = """\
+examples:
+  gpt2-lesson generate stories                           a story by the shipped model
+  gpt2-lesson generate stories --prompt "One foggy night Mia" --temperature 0.5
+  gpt2-lesson generate runs/diary --prompt "Today " --max-new-tokens 300 --top-k 50
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `gpt2-lesson generate` takes."""
+    parser.description = "Let a trained model continue a prompt."
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("model", metavar="RUN", help="a run folder, a checkpoint file, or: stories")
+    add("--prompt", default="\n", help="the text to continue (default: a line end)")
+    add("--max-new-tokens", type=int, default=250, metavar="N",
+        help="how many tokens to write (default: 250)")
+    add("--temperature", type=float, default=1.0, metavar="T",
+        help="below 1 plays safe, above 1 dares, 0 takes the likeliest (default: 1)")
+    add("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens only")
+    add("--top-p", type=float, metavar="P", help="draw from the likeliest that hold P")
+    add("--seed", type=int, help="the same seed writes the same text")
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto",
+        help="default: auto, the fastest")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the prompt and its continuation to standard output; return 0."""
+    if not args.prompt:
+        raise ValueError("the prompt is empty: give at least one character, or leave "
+                         "--prompt out to start after a line end")
+    device = choose_device(args.device)
+    model = open_model(args.model).to(device)
+    input_ids = torch.tensor([list(args.prompt.encode())], device=device)
+    generator = torch.Generator(device)
+    generator.manual_seed(generator.seed() if args.seed is None else args.seed)
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")   # a letter may be 4 bytes
+    hidden = sys.stdout.isatty()                     # there the text itself shows progress
+    with tqdm(total=args.max_new_tokens, unit="token", leave=False, disable=hidden) as bar:
+
+        def show(drawn: Tensor) -> None:
+            print(decoder.decode(bytes(drawn[0].tolist())), end="", flush=True)
+            bar.update()
+
+        print(args.prompt.removeprefix("\n"), end="", flush=True)
+        generate(model, input_ids, args.max_new_tokens, args.temperature, args.top_k,
+                 args.top_p, generator, on_token=show)
+    print(decoder.decode(b"", final=True))
+    return 0
+
+
+def open_model(name: str) -> GPT2Model:
+    """Return the model of a run folder, of a checkpoint file, or the shipped one.
+
+    Raises FileNotFoundError if there is none, CheckpointError if it cannot be used,
+    ValueError if its tokens are not bytes.
+    """
+    path = Path(name)
+    if name == "stories" and not path.exists():
+        return story_model()
+    if path.is_dir():
+        found = [path / f for f in ("model.safetensors", "checkpoint.safetensors")]
+        found = [file for file in found if file.is_file()]
+        if not found:
+            raise FileNotFoundError(f"the folder {path} holds no checkpoint: has the "
+                                    "training saved one yet?")
+        path = found[0]
+    model = load_checkpoint(path)
+    if model.config.vocab_size != 256:
+        raise ValueError(f"{path} has {model.config.vocab_size} tokens, expected 256: this "
+                         "command writes byte by byte")
+    return model
