@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     generator = torch.Generator(device)
     generator.manual_seed(generator.seed() if args.seed is None else args.seed)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")   # a letter may be 4 bytes
-    hidden = sys.stdout.isatty()                     # there the text itself shows progress
-    with tqdm(total=args.max_new_tokens, unit="token", leave=False, disable=hidden) as bar:
+    seen = sys.stdout.isatty()                       # there the text itself shows progress
+    with tqdm(total=args.max_new_tokens, unit="token", leave=False, disable=seen) as bar:
 
         def show(drawn: Tensor) -> None:
             print(decoder.decode(bytes(drawn[0].tolist())), end="", flush=True)

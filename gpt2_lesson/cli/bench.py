@@ -1,0 +1,182 @@
+"""`gpt2-lesson bench`: the model's speed, beside transformers' and the machine's limits.
+
+Only ratios within one run mean anything: rounds alternate between the two models, and
+the median over the rounds counts.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from statistics import median
+from time import perf_counter
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+from tqdm import tqdm
+
+from gpt2_lesson.cli.train import PRESETS
+from gpt2_lesson.generation import evaluating, generate
+from gpt2_lesson.gpt2_model import GPT2Config, GPT2Model
+from gpt2_lesson.training import make_optimizer, train_step
+
+# name: sizes, batch and tokens of a training step, new tokens after a prompt of 16
+CASES = {
+    "demo": (PRESETS["demo"][0], 32, 128, 112),
+    "gpt2": (GPT2Config(dropout=0.0), 1, 128, 128),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `gpt2-lesson bench` takes."""
+    parser.description = "Measure training and writing, beside transformers' GPT-2."
+    parser.add_argument("--model", choices=CASES, default="demo", help="default: demo")
+    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print a table of measurements; return 0."""
+    if args.rounds < 1:
+        raise ValueError(f"--rounds is {args.rounds}, expected 1 or more")
+    config, batch_size, seq_length, new_tokens = CASES[args.model]
+    torch.manual_seed(0)
+    started = perf_counter()
+    model = GPT2Model(**asdict(config))
+    built = perf_counter() - started
+    other = transformers_model(config)
+    ids = torch.randint(config.vocab_size, (batch_size, seq_length))
+    prompt = ids[:1, :16]
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{args.model}: {parameters:,} parameters, float32, "
+          f"{torch.get_num_threads()} threads, medians of {args.rounds} rounds")
+    print(f"building the model          {built:8.2f} s")
+    print(f"import, beyond torch's      {import_seconds(args.rounds):8.2f} s")
+    writing = {"ours": lambda: generate(model, prompt, new_tokens, temperature=0)}
+    training = {"ours": trainer(model, ids)}
+    if other is not None:
+        writing["transformers"] = lambda: their_text(other, prompt, new_tokens)
+        training["transformers"] = their_trainer(other, ids)
+    used = parameters - model.pos_emb.weight.numel()             # in every token
+    limit = bandwidth() / (4 * used)                             # tokens/s: all are read
+    report("writing, tokens/s", writing, new_tokens, args.rounds, limit)
+    first, last = quarters(model, config.max_seq_length)
+    print(f"  time per token, last quarter of {config.max_seq_length} tokens over first: "
+          f"{last / first:.2f}")
+    limit = flops() / (6 * used)                                 # forward and backward
+    report("training, tokens/s", training, ids.numel(), args.rounds, limit)
+    return 0
+
+
+def report(
+    title: str, calls: dict[str, Callable[[], object]], tokens: int, rounds: int,
+    limit: float,
+) -> None:
+    """Time the calls in turn; print tokens/s of each, our share of `limit`, our ratio."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()                                                   # warm-up
+    for _ in tqdm(range(rounds), desc=title, leave=False):
+        for name, call in calls.items():
+            started = perf_counter()
+            call()
+            seconds[name].append(perf_counter() - started)
+    for name, times in seconds.items():
+        print(f"{title}, {name:13} {tokens / median(times):9.1f}")
+    print(f"  share of the machine's limit ({limit:.0f}): "
+          f"{tokens / median(seconds['ours']) / limit:.0%}")
+    if "transformers" in seconds:
+        pairs = zip(seconds["transformers"], seconds["ours"], strict=True)
+        print(f"  ours / transformers: {median(a / b for a, b in pairs):.2f}")
+
+
+def trainer(model: GPT2Model, ids: Tensor) -> Callable[[], float]:
+    """Return a call that takes one training step of ours."""
+    optimizer = make_optimizer(model, max_lr=1e-4)
+    return lambda: train_step(model, optimizer, [ids])
+
+
+def transformers_model(config: GPT2Config) -> nn.Module | None:
+    """Return transformers' GPT-2 of the same sizes, or None, and say so, without it."""
+    try:
+        from transformers import GPT2Config as TheirConfig
+        from transformers import GPT2LMHeadModel
+    except ImportError:
+        print("transformers is not installed: no comparison")
+        return None
+    last = config.vocab_size - 1
+    return GPT2LMHeadModel(TheirConfig(
+        vocab_size=config.vocab_size, n_embd=config.d_model, n_head=config.num_heads,
+        n_layer=config.num_layers, n_positions=config.max_seq_length, n_inner=config.d_ff,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=last,
+        eos_token_id=last, loss_type="ForCausalLM"))
+
+
+def their_trainer(model: nn.Module, ids: Tensor) -> Callable[[], None]:
+    """Return a call that takes the same training step of transformers' model."""
+    optimizer = make_optimizer(model, max_lr=1e-4)
+
+    def step() -> None:
+        model.train()
+        optimizer.zero_grad()
+        model(ids, labels=ids).loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def their_text(model: nn.Module, prompt: Tensor, new_tokens: int) -> Tensor:
+    """Return transformers' greedy continuation, of just as many tokens."""
+    model.eval()
+    return model.generate(prompt, max_new_tokens=new_tokens, min_new_tokens=new_tokens,
+                          do_sample=False, attention_mask=torch.ones_like(prompt))
+
+
+def quarters(model: GPT2Model, length: int) -> tuple[float, float]:
+    """Return the median seconds of a token in the first and the last quarter."""
+    cache, token = model.new_cache(1, length), torch.zeros(1, 1, dtype=torch.long)
+    times = []
+    with evaluating(model):
+        for _ in range(length):
+            started = perf_counter()
+            model(token, cache=cache)
+            times.append(perf_counter() - started)
+    return median(times[: length // 4]), median(times[-length // 4 :])
+
+
+def bandwidth() -> float:
+    """Return how many bytes a second this machine reads, the best of five."""
+    block = torch.zeros(100_000_000)
+    return 4 * block.numel() / best(block.sum)
+
+
+def flops() -> float:
+    """Return the operations a second of a large matrix product, the best of five."""
+    square = torch.randn(2048, 2048)
+    return 2 * 2048**3 / best(lambda: square @ square)
+
+
+def best(call: Callable[[], object]) -> float:
+    """Return the least seconds of five calls, after one that does not count."""
+    call()
+    times = []
+    for _ in range(5):
+        started = perf_counter()
+        call()
+        times.append(perf_counter() - started)
+    return min(times)
+
+
+def import_seconds(rounds: int) -> float:
+    """Return the median seconds that importing the package takes beyond torch."""
+    extra = []
+    for _ in range(rounds):
+        times = []
+        for code in ("import torch", "import torch; from gpt2_lesson import GPT2Model"):
+            started = perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            times.append(perf_counter() - started)
+        extra.append(times[1] - times[0])
+    return median(extra)
