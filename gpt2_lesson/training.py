@@ -28,19 +28,27 @@ from .generation import evaluating
 from .gpt2_model import GPT2Config, GPT2Model
 
 # %% ../notebooks/08_training.ipynb #next-token-loss
-def next_token_loss(logits: Tensor, input_ids: Tensor, ignore_index: int = -100) -> Tensor:
+def next_token_loss(
+    logits: Tensor, input_ids: Tensor, ignore_index: int = -100
+) -> Tensor:
     """Return the mean of -ln P(next token), in nats per token.
 
-    logits (B, T, V) and the ids (B, T) that gave them; the shift by one happens here.
-    Targets equal to `ignore_index` do not count. Raises ValueError if none is left.
+    input_ids (B, T) and their logits (B, T, V); the shift by one happens here. Logits
+    (B, T - 1, V) will do: the last token is only a target. Targets equal to
+    `ignore_index` do not count. Raises ValueError if none is left or shapes do not fit.
     """
-    if logits.shape[:-1] != input_ids.shape:
-        raise ValueError(f"logits {tuple(logits.shape)} and ids {tuple(input_ids.shape)} do "
-                         "not fit: expected (B, T, V) and (B, T), neither of them shifted")
+    left_out = input_ids.size(1) - logits.size(1)
+    if logits.size(0) != input_ids.size(0) or left_out not in (0, 1):
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and ids {tuple(input_ids.shape)} do not "
+            "fit: expected (B, T, V) or (B, T - 1, V), and (B, T), none shifted"
+        )
     targets = input_ids[:, 1:].flatten().long()                  # (B * (T - 1),)
     if not (targets != ignore_index).any():
-        raise ValueError("no target tokens: rows need two tokens, not all of them ignored")
-    predictions = logits[:, :-1].flatten(0, 1).float()           # (B * (T - 1), V)
+        raise ValueError(
+            "no target tokens: rows need two tokens, not all of them ignored"
+        )
+    predictions = logits[:, : input_ids.size(1) - 1].flatten(0, 1).float()
     return F.cross_entropy(predictions, targets, ignore_index=ignore_index)
 
 # %% ../notebooks/08_training.ipynb #get-batch
@@ -54,14 +62,14 @@ def get_batch(
     the text is shorter than a window.
     """
     last = len(tokens) - seq_length
-    if starts is None:
-        starts = torch.arange(max(0, last + 1)) if last < batch_size else None
-    choices = last + 1 if starts is None else int((starts <= last).sum())
+    if starts is not None:
+        starts = starts[starts <= last]
+    choices = last + 1 if starts is None else len(starts)
     if choices < 1:
         raise ValueError(f"the text has {len(tokens)} tokens, which holds no window of "
                          f"{seq_length}: use a longer text or a smaller seq_length")
     first = torch.randint(choices, (batch_size,), generator=generator)
-    first = first if starts is None else starts[starts <= last][first]
+    first = first if starts is None else starts[first]
     return tokens[first[:, None] + torch.arange(seq_length)].long()
 
 # %% ../notebooks/08_training.ipynb #make-optimizer
@@ -82,7 +90,7 @@ def make_optimizer(
 def learning_rate(
     step: int, steps: int, max_lr: float, warmup_steps: int = 0, min_lr: float = 0.0
 ) -> float:
-    """Return the rate of step 0, 1, ...: straight up to `max_lr`, then half a cosine down.
+    """Return the rate of step 0, 1, ...: straight up to `max_lr`, half a cosine down.
 
     From `steps` on it stays at `min_lr`. Source: Loshchilov and Hutter 2017.
     """
@@ -96,22 +104,25 @@ def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, batches: Sequence[Tensor],
     max_norm: float = 1.0, precision: str = "float32",
 ) -> float:
-    """Take one step along the mean gradient of `batches`; return their mean loss before it.
+    """Take one step along `batches`' mean gradient; return their mean loss before it.
 
-    Each batch (B, T) goes forward and backward alone, so only one has to fit into memory.
-    Loss in nats per token. Raises FloatingPointError, before the step, if it is not finite.
+    Each batch (B, T) goes forward and backward alone, so only one has to fit into
+    memory. Loss in nats per token. Raises FloatingPointError, before the step, if it is
+    not finite.
     """
     model.train()
     optimizer.zero_grad()
     total = 0.0
     for input_ids in batches:
         with torch.autocast(input_ids.device.type, torch.bfloat16, precision == "bf16"):
-            loss = next_token_loss(model(input_ids), input_ids) / len(batches)
+            logits = model(input_ids[:, :-1])        # the last one is only a target
+            loss = next_token_loss(logits, input_ids) / len(batches)
         loss.backward()
         total += loss.item()
     if not math.isfinite(total):
-        raise FloatingPointError(f"the loss is {total}: try a smaller learning rate or a "
-                                 "longer warm-up")
+        raise FloatingPointError(
+            f"the loss is {total}: try a smaller learning rate or a longer warm-up"
+        )
     nn.utils.clip_grad_norm_(model.parameters(), max_norm)
     optimizer.step()
     return total
@@ -124,13 +135,14 @@ def evaluate(model: nn.Module, windows: Tensor, batch_size: int = 32) -> float:
     with evaluating(model):
         for batch in windows.split(batch_size):
             batch = batch.long().to(device)
-            total += next_token_loss(model(batch), batch).item() * len(batch)
+            loss = next_token_loss(model(batch[:, :-1]), batch)
+            total += loss.item() * len(batch)
     return total / len(windows)
 
 # %% ../notebooks/08_training.ipynb #orthogonalize
 @torch.no_grad()
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Return (N, rows, columns) with the singular values of each matrix pushed towards 1.
+    """Return (N, rows, columns) with each matrix's singular values pushed towards 1.
 
     Five rounds of a polynomial bring them to about 0.7 to 1.2. Source: Jordan 2024.
     """
@@ -146,11 +158,13 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Move the matrices inside the blocks by orthogonalized momentum, the rest by Adam.
 
-    The rest (embeddings, biases, norms) moves at a quarter of the rate and does not decay.
-    Source: Jordan 2024.
+    The rest (embeddings, biases, norms) moves at a quarter of the rate and does not
+    decay. Source: Jordan 2024.
     """
 
-    def __init__(self, model: nn.Module, max_lr: float, weight_decay: float = 0.1) -> None:
+    def __init__(
+        self, model: nn.Module, max_lr: float, weight_decay: float = 0.1
+    ) -> None:
         inside = [p for p in model.blocks.parameters() if p.dim() == 2]
         known = set(inside)
         rest = [p for p in model.parameters() if p not in known]
@@ -180,16 +194,14 @@ class Muon(torch.optim.Optimizer):
         """Return Adam's move at rate 1: the mean gradient over its usual size."""
         state = self.state[p]
         step = state["step"] = state.get("step", 0) + 1
-        mean = state.setdefault("mean", torch.zeros_like(p))
-        square = state.setdefault("square", torch.zeros_like(p))
-        mean.lerp_(p.grad, 0.1)
-        square.lerp_(p.grad**2, 0.05)
+        mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(p.grad, 0.1)
+        square = state.setdefault("square", torch.zeros_like(p)).lerp_(p.grad**2, 0.05)
         return mean / (1 - 0.9**step) / ((square / (1 - 0.95**step)).sqrt() + 1e-8)
 
 # %% ../notebooks/08_training.ipynb #train-settings
 @dataclass(frozen=True)
 class TrainSettings:
-    """What `train` needs to know beside the model and the text; lengths in steps or tokens.
+    """What `train` needs beside the model and the text; lengths in steps or tokens.
 
     Raises TypeError or ValueError for a setting that cannot be meant.
     """
@@ -209,13 +221,15 @@ class TrainSettings:
     save_every: int = 100
 
     def __post_init__(self) -> None:
-        least = {"seq_length": 2, "min_lr": 0, "warmup_steps": 0, "weight_decay": 0, "seed": 0}
+        least = {"seq_length": 2, "min_lr": 0, "warmup_steps": 0,
+                 "weight_decay": 0, "seed": 0}
         words = {"optimizer": ("adamw", "muon"), "precision": ("float32", "bf16")}
         for name, kind in self.__annotations__.items():
             value = getattr(self, name)
             if name in words:
                 if value not in words[name]:
-                    raise ValueError(f"{name} is {value!r}, expected one of {words[name]}")
+                    raise ValueError(f"{name} is {value!r}, expected one of "
+                                     f"{words[name]}")
             elif isinstance(value, bool) or not isinstance(value, (int, kind)):
                 raise TypeError(f"{name} is {value!r}, expected {kind.__name__}")
             elif not (least.get(name, 1 if kind is int else 1e-12) <= value < math.inf):
@@ -224,11 +238,12 @@ class TrainSettings:
 
 # %% ../notebooks/08_training.ipynb #write-whole
 def write_whole(path: str | Path, data: bytes) -> None:
-    """Write `data` so that `path` holds the old bytes or the new ones, whatever happens.
+    """Write `data` so that `path` holds the old bytes or the new, whatever happens.
 
-    Raises OSError, naming `path`, after which the old file is there and no other is left.
+    Raises OSError, naming `path`, after which the old file is there and no other is
+    left.
     """
-    path = Path(path).resolve()                      # through a symbolic link, if it is one
+    path = Path(path).resolve()                 # through a symbolic link, if it is one
     if path.exists() and not path.is_file():
         raise OSError(f"cannot write {path}: it is a folder or a device, not a file")
     partial = path.with_name(path.name + ".partial")
@@ -236,10 +251,10 @@ def write_whole(path: str | Path, data: bytes) -> None:
         with open(partial, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())                  # until the disk has it
+            os.fsync(file.fileno())             # until the disk has it
         os.replace(partial, path)
         folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)                             # and its new name
+        os.fsync(folder)                        # and its new name
         os.close(folder)
     except OSError as error:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
@@ -248,7 +263,7 @@ def write_whole(path: str | Path, data: bytes) -> None:
 
 # %% ../notebooks/08_training.ipynb #digest
 def digest(record: str, tensors: dict[str, Tensor]) -> str:
-    """Return the SHA-256 of a record and of each tensor's name, type, shape and bytes."""
+    """Return the SHA-256 of a record and each tensor's name, type, shape and bytes."""
     sha = hashlib.sha256(record.encode())
     for name, tensor in sorted(tensors.items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -270,7 +285,7 @@ def save_checkpoint(
     draws: torch.Generator | None = None, losses: Sequence[float] = (),
     about: dict | None = None,
 ) -> None:
-    """Write the model, and what is needed to go on training it, to one safetensors file.
+    """Write the model, and all needed to go on training it, to one safetensors file.
 
     Configuration and `about` (anything JSON) stand in the header, with a SHA-256 of
     everything. Raises OSError if the file cannot be written.
@@ -283,13 +298,15 @@ def save_checkpoint(
                 tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
     if draws is not None:
         tensors |= random_states(model, draws)
-    tensors = {name: values.detach().cpu().contiguous() for name, values in tensors.items()}
+    tensors = {name: values.detach().cpu().contiguous()
+               for name, values in tensors.items()}
     record = json.dumps({"config": asdict(model.config), "about": about or {}})
-    write_whole(path, save(tensors, {"gpt2_lesson": record, "sha256": digest(record, tensors)}))
+    header = {"gpt2_lesson": record, "sha256": digest(record, tensors)}
+    write_whole(path, save(tensors, header))
 
 # %% ../notebooks/08_training.ipynb #checkpoint-error
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message says which file, why, what to do."""
+    """An unusable checkpoint; the message says which file, why, what to do."""
 
 # %% ../notebooks/08_training.ipynb #what-it-is
 def what_it_is(path: str | Path) -> str:
@@ -321,13 +338,19 @@ def read_checkpoint(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
     except SafetensorError as error:
         raise CheckpointError(f"{path} {what_it_is(path)} ({error})") from None
     if "gpt2_lesson" not in header:
-        raise CheckpointError(f"{path} is a safetensors file, but not one of this course")
+        raise CheckpointError(
+            f"{path} is a safetensors file, but not one of this course"
+        )
     if header.get("sha256") != digest(header["gpt2_lesson"], tensors):
-        raise CheckpointError(f"{path} is damaged: its content does not match its SHA-256")
+        raise CheckpointError(
+            f"{path} is damaged: its content does not match its SHA-256"
+        )
     return json.loads(header["gpt2_lesson"]), tensors
 
 # %% ../notebooks/08_training.ipynb #build-model
-def build_model(record: dict, tensors: dict[str, Tensor], path: str | Path) -> GPT2Model:
+def build_model(
+    record: dict, tensors: dict[str, Tensor], path: str | Path
+) -> GPT2Model:
     """Return the model of a record; its parameters are the tensors themselves.
 
     Raises CheckpointError, before anything is allocated, if the two do not fit.
@@ -342,7 +365,9 @@ def build_model(record: dict, tensors: dict[str, Tensor], path: str | Path) -> G
             model = GPT2Model(**asdict(config))
         model.load_state_dict(weights, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not fit its configuration: {error}") from None
+        raise CheckpointError(
+            f"{path} does not fit its configuration: {error}"
+        ) from None
     return model
 
 # %% ../notebooks/08_training.ipynb #load-checkpoint
@@ -368,13 +393,15 @@ def resume_checkpoint(
     changes = [f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
                for name in sorted(old | new) if old.get(name) != new.get(name)]
     if changes or "random.draws" not in tensors:
-        raise CheckpointError(f"{path} is not of this run: {'; '.join(changes) or 'no states'}")
+        why = "; ".join(changes) or "no states"
+        raise CheckpointError(f"{path} is not of this run: {why}")
     model.load_state_dict(build_model(record, tensors, path).state_dict())
     state: dict[int, dict] = {}
     for name in [name for name in tensors if name.startswith("optimizer.")]:
         _, index, key = name.split(".")
         count = tensors[name].dtype == torch.int64   # a step counter, a plain number
-        state.setdefault(int(index), {})[key] = tensors[name].item() if count else tensors[name]
+        value = tensors[name].item() if count else tensors[name]
+        state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     draws.set_state(tensors["random.draws"])
     torch.set_rng_state(tensors["random.cpu"])
@@ -389,11 +416,12 @@ def train(
     starts: Tensor | None = None, checkpoint: str | Path | None = None,
     on_step: Callable[[list[float]], None] | None = None,
 ) -> list[float]:
-    """Train `model` on the text `tokens` (N,); return each step's loss, in nats per token.
+    """Train `model` on text `tokens` (N,); return each step's loss, in nats per token.
 
-    With a `checkpoint` the run is saved as it goes, and the same call continues one that was
-    cut off, bit for bit. `starts`: where windows may begin. `on_step` gets the losses so
-    far. Raises FloatingPointError if the loss is lost, CheckpointError for another run's.
+    With a `checkpoint` the run is saved as it goes, and the same call continues one
+    that was cut off, bit for bit. `starts`: where windows may begin. `on_step` gets the
+    losses so far. Raises FloatingPointError if the loss is lost, CheckpointError for
+    another run's.
     """
     device = next(model.parameters()).device
     kind = Muon if settings.optimizer == "muon" else make_optimizer
@@ -410,18 +438,18 @@ def train(
               unit="token", unit_scale=True, leave=False) as bar:
         while len(losses) < settings.steps:
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(len(losses), settings.steps, settings.max_lr,
-                                            settings.warmup_steps, settings.min_lr)
+                group["lr"] = learning_rate(len(losses), settings.steps,
+                                            settings.max_lr, settings.warmup_steps,
+                                            settings.min_lr)
             batches = [get_batch(tokens, *window, draws, starts).to(device)
                        for _ in range(settings.accumulation)]
-            losses.append(
-                train_step(model, optimizer, batches, settings.max_norm, settings.precision)
-            )
+            losses.append(train_step(model, optimizer, batches, settings.max_norm,
+                                     settings.precision))
             bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
             bar.update(per_step)
             if on_step is not None:
                 on_step(losses)
-            due = len(losses) % settings.save_every == 0 or len(losses) == settings.steps
+            due = not len(losses) % settings.save_every or len(losses) == settings.steps
             if checkpoint is not None and due:
                 save_checkpoint(checkpoint, model, optimizer, draws, losses, about)
     return losses

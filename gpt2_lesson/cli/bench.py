@@ -49,8 +49,10 @@ def run(args: argparse.Namespace) -> int:
     ids = torch.randint(config.vocab_size, (batch_size, seq_length))
     prompt = ids[:1, :16]
     parameters = sum(p.numel() for p in model.parameters())
-    print(f"{args.model}: {parameters:,} parameters, float32, "
-          f"{torch.get_num_threads()} threads, medians of {args.rounds} rounds")
+    print(
+        f"{args.model}: {parameters:,} parameters, float32, "
+        f"{torch.get_num_threads()} threads, medians of {args.rounds} rounds"
+    )
     print(f"building the model          {built:8.2f} s")
     print(f"import, beyond torch's      {import_seconds(args.rounds):8.2f} s")
     writing = {"ours": lambda: generate(model, prompt, new_tokens, temperature=0)}
@@ -58,25 +60,30 @@ def run(args: argparse.Namespace) -> int:
     if other is not None:
         writing["transformers"] = lambda: their_text(other, prompt, new_tokens)
         training["transformers"] = their_trainer(other, ids)
-    used = parameters - model.pos_emb.weight.numel()             # in every token
-    limit = bandwidth() / (4 * used)                             # tokens/s: all are read
+    used = parameters - model.pos_emb.weight.numel()  # in every token
+    limit = bandwidth() / (4 * used)  # tokens/s: all are read
     report("writing, tokens/s", writing, new_tokens, args.rounds, limit)
     first, last = quarters(model, config.max_seq_length)
-    print(f"  time per token, last quarter of {config.max_seq_length} tokens over first: "
-          f"{last / first:.2f}")
-    limit = flops() / (6 * used)                                 # forward and backward
+    print(
+        f"  time per token, last quarter of {config.max_seq_length} tokens over first: "
+        f"{last / first:.2f}"
+    )
+    limit = flops() / (6 * used)  # forward and backward
     report("training, tokens/s", training, ids.numel(), args.rounds, limit)
     return 0
 
 
 def report(
-    title: str, calls: dict[str, Callable[[], object]], tokens: int, rounds: int,
+    title: str,
+    calls: dict[str, Callable[[], object]],
+    tokens: int,
+    rounds: int,
     limit: float,
 ) -> None:
     """Time the calls in turn; print tokens/s of each, our share of `limit`, our ratio."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
-        call()                                                   # warm-up
+        call()  # warm-up
     for _ in tqdm(range(rounds), desc=title, leave=False):
         for name, call in calls.items():
             started = perf_counter()
@@ -84,8 +91,10 @@ def report(
             seconds[name].append(perf_counter() - started)
     for name, times in seconds.items():
         print(f"{title}, {name:13} {tokens / median(times):9.1f}")
-    print(f"  share of the machine's limit ({limit:.0f}): "
-          f"{tokens / median(seconds['ours']) / limit:.0%}")
+    print(
+        f"  share of the machine's limit ({limit:.0f}): "
+        f"{tokens / median(seconds['ours']) / limit:.0%}"
+    )
     if "transformers" in seconds:
         pairs = zip(seconds["transformers"], seconds["ours"], strict=True)
         print(f"  ours / transformers: {median(a / b for a, b in pairs):.2f}")
@@ -106,11 +115,22 @@ def transformers_model(config: GPT2Config) -> nn.Module | None:
         print("transformers is not installed: no comparison")
         return None
     last = config.vocab_size - 1
-    return GPT2LMHeadModel(TheirConfig(
-        vocab_size=config.vocab_size, n_embd=config.d_model, n_head=config.num_heads,
-        n_layer=config.num_layers, n_positions=config.max_seq_length, n_inner=config.d_ff,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=last,
-        eos_token_id=last, loss_type="ForCausalLM"))
+    return GPT2LMHeadModel(
+        TheirConfig(
+            vocab_size=config.vocab_size,
+            n_embd=config.d_model,
+            n_head=config.num_heads,
+            n_layer=config.num_layers,
+            n_positions=config.max_seq_length,
+            n_inner=config.d_ff,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=last,
+            eos_token_id=last,
+            loss_type="ForCausalLM",
+        )
+    )
 
 
 def their_trainer(model: nn.Module, ids: Tensor) -> Callable[[], None]:
@@ -130,8 +150,13 @@ def their_trainer(model: nn.Module, ids: Tensor) -> Callable[[], None]:
 def their_text(model: nn.Module, prompt: Tensor, new_tokens: int) -> Tensor:
     """Return transformers' greedy continuation, of just as many tokens."""
     model.eval()
-    return model.generate(prompt, max_new_tokens=new_tokens, min_new_tokens=new_tokens,
-                          do_sample=False, attention_mask=torch.ones_like(prompt))
+    return model.generate(
+        prompt,
+        max_new_tokens=new_tokens,
+        min_new_tokens=new_tokens,
+        do_sample=False,
+        attention_mask=torch.ones_like(prompt),
+    )
 
 
 def quarters(model: GPT2Model, length: int) -> tuple[float, float]:

@@ -31,38 +31,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="RUN", help="a run folder, a checkpoint file, or: stories")
     add("--prompt", default="\n", help="the text to continue (default: a line end)")
-    add("--max-new-tokens", type=int, default=250, metavar="N",
-        help="how many tokens to write (default: 250)")
-    add("--temperature", type=float, default=1.0, metavar="T",
-        help="below 1 plays safe, above 1 dares, 0 takes the likeliest (default: 1)")
+    add(
+        "--max-new-tokens",
+        type=int,
+        default=250,
+        metavar="N",
+        help="how many tokens to write (default: 250)",
+    )
+    add(
+        "--temperature",
+        type=float,
+        default=1.0,
+        metavar="T",
+        help="below 1 plays safe, above 1 dares, 0 takes the likeliest (default: 1)",
+    )
     add("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens only")
     add("--top-p", type=float, metavar="P", help="draw from the likeliest that hold P")
     add("--seed", type=int, help="the same seed writes the same text")
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto",
-        help="default: auto, the fastest")
+    add(
+        "--device",
+        choices=("auto", "cpu", "cuda", "mps"),
+        default="auto",
+        help="default: auto, the fastest",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the prompt and its continuation to standard output; return 0."""
     if not args.prompt:
-        raise ValueError("the prompt is empty: give at least one character, or leave "
-                         "--prompt out to start after a line end")
+        raise ValueError(
+            "the prompt is empty: give at least one character, or leave "
+            "--prompt out to start after a line end"
+        )
     device = choose_device(args.device)
     model = open_model(args.model).to(device)
     input_ids = torch.tensor([list(args.prompt.encode())], device=device)
     generator = torch.Generator(device)
     generator.manual_seed(generator.seed() if args.seed is None else args.seed)
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")   # a letter may be 4 bytes
-    seen = sys.stdout.isatty()                       # there the text itself shows progress
-    with tqdm(total=args.max_new_tokens, unit="token", leave=False, disable=seen) as bar:
+    decoder = codecs.getincrementaldecoder("utf-8")(
+        "replace"
+    )  # a letter may be 4 bytes
+    seen = sys.stdout.isatty()  # there the text itself shows progress
+    with tqdm(
+        total=args.max_new_tokens, unit="token", leave=False, disable=seen
+    ) as bar:
 
         def show(drawn: Tensor) -> None:
             print(decoder.decode(bytes(drawn[0].tolist())), end="", flush=True)
             bar.update()
 
         print(args.prompt.removeprefix("\n"), end="", flush=True)
-        generate(model, input_ids, args.max_new_tokens, args.temperature, args.top_k,
-                 args.top_p, generator, on_token=show)
+        generate(
+            model,
+            input_ids,
+            args.max_new_tokens,
+            args.temperature,
+            args.top_k,
+            args.top_p,
+            generator,
+            on_token=show,
+        )
     print(decoder.decode(b"", final=True))
     return 0
 
@@ -80,11 +108,15 @@ def open_model(name: str) -> GPT2Model:
         found = [path / f for f in ("model.safetensors", "checkpoint.safetensors")]
         found = [file for file in found if file.is_file()]
         if not found:
-            raise FileNotFoundError(f"the folder {path} holds no checkpoint: has the "
-                                    "training saved one yet?")
+            raise FileNotFoundError(
+                f"the folder {path} holds no checkpoint: has the "
+                "training saved one yet?"
+            )
         path = found[0]
     model = load_checkpoint(path)
     if model.config.vocab_size != 256:
-        raise ValueError(f"{path} has {model.config.vocab_size} tokens, expected 256: this "
-                         "command writes byte by byte")
+        raise ValueError(
+            f"{path} has {model.config.vocab_size} tokens, expected 256: this "
+            "command writes byte by byte"
+        )
     return model

@@ -29,32 +29,70 @@ from gpt2_lesson.training import (
 # name: the model, and how it is trained. Tokens are bytes, so the vocabulary is always 256.
 PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
     "demo": (
-        GPT2Config(256, d_model=256, num_heads=8, num_layers=4, max_seq_length=128,
-                   d_ff=1024, dropout=0.0),
+        GPT2Config(
+            256,
+            d_model=256,
+            num_heads=8,
+            num_layers=4,
+            max_seq_length=128,
+            d_ff=1024,
+            dropout=0.0,
+        ),
         TrainSettings(steps=1000, seq_length=129, batch_size=32, max_lr=1e-3),
     ),
-    "story": (                                       # the model that the package ships
-        GPT2Config(256, d_model=128, num_heads=4, num_layers=4, max_seq_length=256,
-                   d_ff=512, dropout=0.0),
-        TrainSettings(steps=4000, seq_length=257, batch_size=16, max_lr=0.02,
-                      weight_decay=0.0, optimizer="muon"),
+    "story": (  # the model that the package ships
+        GPT2Config(
+            256,
+            d_model=128,
+            num_heads=4,
+            num_layers=4,
+            max_seq_length=256,
+            d_ff=512,
+            dropout=0.0,
+        ),
+        TrainSettings(
+            steps=4000,
+            seq_length=257,
+            batch_size=16,
+            max_lr=0.02,
+            weight_decay=0.0,
+            optimizer="muon",
+        ),
     ),
-    "shakespeare": (                                 # nanoGPT's experiment for a CPU;
-        GPT2Config(256, d_model=128, num_heads=4, num_layers=4, max_seq_length=64,
-                   d_ff=512, dropout=0.0),
-        TrainSettings(steps=2000, seq_length=65, batch_size=12, max_lr=0.02,
-                      optimizer="muon"),
+    "shakespeare": (  # nanoGPT's experiment for a CPU;
+        GPT2Config(
+            256,
+            d_model=128,
+            num_heads=4,
+            num_layers=4,
+            max_seq_length=64,
+            d_ff=512,
+            dropout=0.0,
+        ),
+        TrainSettings(
+            steps=2000, seq_length=65, batch_size=12, max_lr=0.02, optimizer="muon"
+        ),
     ),
 } | {
     name: (
         replace(GPT2_SIZES[name], vocab_size=256),
-        TrainSettings(steps=10_000, seq_length=1025, batch_size=4, accumulation=8,
-                      max_lr=max_lr, warmup_steps=200),
+        TrainSettings(
+            steps=10_000,
+            seq_length=1025,
+            batch_size=4,
+            accumulation=8,
+            max_lr=max_lr,
+            warmup_steps=200,
+        ),
     )
-    for name, max_lr in (("gpt2", 6e-4), ("gpt2-medium", 3e-4), ("gpt2-large", 2.5e-4),
-                         ("gpt2-xl", 2e-4))          # rates: Brown et al. 2020, table 2.1
+    for name, max_lr in (
+        ("gpt2", 6e-4),
+        ("gpt2-medium", 3e-4),
+        ("gpt2-large", 2.5e-4),
+        ("gpt2-xl", 2e-4),
+    )  # rates: Brown et al. 2020, table 2.1
 }
-RATES = {"adamw": 1e-3, "muon": 0.02}                # when only the optimizer is given
+RATES = {"adamw": 1e-3, "muon": 0.02}  # when only the optimizer is given
 TEXTS = ("stories", "python", "tinyshakespeare")
 
 EXAMPLES = """\
@@ -87,20 +125,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", metavar="RUN", required=True, help="the folder to make for this run")
     add("--resume", action="store_true", help="go on with RUN where it was stopped")
-    add("--text", metavar="TEXT", help="stories (default), python, tinyshakespeare, or a file")
+    add(
+        "--text",
+        metavar="TEXT",
+        help="stories (default), python, tinyshakespeare, or a file",
+    )
     add("--preset", choices=PRESETS, help="the model and its settings (default: demo)")
     add("--steps", type=int, help="how many steps to train")
     add("--batch-size", type=int, help="windows in each step")
-    add("--seq-length", type=int, help="tokens in a window, one more than the model can see")
+    add(
+        "--seq-length",
+        type=int,
+        help="tokens in a window, one more than the model can see",
+    )
     add("--max-lr", type=float, help="the highest learning rate")
     add("--optimizer", choices=RATES, help="how the weights are moved")
-    add("--precision", choices=("auto", "float32", "bf16"),
-        help="bf16 is faster where the machine has it (default: auto)")
+    add(
+        "--precision",
+        choices=("auto", "float32", "bf16"),
+        help="bf16 is faster where the machine has it (default: auto)",
+    )
     add("--dropout", type=float, help="share of values set to 0 in training")
     add("--seed", type=int, help="start of all random draws (default: 0)")
-    add("--device", choices=("auto", "cpu", "cuda", "mps"), help="default: auto, the fastest")
-    add("--sample-every", type=int, metavar="STEPS",
-        help="steps between two samples (default: a tenth of all)")
+    add(
+        "--device",
+        choices=("auto", "cpu", "cuda", "mps"),
+        help="default: auto, the fastest",
+    )
+    add(
+        "--sample-every",
+        type=int,
+        metavar="STEPS",
+        help="steps between two samples (default: a tenth of all)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -117,12 +174,20 @@ def run(args: argparse.Namespace) -> int:
     print(describe(plan, model, text))
     try:
         report = reporter(folder, plan, model, text)
-        losses = train(model, text.tokens, settings, text.starts,
-                       folder / "checkpoint.safetensors", report)
+        losses = train(
+            model,
+            text.tokens,
+            settings,
+            text.starts,
+            folder / "checkpoint.safetensors",
+            report,
+        )
         print(finish(folder, model, text, losses))
     except KeyboardInterrupt:
-        print(f"stopped; to go on: gpt2-lesson train --out {shlex.quote(args.out)} --resume",
-              file=sys.stderr)
+        print(
+            f"stopped; to go on: gpt2-lesson train --out {shlex.quote(args.out)} --resume",
+            file=sys.stderr,
+        )
         return 130
     return 0
 
@@ -133,10 +198,14 @@ def new_plan(args: argparse.Namespace, folder: Path) -> dict:
     Raises FileExistsError or NotADirectoryError if `folder` cannot take a new run.
     """
     if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file, expected the name of a new folder")
+        raise NotADirectoryError(
+            f"{folder} is a file, expected the name of a new folder"
+        )
     if (folder / "settings.json").exists():
-        raise FileExistsError(f"{folder} is a run already: --resume goes on with it, or "
-                              "choose another name")
+        raise FileExistsError(
+            f"{folder} is a run already: --resume goes on with it, or "
+            "choose another name"
+        )
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: choose the name of a new folder")
     given = {name: value for name, value in vars(args).items() if value is not None}
@@ -147,17 +216,26 @@ def new_plan(args: argparse.Namespace, folder: Path) -> dict:
     steps = given.get("steps", settings.steps)
     device = choose_device(given.get("device", "auto"))
     plan = {
-        "text": "stories", "preset": preset, "steps": steps,
-        "batch_size": settings.batch_size, "seq_length": settings.seq_length,
-        "max_lr": max_lr, "optimizer": optimizer, "precision": "auto",
-        "dropout": config.dropout, "seed": settings.seed,
-        "sample_every": max(1, steps // 10), "threads": torch.get_num_threads(),
+        "text": "stories",
+        "preset": preset,
+        "steps": steps,
+        "batch_size": settings.batch_size,
+        "seq_length": settings.seq_length,
+        "max_lr": max_lr,
+        "optimizer": optimizer,
+        "precision": "auto",
+        "dropout": config.dropout,
+        "seed": settings.seed,
+        "sample_every": max(1, steps // 10),
+        "threads": torch.get_num_threads(),
     }
     plan |= {name: given[name] for name in plan if name in given} | {"device": device}
     if plan["precision"] == "auto":
         plan["precision"] = "bf16" if has_bf16(device) else "float32"
     if plan["sample_every"] < 1:
-        raise ValueError(f"--sample-every is {plan['sample_every']}, expected 1 or more")
+        raise ValueError(
+            f"--sample-every is {plan['sample_every']}, expected 1 or more"
+        )
     return plan | {"text": stable_name(plan["text"])}
 
 
@@ -168,8 +246,9 @@ def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
     """
     path = folder / "settings.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no run to go on with: start it without "
-                                "--resume")
+        raise FileNotFoundError(
+            f"{folder} holds no run to go on with: start it without --resume"
+        )
     try:
         plan = json.loads(path.read_bytes())
         names = plan.keys() - {"threads"}
@@ -180,12 +259,17 @@ def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
         if name == "text" and value is not None:
             value = stable_name(value)
         if value not in (None, "auto", plan[name]):
-            raise ValueError(f"{folder} was started with {name.replace('_', '-')} "
-                             f"{plan[name]}, not {value}: leave the option out, or start "
-                             "a new run")
+            raise ValueError(
+                f"{folder} was started with {name.replace('_', '-')} "
+                f"{plan[name]}, not {value}: leave the option out, or start "
+                "a new run"
+            )
     if plan["threads"] != torch.get_num_threads():
-        print(f"warning: {folder} was started with {plan['threads']} threads, now there are "
-              f"{torch.get_num_threads()}: the last digits may differ", file=sys.stderr)
+        print(
+            f"warning: {folder} was started with {plan['threads']} threads, now there are "
+            f"{torch.get_num_threads()}: the last digits may differ",
+            file=sys.stderr,
+        )
     choose_device(plan["device"])
     return plan
 
@@ -193,7 +277,9 @@ def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
 def configure(plan: dict) -> tuple[GPT2Config, TrainSettings]:
     """Return the model's configuration and the training settings of a plan."""
     config, settings = PRESETS[plan["preset"]]
-    config = replace(config, dropout=plan["dropout"], max_seq_length=plan["seq_length"] - 1)
+    config = replace(
+        config, dropout=plan["dropout"], max_seq_length=plan["seq_length"] - 1
+    )
     names = plan.keys() & asdict(settings).keys()
     return config, replace(settings, **{name: plan[name] for name in names})
 
@@ -205,13 +291,18 @@ def stable_name(text: str) -> str:
 
 def choose_device(name: str) -> str:
     """Return the device to use: the fastest for "auto". Raises ValueError if it is missing."""
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(),
-            "cpu": True}
+    here = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if name == "auto":
         return next(device for device, there in here.items() if there)
     if not here[name]:
-        raise ValueError(f"this machine, or this PyTorch, has no {name} device: use "
-                         f"--device {choose_device('auto')}")
+        raise ValueError(
+            f"this machine, or this PyTorch, has no {name} device: use "
+            f"--device {choose_device('auto')}"
+        )
     return name
 
 
@@ -261,12 +352,14 @@ def prepare_text(name: str, seq_length: int) -> Text:
         return Text(tokens, torch.cat([begins, anywhere]), windows, lines[cut:])
     cut = len(data) * 9 // 10
     if len(data) - cut < seq_length:
-        raise ValueError(f"{name} has {len(data)} bytes, and its last tenth is held out for "
-                         f"validation: expected at least {10 * seq_length} bytes, ten "
-                         f"windows of {seq_length}; use a longer text or a smaller "
-                         "--seq-length")
+        raise ValueError(
+            f"{name} has {len(data)} bytes, and its last tenth is held out for "
+            f"validation: expected at least {10 * seq_length} bytes, ten "
+            f"windows of {seq_length}; use a longer text or a smaller "
+            "--seq-length"
+        )
     held_out = as_tokens(data[cut:])
-    windows = list(held_out.unfold(0, seq_length, seq_length - 1))   # each target once
+    windows = list(held_out.unfold(0, seq_length, seq_length - 1))  # each target once
     return Text(as_tokens(data[:cut]), None, windows, None)
 
 
@@ -281,8 +374,10 @@ def validate(model: GPT2Model, text: Text) -> float:
     same_length = defaultdict(list)
     for window in text.windows:
         same_length[len(window)].append(window)
-    total = sum(evaluate(model, torch.stack(windows)) * len(windows) * (length - 1)
-                for length, windows in same_length.items())
+    total = sum(
+        evaluate(model, torch.stack(windows)) * len(windows) * (length - 1)
+        for length, windows in same_length.items()
+    )
     return total / sum(len(window) - 1 for window in text.windows)
 
 
@@ -293,22 +388,27 @@ def floor(text: Text) -> float | None:
     """
     if text.stories is None:
         return None
-    nats = [surprise(story)[: len(window) - 1]
-            for story, window in zip(text.stories, text.windows, strict=True)]
+    nats = [
+        surprise(story)[: len(window) - 1]
+        for story, window in zip(text.stories, text.windows, strict=True)
+    ]
     return sum(map(sum, nats)) / sum(map(len, nats))
 
 
 def describe(plan: dict, model: GPT2Model, text: Text) -> str:
     """Return in words what is about to be trained, on what and with what."""
     parameters = sum(p.numel() for p in model.parameters())
-    return (f"{plan['preset']}: {parameters:,} parameters, {plan['steps']:,} steps of "
-            f"{plan['optimizer']}; {len(text.tokens):,} bytes to train on, "
-            f"{len(text.windows):,} windows held out; {plan['device']}, {plan['precision']}"
-            + (" (this machine calculates in it)" if plan["precision"] == "bf16" else ""))
+    return (
+        f"{plan['preset']}: {parameters:,} parameters, {plan['steps']:,} steps of "
+        f"{plan['optimizer']}; {len(text.tokens):,} bytes to train on, "
+        f"{len(text.windows):,} windows held out; {plan['device']}, {plan['precision']}"
+        + (" (this machine calculates in it)" if plan["precision"] == "bf16" else "")
+    )
 
 
-def reporter(folder: Path, plan: dict, model: GPT2Model, text: Text
-             ) -> Callable[[list[float]], None]:
+def reporter(
+    folder: Path, plan: dict, model: GPT2Model, text: Text
+) -> Callable[[list[float]], None]:
     """Return the function that `train` calls after each step, to validate and to sample.
 
     `log.json` has one entry for each report; a run that is continued adds to it.
@@ -322,8 +422,11 @@ def reporter(folder: Path, plan: dict, model: GPT2Model, text: Text
         step = len(losses)
         if step % plan["sample_every"] and step < plan["steps"]:
             return
-        entry = {"training": losses[-1], "validation": validate(model, few),
-                 "sample": write_sample(model, plan["seed"] + step)}
+        entry = {
+            "training": losses[-1],
+            "validation": validate(model, few),
+            "sample": write_sample(model, plan["seed"] + step),
+        }
         log[str(step)] = entry
         tqdm.write(in_words(step, entry))
         write_json(path, log)
@@ -336,8 +439,10 @@ def reporter(folder: Path, plan: dict, model: GPT2Model, text: Text
 
 def in_words(step: int, entry: dict) -> str:
     """Return one report as it is shown: losses in a line, then the sample."""
-    return (f"--- step {step:,}: training {entry['training']:.4f}, validation "
-            f"{entry['validation']:.4f} nats per token\n{entry['sample']}")
+    return (
+        f"--- step {step:,}: training {entry['training']:.4f}, validation "
+        f"{entry['validation']:.4f} nats per token\n{entry['sample']}"
+    )
 
 
 def write_sample(model: GPT2Model, seed: int, most: int = 255) -> str:
@@ -350,21 +455,31 @@ def write_sample(model: GPT2Model, seed: int, most: int = 255) -> str:
     return bytes(ids[0, 1:].tolist()).decode(errors="replace")
 
 
-def draw_losses(losses: list[float], log: dict[str, dict], lowest: float | None) -> bytes:
+def draw_losses(
+    losses: list[float], log: dict[str, dict], lowest: float | None
+) -> bytes:
     """Return the loss curve as a PNG: training (means of about 200 pieces), validation."""
-    from gpt2_lesson.plots import show_lines         # matplotlib is slow to import
+    from gpt2_lesson.plots import show_lines  # matplotlib is slow to import
 
     width = -(-len(losses) // 200)
     means = [float(piece.mean()) for piece in torch.tensor(losses).split(width)]
     ends = [min(width * (i + 1), len(losses)) for i in range(len(means))]
     steps = [int(step) for step in log]
-    lines = {"training": (ends, means),
-             "validation": (steps, [entry["validation"] for entry in log.values()])}
+    lines = {
+        "training": (ends, means),
+        "validation": (steps, [entry["validation"] for entry in log.values()]),
+    }
     levels = {} if lowest is None else {"floor": lowest}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "losses.png"
-        show_lines(lines, xlabel="step", ylabel="loss (nats per token)", levels=levels,
-                   alt="training and validation loss, falling with the steps", save=path)
+        show_lines(
+            lines,
+            xlabel="step",
+            ylabel="loss (nats per token)",
+            levels=levels,
+            alt="training and validation loss, falling with the steps",
+            save=path,
+        )
         return path.read_bytes()
 
 
@@ -375,8 +490,10 @@ def finish(folder: Path, model: GPT2Model, text: Text, losses: list[float]) -> s
     loss, lowest = validate(model, text), floor(text)
     words = f"{folder}: finished after {len(losses):,} steps; validation {loss:.4f} nats per token"
     if lowest is not None:
-        words += (f", floor on the same bytes {lowest:.4f}, "
-                  f"{100 * (loss / lowest - 1):.1f}% above")
+        words += (
+            f", floor on the same bytes {lowest:.4f}, "
+            f"{100 * (loss / lowest - 1):.1f}% above"
+        )
     return words
 
 
