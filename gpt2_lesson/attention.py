@@ -18,9 +18,9 @@ def attention(
     """Return the average of the values for each query, and the weights it used.
 
     q (..., Tq, D), k (..., Tk, D), v (..., Tk, Dv); `mask` (Tq, Tk) is True where a
-    query may look. Returns mixed (..., Tq, Dv) and weights (..., Tq, Tk), whose rows add
-    up to 1. Raises ValueError for shapes that do not fit, TypeError for a mask that is
-    not boolean. Source: Vaswani et al. 2017, equation 1.
+    query may look. Returns mixed (..., Tq, Dv) and weights (..., Tq, Tk), whose rows
+    add up to 1. Raises ValueError for shapes that do not fit, TypeError for a mask that
+    is not boolean. Source: Vaswani et al. 2017, equation 1.
     """
     if q.size(-1) != k.size(-1) or k.size(-2) != v.size(-2):
         raise ValueError(
@@ -30,7 +30,9 @@ def attention(
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))     # (..., Tq, Tk)
     if mask is not None:
         if mask.dtype != torch.bool:
-            raise TypeError(f"mask is {mask.dtype}, expected torch.bool: True = may look")
+            raise TypeError(
+                f"mask is {mask.dtype}, expected torch.bool: True = may look"
+            )
         scores = scores.masked_fill(~mask, -torch.inf)
     weights = scores.softmax(-1)                                 # (..., Tq, Tk)
     return weights @ v, weights

@@ -36,26 +36,30 @@ def causal_mask(
 def influence(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Return how far each output moves when each token changes: (T outputs, T tokens).
 
-    x (B, T, ...) holds two or more different sequences; token j is replaced by the one of
-    the neighbour sequence. A causal function has zeros above the diagonal.
+    x (B, T, ...) holds two or more different sequences; token j is replaced by the one
+    of the neighbour sequence. A causal function has zeros above the diagonal.
     Raises ValueError for a batch of one.
     """
     if x.size(0) < 2:
-        raise ValueError(f"x has the shape {tuple(x.shape)}, expected two sequences or more")
+        raise ValueError(
+            f"x has the shape {tuple(x.shape)}, expected two sequences or more"
+        )
     before, neighbour = function(x), x.roll(1, dims=0)
     moves = []
     for j in range(x.size(1)):
         changed = x.clone()
         changed[:, j] = neighbour[:, j]
-        moves.append((function(changed) - before).abs().amax((0, *range(2, before.dim()))))
+        moved = (function(changed) - before).abs()
+        moves.append(moved.amax((0, *range(2, before.dim()))))
     return torch.stack(moves, dim=1)                             # (T, T)
 
 # %% ../notebooks/02_causal_masking.ipynb #kv-cache
 class KVCache:
     """Keep the keys and values of all layers, in storage allocated once.
 
-    `keys` and `values` have the shape (L, B, H, max_length, D), the first `length` tokens
-    are filled. `append` the new tokens in every layer, then add their number to `length`.
+    `keys` and `values` have the shape (L, B, H, max_length, D), the first `length`
+    tokens are filled. `append` the new tokens in every layer, then add their number to
+    `length`.
     """
 
     def __init__(
@@ -76,8 +80,9 @@ class KVCache:
         end = self.length + k.size(-2)
         if end > self.keys.size(-2):
             raise ValueError(
-                f"the cache holds {self.length} of at most {self.keys.size(-2)} tokens, "
-                f"{k.size(-2)} more do not fit: make a longer one, or start a new one"
+                f"the cache holds {self.length} of at most {self.keys.size(-2)} "
+                f"tokens, {k.size(-2)} more do not fit: make a longer one, or start a "
+                "new one"
             )
         self.keys[layer, ..., self.length : end, :] = k
         self.values[layer, ..., self.length : end, :] = v

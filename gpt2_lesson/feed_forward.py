@@ -20,7 +20,7 @@ def gelu(x: Tensor) -> Tensor:
 
 # %% ../notebooks/04_feed_forward.ipynb #feed-forward
 class FeedForward(nn.Module):
-    """Widen, bend, narrow: the same small network at every position, (..., C) -> (..., C).
+    """Widen, bend, narrow: one small network at every position, (..., C) -> (..., C).
 
     `d_ff` is the width between; dropout falls on the result.
     Source: Vaswani et al. 2017, section 3.3.

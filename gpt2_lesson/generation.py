@@ -18,20 +18,25 @@ from torch import Tensor
 # %% ../notebooks/06_generation.ipynb #check-sampling
 def check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Raise ValueError or TypeError, in words, for settings that cannot be meant."""
-    for name, value in (("temperature", temperature), ("top_k", top_k), ("top_p", top_p)):
+    named = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+    for name, value in named.items():
         if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
             raise TypeError(f"{name} is {value!r}, expected a number")
     if temperature is None or not (temperature == 0 or 1e-5 <= temperature < math.inf):
         raise ValueError(
-            f"temperature is {temperature}, expected 0 (always the likeliest token) or a "
-            "number from 0.00001 up: 1 leaves the odds alone, 0.8 sharpens them"
+            f"temperature is {temperature}, expected 0 (always the likeliest token) or "
+            "a number from 0.00001 up: 1 leaves the odds alone, 0.8 sharpens them"
         )
     if isinstance(top_k, float):
         raise TypeError(f"top_k is {top_k}, expected a whole number or None")
     if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k is {top_k}, expected 1 or more, or None for all tokens")
+        raise ValueError(
+            f"top_k is {top_k}, expected 1 or more, or None for all tokens"
+        )
     if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p is {top_p}, expected more than 0 and at most 1, or None")
+        raise ValueError(
+            f"top_p is {top_p}, expected more than 0 and at most 1, or None"
+        )
 
 # %% ../notebooks/06_generation.ipynb #keep-top-p
 def keep_top_p(probabilities: Tensor, top_p: float) -> Tensor:
@@ -40,7 +45,7 @@ def keep_top_p(probabilities: Tensor, top_p: float) -> Tensor:
     Source: Holtzman et al. 2020, section 3.1.
     """
     largest, order = probabilities.sort(descending=True, stable=True)
-    before = largest.cumsum(-1) - largest                    # (..., V) sum of likelier ones
+    before = largest.cumsum(-1) - largest            # (..., V) sum of likelier ones
     kept = torch.zeros_like(probabilities)
     kept = kept.scatter(-1, order, largest * (before < top_p))
     return kept / kept.sum(-1, keepdim=True)
@@ -50,18 +55,19 @@ def next_probabilities(
     logits: Tensor, temperature: float = 1.0, top_k: int | None = None,
     top_p: float | None = None,
 ) -> Tensor:
-    """Return the odds (..., V) of the next token, shaped in this order, from logits (..., V).
+    """Return the next token's odds (..., V) from logits (..., V), shaped in this order.
 
     Temperature 0 puts all on the largest logit. Tokens tied with the k-th stay. Raises
-    ValueError or TypeError for settings out of range, FloatingPointError for logits that
-    are NaN or infinite (single ones may be minus infinity: "never").
+    ValueError or TypeError for settings out of range, FloatingPointError for logits
+    that are NaN or infinite (single ones may be minus infinity: "never").
     """
     check_sampling(temperature, top_k, top_p)
     best = logits.amax(-1, keepdim=True)                         # (..., 1)
     if not best.isfinite().all():
         raise FloatingPointError("the logits are not finite: they hold NaN or infinity")
     if temperature == 0:
-        return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+        likeliest = logits.argmax(-1, keepdim=True)
+        return torch.zeros_like(logits).scatter(-1, likeliest, 1.0)
     logits = (logits - best) / temperature
     if top_k is not None:
         kth = logits.topk(min(top_k, logits.size(-1))).values[..., -1:]
@@ -98,11 +104,11 @@ def evaluating(model: nn.Module | Callable[..., Tensor]) -> Iterator[None]:
 
 # %% ../notebooks/06_generation.ipynb #check-input-ids
 def check_input_ids(input_ids: Tensor) -> None:
-    """Raise TypeError or ValueError unless `input_ids` is (B, T) whole numbers, not empty."""
+    """Raise TypeError or ValueError unless `input_ids` is non-empty (B, T) integers."""
     if not isinstance(input_ids, Tensor):
         raise TypeError(
-            f"input_ids is a {type(input_ids).__name__}, expected a tensor of token ids "
-            "(B, T): encode a text first, then torch.tensor([ids])"
+            f"input_ids is a {type(input_ids).__name__}, expected a tensor of token "
+            "ids (B, T): encode a text first, then torch.tensor([ids])"
         )
     if input_ids.dtype not in (torch.int64, torch.int32):
         raise TypeError(
@@ -110,8 +116,9 @@ def check_input_ids(input_ids: Tensor) -> None:
         )
     if input_ids.dim() != 2 or 0 in input_ids.shape:
         raise ValueError(
-            f"input_ids has the shape {tuple(input_ids.shape)}, expected (B, T) with at "
-            "least one row and one token; input_ids[None] makes one row of a 1-D tensor"
+            f"input_ids has the shape {tuple(input_ids.shape)}, expected (B, T) with "
+            "at least one row and one token; input_ids[None] makes one row of a 1-D "
+            "tensor"
         )
 
 # %% ../notebooks/06_generation.ipynb #non-finite-parameter
@@ -127,16 +134,18 @@ def generate(
     generator: torch.Generator | None = None,
     on_token: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
-    """Continue `input_ids` by `max_new_tokens` draws: (B, T) -> (B, T + max_new_tokens).
+    """Continue `input_ids` by `max_new_tokens`: (B, T) -> (B, T + max_new_tokens).
 
-    `model(ids)` gives logits (B, T, V). One with `new_cache` is fed only what is new, one
-    with `max_seq_length` sees that many of the last tokens. `on_token` is called with each
-    draw (B, 1). Raises TypeError, ValueError or FloatingPointError, in words.
+    `model(ids)` gives logits (B, T, V). One with `new_cache` is fed only what is new,
+    one with `max_seq_length` sees that many of the last tokens. `on_token` is called
+    with each draw (B, 1). Raises TypeError, ValueError or FloatingPointError, in words.
     """
     check_input_ids(input_ids)
     check_sampling(temperature, top_k, top_p)
     if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int):
-        raise TypeError(f"max_new_tokens is {max_new_tokens!r}, expected a whole number")
+        raise TypeError(
+            f"max_new_tokens is {max_new_tokens!r}, expected a whole number"
+        )
     if max_new_tokens < 0:
         raise ValueError(f"max_new_tokens is {max_new_tokens}, expected 0 or more")
     ids, full = input_ids, input_ids.size(1) + max_new_tokens
@@ -153,8 +162,8 @@ def generate(
             try:
                 drawn = sample_next(logits[:, -1], temperature, top_k, generator, top_p)
             except FloatingPointError as error:
-                bad = non_finite_parameter(model)
-                raise FloatingPointError(f"{error}; first bad parameter: {bad}") from None
+                bad = f"first bad parameter: {non_finite_parameter(model)}"
+                raise FloatingPointError(f"{error}; {bad}") from None
             ids = torch.cat([ids, drawn], dim=1)                           # (B, T + 1)
             if on_token is not None:
                 on_token(drawn)

@@ -43,7 +43,8 @@ class GPT2Config:
             if name != "dropout" and value < 1:
                 raise ValueError(f"{name} is {value}, expected 1 or more")
         if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}, expected 0 up to (not with) 1")
+            raise ValueError(f"dropout is {self.dropout}, expected 0 up to "
+                             "(not with) 1")
         if self.d_model % self.num_heads:
             raise ValueError(f"d_model {self.d_model} is no multiple of num_heads "
                              f"{self.num_heads}: each head gets an equal part")
@@ -78,28 +79,33 @@ def initialize(model: nn.Module, num_layers: int) -> None:
 def check_fits(
     input_ids: Tensor, start: int, config: GPT2Config, device: torch.device
 ) -> None:
-    """Raise TypeError, ValueError or IndexError, in words, for ids the model cannot take."""
+    """Raise TypeError, ValueError or IndexError, in words, for ids that do not fit."""
     check_input_ids(input_ids)
     if input_ids.device != device:
-        raise ValueError(f"input_ids are on {input_ids.device}, the model on {device}: use "
-                         f"input_ids.to({str(device)!r})")
+        raise ValueError(f"input_ids are on {input_ids.device}, the model on {device}: "
+                         f"use input_ids.to({str(device)!r})")
     end = start + input_ids.size(1)
     if end > config.max_seq_length:
-        raise ValueError(f"{end} tokens, but max_seq_length is {config.max_seq_length}: "
-                         "pass fewer, or build a model with a longer one")
+        raise ValueError(
+            f"{end} tokens, but max_seq_length is {config.max_seq_length}: "
+            "pass fewer, or build a model with a longer one"
+        )
     if input_ids.is_cpu and not torch.compiler.is_compiling():
         wrong = (input_ids < 0) | (input_ids >= config.vocab_size)
         if wrong.any():
             row, column = wrong.nonzero()[0].tolist()
-            raise IndexError(f"token id {input_ids[row, column]} in row {row}, position "
-                             f"{column}: expected 0 to {config.vocab_size - 1}")
+            raise IndexError(
+                f"token id {input_ids[row, column]} in row {row}, position "
+                f"{column}: expected 0 to {config.vocab_size - 1}"
+            )
 
 # %% ../notebooks/07_gpt2_model.ipynb #gpt2-model
 class GPT2Model(nn.Module):
     """GPT-2: token ids (B, T) -> logits (B, T, V) for the next token at each position.
 
-    With a `cache` (from `new_cache`), input_ids are only the new tokens. Raises TypeError,
-    ValueError or IndexError for ids that do not fit. Source: Radford et al. 2019.
+    With a `cache` (from `new_cache`), input_ids are only the new tokens. Raises
+    TypeError, ValueError or IndexError for ids that do not fit. Source: Radford et al.
+    2019.
     """
 
     def __init__(
@@ -115,7 +121,8 @@ class GPT2Model(nn.Module):
         self.pos_emb = nn.Embedding(max_seq_length, d_model)
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
-            TransformerBlock(d_model, num_heads, d_ff, dropout) for _ in range(num_layers)
+            TransformerBlock(d_model, num_heads, d_ff, dropout)
+            for _ in range(num_layers)
         )
         self.ln_final = LayerNorm(d_model)
         initialize(self, num_layers)
@@ -142,5 +149,5 @@ class GPT2Model(nn.Module):
         self, input_ids: Tensor, max_new_tokens: int, temperature: float = 1.0,
         top_k: int | None = None,
     ) -> Tensor:
-        """Continue input_ids (B, T) by `max_new_tokens` tokens; lesson 06's `generate`."""
+        """Continue input_ids (B, T) by `max_new_tokens`; lesson 06's `generate`."""
         return generate(self, input_ids, max_new_tokens, temperature, top_k)

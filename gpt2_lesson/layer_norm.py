@@ -34,7 +34,7 @@ class LayerNorm(nn.Module):
 
 # %% ../notebooks/05_layer_norm.ipynb #transformer-block
 class TransformerBlock(nn.Module):
-    """One layer of GPT-2, (B, T, C) -> (B, T, C): two branches, each added to the stream.
+    """One layer of GPT-2, (B, T, C) -> (B, T, C): two branches, added to the stream.
 
     Pre-norm: a branch reads a normed copy; the stream itself is only ever added to.
     `cache` and `layer` go to the attention. Source: Radford et al. 2019, section 2.3.
@@ -49,6 +49,8 @@ class TransformerBlock(nn.Module):
         self.ln_mlp = LayerNorm(d_model)
         self.mlp = FeedForward(d_model, d_ff, dropout)
 
-    def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
+    def forward(
+        self, x: Tensor, cache: KVCache | None = None, layer: int = 0
+    ) -> Tensor:
         x = x + self.attn(self.ln_attn(x), cache, layer)
         return x + self.mlp(self.ln_mlp(x))

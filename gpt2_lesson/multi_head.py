@@ -21,7 +21,9 @@ def split_heads(x: Tensor, num_heads: int) -> Tensor:
     """
     batch_size, num_tokens, d_model = x.shape
     if num_heads < 1 or d_model % num_heads:
-        raise ValueError(f"{d_model} channels do not split into {num_heads} equal heads")
+        raise ValueError(
+            f"{d_model} channels do not split into {num_heads} equal heads"
+        )
     return x.view(batch_size, num_tokens, num_heads, -1).transpose(1, 2)
 
 # %% ../notebooks/03_multi_head.ipynb #merge-heads
@@ -34,7 +36,8 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Te
     """Return what causal `attention` mixes, without ever storing the weights.
 
     q (B, H, Tq, D), k and v (B, H, Tk, D); the queries are the last Tq of Tk tokens.
-    `dropout` is the share of weights set to 0. Source: Dao et al. 2022 (FlashAttention).
+    `dropout` is the share of weights set to 0. Source: Dao et al. 2022
+    (FlashAttention).
     """
     num_queries, num_keys = q.size(-2), k.size(-2)
     square = num_queries == num_keys
@@ -54,7 +57,9 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, d_model: int, num_heads: int, dropout: float = 0.1) -> None:
         super().__init__()
         if num_heads < 1 or d_model % num_heads:
-            raise ValueError(f"d_model {d_model} is no multiple of num_heads {num_heads}")
+            raise ValueError(
+                f"d_model {d_model} is no multiple of num_heads {num_heads}"
+            )
         self.num_heads = num_heads
         self.qkv_proj = nn.Linear(d_model, 3 * d_model)
         self.out_proj = nn.Linear(d_model, d_model)
@@ -62,9 +67,12 @@ class MultiHeadAttention(nn.Module):
 
     def heads(self, x: Tensor) -> list[Tensor]:
         """Return queries, keys and values of x (B, T, C), each (B, H, T, D)."""
-        return [split_heads(t, self.num_heads) for t in self.qkv_proj(x).chunk(3, dim=-1)]
+        projected = self.qkv_proj(x).chunk(3, dim=-1)
+        return [split_heads(t, self.num_heads) for t in projected]
 
-    def forward(self, x: Tensor, cache: KVCache | None = None, layer: int = 0) -> Tensor:
+    def forward(
+        self, x: Tensor, cache: KVCache | None = None, layer: int = 0
+    ) -> Tensor:
         q, k, v = self.heads(x)                                  # (B, H, T, D) each
         if cache is not None:
             k, v = cache.append(layer, k, v)                     # (B, H, all so far, D)
