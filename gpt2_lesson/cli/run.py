@@ -6,6 +6,7 @@ import re
 import sys
 import tempfile
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import nbformat
@@ -57,11 +58,12 @@ def run(args: argparse.Namespace) -> int:
     for path in tqdm(paths or lessons(args.notebooks), unit="lesson", disable=None):
         began = time.monotonic()
         try:
-            notebook = execute(normalise(read(path)), path, args.timeout)
+            stored = normalise(read(path))
+            notebook = execute(deepcopy(stored), path, args.timeout)
         except LessonFailed as error:
             print(error, file=sys.stderr)
             return 1
-        write_whole(path, nbformat.writes(notebook))
+        write_whole(path, nbformat.writes(keep_timings(stored, notebook)))
         seconds[path.stem] = time.monotonic() - began
     for name, taken in seconds.items():
         print(f"{taken:6.1f} s  {name}")
@@ -126,6 +128,22 @@ def execute(notebook: NotebookNode, path: Path, timeout: float = 600) -> Noteboo
             text = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
             raise LessonFailed(f"{path.name}, cell #{current}: {text}") from error
     return normalise(notebook)
+
+
+def keep_timings(old: NotebookNode, new: NotebookNode) -> NotebookNode:
+    """Return `new` with the outputs that `old` stored for cells tagged `timing`.
+
+    So two runs give the same bytes. A changed cell, or one without output, is renewed.
+    """
+    kept = {
+        (cell.id, cell.source): cell.outputs
+        for cell in old.cells
+        if "timing" in cell.metadata.get("tags", []) and cell.outputs
+    }
+    for cell in new.cells:
+        if (cell.id, cell.source) in kept:
+            cell.outputs = kept[cell.id, cell.source]
+    return new
 
 
 def _kernel() -> AsyncKernelManager:
