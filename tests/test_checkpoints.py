@@ -79,7 +79,7 @@ def test_twenty_kills_leave_no_trace(tmp_path: Path) -> None:
         else:
             kills += 1
     assert start_training(killed).wait() == 0
-    (record, tensors), (other, others) = read_checkpoint(killed), read_checkpoint(straight)
+    (record, tensors), (other, others) = map(read_checkpoint, (killed, straight))
     assert record == other and same(tensors, others) and len(tensors["losses"]) == 500
 
 

@@ -273,7 +273,8 @@ def test_a_warning_of_nbdev_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = store(tmp_path, IMPORTS, AREA)
-    monkeypatch.setattr("nbdev.export.nb_export", lambda *_, **__: warn("lost", stacklevel=1))
+    lost = lambda *_, **__: warn("lost", stacklevel=1)  # noqa: E731
+    monkeypatch.setattr("nbdev.export.nb_export", lost)
     with pytest.raises(ValueError, match="01_heads.ipynb: lost"):
         modules(path.parent)
 

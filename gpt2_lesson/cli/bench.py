@@ -1,4 +1,4 @@
-"""`gpt2-lesson bench`: the model's speed, beside transformers' and the machine's limits.
+"""`gpt2-lesson bench`: the speed, beside transformers' and the machine's limits.
 
 Only ratios within one run mean anything: rounds alternate between the two models, and
 the median over the rounds counts.
@@ -80,7 +80,7 @@ def report(
     rounds: int,
     limit: float,
 ) -> None:
-    """Time the calls in turn; print tokens/s of each, our share of `limit`, our ratio."""
+    """Time the calls in turn; print tokens/s, our share of `limit` and our ratio."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()  # warm-up

@@ -26,7 +26,7 @@ from gpt2_lesson.training import (
     write_whole,
 )
 
-# name: the model, and how it is trained. Tokens are bytes, so the vocabulary is always 256.
+# name: the model, and how it is trained. Tokens are bytes: the vocabulary is 256.
 PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
     "demo": (
         GPT2Config(
@@ -118,7 +118,7 @@ the folder RUN then holds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `gpt2-lesson train` takes; the default of most options is the preset's."""
+    """Add what `gpt2-lesson train` takes; most defaults are the preset's."""
     parser.description = "Train a GPT-2 on a text; watch its loss and what it writes."
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -185,7 +185,8 @@ def run(args: argparse.Namespace) -> int:
         print(finish(folder, model, text, losses))
     except KeyboardInterrupt:
         print(
-            f"stopped; to go on: gpt2-lesson train --out {shlex.quote(args.out)} --resume",
+            "stopped; to go on: "
+            f"gpt2-lesson train --out {shlex.quote(args.out)} --resume",
             file=sys.stderr,
         )
         return 130
@@ -193,7 +194,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def new_plan(args: argparse.Namespace, folder: Path) -> dict:
-    """Return all settings of a new run, one value each: what was given, else the preset's.
+    """Return all settings of a new run: what was given, else the preset's.
 
     Raises FileExistsError or NotADirectoryError if `folder` cannot take a new run.
     """
@@ -240,9 +241,9 @@ def new_plan(args: argparse.Namespace, folder: Path) -> dict:
 
 
 def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
-    """Return the settings of the run in `folder`, which options may repeat but not change.
+    """Return the settings of the run in `folder`; options may repeat, not change them.
 
-    Raises FileNotFoundError if there is no run, ValueError for another setting than its own.
+    Raises FileNotFoundError if there is no run, ValueError for another setting.
     """
     path = folder / "settings.json"
     if not path.is_file():
@@ -266,7 +267,7 @@ def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
             )
     if plan["threads"] != torch.get_num_threads():
         print(
-            f"warning: {folder} was started with {plan['threads']} threads, now there are "
+            f"warning: {folder} was started with {plan['threads']} threads, now it has "
             f"{torch.get_num_threads()}: the last digits may differ",
             file=sys.stderr,
         )
@@ -290,7 +291,7 @@ def stable_name(text: str) -> str:
 
 
 def choose_device(name: str) -> str:
-    """Return the device to use: the fastest for "auto". Raises ValueError if it is missing."""
+    """Return the device to use, the fastest for "auto"; ValueError if it is missing."""
     here = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -307,7 +308,7 @@ def choose_device(name: str) -> str:
 
 
 def has_bf16(device: str) -> bool:
-    """Return True where the device calculates in bf16 itself, which is what makes it fast."""
+    """Return True where the device calculates in bf16 itself, which makes it fast."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device == "cpu" and torch.cpu._is_avx512_bf16_supported()
@@ -317,8 +318,8 @@ def has_bf16(device: str) -> bool:
 class Text:
     """A text made ready: the part to train on, and windows of the part held out.
 
-    `tokens` (N,) uint8; `starts`: where windows may begin; `windows`: each (T,) or shorter,
-    predicted from its second token on; `stories`: the story in each window, for the floor.
+    `tokens` (N,) uint8; `starts`: where windows may begin; `windows`: each (T,) or
+    shorter, predicted from its second token on; `stories`: the story in each window.
     """
 
     tokens: Tensor
@@ -336,9 +337,9 @@ class Text:
 def prepare_text(name: str, seq_length: int) -> Text:
     """Return a text by name or path, its last tenth held out for validation.
 
-    Half of the windows of `stories` begin at the line end before a story, half anywhere, so
-    that the model can continue any prompt. Those held out hold one story each, whole: only
-    there can the loss be compared with the floor.
+    Half of the windows of `stories` begin at the line end before a story, half anywhere,
+    so that the model can continue any prompt. Those held out hold one story each, whole:
+    only there can the loss be compared with the floor.
     Raises ValueError if the text is too short for windows of `seq_length`.
     """
     data = load_text(name)
@@ -409,7 +410,7 @@ def describe(plan: dict, model: GPT2Model, text: Text) -> str:
 def reporter(
     folder: Path, plan: dict, model: GPT2Model, text: Text
 ) -> Callable[[list[float]], None]:
-    """Return the function that `train` calls after each step, to validate and to sample.
+    """Return the function for `train` to call after each step: validate and sample.
 
     `log.json` has one entry for each report; a run that is continued adds to it.
     """
@@ -458,7 +459,7 @@ def write_sample(model: GPT2Model, seed: int, most: int = 255) -> str:
 def draw_losses(
     losses: list[float], log: dict[str, dict], lowest: float | None
 ) -> bytes:
-    """Return the loss curve as a PNG: training (means of about 200 pieces), validation."""
+    """Return the loss curve as a PNG: training (means of 200 pieces), validation."""
     from gpt2_lesson.plots import show_lines  # matplotlib is slow to import
 
     width = -(-len(losses) // 200)
@@ -488,7 +489,7 @@ def finish(folder: Path, model: GPT2Model, text: Text, losses: list[float]) -> s
     save_checkpoint(folder / "model.safetensors", model, losses=losses)
     text = text.some(2048)
     loss, lowest = validate(model, text), floor(text)
-    words = f"{folder}: finished after {len(losses):,} steps; validation {loss:.4f} nats per token"
+    words = f"{folder}: {len(losses):,} steps; validation {loss:.4f} nats per token"
     if lowest is not None:
         words += (
             f", floor on the same bytes {lowest:.4f}, "

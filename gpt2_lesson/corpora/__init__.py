@@ -1,4 +1,4 @@
-"""Texts to learn from: stories, the Python manual, Shakespeare, or a file of your own."""
+"""Texts to learn from: stories, the Python manual, Shakespeare, a file of your own."""
 
 import difflib
 import os
@@ -12,17 +12,19 @@ from gpt2_lesson.corpora.story_model import story_model
 
 __all__ = ["TEXTS", "load_text", "split", "stories", "story_model"]
 
-SHAKESPEARE_URL = ("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/"
-                   "tinyshakespeare/input.txt")
+SHAKESPEARE_URL = (
+    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/"
+    "tinyshakespeare/input.txt"
+)
 SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 
 
 def load_text(name_or_path: str | os.PathLike[str]) -> bytes:
     """Return a text as UTF-8 bytes: one of `TEXTS` by name, or a file by its path.
 
-    A name wins over a file of that name; write ./stories for the file. Raises ValueError
-    for an unknown name and for a file that is empty or not UTF-8 (with the byte offset),
-    OSError for a file that cannot be read.
+    A name wins over a file of that name; write ./stories for the file. Raises
+    ValueError for an unknown name and for a file that is empty or not UTF-8 (with the
+    byte offset), OSError for a file that cannot be read.
     """
     if name_or_path in TEXTS:
         return TEXTS[name_or_path]()
@@ -43,8 +45,10 @@ def split(text: bytes, fraction: float = 0.9) -> tuple[bytes, bytes]:
     """
     cut = text.rfind(b"\n", 0, int(len(text) * fraction)) + 1
     if not (0 < fraction < 1 and 0 < cut < len(text)):
-        raise ValueError(f"cannot cut {len(text)} bytes at {fraction}: expected a fraction "
-                         "between 0 and 1 and a newline before that point")
+        raise ValueError(
+            f"cannot cut {len(text)} bytes at {fraction}: expected a fraction "
+            "between 0 and 1 and a newline before that point"
+        )
     return text[:cut], text[cut:]
 
 
@@ -65,19 +69,24 @@ def _tinyshakespeare() -> bytes:
 
 
 TEXTS: dict[str, Callable[[], bytes]] = {
-    "stories": _stories, "python": _python, "tinyshakespeare": _tinyshakespeare,
+    "stories": _stories,
+    "python": _python,
+    "tinyshakespeare": _tinyshakespeare,
 }
 
 
 def _not_found(name: str) -> Exception:
     """Return the error for a `name` that is neither a text of ours nor a file."""
     if os.path.dirname(name) or os.path.splitext(name)[1]:
-        return FileNotFoundError(f"no file {name}; check the path (this folder is "
-                                 f"{os.getcwd()})")
+        return FileNotFoundError(
+            f"no file {name}; check the path (this folder is {os.getcwd()})"
+        )
     close = difflib.get_close_matches(name, TEXTS, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
-    return ValueError(f"unknown text {name!r}; expected {', '.join(TEXTS)}, or the path of "
-                      f"a text file.{hint}")
+    return ValueError(
+        f"unknown text {name!r}; expected {', '.join(TEXTS)}, or the path of "
+        f"a text file.{hint}"
+    )
 
 
 def _checked(text: bytes, path: Path) -> bytes:
@@ -87,7 +96,9 @@ def _checked(text: bytes, path: Path) -> bytes:
     try:
         text.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8: byte 0x{text[error.start]:02x} at offset "
-                         f"{error.start} ({error.reason}). Open it in an editor and save "
-                         "it with the encoding UTF-8.") from None
+        raise ValueError(
+            f"{path} is not UTF-8: byte 0x{text[error.start]:02x} at offset "
+            f"{error.start} ({error.reason}). Open it in an editor and save "
+            "it with the encoding UTF-8."
+        ) from None
     return text

@@ -1,7 +1,7 @@
 """Download a file once, checked by its SHA-256, and keep it in a cache folder.
 
 A download that was cut off goes on where it stopped. A file gets its name only when it
-is complete and right, so a file that is there can be trusted after one look at its hash.
+is complete and right: a file that is there can be trusted after a look at its hash.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-CHUNK = 1 << 16                                                     # bytes
+CHUNK = 1 << 16  # bytes
 
 
 def cache_folder() -> Path:
@@ -48,12 +48,15 @@ def fetch(url: str, sha256: str, path: Path, timeout: float = 30.0) -> Path:
         raise OSError(
             f"cannot download {url}: {error}. Try again (what has arrived is kept), or "
             f"without a network put the file with SHA-256 {sha256} at {path}; the "
-            "environment variable GPT2_LESSON_CACHE names another folder.") from error
+            "environment variable GPT2_LESSON_CACHE names another folder."
+        ) from error
     found = file_sha256(part)
     if found != sha256:
         part.unlink()
-        raise ValueError(f"{url} sent a file with SHA-256 {found}, expected {sha256}; it "
-                         "was deleted. Try again, or get the file from somewhere else.")
+        raise ValueError(
+            f"{url} sent a file with SHA-256 {found}, expected {sha256}; it "
+            "was deleted. Try again, or get the file from somewhere else."
+        )
     os.replace(part, path)
     _sync_folder(path.parent)
     return path
@@ -63,8 +66,10 @@ def _check_cached(path: Path, sha256: str) -> None:
     """Raise ValueError if the file at `path` has another SHA-256."""
     found = file_sha256(path)
     if found != sha256:
-        raise ValueError(f"{path} has SHA-256 {found}, expected {sha256}; it was left as "
-                         "it is. Move it away to download it again.")
+        raise ValueError(
+            f"{path} has SHA-256 {found}, expected {sha256}; it was left as "
+            "it is. Move it away to download it again."
+        )
 
 
 def _download(url: str, part: Path, timeout: float) -> None:
@@ -76,11 +81,11 @@ def _download(url: str, part: Path, timeout: float) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if error.code == 416:                    # nothing is left to send: check it
+        if error.code == 416:  # nothing is left to send: check it
             return
         raise
     with response, part.open("ab") as file:
-        if response.status != 206:               # the whole file comes: start again
+        if response.status != 206:  # the whole file comes: start again
             file.seek(0)
             file.truncate()
         _copy(response, file, part.name)
@@ -89,7 +94,7 @@ def _download(url: str, part: Path, timeout: float) -> None:
 
 
 def _copy(response: HTTPResponse, file: BinaryIO, name: str) -> None:
-    """Append the body of `response` to `file`; raise ConnectionError if it is cut off."""
+    """Append the body of `response` to `file`; ConnectionError if it is cut off."""
     have, left = file.tell(), response.length
     total = None if left is None else have + left
     with tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=name) as bar:

@@ -9,7 +9,7 @@ PATH = Path(__file__).with_name("stories.safetensors")
 
 
 def story_model() -> GPT2Model:
-    """Return the shipped model (858,880 parameters, bytes as tokens), ready to generate.
+    """Return the shipped model (858,880 parameters, bytes as tokens), in eval mode.
 
     Raises FileNotFoundError or CheckpointError if its file is missing or damaged.
     """
