@@ -287,7 +287,9 @@ def configure(plan: dict) -> tuple[GPT2Config, TrainSettings]:
 
 def stable_name(text: str) -> str:
     """Return the name of a text that means the same in every folder."""
-    return text if text in TEXTS else str(Path(text).resolve())
+    if text in TEXTS or not Path(text).exists():     # `load_text` says what is wrong
+        return text
+    return str(Path(text).resolve())
 
 
 def choose_device(name: str) -> str:
@@ -337,9 +339,9 @@ class Text:
 def prepare_text(name: str, seq_length: int) -> Text:
     """Return a text by name or path, its last tenth held out for validation.
 
-    Half of the windows of `stories` begin at the line end before a story, half anywhere,
-    so that the model can continue any prompt. Those held out hold one story each, whole:
-    only there can the loss be compared with the floor.
+    Half of the windows of `stories` begin at the line end before a story, half
+    anywhere, so that the model can continue any prompt. Those held out hold one story
+    each, whole: only there can the loss be compared with the floor.
     Raises ValueError if the text is too short for windows of `seq_length`.
     """
     data = load_text(name)
