@@ -113,8 +113,8 @@ TABLE = [
      ["float32", "torch.bool"]),
     ("more queries", lambda: causal_mask(3, 2), ValueError, ["3 queries for 2 keys"]),
     ("no queries", lambda: causal_mask(0), ValueError, ["0 queries"]),
-    ("cache full", lambda: KVCache(1, 1, 1, 2, 4).append(0, *Z(2, 1, 1, 3, 4)), ValueError,
-     ["0 of at most 2", "3 more"]),
+    ("cache full", lambda: KVCache(1, 1, 1, 2, 4).append(0, *Z(2, 1, 1, 3, 4)),
+     ValueError, ["0 of at most 2", "3 more"]),
     ("one sequence", lambda: influence(model(), IDS), ValueError, ["(1, 4)", "two"]),
     # training
     ("loss shapes", lambda: next_token_loss(Z(1, 2, 9), IDS), ValueError,
@@ -154,4 +154,4 @@ def test_what_is_unusual_but_right() -> None:
     assert sample_next(LOGITS, top_k=10**6).shape == (1, 1)
     assert generate(model(), IDS, 3, temperature=0).shape == (1, 7)
     assert torch.equal(generate(model(), IDS, 0), IDS)
-    assert generate(model(), IDS.repeat(1, 3), 2).shape == (1, 14)      # past its window
+    assert generate(model(), IDS.repeat(1, 3), 2).shape == (1, 14)       # past its end

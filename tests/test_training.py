@@ -1,0 +1,180 @@
+"""Loss, batches, rates, optimizers and `train`, each against something independent."""
+
+import math
+
+import pytest
+import torch
+import torch.nn as nn
+from torch.testing import assert_close
+
+from gpt2_lesson.gpt2_model import GPT2Model
+from gpt2_lesson.training import (
+    Muon,
+    TrainSettings,
+    evaluate,
+    get_batch,
+    learning_rate,
+    make_optimizer,
+    next_token_loss,
+    orthogonalize,
+    train,
+    train_step,
+)
+
+
+def tiny(dropout: float = 0.0) -> GPT2Model:
+    torch.manual_seed(0)
+    return GPT2Model(20, 16, 2, 2, 8, 32, dropout)
+
+
+def test_the_loss_equals_a_loop() -> None:
+    logits, ids = torch.randn(3, 5, 20), torch.randint(20, (3, 5))
+    for kept in (logits, logits[:, :-1]):  # the last token is only a target
+        for ignored in (set(), {(0, 1), (2, 4), (1, 3)}):
+            targets, total, count = ids.clone(), 0.0, 0
+            for row, column in ignored:
+                targets[row, column] = -100
+            for b in range(3):
+                for t in range(4):
+                    if (b, t + 1) not in ignored:
+                        odds = logits[b, t].softmax(-1)
+                        total -= math.log(odds[ids[b, t + 1]])
+                        count += 1
+            assert_close(next_token_loss(kept, targets).item(), total / count)
+
+
+def test_a_model_that_copies_the_next_token_has_no_loss() -> None:
+    ids = torch.tensor([[3, 1, 4, 1, 5, 9]])
+    copy_next = nn.functional.one_hot(ids.roll(-1, 1), 20) * 1e4
+    assert next_token_loss(copy_next, ids) == 0
+    assert next_token_loss(nn.functional.one_hot(ids, 20) * 1e4, ids) > 1000
+
+
+def test_batches_begin_everywhere_or_at_the_starts() -> None:
+    tokens = torch.arange(30, dtype=torch.uint8)
+    draws = torch.Generator().manual_seed(0)
+    batch = get_batch(tokens, 2000, 6, draws)
+    assert batch.dtype == torch.int64 and set(batch[:, 0].tolist()) == set(range(25))
+    assert_close(batch[:, 1:], batch[:, :-1] + 1)
+    starts = torch.tensor([0, 7, 24, 25, 29])  # the last two hold no window
+    batch = get_batch(tokens, 200, 6, draws, starts)
+    assert set(batch[:, 0].tolist()) == {0, 7, 24}
+
+
+def test_the_rate_climbs_falls_and_stays() -> None:
+    rates = [learning_rate(step, 110, 2.0, 10, 0.5) for step in range(130)]
+    assert_close(rates[:10], [0.2 * (i + 1) for i in range(10)])
+    assert_close([rates[10], rates[60], rates[110]], [2.0, 1.25, 0.5])
+    assert rates[110:] == [0.5] * 20
+    assert all(a > b for a, b in zip(rates[10:110], rates[11:111], strict=True))
+
+
+def test_matrices_decay_vectors_do_not() -> None:
+    model = tiny()
+    matrices, vectors = make_optimizer(model, 0.1, weight_decay=0.5).param_groups
+    assert {p.dim() for p in matrices["params"]} == {2}
+    assert {p.dim() for p in vectors["params"]} == {1}
+    counted = sum(len(group["params"]) for group in (matrices, vectors))
+    assert counted == len(list(model.parameters()))
+    assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.5, 0.0)
+    assert matrices["betas"] == (0.9, 0.95)
+
+
+@pytest.mark.parametrize("shape", [(5, 16, 16), (3, 8, 40), (2, 40, 8)])
+def test_orthogonalize_keeps_directions_and_levels_stretches(
+    shape: tuple[int, ...],
+) -> None:
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+    inside = u.mT @ orthogonalize(matrices) @ v.mT  # diagonal in its frame
+    stretches = inside.diagonal(dim1=-2, dim2=-1)
+    assert_close(inside, torch.diag_embed(stretches), rtol=0, atol=1e-4)
+    assert 0.3 < stretches.min() and stretches.max() < 1.3
+
+
+def test_muon_against_a_slow_reference() -> None:
+    """Three steps, each parameter alone, with the formulas written out."""
+    model, reference = tiny(), tiny()
+    optimizer = Muon(model, 0.1, weight_decay=0.2)
+    means = {n: torch.zeros_like(p) for n, p in reference.named_parameters()}
+    squares = {n: torch.zeros_like(p) for n, p in reference.named_parameters()}
+    for step in range(1, 4):
+        ids = torch.randint(20, (4, 8), generator=torch.Generator().manual_seed(step))
+        for m in (model, reference):
+            m.zero_grad()
+            next_token_loss(m(ids), ids).backward()
+        optimizer.step()
+        with torch.no_grad():
+            for name, p in reference.named_parameters():
+                g = p.grad
+                if name.startswith("blocks") and p.dim() == 2:
+                    means[name] = 0.95 * means[name] + 0.05 * g
+                    blend = 0.05 * g + 0.95 * means[name]
+                    move = orthogonalize(blend[None])[0]
+                    rate = 0.1 * max(1.0, p.size(0) / p.size(1)) ** 0.5
+                    p.copy_(p - 0.1 * 0.2 * p - rate * move)
+                else:
+                    means[name] = 0.9 * means[name] + 0.1 * g
+                    squares[name] = 0.95 * squares[name] + 0.05 * g * g
+                    mean = means[name] / (1 - 0.9**step)
+                    square = squares[name] / (1 - 0.95**step)
+                    p.copy_(p - 0.025 * mean / (square.sqrt() + 1e-8))
+        for (name, p), q in zip(
+            model.named_parameters(), reference.parameters(), strict=True
+        ):
+            assert_close(p, q, rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_two_half_batches_make_the_step_of_the_whole() -> None:
+    ids = torch.randint(20, (8, 8))
+    whole, halves = tiny(), tiny()
+    one = train_step(whole, make_optimizer(whole, 0.1), [ids])
+    two = train_step(halves, make_optimizer(halves, 0.1), ids.chunk(2))
+    assert_close(one, two)
+    for p, q in zip(whole.parameters(), halves.parameters(), strict=True):
+        assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_is_over_all_parameters_and_before_the_step() -> None:
+    model, ids = tiny(), torch.randint(20, (4, 8))
+    before = [p.detach().clone() for p in model.parameters()]
+    train_step(model, torch.optim.SGD(model.parameters(), lr=1.0), [ids], max_norm=0.01)
+    moved = torch.cat(
+        [(p - b).flatten() for p, b in zip(model.parameters(), before, strict=True)]
+    )
+    assert_close(moved.norm().item(), 0.01, rtol=1e-3, atol=0)
+
+
+def test_a_nan_loss_stops_before_the_weights_are_touched() -> None:
+    model, ids = tiny(), torch.randint(20, (4, 8))
+    model.ln_final.bias.data[0] = float("nan")
+    before = {n: p.clone() for n, p in model.state_dict().items()}
+    with pytest.raises(FloatingPointError, match="the loss is nan"):
+        train_step(model, make_optimizer(model, 0.1), [ids])
+    for name, p in model.state_dict().items():
+        assert_close(p, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_evaluate_is_the_mean_without_dropout() -> None:
+    model, windows = tiny(dropout=0.5), torch.randint(20, (7, 8))
+    mean = evaluate(model, windows, batch_size=3)
+    assert model.training
+    model.eval()
+    with torch.no_grad():
+        losses = [next_token_loss(model(w[None]), w[None]).item() for w in windows]
+    assert_close(mean, sum(losses) / 7)
+
+
+def test_training_learns_and_repeats_itself() -> None:
+    tokens = torch.arange(20, dtype=torch.uint8).repeat(20)  # 0, 1, ..., 19, 0, ...
+    settings = TrainSettings(
+        steps=150,
+        seq_length=9,
+        batch_size=8,
+        max_lr=0.02,
+        optimizer="muon",
+        warmup_steps=5,
+    )
+    losses = train(tiny(), tokens, settings)
+    assert abs(losses[0] - math.log(20)) < 0.3 and losses[-1] < 0.1
+    assert train(tiny(), tokens, settings) == losses
