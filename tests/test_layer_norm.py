@@ -25,7 +25,7 @@ def test_layer_norm_equals_its_formula_on_rows_of_every_size() -> None:
 
 
 class Spy(nn.Module):
-    """Stands for a part; returns its input times a number, so that the formula shows."""
+    """Stands for a part; returns its input times a number: the formula shows."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
