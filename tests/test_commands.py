@@ -84,6 +84,7 @@ def test_bad_input_is_told_in_one_line(text: Path, tmp_path: Path, capsys) -> No
         (["train", "--text", str(text), *out, "--sample-every", "0"], "sample-every"),
         (["train", *out, "--resume"], "no run to go on with"),
         (["train", "--out", str(run), "--resume", "--steps", "9"], "not 9"),
+        (["train", "--out", str(tmp_path / "hurt"), "--resume"], "is damaged: text"),
         (["generate", str(other)], "no checkpoint"),
         (["generate", str(text)], "safetensors"),
         (["generate", str(run), "--prompt", ""], "the prompt is empty"),
@@ -93,6 +94,8 @@ def test_bad_input_is_told_in_one_line(text: Path, tmp_path: Path, capsys) -> No
         (["generate", str(run), "--max-new-tokens", "-1"], "max_new_tokens is -1"),
         (["bench", "--rounds", "0"], "--rounds is 0"),
     ]
+    (tmp_path / "hurt").mkdir()
+    (tmp_path / "hurt" / "settings.json").write_text("{}")
     for words, message in table:
         capsys.readouterr()
         assert main(words) == 2, words

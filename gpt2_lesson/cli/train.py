@@ -92,6 +92,10 @@ PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
         ("gpt2-xl", 2e-4),
     )  # rates: Brown et al. 2020, table 2.1
 }
+PLAN = (  # what settings.json holds
+    "text", "preset", "steps", "batch_size", "seq_length", "max_lr", "optimizer",
+    "precision", "dropout", "seed", "sample_every", "threads", "device",
+)
 RATES = {"adamw": 1e-3, "muon": 0.02}  # when only the optimizer is given
 TEXTS = ("stories", "python", "tinyshakespeare")
 
@@ -120,6 +124,7 @@ the folder RUN then holds
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `gpt2-lesson train` takes; most defaults are the preset's."""
     parser.description = "Train a GPT-2 on a text; watch its loss and what it writes."
+    parser.usage = "gpt2-lesson train --text TEXT --preset NAME --out RUN [options]"
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
@@ -250,12 +255,14 @@ def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
         raise FileNotFoundError(
             f"{folder} holds no run to go on with: start it without --resume"
         )
-    try:
-        plan = json.loads(path.read_bytes())
-        names = plan.keys() - {"threads"}
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged ({error}): start a new run") from None
-    for name in sorted(names & vars(args).keys()):
+    plan = read_json(path)
+    missing = [name for name in PLAN if name not in plan]
+    if missing or plan["preset"] not in PRESETS:
+        raise ValueError(
+            f"{path} is damaged: {', '.join(missing) or 'preset'} cannot be read; "
+            "start a new run"
+        )
+    for name in [name for name in PLAN if name != "threads"]:
         value = getattr(args, name)
         if name == "text" and value is not None:
             value = stable_name(value)
@@ -417,7 +424,7 @@ def reporter(
     `log.json` has one entry for each report; a run that is continued adds to it.
     """
     path = folder / "log.json"
-    log: dict[str, dict] = json.loads(path.read_bytes()) if path.exists() else {}
+    log: dict[str, dict] = read_json(path) if path.exists() else {}
     few = text.some(128)
     lowest = floor(few)
 
@@ -491,13 +498,27 @@ def finish(folder: Path, model: GPT2Model, text: Text, losses: list[float]) -> s
     save_checkpoint(folder / "model.safetensors", model, losses=losses)
     text = text.some(2048)
     loss, lowest = validate(model, text), floor(text)
-    words = f"{folder}: {len(losses):,} steps; validation {loss:.4f} nats per token"
+    words = (
+        f"{folder}: all {len(losses):,} steps done; validation {loss:.4f} "
+        "nats per token"
+    )
     if lowest is not None:
         words += (
             f", floor on the same bytes {lowest:.4f}, "
             f"{100 * (loss / lowest - 1):.1f}% above"
         )
     return words
+
+
+def read_json(path: Path) -> dict:
+    """Return the JSON object in a file. Raises ValueError if there is none in it."""
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): start a new run") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is damaged (no JSON object): start a new run")
+    return value
 
 
 def write_json(path: Path, value: dict) -> None:
