@@ -94,15 +94,20 @@ def test_a_save_cut_off_leaves_the_old_or_the_new(
     save_checkpoint(path, models[0])
     moments = random.Random(0)
     for _ in range(count):
+        ready, began = os.pipe()
         child = os.fork()
         if child == 0:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             try:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                os.write(began, b"!")
                 while True:
                     for model in models:
                         save_checkpoint(path, model)
-            except KeyboardInterrupt:
+            finally:                         # nothing of pytest runs in the child
                 os._exit(0)
+        os.read(ready, 1)
+        os.close(ready)
+        os.close(began)
         time.sleep(moments.uniform(0.002, 0.03))
         os.kill(child, number)
         os.waitpid(child, 0)

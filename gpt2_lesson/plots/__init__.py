@@ -138,7 +138,7 @@ def show_bars(values: Any, labels: Sequence[str], *, xlabel: str = "", ylabel: s
             if len(names) * len(groups) <= 14:
                 ax.bar_label(bars, [_number(h) for h in heights], fontsize=9, padding=1)
         ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.6, len(names) - 0.4))
-        _name_ticks(ax.xaxis, names, room=60 / len(names))
+        _name_ticks(ax.xaxis, names, room=66 / len(names))
         _name_colours(ax, len(groups))
 
 
@@ -358,9 +358,12 @@ def _name_cells(ax: Axes, cells: np.ndarray, rows: Sequence[str] | None,
 
 def _name_ticks(axis: Axis, names: Sequence[str], *, at: float = 0.0, room: float = 0,
                 small: bool = False) -> None:
-    """Put the names at their ticks, turned if one has more than `room` characters."""
+    """Put the names at their ticks, in two lines or turned if `room` is too small."""
+    if room >= 6:
+        fill = textwrap.TextWrapper(int(room), break_long_words=False).fill
+        names = [fill(name) for name in names]
     axis.set_ticks(np.arange(len(names)) + at, labels=names)
-    turn = room and max(map(len, names)) > room
+    turn = room and max(len(line) for name in names for line in name.split("\n")) > room
     for label, name in zip(axis.get_ticklabels(), names, strict=True):
         label.set_fontsize(8 if small else 9)
         label.set_rotation(90 if turn and len(name) > 1 else 0)
