@@ -158,7 +158,7 @@ def start_here_map() -> Shapes:
 def attention_average() -> Shapes:
     shapes = [box(20, 142, 110, 66, "query", ORANGE)]
     shapes += [text(x, 40, word, bold=True) for x, word in (
-        (250, "keys"), (365, "scores"), (505, "weights"), (645, "values"))]
+        (250, "keys"), (365, "scaled scores"), (520, "weights"), (645, "values"))]
     rows = [("ln 1", "1/6", 1, "[6, 0]"), ("ln 2", "1/3", 2, "[0, 6]"),
             ("ln 3", "1/2", 3, "[6, 6]")]
     for i, (score, weight, sixths, value) in enumerate(rows):

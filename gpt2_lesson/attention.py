@@ -33,6 +33,9 @@ def attention(
             raise TypeError(
                 f"mask is {mask.dtype}, expected torch.bool: True = may look"
             )
+        if mask.shape[-2:] != scores.shape[-2:]:
+            raise ValueError(f"mask is {tuple(mask.shape)}, expected (Tq, Tk) = "
+                             f"{tuple(scores.shape[-2:])}")
         scores = scores.masked_fill(~mask, -torch.inf)
     weights = scores.softmax(-1)                                 # (..., Tq, Tk)
     return weights @ v, weights

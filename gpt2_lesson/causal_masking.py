@@ -75,7 +75,7 @@ class KVCache:
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store k and v (B, H, T, D) of T new tokens; return all so far, uncopied.
 
-        Raises ValueError when the storage is full.
+        Raises ValueError when the storage is full or made for another batch size.
         """
         end = self.length + k.size(-2)
         if end > self.keys.size(-2):
@@ -84,6 +84,9 @@ class KVCache:
                 f"tokens, {k.size(-2)} more do not fit: make a longer one, or start a "
                 "new one"
             )
+        if k.size(0) != self.keys.size(1):
+            raise ValueError(f"k holds {k.size(0)} sequences, the cache was made for "
+                             f"{self.keys.size(1)}: make one for this batch size")
         self.keys[layer, ..., self.length : end, :] = k
         self.values[layer, ..., self.length : end, :] = v
         return self.keys[layer, ..., :end, :], self.values[layer, ..., :end, :]

@@ -61,6 +61,11 @@ def get_batch(
     A window begins anywhere, or only at the positions `starts`. Raises ValueError when
     the text is shorter than a window.
     """
+    if batch_size < 1 or seq_length < 1:
+        raise ValueError(f"batch_size is {batch_size}, seq_length {seq_length}: "
+                         "expected 1 or more")
+    if starts is not None and (starts < 0).any():
+        raise ValueError(f"starts holds {int(starts.min())}, expected 0 or more")
     last = len(tokens) - seq_length
     if starts is not None:
         starts = starts[starts <= last]
@@ -423,6 +428,8 @@ def train(
     losses so far. Raises FloatingPointError if the loss is lost, CheckpointError for
     another run's.
     """
+    if not isinstance(tokens, Tensor):
+        raise TypeError(f"tokens is a {type(tokens).__name__}, expected a tensor")
     device = next(model.parameters()).device
     kind = Muon if settings.optimizer == "muon" else make_optimizer
     optimizer = kind(model, settings.max_lr, settings.weight_decay)

@@ -117,3 +117,23 @@ def test_modes_are_put_back_even_after_an_error() -> None:
         raise KeyError
     assert [module.training for module in model.modules()] == [True, True, True, False]
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("setting", [
+    {"temperature": 0.3}, {"top_k": 2}, {"top_p": 0.5},
+])
+def test_generate_passes_every_setting_on(setting: dict) -> None:
+    table = torch.randn(30, 30, generator=torch.Generator().manual_seed(0))
+    ids = prompt = torch.tensor([[3], [4]])
+    draws = torch.Generator().manual_seed(1)
+    for _ in range(20):
+        drawn = sample_next(table[ids[:, -1]], generator=draws, **setting)
+        ids = torch.cat([ids, drawn], 1)
+    again = torch.Generator().manual_seed(1)
+    text = generate(lambda ids: table[ids], prompt, 20, generator=again, **setting)
+    assert torch.equal(text, ids)
+
+
+def test_top_p_stops_exactly_at_the_sum_and_ties_go_by_place() -> None:
+    odds = next_probabilities(torch.zeros(64), top_p=0.25)
+    assert odds.tolist() == [1 / 16] * 16 + [0] * 48

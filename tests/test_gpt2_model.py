@@ -376,3 +376,19 @@ def test_the_whole_model_compiles_into_one_graph() -> None:
     model, ids = hot_model(), random_ids(2, 12)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     assert_close(compiled(ids), model(ids))
+
+
+def test_the_models_own_generate_passes_its_settings_on() -> None:
+    model, prompt = GPT2Model(**asdict(TINY)), torch.tensor([[1, 2]])
+    for setting in ((3.0, None), (3.0, 2)):
+        torch.manual_seed(3)
+        ours = model.generate(prompt, 30, *setting)
+        torch.manual_seed(3)
+        assert torch.equal(ours, generate(model, prompt, 30, *setting))
+
+
+def test_dropout_falls_on_the_embeddings_too() -> None:
+    model, streams = GPT2Model(**(asdict(TINY) | {"dropout": 0.5})).train(), []
+    model.blocks[0].register_forward_pre_hook(lambda _, args: streams.append(args[0]))
+    model(torch.tensor([[1, 2, 3]]))
+    assert 0.2 < streams[0].eq(0).float().mean() < 0.8

@@ -71,3 +71,11 @@ def test_dropout_only_in_training_and_four_c_squared_parameters() -> None:
     attn.eval()
     assert torch.equal(attn(x), attn(x))
     assert sum(p.numel() for p in attn.parameters()) == 4 * 8**2 + 4 * 8
+
+
+def test_dropout_falls_on_the_weights_and_on_the_result() -> None:
+    attn, x, mixed = MultiHeadAttention(8, 2, dropout=0.5), torch.randn(1, 9, 8), []
+    attn.out_proj.register_forward_pre_hook(lambda _, args: mixed.append(args[0]))
+    assert 0.2 < attn(x).eq(0).float().mean() < 0.8
+    attn(x)
+    assert not torch.equal(*mixed)

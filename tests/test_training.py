@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 import torch.nn as nn
+from torch import Tensor
 from torch.testing import assert_close
 
+from gpt2_lesson import training
 from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.training import (
     Muon,
@@ -179,3 +181,48 @@ def test_training_learns_and_repeats_itself() -> None:
     losses = train(tiny(), tokens, settings)
     assert abs(losses[0] - math.log(20)) < 0.3 and losses[-1] < 0.2
     assert train(tiny(), tokens, settings) == losses
+
+
+def test_the_ignored_id_can_be_another() -> None:
+    logits = torch.randn(2, 5, 20)
+    ids = torch.tensor([[1, 7, 2, 3, 7], [7, 4, 5, 6, 7]])
+    expected = next_token_loss(logits, ids.where(ids != 7, -100))
+    assert torch.equal(next_token_loss(logits, ids, ignore_index=7), expected)
+
+
+def test_a_step_begins_with_no_gradient_and_in_training_mode() -> None:
+    model, ids = tiny().eval(), torch.randint(20, (4, 8))
+    still = torch.optim.SGD(model.parameters(), lr=0.0)
+    gradients = []
+    for _ in range(2):
+        train_step(model, still, [ids], max_norm=1e9)
+        gradients.append(model.pos_emb.weight.grad.clone())
+    assert model.training and torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_train_sets_rates_starts_and_parts(
+    optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates, first = [], []
+
+    def spy(model: GPT2Model, optimizer: torch.optim.Optimizer,
+            batches: list[Tensor], *_: object) -> float:
+        rates.append([group["lr"] for group in optimizer.param_groups])
+        first.extend(batch[:, 0].tolist() for batch in batches)
+        return 1.0
+
+    monkeypatch.setattr(training, "train_step", spy)
+    settings = TrainSettings(steps=4, seq_length=4, batch_size=5, accumulation=3,
+                             max_lr=1.0, warmup_steps=2, optimizer=optimizer)
+    train(tiny(), torch.arange(20), settings, starts=torch.tensor([2, 9]))
+    assert rates == [[0.5] * 2, [1.0] * 2, [1.0] * 2, [0.5] * 2]
+    assert len(first) == 12 and {t for row in first for t in row} == {2, 9}
+
+
+def test_the_seed_decides_the_dropout() -> None:
+    settings, tokens = TrainSettings(steps=3, seq_length=8), torch.arange(20).repeat(5)
+    once = train(tiny(0.5), tokens, settings)
+    model = tiny(0.5)
+    torch.rand(7)  # other draws in between
+    assert train(model, tokens, settings) == once
