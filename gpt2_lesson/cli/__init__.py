@@ -5,6 +5,7 @@ is imported only when its word is used, so `gpt2-lesson --help` answers at once.
 """
 
 import argparse
+import os
 import sys
 from importlib import import_module
 
@@ -40,6 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader, such as `head`, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except EXPECTED as error:
         if "--traceback" in words:
             raise

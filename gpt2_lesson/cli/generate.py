@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from gpt2_lesson.cli.train import choose_device
 from gpt2_lesson.corpora import story_model
-from gpt2_lesson.generation import generate
+from gpt2_lesson.generation import check_sampling, generate
 from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.training import load_checkpoint
 
@@ -63,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
             "the prompt is empty: give at least one character, or leave "
             "--prompt out to start after a line end"
         )
+    check_sampling(args.temperature, args.top_k, args.top_p)     # before any output
     device = choose_device(args.device)
     model = open_model(args.model).to(device)
     input_ids = torch.tensor([list(args.prompt.encode())], device=device)
