@@ -28,6 +28,7 @@ _LESSONS = {
         "save_checkpoint",
         "load_checkpoint",
     ],
+    "tokenizer": ["Tokenizer"],
 }
 _LESSON_OF = {name: lesson for lesson, names in _LESSONS.items() for name in names}
 __all__ = list(_LESSON_OF)

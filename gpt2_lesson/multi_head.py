@@ -6,6 +6,7 @@
 __all__ = ['split_heads', 'merge_heads', 'fused_attention', 'MultiHeadAttention']
 
 # %% ../notebooks/03_multi_head.ipynb #imports
+import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,7 +34,7 @@ def merge_heads(x: Tensor) -> Tensor:
 
 # %% ../notebooks/03_multi_head.ipynb #fused-attention
 def fused_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
-    """Return what causal `attention` mixes, without ever storing the weights.
+    """Return what causal `attention` mixes; as a rule, without storing the weights.
 
     q (B, H, Tq, D), k and v (B, H, Tk, D); the queries are the last Tq of Tk tokens.
     `dropout` is the share of weights set to 0. Source: Dao et al. 2022
@@ -41,9 +42,12 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Te
     """
     num_queries, num_keys = q.size(-2), k.size(-2)
     square = num_queries == num_keys
+    slow = q.is_cpu and q.dtype == torch.bfloat16 and q.requires_grad and not dropout
     mask = None                                      # one query may look at every key
-    if not square and num_queries > 1:
+    if slow or not square and num_queries > 1:
         mask = causal_mask(num_queries, num_keys, device=q.device)
+    if slow:
+        return attention(q, k, v, mask)[0]
     return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=square)
 
 # %% ../notebooks/03_multi_head.ipynb #multi-head-attention

@@ -163,37 +163,39 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Move the matrices inside the blocks by orthogonalized momentum, the rest by Adam.
 
-    The rest (embeddings, biases, norms) moves at a quarter of the rate and does not
-    decay. Source: Jordan 2024.
+    The rest (embeddings, biases, norms) moves at the share `rest` of the rate and does
+    not decay. Source: Jordan 2024.
     """
 
     def __init__(
-        self, model: nn.Module, max_lr: float, weight_decay: float = 0.1
+        self, model: nn.Module, max_lr: float, weight_decay: float = 0.1,
+        momentum: float = 0.95, rest: float = 0.25,
     ) -> None:
         inside = [p for p in model.blocks.parameters() if p.dim() == 2]
         known = set(inside)
-        rest = [p for p in model.parameters() if p not in known]
-        super().__init__([{"params": inside}, {"params": rest}],
+        others = [p for p in model.parameters() if p not in known]
+        super().__init__([{"params": inside}, {"params": others}],
                          {"lr": max_lr, "weight_decay": weight_decay})
+        self.keep, self.rest = momentum, rest
 
     @torch.no_grad()
     def step(self) -> None:
         """Take one step along the gradients that `backward` left."""
-        inside, rest = self.param_groups
+        inside, others = self.param_groups
         for shape in dict.fromkeys(p.shape for p in inside["params"]):
             same = [p for p in inside["params"] if p.shape == shape]
             moves = orthogonalize(torch.stack([self.momentum(p) for p in same]))
             rate = inside["lr"] * max(1, shape[0] / shape[1]) ** 0.5
             for p, move in zip(same, moves, strict=True):
                 p.mul_(1 - inside["lr"] * inside["weight_decay"]).sub_(rate * move)
-        for p in rest["params"]:
-            p.sub_(rest["lr"] / 4 * self.adam_move(p))
+        for p in others["params"]:
+            p.sub_(self.rest * others["lr"] * self.adam_move(p))
 
     def momentum(self, p: Tensor) -> Tensor:
         """Return the gradient, blended with the running mean of the earlier ones."""
         mean = self.state[p].setdefault("mean", torch.zeros_like(p))
-        mean.lerp_(p.grad, 0.05)
-        return p.grad.lerp(mean, 0.95)
+        mean.lerp_(p.grad, 1 - self.keep)
+        return p.grad.lerp(mean, self.keep)
 
     def adam_move(self, p: Tensor) -> Tensor:
         """Return Adam's move at rate 1: the mean gradient over its usual size."""
@@ -221,6 +223,8 @@ class TrainSettings:
     weight_decay: float = 0.1
     max_norm: float = 1.0
     optimizer: str = "adamw"
+    momentum: float = 0.95
+    rest: float = 0.25
     precision: str = "float32"
     seed: int = 0
     save_every: int = 100
@@ -228,6 +232,7 @@ class TrainSettings:
     def __post_init__(self) -> None:
         least = {"seq_length": 2, "min_lr": 0, "warmup_steps": 0,
                  "weight_decay": 0, "seed": 0}
+        below = {"momentum": 1.0}
         words = {"optimizer": ("adamw", "muon"), "precision": ("float32", "bf16")}
         for name, kind in self.__annotations__.items():
             value = getattr(self, name)
@@ -237,9 +242,11 @@ class TrainSettings:
                                      f"{words[name]}")
             elif isinstance(value, bool) or not isinstance(value, (int, kind)):
                 raise TypeError(f"{name} is {value!r}, expected {kind.__name__}")
-            elif not (least.get(name, 1 if kind is int else 1e-12) <= value < math.inf):
+            elif not (least.get(name, 1 if kind is int else 1e-12) <= value
+                      < below.get(name, math.inf)):
                 raise ValueError(f"{name} is {value}, expected "
-                                 f"{least.get(name, 'more than 0')} or more")
+                                 f"{least.get(name, 'more than 0')} or more"
+                                 f"{', below 1' if name in below else ''}")
 
 # %% ../notebooks/08_training.ipynb #write-whole
 def write_whole(path: str | Path, data: bytes) -> None:
@@ -431,8 +438,10 @@ def train(
     if not isinstance(tokens, Tensor):
         raise TypeError(f"tokens is a {type(tokens).__name__}, expected a tensor")
     device = next(model.parameters()).device
-    kind = Muon if settings.optimizer == "muon" else make_optimizer
-    optimizer = kind(model, settings.max_lr, settings.weight_decay)
+    optimizer = make_optimizer(model, settings.max_lr, settings.weight_decay)
+    if settings.optimizer == "muon":
+        optimizer = Muon(model, settings.max_lr, settings.weight_decay,
+                         settings.momentum, settings.rest)
     draws = torch.Generator().manual_seed(settings.seed)
     torch.manual_seed(settings.seed)
     about = asdict(settings) | {"text": hashlib.sha256(tokens.numpy()).hexdigest()}

@@ -14,7 +14,7 @@ import pytest
 
 from gpt2_lesson.corpora import SHAKESPEARE_SHA256, load_text, split
 from gpt2_lesson.corpora import stories as tales
-from gpt2_lesson.corpora.download import cache_folder, fetch, file_sha256
+from gpt2_lesson.corpora.download import fetch, file_sha256
 from gpt2_lesson.corpora.stories import (
     GRAMMAR,
     Given,
@@ -23,6 +23,7 @@ from gpt2_lesson.corpora.stories import (
     log_probability,
     surprise,
 )
+from gpt2_lesson.tokenizer import cache_folder
 
 COUNT = 20_000
 

@@ -1,7 +1,7 @@
-"""`gpt2-lesson bench`: the speed, beside transformers' and the machine's limits.
+"""`gpt2-lesson bench`: the speed, beside two peers' and the machine's limits.
 
-Only ratios within one run mean anything: rounds alternate between the two models, and
-the median over the rounds counts.
+Only ratios within one run mean anything: rounds alternate between the models, and the
+median over the rounds counts.
 """
 
 import argparse
@@ -17,10 +17,11 @@ import torch.nn as nn
 from torch import Tensor
 from tqdm import tqdm
 
-from gpt2_lesson.cli.train import PRESETS
+from gpt2_lesson.cli.peers import PlainGPT, transformers_model, transformers_text
+from gpt2_lesson.cli.train import PRESETS, has_bf16
 from gpt2_lesson.generation import evaluating, generate
 from gpt2_lesson.gpt2_model import GPT2Config, GPT2Model
-from gpt2_lesson.training import make_optimizer, train_step
+from gpt2_lesson.training import make_optimizer, next_token_loss, train_step
 
 # name: sizes, batch and tokens of a training step, new tokens after a prompt of 16
 CASES = {
@@ -31,7 +32,7 @@ CASES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `gpt2-lesson bench` takes."""
-    parser.description = "Measure training and writing, beside transformers' GPT-2."
+    parser.description = "Measure training and writing, beside two peers."
     parser.add_argument("--model", choices=CASES, default="demo", help="default: demo")
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     started = perf_counter()
     model = GPT2Model(**asdict(config))
     built = perf_counter() - started
-    other = transformers_model(config)
+    plain, theirs = PlainGPT(config), transformers_model(config)
     ids = torch.randint(config.vocab_size, (batch_size, seq_length))
     prompt = ids[:1, :16]
     parameters = sum(p.numel() for p in model.parameters())
@@ -55,11 +56,21 @@ def run(args: argparse.Namespace) -> int:
     )
     print(f"building the model          {built:8.2f} s")
     print(f"import, beyond torch's      {import_seconds(args.rounds):8.2f} s")
-    writing = {"ours": lambda: generate(model, prompt, new_tokens, temperature=0)}
+    writing = {
+        "ours": lambda: generate(model, prompt, new_tokens, temperature=0),
+        "like nanoGPT": lambda: plain.write(prompt, new_tokens),
+    }
     training = {"ours": trainer(model, ids)}
-    if other is not None:
-        writing["transformers"] = lambda: their_text(other, prompt, new_tokens)
-        training["transformers"] = their_trainer(other, ids)
+    if has_bf16("cpu"):
+        training["ours, bf16"] = trainer(model, ids, "bf16")
+    training["like nanoGPT"] = peer_trainer(
+        lambda: next_token_loss(plain(ids[:, :-1]), ids), plain
+    )
+    if theirs is not None:
+        writing["transformers"] = lambda: transformers_text(theirs, prompt, new_tokens)
+        training["transformers"] = peer_trainer(
+            lambda: theirs(ids, labels=ids).loss, theirs
+        )
     used = parameters - model.pos_emb.weight.numel()  # in every token
     limit = bandwidth() / (4 * used)  # tokens/s: all are read
     report("writing, tokens/s", writing, new_tokens, args.rounds, limit)
@@ -90,73 +101,39 @@ def report(
             call()
             seconds[name].append(perf_counter() - started)
     for name, times in seconds.items():
-        print(f"{title}, {name:13} {tokens / median(times):9.1f}")
+        print(f"{title}, {name:12} {tokens / median(times):9.1f}")
     print(
         f"  share of the machine's limit ({limit:.0f}): "
         f"{tokens / median(seconds['ours']) / limit:.0%}"
     )
-    if "transformers" in seconds:
-        pairs = zip(seconds["transformers"], seconds["ours"], strict=True)
-        print(f"  ours / transformers: {median(a / b for a, b in pairs):.2f}")
+    for ours in [name for name in seconds if name.startswith("ours")]:
+        for peer in [name for name in seconds if not name.startswith("ours")]:
+            pairs = zip(seconds[peer], seconds[ours], strict=True)
+            print(f"  {ours} / {peer}: {median(a / b for a, b in pairs):.2f}")
 
 
-def trainer(model: GPT2Model, ids: Tensor) -> Callable[[], float]:
+def trainer(
+    model: GPT2Model, ids: Tensor, precision: str = "float32"
+) -> Callable[[], float]:
     """Return a call that takes one training step of ours."""
     optimizer = make_optimizer(model, max_lr=1e-4)
-    return lambda: train_step(model, optimizer, [ids])
+    return lambda: train_step(model, optimizer, [ids], precision=precision)
 
 
-def transformers_model(config: GPT2Config) -> nn.Module | None:
-    """Return transformers' GPT-2 of the same sizes, or None, and say so, without it."""
-    try:
-        from transformers import GPT2Config as TheirConfig
-        from transformers import GPT2LMHeadModel
-    except ImportError:
-        print("transformers is not installed: no comparison")
-        return None
-    last = config.vocab_size - 1
-    return GPT2LMHeadModel(
-        TheirConfig(
-            vocab_size=config.vocab_size,
-            n_embd=config.d_model,
-            n_head=config.num_heads,
-            n_layer=config.num_layers,
-            n_positions=config.max_seq_length,
-            n_inner=config.d_ff,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-            bos_token_id=last,
-            eos_token_id=last,
-            loss_type="ForCausalLM",
-        )
-    )
-
-
-def their_trainer(model: nn.Module, ids: Tensor) -> Callable[[], None]:
-    """Return a call that takes the same training step of transformers' model."""
+def peer_trainer(
+    loss_of: Callable[[], Tensor], model: nn.Module
+) -> Callable[[], None]:
+    """Return a call that takes the same training step of a peer's model."""
     optimizer = make_optimizer(model, max_lr=1e-4)
 
     def step() -> None:
         model.train()
         optimizer.zero_grad()
-        model(ids, labels=ids).loss.backward()
+        loss_of().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
     return step
-
-
-def their_text(model: nn.Module, prompt: Tensor, new_tokens: int) -> Tensor:
-    """Return transformers' greedy continuation, of just as many tokens."""
-    model.eval()
-    return model.generate(
-        prompt,
-        max_new_tokens=new_tokens,
-        min_new_tokens=new_tokens,
-        do_sample=False,
-        attention_mask=torch.ones_like(prompt),
-    )
 
 
 def quarters(model: GPT2Model, length: int) -> tuple[float, float]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 from gpt2_lesson.corpora import stories
-from gpt2_lesson.corpora.download import cache_folder, fetch
+from gpt2_lesson.corpora.download import fetch
 from gpt2_lesson.corpora.story_model import story_model
+from gpt2_lesson.tokenizer import cache_folder
 
 __all__ = ["TEXTS", "load_text", "split", "stories", "story_model"]
 

@@ -17,12 +17,6 @@ from tqdm import tqdm
 CHUNK = 1 << 16  # bytes
 
 
-def cache_folder() -> Path:
-    """Return the folder for downloads: $GPT2_LESSON_CACHE or ~/.cache/gpt2_lesson."""
-    folder = os.environ.get("GPT2_LESSON_CACHE") or "~/.cache/gpt2_lesson"
-    return Path(folder).expanduser()
-
-
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of the file at `path`, in hexadecimal."""
     with path.open("rb") as file:
