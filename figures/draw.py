@@ -383,6 +383,51 @@ def training_loop() -> Shapes:
         text(360, 535, "The step changes the weights a little; then again.", 21)]
 
 
+@drawing("tokenizer_merges", 400, "Eleven letters become five tokens",
+         "Four rows of boxes. The first has the eleven letters a a a b d a a a b a c. "
+         "In the second, each a a has become one box, aa: nine tokens. In the third, "
+         "each a b has become ab: seven tokens. In the fourth, each aa followed by ab "
+         "has become aaab: five tokens, aaab d aaab a c.")
+def tokenizer_merges() -> Shapes:
+    rows = [("a a a b d a a a b a c", "11 bytes"),
+            ("aa a b d aa a b a c", "256 = aa"),
+            ("aa ab d aa ab a c", "257 = ab"),
+            ("aaab d aaab a c", "258 = aa + ab")]
+    colours = {"aa": BLUE, "ab": ORANGE, "aaab": PURPLE}
+    shapes, cell = [], 46
+    for row, (tokens, words) in enumerate(rows):
+        x, y = 20, 30 + 94 * row
+        for token in tokens.split():
+            width = cell * len(token)
+            shapes.append(box(x, y, width - 5, 56, token, colours.get(token, GREY), 22))
+            x += width
+        shapes.append(text(545, y + 28, words, 20, "start"))
+        if row < 3:
+            shapes.append(arrow((260, y + 60), (260, y + 90)))
+    return shapes
+
+
+@drawing("real_gpt2_turned", 420, "Matrices lie the other way round in GPT-2's file",
+         "Two rows. Above: in the file, c_attn is a wide matrix, inputs as rows and "
+         "outputs as columns, used as x @ W; in nn.Linear it is turned, a high matrix, "
+         "used as x @ W.T; not turned it does not fit, and the program stops. Below: "
+         "the matrix c_proj of the attention is square; not turned it fits all the "
+         "same, and nothing stops.")
+def real_gpt2_turned() -> Shapes:
+    return [text(130, 26, "in the file", 21, bold=True),
+            text(400, 26, "in nn.Linear", 21, bold=True),
+            text(600, 26, "not turned?", 21, bold=True),
+            box(30, 85, 200, 76, "c_attn\n(C, 3C)", BLUE),
+            arrow((238, 123), (347, 123)), text(292, 104, "turn", 19),
+            box(355, 50, 90, 150, "qkv\n(3C, C)", BLUE),
+            text(600, 123, "does not fit:\nthe program stops", 20),
+            box(85, 260, 90, 90, "c_proj\n(C, C)", RED),
+            arrow((183, 305), (347, 305)), text(265, 286, "turn", 19),
+            box(355, 260, 90, 90, "out\n(C, C)", RED),
+            text(600, 305, "fits, and is wrong\nin 12 matrices", 20, bold=True),
+            text(130, 385, "x @ W + b", 20), text(400, 385, "x @ W.T + b", 20)]
+
+
 if __name__ == "__main__":
     for name in DRAWINGS:
         (Path(__file__).parent / f"{name}.svg").write_text(svg(name), encoding="utf-8",

@@ -29,6 +29,7 @@ _LESSONS = {
         "load_checkpoint",
     ],
     "tokenizer": ["Tokenizer"],
+    "real_gpt2": ["PARAMETER_NAMES", "load_gpt2", "save_gpt2"],
 }
 _LESSON_OF = {name: lesson for lesson, names in _LESSONS.items() for name in names}
 __all__ = list(_LESSON_OF)
