@@ -428,6 +428,26 @@ def real_gpt2_turned() -> Shapes:
             text(130, 385, "x @ W + b", 20), text(400, 385, "x @ W.T + b", 20)]
 
 
+@drawing("measuring_stride", 300, "Overlapping windows, in which only what is new counts",
+         "A text of fourteen tokens, and under it three windows of eight tokens, each "
+         "three places further on. In the first window all tokens count. In the second "
+         "and the third only the last three do; the five before them are context.")
+def measuring_stride() -> Shapes:
+    cell, left = 40, 130
+    shapes = [text(20, 40, "text", 20, "start", bold=True)]
+    shapes += [box(left + cell * i, 20, cell - 5, 40, str(i), GREY, 18)
+               for i in range(14)]
+    for row, start in enumerate((0, 3, 6)):
+        y = 92 + 56 * row
+        shapes.append(text(20, y + 20, f"window {row + 1}", 20, "start"))
+        for i in range(start, start + 8):
+            new = row == 0 or i >= start + 5
+            shapes.append(box(left + cell * i, y, cell - 5, 40, "",
+                              BLUE if new else GREY))
+    return [*shapes, box(left, 258, 30, 26, "", BLUE), text(172, 272, "counts", 20, "start"),
+            box(300, 258, 30, 26, "", GREY), text(342, 272, "context only", 20, "start")]
+
+
 if __name__ == "__main__":
     for name in DRAWINGS:
         (Path(__file__).parent / f"{name}.svg").write_text(svg(name), encoding="utf-8",
