@@ -428,7 +428,7 @@ def real_gpt2_turned() -> Shapes:
             text(130, 385, "x @ W + b", 20), text(400, 385, "x @ W.T + b", 20)]
 
 
-@drawing("measuring_stride", 300, "Overlapping windows, in which only what is new counts",
+@drawing("measuring_stride", 300, "Overlapping windows: only what is new counts",
          "A text of fourteen tokens, and under it three windows of eight tokens, each "
          "three places further on. In the first window all tokens count. In the second "
          "and the third only the last three do; the five before them are context.")
@@ -444,8 +444,9 @@ def measuring_stride() -> Shapes:
             new = row == 0 or i >= start + 5
             shapes.append(box(left + cell * i, y, cell - 5, 40, "",
                               BLUE if new else GREY))
-    return [*shapes, box(left, 258, 30, 26, "", BLUE), text(172, 272, "counts", 20, "start"),
-            box(300, 258, 30, 26, "", GREY), text(342, 272, "context only", 20, "start")]
+    return [*shapes, box(left, 258, 30, 26, "", BLUE),
+            text(172, 272, "counts", 20, "start"), box(300, 258, 30, 26, "", GREY),
+            text(342, 272, "context only", 20, "start")]
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def load_gpt2(
     In evaluation mode. Files in another type than `dtype` are converted. Raises
     FileNotFoundError, which says what to put where, or CheckpointError.
     """
-    files = ("config.json", "*.safetensors", "*.safetensors.index.json")
+    files = ("config.json", "model*.safetensors*")
     folder = find_folder(name_or_folder, files)
     config, tensors = read_config(folder), read_tensors(folder)
     blocks = {name.split(".")[1] for name in tensors if name.startswith("h.")}

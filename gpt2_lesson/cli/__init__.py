@@ -12,6 +12,7 @@ from importlib import import_module
 COMMANDS = {
     "train": "train a GPT-2 on a text",
     "generate": "let a trained model write",
+    "eval": "measure a model on a text",
     "bench": "measure the speed of training and writing",
     "run": "run lessons from top to bottom and store their outputs",
     "export": "make the package's modules from the lessons",

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gpt2_lesson.cli.train import choose_device
+from gpt2_lesson.cli.train import choose_device, stored_tokenizer
 from gpt2_lesson.corpora import story_model
 from gpt2_lesson.generation import check_sampling, generate
 from gpt2_lesson.gpt2_model import GPT2Model
+from gpt2_lesson.real_gpt2 import load_gpt2
+from gpt2_lesson.tokenizer import GPT2_REPOSITORIES, Tokenizer
 from gpt2_lesson.training import load_checkpoint
 
 EXAMPLES = """\
@@ -20,6 +22,14 @@ examples:
   gpt2-lesson generate stories                           a story by the shipped model
   gpt2-lesson generate stories --prompt "One foggy night Mia" --temperature 0.5
   gpt2-lesson generate runs/diary --prompt "Today " --max-new-tokens 300 --top-k 50
+  gpt2-lesson generate gpt2 --prompt "The cat sat on the" --temperature 0.8 --top-k 50
+
+the name of a model is one of
+  a run folder, or a checkpoint file in it
+  stories                 the model that comes with the course
+  gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2
+                          published weights, from the cache folder or the network
+  a folder with config.json, model.safetensors and vocab.json, merges.txt
 """
 
 
@@ -29,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("model", metavar="RUN", help="a run folder, a checkpoint file, or: stories")
+    add("model", metavar="RUN", help="a run folder, stories, gpt2, ... (see below)")
     add("--prompt", default="\n", help="the text to continue (default: a line end)")
     add(
         "--max-new-tokens",
@@ -65,8 +75,9 @@ def run(args: argparse.Namespace) -> int:
         )
     check_sampling(args.temperature, args.top_k, args.top_p)     # before any output
     device = choose_device(args.device)
-    model = open_model(args.model).to(device)
-    input_ids = torch.tensor([list(args.prompt.encode())], device=device)
+    model, tokenizer = open_model(args.model)
+    model = model.to(device)
+    input_ids = torch.tensor([tokenizer.encode(args.prompt, "text")], device=device)
     generator = torch.Generator(device)
     generator.manual_seed(generator.seed() if args.seed is None else args.seed)
     decoder = codecs.getincrementaldecoder("utf-8")(
@@ -78,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     ) as bar:
 
         def show(drawn: Tensor) -> None:
-            print(decoder.decode(bytes(drawn[0].tolist())), end="", flush=True)
+            print(decoder.decode(tokenizer.decode_bytes(drawn[0])), end="", flush=True)
             bar.update()
 
         print(args.prompt.removeprefix("\n"), end="", flush=True)
@@ -96,28 +107,33 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def open_model(name: str) -> GPT2Model:
-    """Return the model of a run folder, of a checkpoint file, or the shipped one.
+def open_model(name: str) -> tuple[GPT2Model, Tokenizer]:
+    """Return a model and its tokenizer: a run's, the shipped one, published weights.
 
     Raises FileNotFoundError if there is none, CheckpointError if it cannot be used,
-    ValueError if its tokens are not bytes.
+    ValueError if model and tokenizer do not fit.
     """
     path = Path(name)
     if name == "stories" and not path.exists():
-        return story_model()
-    if path.is_dir():
-        found = [path / f for f in ("model.safetensors", "checkpoint.safetensors")]
-        found = [file for file in found if file.is_file()]
-        if not found:
-            raise FileNotFoundError(
-                f"the folder {path} holds no checkpoint: has the "
-                "training saved one yet?"
-            )
-        path = found[0]
-    model = load_checkpoint(path)
-    if model.config.vocab_size != 256:
+        return story_model(), Tokenizer()
+    if (path / "config.json").is_file() or (
+        name in GPT2_REPOSITORIES and not path.exists()
+    ):
+        model, tokenizer = load_gpt2(name), Tokenizer.load(name)
+    else:
+        if path.is_dir():
+            found = [path / f for f in ("model.safetensors", "checkpoint.safetensors")]
+            found = [file for file in found if file.is_file()]
+            if not found:
+                raise FileNotFoundError(
+                    f"the folder {path} holds no checkpoint: has the "
+                    "training saved one yet?"
+                )
+            path = found[0]
+        model, tokenizer = load_checkpoint(path), stored_tokenizer(path.parent)
+    if model.config.vocab_size != tokenizer.vocab_size:
         raise ValueError(
-            f"{path} has {model.config.vocab_size} tokens, expected 256: this "
-            "command writes byte by byte"
+            f"{name} has a model of {model.config.vocab_size} tokens and a vocabulary "
+            f"of {tokenizer.vocab_size}: are vocab.json and merges.txt beside it?"
         )
-    return model
+    return model, tokenizer

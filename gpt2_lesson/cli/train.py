@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import shlex
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from gpt2_lesson.corpora import load_text
 from gpt2_lesson.corpora.stories import surprise
 from gpt2_lesson.generation import generate
 from gpt2_lesson.gpt2_model import GPT2_SIZES, GPT2Config, GPT2Model
+from gpt2_lesson.tokenizer import Tokenizer, read_json
 from gpt2_lesson.training import (
     TrainSettings,
     evaluate,
@@ -26,7 +28,7 @@ from gpt2_lesson.training import (
     write_whole,
 )
 
-# name: the model, and how it is trained. Tokens are bytes: the vocabulary is 256.
+# name: the model, and how it is trained. The vocabulary is the tokenizer's.
 PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
     "demo": (
         GPT2Config(
@@ -100,8 +102,8 @@ PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
     )  # rates: Brown et al. 2020, table 2.1
 }
 PLAN = (  # what settings.json holds
-    "text", "preset", "steps", "batch_size", "seq_length", "max_lr", "optimizer",
-    "precision", "dropout", "seed", "sample_every", "threads", "device",
+    "text", "tokenizer", "preset", "steps", "batch_size", "seq_length", "max_lr",
+    "optimizer", "precision", "dropout", "seed", "sample_every", "threads", "device",
 )
 RATES = {"adamw": 1e-3, "muon": 0.02}  # when only the optimizer is given
 TEXTS = ("stories", "python", "tinyshakespeare")
@@ -110,21 +112,28 @@ EXAMPLES = """\
 examples:
   gpt2-lesson train --text stories --preset story --out runs/story
   gpt2-lesson train --text my_diary.txt --steps 500 --out runs/diary
+  gpt2-lesson train --text python --tokenizer bpe:1024 --out runs/manual
   gpt2-lesson train --out runs/diary --resume          go on after Ctrl-C or a crash
   gpt2-lesson generate runs/diary --prompt "Today "    let it write
 
-presets (every token is one byte, so the vocabulary is 256; d_model x layers):
+presets (d_model x layers):
   demo         256 x 4, windows of 128
   story        128 x 4, windows of 256: the model that comes with the course
   shakespeare  128 x 4, windows of 128: a minute, as small as nanoGPT's for a CPU
   gpt2, gpt2-medium, gpt2-large, gpt2-xl
-               the published shapes, but with a vocabulary of 256; they want a GPU
+               the published shapes; they want a GPU
+
+tokenizers (the vocabulary decides how large the token table is):
+  bytes        every byte is a token: 256
+  bpe:N        N tokens, learned from the part of the text that is trained on
+  gpt2         GPT-2's own 50,257, from the cache folder or the network
 
 the folder RUN then holds
   checkpoint.safetensors  everything needed to go on; written as training goes
   model.safetensors       the finished model alone, to be shared
   losses.png, samples.txt the loss curve, and what the model wrote on the way
   settings.json, log.json the settings, and the validation losses so far
+  vocab.json, merges.txt  the vocabulary, unless tokens are bytes
 """
 
 
@@ -142,6 +151,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="stories (default), python, tinyshakespeare, or a file",
     )
+    add("--tokenizer", metavar="KIND", help="bytes (default), bpe:N, or gpt2")
     add("--preset", choices=PRESETS, help="the model and its settings (default: demo)")
     add("--steps", type=int, help="how many steps to train")
     add("--batch-size", type=int, help="windows in each step")
@@ -177,11 +187,15 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.out)
     plan = stored_plan(args, folder) if args.resume else new_plan(args, folder)
     config, settings = configure(plan)
-    text = prepare_text(plan["text"], settings.seq_length)
+    learned = stored_tokenizer(folder) if args.resume else None
+    text = prepare_text(plan["text"], settings.seq_length, plan["tokenizer"], learned)
     torch.manual_seed(settings.seed)
+    config = replace(config, vocab_size=text.tokenizer.vocab_size)
     model = GPT2Model(**asdict(config)).to(plan["device"])
     if not args.resume:
         folder.mkdir(parents=True, exist_ok=True)
+        if plan["tokenizer"] != "bytes":
+            text.tokenizer.save(folder)
         write_json(folder / "settings.json", plan)
     print(describe(plan, model, text))
     try:
@@ -230,6 +244,7 @@ def new_plan(args: argparse.Namespace, folder: Path) -> dict:
     device = choose_device(given.get("device", "auto"))
     plan = {
         "text": "stories",
+        "tokenizer": "bytes",
         "preset": preset,
         "steps": steps,
         "batch_size": settings.batch_size,
@@ -334,7 +349,7 @@ def has_bf16(device: str) -> bool:
 class Text:
     """A text made ready: the part to train on, and windows of the part held out.
 
-    `tokens` (N,) uint8; `starts`: where windows may begin; `windows`: each (T,) or
+    `tokens` (N,); `starts`: where windows may begin; `windows`: each (T,) or
     shorter, predicted from its second token on; `stories`: the story in each window.
     """
 
@@ -342,6 +357,7 @@ class Text:
     starts: Tensor | None
     windows: list[Tensor]
     stories: list[str] | None
+    tokenizer: Tokenizer
 
     def some(self, most: int) -> "Text":
         """Return the same text with at most `most` of its windows, evenly spread."""
@@ -350,40 +366,74 @@ class Text:
         return replace(self, windows=self.windows[::every], stories=stories)
 
 
-def prepare_text(name: str, seq_length: int) -> Text:
+def prepare_text(
+    name: str, seq_length: int, kind: str = "bytes", learned: Tokenizer | None = None
+) -> Text:
     """Return a text by name or path, its last tenth held out for validation.
 
+    `kind` names the tokenizer; `learned` is the one of an earlier start of the run.
     Half of the windows of `stories` begin at the line end before a story, half
     anywhere, so that the model can continue any prompt. Those held out hold one story
     each, whole: only there can the loss be compared with the floor.
     Raises ValueError if the text is too short for windows of `seq_length`.
     """
     data = load_text(name)
+    cut = len(data) * 9 // 10
     if name == "stories":
         lines = data.decode().splitlines(keepends=True)
-        cut = len(lines) * 9 // 10
-        tokens = as_tokens("\n" + "".join(lines[:cut]))
-        windows = [as_tokens("\n" + story)[:seq_length] for story in lines[cut:]]
-        begins = (tokens == ord("\n")).nonzero().flatten()
+        cut = len("".join(lines[: len(lines) * 9 // 10]))
+    while cut < len(data) and data[cut] & 0xC0 == 0x80:  # not within a character
+        cut += 1
+    first, rest = data[:cut].decode(), data[cut:].decode()
+    tokenizer = learned or make_tokenizer(kind, first)
+    if name == "stories":
+        lines = rest.splitlines(keepends=True)
+        tokens = as_tokens("\n" + first, tokenizer)
+        windows = [as_tokens("\n" + story, tokenizer)[:seq_length] for story in lines]
+        begins = (tokens == tokenizer.encode("\n")[0]).nonzero().flatten()
         anywhere = torch.arange(0, len(tokens), len(tokens) // len(begins))
-        return Text(tokens, torch.cat([begins, anywhere]), windows, lines[cut:])
-    cut = len(data) * 9 // 10
-    if len(data) - cut < seq_length:
+        return Text(tokens, torch.cat([begins, anywhere]), windows, lines, tokenizer)
+    tokens, held_out = as_tokens(first, tokenizer), as_tokens(rest, tokenizer)
+    if len(held_out) < seq_length:
+        unit = "bytes" if kind == "bytes" else "tokens"
         raise ValueError(
-            f"{name} has {len(data)} bytes, and its last tenth is held out for "
-            f"validation: expected at least {10 * seq_length} bytes, ten "
-            f"windows of {seq_length}; use a longer text or a smaller "
-            "--seq-length"
+            f"{name} has {len(tokens) + len(held_out)} {unit}, and its last tenth is "
+            f"held out for validation: expected at least {10 * seq_length} {unit}, ten "
+            f"windows of {seq_length}; use a longer text or a smaller --seq-length"
         )
-    held_out = as_tokens(data[cut:])
     windows = list(held_out.unfold(0, seq_length, seq_length - 1))  # each target once
-    return Text(as_tokens(data[:cut]), None, windows, None)
+    return Text(tokens, None, windows, None, tokenizer)
 
 
-def as_tokens(text: str | bytes) -> Tensor:
-    """Return the bytes of a text as a tensor (N,) of uint8."""
-    data = text.encode() if isinstance(text, str) else text
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+def make_tokenizer(kind: str, text: str) -> Tokenizer:
+    """Return the tokenizer called bytes, bpe:N (learned from `text`) or gpt2.
+
+    Raises ValueError for another name, FileNotFoundError if GPT-2's is not here.
+    """
+    if kind == "bytes":
+        return Tokenizer()
+    if kind == "gpt2":
+        return Tokenizer.load("gpt2")
+    name, _, size = kind.partition(":")
+    if name != "bpe" or not size.isdecimal():
+        raise ValueError(
+            f"--tokenizer is {kind!r}, expected bytes, gpt2, or bpe:N such as bpe:512"
+        )
+    return Tokenizer.train(text, int(size))
+
+
+def stored_tokenizer(folder: Path) -> Tokenizer:
+    """Return the tokenizer of a run or of a folder in GPT-2's format; else bytes."""
+    if (folder / "vocab.json").exists() or (folder / "tokenizer.json").exists():
+        return Tokenizer.load(folder)
+    return Tokenizer()
+
+
+def as_tokens(text: str, tokenizer: Tokenizer) -> Tensor:
+    """Return the token ids of a text as a tensor (N,), of bytes where they suffice."""
+    if tokenizer.vocab_size == 256:
+        return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+    return torch.tensor(tokenizer.encode(text, special="text"), dtype=torch.int32)
 
 
 def validate(model: GPT2Model, text: Text) -> float:
@@ -405,11 +455,11 @@ def floor(text: Text) -> float | None:
     """
     if text.stories is None:
         return None
-    nats = [
-        surprise(story)[: len(window) - 1]
-        for story, window in zip(text.stories, text.windows, strict=True)
-    ]
-    return sum(map(sum, nats)) / sum(map(len, nats))
+    total, tokens = 0.0, 0
+    for story, window in zip(text.stories, text.windows, strict=True):
+        total += sum(surprise(story)[: len(text.tokenizer.decode_bytes(window[1:]))])
+        tokens += len(window) - 1
+    return total / tokens
 
 
 def describe(plan: dict, model: GPT2Model, text: Text) -> str:
@@ -417,7 +467,7 @@ def describe(plan: dict, model: GPT2Model, text: Text) -> str:
     parameters = sum(p.numel() for p in model.parameters())
     return (
         f"{plan['preset']}: {parameters:,} parameters, {plan['steps']:,} steps of "
-        f"{plan['optimizer']}; {len(text.tokens):,} bytes to train on, "
+        f"{plan['optimizer']}; {len(text.tokens):,} tokens to train on, "
         f"{len(text.windows):,} windows held out; {plan['device']}, {plan['precision']}"
         + (" (this machine calculates in it)" if plan["precision"] == "bf16" else "")
     )
@@ -442,7 +492,7 @@ def reporter(
         entry = {
             "training": losses[-1],
             "validation": validate(model, few),
-            "sample": write_sample(model, plan["seed"] + step),
+            "sample": write_sample(model, text.tokenizer, plan["seed"] + step),
         }
         log[str(step)] = entry
         tqdm.write(in_words(step, entry))
@@ -462,14 +512,16 @@ def in_words(step: int, entry: dict) -> str:
     )
 
 
-def write_sample(model: GPT2Model, seed: int, most: int = 255) -> str:
+def write_sample(
+    model: GPT2Model, tokenizer: Tokenizer, seed: int, most: int = 255
+) -> str:
     """Return what `model` writes after a line end, at a temperature of 0.8."""
     device = next(model.parameters()).device
-    start = torch.tensor([[ord("\n")]], device=device)
+    start = torch.tensor([tokenizer.encode("\n")], device=device)
     draws = torch.Generator(device).manual_seed(seed)
     length = min(most, model.max_seq_length - 1)
     ids = generate(model, start, length, temperature=0.8, generator=draws)
-    return bytes(ids[0, 1:].tolist()).decode(errors="replace")
+    return tokenizer.decode(ids[0, start.size(1) :])
 
 
 def draw_losses(
@@ -509,23 +561,17 @@ def finish(folder: Path, model: GPT2Model, text: Text, losses: list[float]) -> s
         f"{folder}: all {len(losses):,} steps done; validation {loss:.4f} "
         "nats per token"
     )
+    if text.tokenizer.vocab_size > 256:
+        targets = [len(text.tokenizer.decode_bytes(w[1:])) for w in text.windows]
+        tokens = sum(len(window) - 1 for window in text.windows)
+        bits = loss / math.log(2) * tokens / sum(targets)
+        words += f" ({bits:.4f} bits per byte)"
     if lowest is not None:
         words += (
             f", floor on the same bytes {lowest:.4f}, "
             f"{100 * (loss / lowest - 1):.1f}% above"
         )
     return words
-
-
-def read_json(path: Path) -> dict:
-    """Return the JSON object in a file. Raises ValueError if there is none in it."""
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): start a new run") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{path} is damaged (no JSON object): start a new run")
-    return value
 
 
 def write_json(path: Path, value: dict) -> None:
