@@ -5,8 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
+import gpt2_lesson.training as training
 from gpt2_lesson.cli import COMMANDS, main
+from gpt2_lesson.cli.train import floor, prepare_text
 from gpt2_lesson.corpora import stories, story_model
+from gpt2_lesson.measuring import bits_per_byte, perplexity
+from gpt2_lesson.real_gpt2 import save_gpt2
+from gpt2_lesson.tokenizer import Tokenizer
 from gpt2_lesson.training import evaluate, load_checkpoint
 
 SMALL = ["--preset", "demo", "--steps", "6", "--batch-size", "2", "--seq-length", "16",
@@ -44,8 +49,6 @@ def test_train_then_generate(text: Path, tmp_path: Path, capsys) -> None:
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import gpt2_lesson.training as training
-
     straight, cut = tmp_path / "straight", tmp_path / "cut"
     assert train(text, straight) == 0
     real, calls = training.train_step, []
@@ -63,6 +66,71 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     one, two = (load_checkpoint(run / "checkpoint.safetensors").state_dict()
                 for run in (straight, cut))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_run_with_merges_keeps_its_vocabulary(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """Cut off, gone on with, generated from and measured: always the same ids."""
+    text.write_text("The cat sat on the mat, and the dog lay down. " * 400)
+    straight, cut = tmp_path / "straight", tmp_path / "cut"
+    assert train(text, straight, "--tokenizer", "bpe:280") == 0
+    assert "bits per byte" in capsys.readouterr().out
+    vocabulary = Tokenizer.load(straight)
+    assert vocabulary.vocab_size == 280
+    model = load_checkpoint(straight / "model.safetensors")
+    assert model.config.vocab_size == 280
+    real, calls = training.train_step, []
+
+    def interrupted(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(training, "train_step", interrupted)
+    assert train(text, cut, "--tokenizer", "bpe:280") == 130
+    monkeypatch.setattr(training, "train_step", real)
+    assert main(["train", "--out", str(cut), "--resume"]) == 0
+    one, two = (load_checkpoint(run / "checkpoint.safetensors").state_dict()
+                for run in (straight, cut))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    capsys.readouterr()
+    assert main(["generate", str(cut), "--prompt", "The cat", "--seed", "1"]) == 0
+    assert capsys.readouterr().out.startswith("The cat")
+    words = ["eval", str(cut), "--text", str(text), "--max-tokens", "0"]
+    assert main([*words, "--stride", "5"]) == 0
+    expected = bits_per_byte(model, vocabulary, text.read_text(), stride=5)
+    assert f"{expected:.4f}" in capsys.readouterr().out
+    (cut / "vocab.json").unlink()                    # then the run cannot be used
+    assert main(["generate", str(cut)]) == 2
+    assert "are vocab.json and merges.txt beside it?" in capsys.readouterr().err
+
+
+def test_a_folder_in_gpt2s_format_is_a_model(tmp_path: Path, capsys) -> None:
+    save_gpt2(story_model(), tmp_path / "stories")
+    Tokenizer().save(tmp_path / "stories")
+    story = stories.stories(5, seed=7)
+    (tmp_path / "text.txt").write_text("\n" + story)
+    for name in ("stories", str(tmp_path / "stories")):
+        assert main(["generate", name, "--seed", "1", "--max-new-tokens", "40"]) == 0
+    one, two = capsys.readouterr().out.splitlines()
+    assert one == two and len(one) == 40
+    folder, text = str(tmp_path / "stories"), str(tmp_path / "text.txt")
+    assert main(["eval", folder, "--text", text, "--stride", "64"]) == 0
+    said = capsys.readouterr().out
+    assert f"{perplexity(story_model(), Tokenizer(), chr(10) + story, 64):.4f}" in said
+    assert f"{len(story):,} tokens, {len(story):,} bytes" in said
+
+
+@pytest.mark.parametrize("kind", ["bytes", "bpe:300"])
+def test_the_floor_is_that_of_whole_stories_whatever_the_tokens(kind: str) -> None:
+    text = prepare_text("stories", 257, kind).some(50)
+    nats = sum(sum(stories.surprise(story)) for story in text.stories)
+    total = floor(text) * sum(len(window) - 1 for window in text.windows)
+    assert abs(total / nats - 1) < 0.01             # a long one may be cut off
+    first = text.tokenizer.decode(text.windows[0])
+    assert ("\n" + text.stories[0]).startswith(first)
 
 
 def test_bad_input_is_told_in_one_line(text: Path, tmp_path: Path, capsys) -> None:
@@ -93,6 +161,15 @@ def test_bad_input_is_told_in_one_line(text: Path, tmp_path: Path, capsys) -> No
         (["generate", str(run), "--temperature", "-1"], "temperature is -1.0"),
         (["generate", str(run), "--max-new-tokens", "-1"], "max_new_tokens is -1"),
         (["bench", "--rounds", "0"], "--rounds is 0"),
+        (["train", "--text", str(text), *out, "--tokenizer", "bpe"], "expected bytes"),
+        (["train", "--text", str(text), *out, "--tokenizer", "bpe:9"], "at least 257"),
+        (["train", "--text", str(text), *out, "--tokenizer", "bpe:9999"], "allows"),
+        (["generate", "gpt2-medium"], "put config.json"),
+        (["eval", "stories", "--text", str(tmp_path / "none.txt")], "no file"),
+        (["eval", "stories", "--text", str(text), "--stride", "300"], "stride is 300"),
+        (["eval", "stories", "--text", str(text), "--stride", "-1"], "stride is -1"),
+        (["eval", "stories", "--text", str(text), "--max-tokens", "1"], "2 or more"),
+        (["eval", str(other), "--text", str(text)], "no checkpoint"),
     ]
     (tmp_path / "hurt").mkdir()
     (tmp_path / "hurt" / "settings.json").write_text("{}")

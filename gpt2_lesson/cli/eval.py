@@ -56,10 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print surprise, perplexity and bits per byte; return 0."""
-    if args.max_tokens < 0 or args.batch_size < 1:
+    if args.max_tokens < 0 or args.max_tokens == 1 or args.batch_size < 1:
         raise ValueError(
-            f"--max-tokens is {args.max_tokens} and --batch-size {args.batch_size}, "
-            "expected 0 or more, and 1 or more"
+            f"--max-tokens is {args.max_tokens} and --batch-size {args.batch_size}: "
+            "expected 2 or more (or 0: all), and 1 or more"
         )
     data = load_text(args.text)
     if args.text in TEXTS:
