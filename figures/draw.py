@@ -109,12 +109,13 @@ def grid(x: float, y: float, rows: list[list[str]], colours: list[list[str]],
 
 # ---------------------------------------------------------------- the drawings
 
-@drawing("start_here_map", 850, "The map of the course",
-         "A path of nine lessons, 00 to 08, beside the model that they build: "
+@drawing("start_here_map", 1060, "The map of the course",
+         "A path of twelve lessons, 00 to 11, beside the model that they build: "
          "attention and the causal mask sit inside multi-head attention, that and "
          "the feed-forward network sit inside a block, and twelve blocks sit inside "
-         "GPT-2. Generation and training use the whole model. Lessons 09 to 14 come "
-         "later.")
+         "GPT-2. The tokenizer turns text into its ids. Generation and training use "
+         "the whole model, published weights are loaded into it, and it is measured. "
+         "Lessons 12 to 14 come later.")
 def start_here_map() -> Shapes:
     lessons = [("00 Start here", "a model writes", GREY),
                ("01 Attention", "an average, by matching", BLUE),
@@ -124,8 +125,11 @@ def start_here_map() -> Shapes:
                ("05 Layer norm", "keep the scale: a block", PURPLE),
                ("06 Generation", "from odds to text", RED),
                ("07 GPT-2 model", "everything put together", VIOLET),
-               ("08 Training", "it learns to write", RED)]
-    shapes = [line((160, 40), (160, 726), colour=GREY, width=4)]
+               ("08 Training", "it learns to write", RED),
+               ("09 Tokenizer", "bytes, then merges", ORANGE),
+               ("10 Real GPT-2", "OpenAI's weights, proved", VIOLET),
+               ("11 Measuring", "how surprised is it?", RED)]
+    shapes = [line((160, 40), (160, 960), colour=GREY, width=4)]
     for i, (name, idea, colour) in enumerate(lessons):
         y = 20 + 76 * i
         shapes += [box(20, y, 290, 64, colour=colour),
@@ -145,10 +149,13 @@ def start_here_map() -> Shapes:
                box(370, 506, 310, 42, "norm, and odds for all", VIOLET),
                arrow((430, 622), (430, 566)), arrow((620, 622), (620, 566)),
                box(350, 624, 165, 68, "06 generate\nwrites with it", RED, 19),
-               box(535, 624, 165, 68, "08 train\nteaches it", RED, 19)]
-    later = ("later: 09 tokenizer · 10 real GPT-2 · 11 measuring\n"
-             "12 looking inside · 13 speed · 14 scaling out")
-    return shapes + [box(20, 726, 680, 100, later, GREY, dashed=True)]
+               box(535, 624, 165, 68, "08 train\nteaches it", RED, 19),
+               box(350, 710, 165, 68, "10 load_gpt2\nfills it", VIOLET, 19),
+               box(535, 710, 165, 68, "11 perplexity\nmeasures it", RED, 19),
+               box(350, 796, 350, 68, "09 Tokenizer\nturns text into ids, and back",
+                   ORANGE, 19)]
+    later = "later: 12 looking inside · 13 speed · 14 scaling out"
+    return shapes + [box(20, 960, 680, 70, later, GREY, dashed=True)]
 
 
 @drawing("attention_average", 440, "Attention is an average",

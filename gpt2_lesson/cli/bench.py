@@ -7,6 +7,7 @@ median over the rounds counts.
 import argparse
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from statistics import median
@@ -14,6 +15,7 @@ from time import perf_counter
 
 import torch
 import torch.nn as nn
+from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,6 +23,7 @@ from gpt2_lesson.cli.peers import PlainGPT, transformers_model, transformers_tex
 from gpt2_lesson.cli.train import PRESETS, has_bf16
 from gpt2_lesson.generation import evaluating, generate
 from gpt2_lesson.gpt2_model import GPT2Config, GPT2Model
+from gpt2_lesson.real_gpt2 import load_gpt2, save_gpt2
 from gpt2_lesson.training import make_optimizer, next_token_loss, train_step
 
 # name: sizes, batch and tokens of a training step, new tokens after a prompt of 16
@@ -56,6 +59,10 @@ def run(args: argparse.Namespace) -> int:
     )
     print(f"building the model          {built:8.2f} s")
     print(f"import, beyond torch's      {import_seconds(args.rounds):8.2f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        save_gpt2(model, folder)
+        ratio = loading(folder, args.rounds)
+        print(f"loading a file of it, beside safetensors' own reading {ratio:.2f}")
     writing = {
         "ours": lambda: generate(model, prompt, new_tokens, temperature=0),
         "like nanoGPT": lambda: plain.write(prompt, new_tokens),
@@ -134,6 +141,23 @@ def peer_trainer(
         optimizer.step()
 
     return step
+
+
+def loading(folder: str, rounds: int) -> float:
+    """Return the time of `load_gpt2` over that of reading the file, each byte used."""
+    calls = {
+        "theirs": lambda: load_file(f"{folder}/model.safetensors").values(),
+        "ours": lambda: load_gpt2(folder).parameters(),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            started = perf_counter()
+            for tensor in call():
+                tensor.detach().sum()
+            seconds[name].append(perf_counter() - started)
+    pairs = zip(seconds["ours"], seconds["theirs"], strict=True)
+    return median(a / b for a, b in pairs)
 
 
 def quarters(model: GPT2Model, length: int) -> tuple[float, float]:
