@@ -59,8 +59,8 @@ def plain_name(name: str) -> str:
     prefixes = ("module.", "_orig_mod.", "model.", "transformer.")
     while name.startswith(prefixes):
         name = name.split(".", 1)[1]
-    head, _, end = name.rpartition(".")
-    return f"{head}.{ {'w': 'weight', 'g': 'weight', 'b': 'bias'}.get(end, end)}"
+    *parts, end = name.split(".")
+    return ".".join([*parts, {"w": "weight", "g": "weight", "b": "bias"}.get(end, end)])
 
 # %% ../notebooks/10_real_gpt2.ipynb #weight-files
 def weight_files(folder: Path) -> list[Path]:
@@ -98,8 +98,8 @@ def read_tensors(folder: str | Path) -> dict[str, Tensor]:
                 for name in file.keys():
                     plain = plain_name(name)
                     if plain in tensors:
-                        raise CheckpointError(f"{path} holds {plain} a second time, "
-                                              f"as {name}: which one is meant?")
+                        raise CheckpointError(f"{path} holds {plain} a second time "
+                                              f"(as {name}): which one is meant?")
                     if not plain.endswith((".attn.bias", ".attn.masked_bias")):
                         tensors[plain] = file.get_tensor(name)
         except SafetensorError as error:
@@ -156,8 +156,8 @@ def our_tensors(
                                   f"{tuple(values.mT.shape)}, expected {wanted}")
         turned[name] = values
     if tensors:
-        raise CheckpointError(f"{source} holds {len(tensors)} tensors that GPT-2 does "
-                              f"not have, such as {min(tensors)}")
+        raise CheckpointError(f"{source} holds what GPT-2 does not have: "
+                              f"{min(tensors)} (of {len(tensors)})")
     if head is not None and not torch.equal(head, turned["tok_emb.weight"]):
         raise CheckpointError(f"{source}: lm_head.weight is not the token table; our "
                               "model has one table for both")

@@ -140,7 +140,7 @@ def test_by_default_windows_are_laid_end_to_end(count: int) -> None:
     close(surprises(LIVELY, ids), slow_surprises(LIVELY, ids, 8, min(8, count - 1)))
 
 
-@pytest.mark.parametrize("count", [2, 5, 30])
+@pytest.mark.parametrize("count", [2, 5, 30, 1100])
 def test_a_model_without_a_window_sees_the_whole_text(count: int) -> None:
     ids, model = random_ids(count), adding_model()
     wanted = [surprise_of(model, ids[:place], ids[place]) for place in range(1, count)]
@@ -383,13 +383,12 @@ def test_bits_per_byte_do_not_depend_on_the_tokenizer() -> None:
 
 def test_names_of_special_tokens_are_read_as_letters() -> None:
     tokenizer = Tokenizer.train("the tree " * 9, 260)
-    text, size = "<|endoftext|>", 13
+    text = "<|endoftext|>"
     assert tokenizer.encode(text, special="token") == [259]
     for measure, wanted in ((perplexity, 260), (bits_per_byte, math.log2(260))):
         result = measure(uniform(260), tokenizer, text)
         assert result == pytest.approx(wanted, rel=1e-5)
-    [scores] = score_choices(uniform(260), tokenizer, [(text, [text])], False)
-    assert scores.item() == pytest.approx(size * math.log(260), rel=1e-5)
+    check_choices(lively_model(260, 30), tokenizer, [(text, [text])], 32)
 
 
 @pytest.mark.parametrize("measure", [perplexity, bits_per_byte])
@@ -438,9 +437,9 @@ def slow_score(
     model: Model, tokenizer: Tokenizer, window: int | None, context: str, choice: str
 ) -> Tensor:
     """Return the nats of one choice, token by token and without filling."""
-    ids = torch.tensor(tokenizer.encode(context) + tokenizer.encode(choice))
+    before, after = (tokenizer.encode(text, "text") for text in (context, choice))
+    ids, count = torch.tensor(before + after), len(after)
     first = 0 if window is None else max(0, len(ids) - 1 - window)
-    count = len(tokenizer.encode(choice))
     return sum(surprise_of(model, ids[first:place], ids[place])
                for place in range(len(ids) - count, len(ids)))
 
@@ -516,10 +515,15 @@ def test_texts_around_the_length_of_the_window(length: int, choice: str) -> None
     model = lively_model(256, 8)
     context = "the longest text of all of them"[: max(1, length - len(choice))]
     check_choices(model, LETTERS, [(context, [choice])], 32)
-    cut = context[-(9 - len(choice)) :]  # what the model can still see
+    cut = context[len(choice) - 9 :]  # what the model can still see
     questions = [(text, [choice]) for text in (context, cut)]
     (whole,), (seen,) = score_choices(model, LETTERS, questions)
     assert torch.equal(whole, seen)
+
+
+def test_a_model_without_a_window_sees_the_whole_context() -> None:
+    questions = [("a beginning" * 200, ["b", "cd"])]
+    check_choices(adding_model(vocab_size=256), LETTERS, questions, 32)
 
 
 @pytest.mark.parametrize("likely", [50.0, 5.0, -50.0])
