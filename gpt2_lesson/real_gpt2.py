@@ -17,8 +17,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .gpt2_model import GPT2Config, GPT2Model
-from .tokenizer import find_folder, read_json
-from .training import CheckpointError, what_it_is, write_whole
+from .tokenizer import find_folder, read_json, write_together
+from .training import CheckpointError, what_it_is
 
 # %% ../notebooks/10_real_gpt2.ipynb #parameter-names
 PARAMETER_NAMES = {                                 # ours: GPT-2's
@@ -72,8 +72,9 @@ def weight_files(folder: Path) -> list[Path]:
     names = ["model.safetensors"]
     if index.is_file():
         names = read_json(index).get("weight_map")
-        if not isinstance(names, dict) or not names:
-            raise CheckpointError(f"{index} is damaged: it has no weight_map")
+        if not isinstance(names, dict) or not names or not all(
+                isinstance(name, str) for name in names.values()):
+            raise CheckpointError(f"{index} is damaged: it has no weight_map of names")
         names = sorted({Path(name).name for name in names.values()})
     missing = [name for name in names if not (folder / name).is_file()]
     if missing and list(folder.glob("*.bin")):
@@ -127,7 +128,8 @@ def read_config(folder: str | Path) -> GPT2Config:
     names = ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions")
     try:
         sizes = [about[name] for name in names]
-        d_ff = about.get("n_inner") or 4 * sizes[1]
+        d_ff = about.get("n_inner")
+        d_ff = 4 * sizes[1] if d_ff is None else d_ff
         return GPT2Config(*sizes, d_ff, about.get("resid_pdrop", 0.1))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not describe a GPT-2: {error}") from None
@@ -148,16 +150,15 @@ def our_tensors(
         values = tensors.pop(their_name(name), None)
         if values is None:
             raise CheckpointError(f"{source} lacks {their_name(name)}")
-        wanted = tuple(parameter.shape)
-        if name.endswith("proj.weight"):
-            values, wanted = values.mT, wanted[::-1]
-        if values.shape != parameter.shape or not values.is_floating_point():
+        turn = name.endswith("proj.weight")
+        wanted = tuple(parameter.shape)[:: -1 if turn else 1]
+        if values.shape != wanted or not values.is_floating_point():
             raise CheckpointError(f"{source}: {their_name(name)} is {values.dtype} "
-                                  f"{tuple(values.mT.shape)}, expected {wanted}")
-        turned[name] = values
+                                  f"{tuple(values.shape)}, expected {wanted}")
+        turned[name] = values.mT if turn else values
     if tensors:
         raise CheckpointError(f"{source} holds what GPT-2 does not have: "
-                              f"{min(tensors)} (of {len(tensors)})")
+                              f"{', '.join(sorted(tensors)[:3])}")
     if head is not None and not torch.equal(head, turned["tok_emb.weight"]):
         raise CheckpointError(f"{source}: lm_head.weight is not the token table; our "
                               "model has one table for both")
@@ -179,8 +180,12 @@ def load_gpt2(
     if len(blocks) != config.num_layers:
         raise CheckpointError(f"{folder}: config.json says {config.num_layers} blocks, "
                               f"the weights have {len(blocks)}")
-    with torch.device("meta"):
-        model = GPT2Model(**asdict(config))
+    try:
+        with torch.device("meta"):
+            model = GPT2Model(**asdict(config))
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise CheckpointError(f"{folder}: config.json wants {config}, which no memory "
+                              f"holds ({error})") from None
     weights = our_tensors(tensors, model, folder)
     weights = {name: values.to(dtype) for name, values in weights.items()}
     model.load_state_dict(weights, assign=True)
@@ -190,7 +195,7 @@ def load_gpt2(
 def save_gpt2(model: GPT2Model, folder: str | Path) -> None:
     """Write config.json and model.safetensors, as `transformers` reads them.
 
-    Each file is written whole or not at all. Raises OSError if that cannot be done.
+    Both files are new, or, if one cannot be written, both are old: OSError says which.
     """
     folder, c = Path(folder), model.config
     folder.mkdir(parents=True, exist_ok=True)
@@ -208,5 +213,8 @@ def save_gpt2(model: GPT2Model, folder: str | Path) -> None:
     for name, values in model.state_dict().items():
         values = values.mT if name.endswith("proj.weight") else values
         tensors[their_name(name)] = values.cpu().contiguous()
-    write_whole(folder / "model.safetensors", save(tensors, {"format": "pt"}))
-    write_whole(folder / "config.json", (json.dumps(about, indent=2) + "\n").encode())
+    write_together({
+        folder / "model.safetensors": save(tensors, {"format": "pt"}),
+        folder / "config.json": (json.dumps(about, indent=2) + "\n").encode(),
+    })
+    (folder / "model.safetensors.index.json").unlink(missing_ok=True)   # old shards

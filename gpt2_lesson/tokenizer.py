@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['PIECES', 'GPT2_REPOSITORIES', 'merge_pair', 'merged_bytes', 'learn_merges', 'merge_piece', 'byte_letters',
-           'Vocabulary', 'build_vocabulary', 'read_json', 'read_vocabulary', 'cache_folder', 'find_folder',
-           'check_text', 'check_token_ids', 'split_special', 'write_vocabulary', 'learn_vocabulary', 'Tokenizer']
+           'Vocabulary', 'is_joined', 'check_vocab', 'build_vocabulary', 'read_json', 'read_merges',
+           'read_tokenizer_json', 'read_vocabulary', 'cache_folder', 'find_folder', 'check_text', 'check_token_ids',
+           'split_special', 'write_together', 'write_vocabulary', 'learn_vocabulary', 'Tokenizer']
 
 # %% ../notebooks/09_tokenizer.ipynb #imports
 import heapq
@@ -20,7 +21,7 @@ from pathlib import Path
 import regex
 from tqdm import tqdm
 
-from .training import write_whole
+from .training import CheckpointError, write_whole
 
 # %% ../notebooks/09_tokenizer.ipynb #merge-pair
 def merge_pair(ids: Sequence[int], pair: tuple[int, int], new: int) -> list[int]:
@@ -125,6 +126,23 @@ class Vocabulary:
     merges: dict[tuple[int, int], int]
     special: dict[str, int]
 
+# %% ../notebooks/09_tokenizer.ipynb #is-joined
+def is_joined(name: str, names: set[str]) -> bool:
+    """Return whether `name` is two of `names` side by side."""
+    return any(name[:i] in names and name[i:] in names for i in range(1, len(name)))
+
+# %% ../notebooks/09_tokenizer.ipynb #check-vocab
+def check_vocab(vocab: dict[str, int], source: str | Path) -> None:
+    """Raise ValueError, naming `source`, unless ids are 0, 1, ... for all bytes."""
+    if not isinstance(vocab, dict) or not all(type(i) is int for i in vocab.values()):
+        raise ValueError(f"{source}: expected names, each with a whole number")
+    if sorted(vocab.values()) != list(range(len(vocab))):
+        raise ValueError(f"{source}: the ids are not 0 to {len(vocab) - 1}, each once")
+    missing = [letter for letter in byte_letters().values() if letter not in vocab]
+    if missing:
+        raise ValueError(f"{source}: no token for {len(missing)} bytes, such as "
+                         f"{missing[0]!r}: this is no byte-level vocabulary")
+
 # %% ../notebooks/09_tokenizer.ipynb #build-vocabulary
 def build_vocabulary(
     vocab: dict[str, int], pairs: Iterable[Sequence[str]], source: str | Path
@@ -134,13 +152,7 @@ def build_vocabulary(
     `pairs` are the halves of each merge, earliest first. Raises ValueError, naming the
     merge (counted from 1) in `source`, if the two do not fit together.
     """
-    if sorted(vocab.values()) != list(range(len(vocab))):
-        raise ValueError(f"{source}: the ids are not 0 to {len(vocab) - 1}, each once")
     letters = byte_letters()
-    missing = [letter for letter in letters.values() if letter not in vocab]
-    if missing:
-        raise ValueError(f"{source}: no token for {len(missing)} bytes, such as "
-                         f"{missing[0]!r}: this is no byte-level vocabulary")
     made, merges, last = set(letters.values()), {}, -1
     for number, pair in enumerate(pairs, 1):
         name = "".join(pair)
@@ -153,6 +165,10 @@ def build_vocabulary(
         last = merges[vocab[pair[0]], vocab[pair[1]]] = vocab[name]
         made.add(name)
     special = {name: i for name, i in vocab.items() if name not in made}
+    for name in special:
+        if is_joined(name, made):
+            raise ValueError(f"{source}: no merge makes {name!r}, though two tokens "
+                             "would: is the list cut off?")
     bytes_of = {letter: byte for byte, letter in letters.items()}
     tokens = [name.encode() if name in special else bytes(map(bytes_of.get, name))
               for name in sorted(vocab, key=vocab.get)]
@@ -160,14 +176,49 @@ def build_vocabulary(
 
 # %% ../notebooks/09_tokenizer.ipynb #read-json
 def read_json(path: str | Path) -> dict:
-    """Return the JSON object in a file. Raises ValueError if it holds none."""
+    """Return the JSON object in a file. Raises CheckpointError if it holds none."""
     try:
         value = json.loads(Path(path).read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged, or no JSON: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged, or no JSON: {error}") from None
     if not isinstance(value, dict):
-        raise ValueError(f"{path} is damaged: expected a JSON object")
+        raise CheckpointError(f"{path} is damaged: expected a JSON object")
     return value
+
+# %% ../notebooks/09_tokenizer.ipynb #read-merges
+def read_merges(path: Path) -> list[list[str]]:
+    """Return the halves of each merge in a merges.txt. Raises ValueError."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is damaged: it is not UTF-8 ({error})") from None
+    return [line.split(" ") for line in lines
+            if line and not line.startswith("#version")]
+
+# %% ../notebooks/09_tokenizer.ipynb #read-tokenizer-json
+def read_tokenizer_json(path: Path) -> tuple[dict[str, int], list[Sequence[str]]]:
+    """Return ids by name, and the halves of each merge, of a tokenizer.json.
+
+    Raises ValueError, naming the file, for one that cuts text in another way.
+    """
+    about = read_json(path)
+    try:
+        model, cut = about["model"], about.get("pre_tokenizer") or {}
+        usual = (model.get("type", "BPE"), cut.get("type")) == ("BPE", "ByteLevel")
+        odd = (cut.get("add_prefix_space"), not cut.get("use_regex", True),
+               about.get("normalizer"), model.get("continuing_subword_prefix"),
+               model.get("end_of_word_suffix"))
+        added = {token["content"]: token["id"] for token in about["added_tokens"]}
+        vocab = model["vocab"] | added
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair
+                 for pair in model["merges"]]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from None
+    if not usual or any(odd):
+        raise ValueError(f"{path} is not GPT-2's kind: expected byte-level BPE with "
+                         "its pattern, no normalizer, no prefix, no space in front")
+    check_vocab(vocab, path)
+    return vocab, pairs
 
 # %% ../notebooks/09_tokenizer.ipynb #read-vocabulary
 def read_vocabulary(folder: str | Path) -> Vocabulary:
@@ -181,22 +232,12 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
     merges_file = folder / "merges.txt"
     if vocab_file.is_file() and merges_file.is_file():
         vocab = read_json(vocab_file)
-        lines = merges_file.read_text(encoding="utf-8").splitlines()
-        lines = [line for line in lines if line and not line.startswith("#version")]
-        return build_vocabulary(vocab, [line.split(" ") for line in lines], merges_file)
+        check_vocab(vocab, vocab_file)
+        return build_vocabulary(vocab, read_merges(merges_file), merges_file)
     if not whole.is_file():
         raise FileNotFoundError(f"{folder} holds no vocabulary: expected vocab.json "
                                 "and merges.txt, or tokenizer.json")
-    about = read_json(whole)
-    model, cut = about.get("model") or {}, about.get("pre_tokenizer") or {}
-    if (model.get("type", "BPE"), cut.get("type")) != ("BPE", "ByteLevel") or (
-            cut.get("add_prefix_space") or about.get("normalizer")):
-        raise ValueError(f"{whole} is not GPT-2's kind: expected byte-level BPE "
-                         "without normalizer and without a space put in front")
-    added = {token["content"]: token["id"] for token in about.get("added_tokens", ())}
-    pairs = [pair.split(" ") if isinstance(pair, str) else pair
-             for pair in model["merges"]]
-    return build_vocabulary(model["vocab"] | added, pairs, whole)
+    return build_vocabulary(*read_tokenizer_json(whole), whole)
 
 # %% ../notebooks/09_tokenizer.ipynb #cache-folder
 def cache_folder() -> Path:
@@ -233,7 +274,7 @@ def find_folder(name_or_folder: str | Path, files: Sequence[str]) -> Path:
         return Path(snapshot_download(GPT2_REPOSITORIES[name], etag_timeout=5,
                                       allow_patterns=list(files)))
     except Exception as error:                      # of many classes, not all OSError
-        reason = str(error).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise FileNotFoundError(
             f"{name} is not on this machine and could not be fetched ({reason}). "
             f"Without a network, put {', '.join(files)} of "
@@ -293,6 +334,28 @@ def split_special(text: str, special: dict[str, int], policy: str) -> list[str]:
         )
     return parts
 
+# %% ../notebooks/09_tokenizer.ipynb #write-together
+def write_together(files: dict[Path, bytes]) -> None:
+    """Write files that belong together: all are new, or, if one fails, all are old.
+
+    Raises OSError, naming the one that failed.
+    """
+    waiting = {path: path.with_name(path.name + ".new") for path in files}
+    try:
+        for path, data in files.items():
+            if path.exists() and not path.is_file():
+                raise OSError(f"cannot write {path}: it is a folder or a device")
+            try:
+                write_whole(waiting[path], data)
+            except OSError as error:
+                reason = os.strerror(error.errno) if error.errno else str(error)
+                raise OSError(error.errno, f"cannot write {path}: {reason}") from error
+        for path, new in waiting.items():
+            os.replace(new, path.resolve())
+    finally:
+        for new in waiting.values():
+            new.unlink(missing_ok=True)
+
 # %% ../notebooks/09_tokenizer.ipynb #write-vocabulary
 def write_vocabulary(folder: str | Path, vocabulary: Vocabulary) -> None:
     """Write vocab.json and merges.txt in GPT-2's format into `folder`, making it."""
@@ -304,9 +367,10 @@ def write_vocabulary(folder: str | Path, vocabulary: Vocabulary) -> None:
     pairs = [f"{names[a]} {names[b]}" for a, b in vocabulary.merges]
     lines = ["#version: 0.2", *pairs]
     vocab = {name: i for i, name in enumerate(names)}
-    write_whole(Path(folder) / "merges.txt", ("\n".join(lines) + "\n").encode())
-    write_whole(Path(folder) / "vocab.json",
-                json.dumps(vocab, ensure_ascii=False).encode())
+    write_together({
+        Path(folder) / "merges.txt": ("\n".join(lines) + "\n").encode(),
+        Path(folder) / "vocab.json": json.dumps(vocab, ensure_ascii=False).encode(),
+    })
 
 # %% ../notebooks/09_tokenizer.ipynb #learn-vocabulary
 def learn_vocabulary(text: str, vocab_size: int, special: Sequence[str]) -> Vocabulary:
@@ -315,12 +379,20 @@ def learn_vocabulary(text: str, vocab_size: int, special: Sequence[str]) -> Voca
     Raises ValueError for a size that cannot be reached.
     """
     check_text(text)
+    if isinstance(special, str):
+        raise TypeError(f"special is {special!r}, expected a list of names")
     count = vocab_size - 256 - len(special)
     if count < 0:
         raise ValueError(f"vocab_size is {vocab_size}, expected at least "
                          f"{256 + len(special)}: the bytes and the special tokens")
     merges = learn_merges(text, count)
     tokens = merged_bytes(merges)
+    taken = {"".join(map(byte_letters().get, token)) for token in tokens}
+    for i, name in enumerate(special):
+        if name in special[:i] or name in taken or len(name.encode()) < 2 or (
+                is_joined(name, taken)):
+            raise ValueError(f"the special token {name!r} is two, or a token already, "
+                             "or two tokens side by side: use a name such as <|end|>")
     ids = {name: len(tokens) + i for i, name in enumerate(special)}
     return Vocabulary(tokens + [name.encode() for name in special], merges, ids)
 

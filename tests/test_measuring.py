@@ -224,6 +224,11 @@ def test_nats_are_those_of_each_token_after_the_first() -> None:
     close(nats, torch.tensor(wanted))
 
 
+def test_windows_go_to_where_the_model_is() -> None:
+    nats = nats_of(lively_model().to("meta"), random_ids(15).view(3, 5))
+    assert nats.device.type == "meta" and nats.shape == (3, 4)
+
+
 def test_half_precision_is_widened_before_the_logarithm() -> None:
     logits = torch.randn(1, 9, 50).bfloat16()
     ids = random_ids(10, 50)
@@ -746,3 +751,38 @@ def test_levels_and_draws_that_cannot_be_meant_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f"{wanted}.*: expected a level between"):
         bootstrap_interval(noise(5), **setting)
+
+
+def test_a_model_without_numbers_is_noticed() -> None:
+    nothing = lambda ids: torch.full((*ids.shape, 9), torch.nan)  # noqa: E731
+    with pytest.raises(FloatingPointError, match="NaN"):
+        surprises(nothing, [1, 2, 3])
+
+
+@pytest.mark.parametrize("ids, error, words", [
+    ([1, 2, -100], IndexError, "-100"),
+    ([1.5, 2.5], TypeError, "whole numbers"),
+    ([True, False], TypeError, "whole numbers"),
+])
+def test_what_are_no_ids_is_refused(ids: list, error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        surprises(lambda ids: torch.zeros(*ids.shape, 9), ids)
+
+
+@pytest.mark.parametrize("questions, error, words", [
+    ([("a", "bcd")], TypeError, "expected a list of texts"),
+    ([("a", ["b"]), ("a", [])], ValueError, "question 1 has no choices"),
+])
+def test_what_is_no_choice_is_refused(
+    questions: list, error: type, words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        score_choices(lambda ids: torch.zeros(*ids.shape, 256), Tokenizer(), questions)
+
+
+def test_one_stride_does_for_long_and_for_short_texts() -> None:
+    model = lambda ids: torch.zeros(*ids.shape, 9)  # noqa: E731
+    model.max_seq_length = 8
+    for count in (2, 5, 9, 30):
+        nats = surprises(model, list(range(2)) * count, stride=8)
+        assert_close(nats, torch.full((2 * count - 1,), math.log(9)))

@@ -458,7 +458,6 @@ def test_what_is_saved_is_what_transformers_expects(tmp_path: Path) -> None:
     assert same(load_gpt2(folder), model) and load_gpt2(folder).config == TWELVE
 
 
-@pytest.mark.xfail(strict=True, reason="the old index stays, and load_gpt2 follows it")
 def test_a_save_replaces_the_shards_of_an_older_model(tmp_path: Path) -> None:
     heat(transformers.GPT2LMHeadModel(their_config(TWO))).save_pretrained(
         tmp_path, max_shard_size="40KB")
@@ -563,20 +562,11 @@ def gone(name: str) -> Break:
     return lambda folder: (folder / name).unlink()
 
 
-def bug(*row: object, reason: str) -> object:
-    return pytest.param(*row[1:], id=row[0],
-                        marks=pytest.mark.xfail(strict=True, reason=reason))
 
 
 Z = torch.zeros
 C_ATTN, TABLE = "h.0.attn.c_attn.weight", "wte.weight"
 OURS = "another model"
-NOT_MATRIX = "the message itself fails for 1-D tensors (.mT): RuntimeError"
-SWAPPED = "the shape of a table is reported turned"
-JSON = "a plain ValueError, not the CheckpointError that the docstring promises"
-TOO_LARGE = "RuntimeError or TypeError from torch: sizes are not compared with the file"
-N_INNER = "anything false is taken for null"
-NO_NAME = "values of weight_map are not checked to be names"
 REFUSED = [
     # tensors
     ("one missing", without("h.1.mlp.c_proj.bias"),
@@ -584,8 +574,8 @@ REFUSED = [
     ("no table", without(TABLE),
      ["lacks wte.weight"]),
     ("unexpected", add(h__1__attn__rotary__weight=Z(4)),
-     ["1 tensors that GPT-2 does not have", "h.1.attn.rotary.weight"]),
-    ("two unexpected", add(b__weight=Z(4), a__weight=Z(4)), ["2 tensors", "a.weight"]),
+     ["GPT-2 does not have: h.1.attn.rotary.weight"]),
+    ("two unexpected", add(b__weight=Z(4), a__weight=Z(4)), ["a.weight, b.weight"]),
     ("turned already", weights(lambda t: t | {C_ATTN: t[C_ATTN].T.contiguous()}),
      [C_ATTN, "is torch.float32 (96, 32)", "expected (32, 96)"]),
     ("another width of c_fc", add(h__0__mlp__c_fc__weight=Z(32, 80)),
@@ -610,14 +600,13 @@ REFUSED = [
     ("an integer matrix", add(h__0__attn__c_attn__weight=Z(32, 96).char()),
      [C_ATTN, "torch.int8"]),
     ("an integer table", add(wte__weight=Z(97, 32).long()), [TABLE, "torch.int64"]),
-    bug("a short bias", add(h__0__ln_1__bias=Z(7)),
-        ["h.0.ln_1.bias", "(7,)", "expected (32,)"], reason=NOT_MATRIX),
-    bug("an integer bias", add(h__0__ln_1__bias=Z(32).long()),
-        ["h.0.ln_1.bias", "torch.int64"], reason=NOT_MATRIX),
-    bug("a flat matrix", add(h__0__attn__c_attn__weight=Z(3072)),
-        [C_ATTN, "(3072,)", "expected (32, 96)"], reason=NOT_MATRIX),
-    bug("a short table", add(wte__weight=Z(96, 32)), [TABLE, "(96, 32)", "(97, 32)"],
-        reason=SWAPPED),
+    ("a short bias", add(h__0__ln_1__bias=Z(7)),
+        ["h.0.ln_1.bias", "(7,)", "expected (32,)"]),
+    ("an integer bias", add(h__0__ln_1__bias=Z(32).long()),
+        ["h.0.ln_1.bias", "torch.int64"]),
+    ("a flat matrix", add(h__0__attn__c_attn__weight=Z(3072)),
+        [C_ATTN, "(3072,)", "expected (32, 96)"]),
+    ("a short table", add(wte__weight=Z(96, 32)), [TABLE, "(96, 32)", "(97, 32)"]),
     # config.json
     ("erf", setting(activation_function="gelu"),
      ["config.json", "activation_function is 'gelu'", "'gelu_new'", OURS]),
@@ -644,17 +633,15 @@ REFUSED = [
     ("10**9 positions", setting(n_positions=10**9), ["wpe.weight", "1000000000"]),
     ("d_ff 10**9", setting(n_inner=10**9), ["c_fc", "1000000000"]),
     ("10**9 heads", setting(n_head=10**9), ["config.json", "multiple"]),
-    *(bug(f"{name} {value:.0e}", setting(**{name: value}), [], reason=TOO_LARGE)
+    *((f"{name} {value:.0e}", setting(**{name: value}), [])
       for name in ("n_embd", "vocab_size", "n_positions", "n_inner")
       for value in (10**18, 4 * 10**30)),
-    bug("n_inner 0", setting(n_inner=0), ["config.json", "d_ff is 0"], reason=N_INNER),
-    bug("n_inner []", setting(n_inner=[]), ["config.json", "d_ff is []"],
-        reason=N_INNER),
-    bug("no JSON", raw("config.json", b"{"), ["config.json", "damaged"], reason=JSON),
-    bug("no object", raw("config.json", b"[1]"), ["config.json"], reason=JSON),
-    bug("no UTF-8", raw("config.json", b"\xff\xff"), ["config.json"], reason=JSON),
-    bug("deep JSON", raw("config.json", b"[" * 200_000), ["config.json"],
-        reason="RecursionError"),
+    ("n_inner 0", setting(n_inner=0), ["config.json", "d_ff is 0"]),
+    ("n_inner []", setting(n_inner=[]), ["config.json", "d_ff is []"]),
+    ("no JSON", raw("config.json", b"{"), ["config.json", "damaged"]),
+    ("no object", raw("config.json", b"[1]"), ["config.json"]),
+    ("no UTF-8", raw("config.json", b"\xff\xff"), ["config.json"]),
+    ("deep JSON", raw("config.json", b"[" * 200_000), ["config.json"]),
     # files
     ("empty", cut(0), ["model.safetensors", "is empty"]),
     ("no header", cut(6), ["model.safetensors", "damaged"]),
@@ -672,10 +659,9 @@ REFUSED = [
     ("no weight_map", index({"metadata": {}}), [INDEX, "weight_map"]),
     ("empty weight_map", index({"weight_map": {}}), [INDEX, "weight_map"]),
     ("a list of weights", index({"weight_map": ["a"]}), [INDEX, "weight_map"]),
-    bug("index no JSON", raw(INDEX, b"{"), [INDEX, "damaged"], reason=JSON),
-    bug("index of numbers", index({"weight_map": {"a": 5}}), [INDEX], reason=NO_NAME),
-    bug("index of nothing", index({"weight_map": {"a": None}}), [INDEX],
-        reason=NO_NAME),
+    ("index no JSON", raw(INDEX, b"{"), [INDEX, "damaged"]),
+    ("index of numbers", index({"weight_map": {"a": 5}}), [INDEX]),
+    ("index of nothing", index({"weight_map": {"a": None}}), [INDEX]),
 ]
 MISSING = [
     ("no weights", gone("model.safetensors"), ["lacks model.safetensors"]),
@@ -953,7 +939,7 @@ def fail_at(number: int, patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
-def test_a_full_disk_leaves_the_old_or_the_new_model(
+def test_a_full_disk_leaves_the_old_model(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = hot_model(), hot_model()
@@ -965,13 +951,10 @@ def test_a_full_disk_leaves_the_old_or_the_new_model(
             save_gpt2(new, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "config.json", "model.safetensors"]
-    assert same(load_gpt2(tmp_path), old if number == 1 else new)
+    assert same(load_gpt2(tmp_path), old)
 
 
-@pytest.mark.parametrize("number", [
-    1, 4, *(pytest.param(n, marks=pytest.mark.xfail(strict=True, reason=(
-        "new weights beside the old config.json load with the old number of heads")))
-        for n in (2, 3))])
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_a_full_disk_never_mixes_two_models(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
