@@ -69,10 +69,11 @@ def transformers_model(config: GPT2Config) -> nn.Module | None:
     """Return transformers' GPT-2 of the same sizes, or None, and say so, without it."""
     try:
         from transformers import GPT2Config as TheirConfig
-        from transformers import GPT2LMHeadModel
+        from transformers import GPT2LMHeadModel, logging
     except ImportError:
         print("transformers is not installed: no comparison with it")
         return None
+    logging.set_verbosity_error()
     last = config.vocab_size - 1
     return GPT2LMHeadModel(
         TheirConfig(
