@@ -687,8 +687,10 @@ def check_refused(
     damage(folder)
     with pytest.raises(kind) as caught:
         load_gpt2(folder)
-    for word in (str(folder), *words):
-        assert word in str(caught.value)
+    text = str(caught.value)
+    assert str(folder) in text
+    for word in words:                               # the folder's name proves nothing
+        assert word in text.replace(str(folder), "")
 
 
 @rows(REFUSED)
@@ -730,7 +732,7 @@ def test_a_pickle_is_never_opened(
     save_gpt2(hot_model(), tmp_path)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / name).write_bytes(pickle.dumps(Payload()))
-    with pytest.raises((FileNotFoundError, CheckpointError), match="pickle") as caught:
+    with pytest.raises((FileNotFoundError, CheckpointError), match="a pickle .*could run code") as caught:
         load_gpt2(tmp_path)
     assert str(tmp_path) in str(caught.value) and not (tmp_path / "ran").exists()
     pickle.loads((tmp_path / name).read_bytes())          # and it would have run
