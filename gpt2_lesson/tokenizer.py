@@ -340,18 +340,21 @@ def write_together(files: dict[Path, bytes]) -> None:
 
     Raises OSError, naming the one that failed.
     """
+    files = {path.resolve(): data for path, data in files.items()}   # through links
     waiting = {path: path.with_name(path.name + ".new") for path in files}
+    path = None
     try:
         for path, data in files.items():
             if path.exists() and not path.is_file():
                 raise OSError(f"cannot write {path}: it is a folder or a device")
-            try:
-                write_whole(waiting[path], data)
-            except OSError as error:
-                reason = os.strerror(error.errno) if error.errno else str(error)
-                raise OSError(error.errno, f"cannot write {path}: {reason}") from error
+            write_whole(waiting[path], data)
         for path, new in waiting.items():
-            os.replace(new, path.resolve())
+            os.replace(new, path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        reason = f"cannot write {path}: {os.strerror(error.errno)}"
+        raise OSError(error.errno, reason) from error
     finally:
         for new in waiting.values():
             new.unlink(missing_ok=True)

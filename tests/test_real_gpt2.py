@@ -732,7 +732,8 @@ def test_a_pickle_is_never_opened(
     save_gpt2(hot_model(), tmp_path)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / name).write_bytes(pickle.dumps(Payload()))
-    with pytest.raises((FileNotFoundError, CheckpointError), match="a pickle .*could run code") as caught:
+    said = "is a pickle|only a pickle"               # the folder is called so, too
+    with pytest.raises((FileNotFoundError, CheckpointError), match=said) as caught:
         load_gpt2(tmp_path)
     assert str(tmp_path) in str(caught.value) and not (tmp_path / "ran").exists()
     pickle.loads((tmp_path / name).read_bytes())          # and it would have run
