@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gpt2_lesson.cli.memory import keep_freed_memory
 from gpt2_lesson.corpora import load_text
 from gpt2_lesson.corpora.stories import surprise
 from gpt2_lesson.generation import generate
@@ -198,6 +199,7 @@ def run(args: argparse.Namespace) -> int:
             text.tokenizer.save(folder)
         write_json(folder / "settings.json", plan)
     print(describe(plan, model, text))
+    keep_freed_memory()
     try:
         report = reporter(folder, plan, model, text)
         losses = train(
