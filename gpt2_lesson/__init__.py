@@ -31,6 +31,12 @@ _LESSONS = {
     "tokenizer": ["Tokenizer"],
     "real_gpt2": ["PARAMETER_NAMES", "load_gpt2", "save_gpt2"],
     "measuring": ["perplexity", "bits_per_byte", "score_choices"],
+    "looking_inside": [
+        "attention_maps",
+        "logit_lens",
+        "ablate_heads",
+        "induction_score",
+    ],
 }
 _LESSON_OF = {name: lesson for lesson, names in _LESSONS.items() for name in names}
 __all__ = list(_LESSON_OF)

@@ -8,7 +8,7 @@ Tensors, arrays and nested lists are all accepted.
 
 import io
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
-__all__ = ["show_attention", "show_bars", "show_histograms", "show_lines",
+__all__ = ["as_png", "show_attention", "show_bars", "show_histograms", "show_lines",
            "show_matrix", "show_text"]
 
 SIZES = {"wide": (6.0, 3.0), "square": (4.0, 4.0), "strip": (8.0, 2.0)}
@@ -201,6 +201,19 @@ def show_text(text: str | Sequence[str], values: Any, *, title: str = "",
 
 # ---------------------------------------------------------------- one style for all
 
+_sinks: list[list[bytes]] = []
+
+
+def as_png(draw: Callable[..., None], *args: Any, **settings: Any) -> bytes:
+    """Return the PNG that `draw`, one of the functions above, would have shown."""
+    _sinks.append([])
+    try:
+        draw(*args, **settings)
+    finally:
+        pictures = _sinks.pop()
+    return pictures[-1]
+
+
 class Picture(Image):
     """A PNG whose text form is its text alternative, for where no picture is shown."""
 
@@ -223,6 +236,8 @@ def _picture(size: tuple[float, float], alt: str, title: str = "", rows: int = 1
         fig.savefig(png, format="png", metadata={"Software": None})
     if save is not None:
         Path(save).write_bytes(png.getvalue())
+    elif _sinks:
+        _sinks[-1].append(png.getvalue())
     else:
         display(Picture(png.getvalue(), format="png", alt=alt))
 

@@ -1,0 +1,10 @@
+"""Figures that answer back: alive in a saved page, without a kernel or a network.
+
+    record = widgets.capture(model, input_ids)
+    widgets.attention(record, layer=0, head=0)
+"""
+
+from gpt2_lesson.widgets.capture import Record, capture
+from gpt2_lesson.widgets.figure import Figure
+
+__all__ = ["Figure", "Record", "capture"]

@@ -1,0 +1,180 @@
+"""What a model did with one text, as plain numbers: what the figures are drawn from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpt2_lesson.attention import attention
+from gpt2_lesson.causal_masking import causal_mask
+from gpt2_lesson.gpt2_model import GPT2Model
+from gpt2_lesson.looking_inside import inputs_of, logit_lens
+
+MOST_BYTES = 512 * 2**20  # of weights in memory
+LENS = 8  # likeliest tokens kept of each early answer
+
+
+@dataclass(frozen=True)
+class Record:
+    """One text's way through a model, in NumPy arrays; T tokens, L layers, H heads.
+
+    `layers` and `heads` number the rows of the next three. `weights` (L, H, T, T): the
+    attention; `totals` (L, H, T): ln of each row's sum of exp(score), so a score is
+    ln(weight) + total; `sizes` (L, H, T): the norm of each token's value after the
+    output projection, so weight x size is what really reaches the stream.
+    `logits` (T, V); `lens_ids` and `lens_odds` (all layers + 1, T, 8): the likeliest
+    next tokens if the model stopped there; `stream`, `from_attention`, `from_mlp`
+    (all layers, T): norms of the stream before a layer, and of what its two branches
+    add. `vocabulary` names all V tokens, or is empty.
+    """
+
+    tokens: list[str]
+    input_ids: np.ndarray
+    layers: list[int]
+    heads: list[int]
+    weights: np.ndarray
+    totals: np.ndarray
+    sizes: np.ndarray
+    logits: np.ndarray
+    lens_ids: np.ndarray
+    lens_odds: np.ndarray
+    stream: np.ndarray
+    from_attention: np.ndarray
+    from_mlp: np.ndarray
+    vocabulary: list[str]
+
+    @property
+    def num_tokens(self) -> int:
+        """Return T."""
+        return len(self.tokens)
+
+    def name(self, token_id: int) -> str:
+        """Return the text of a token id, or the id itself where no text is known."""
+        return self.vocabulary[token_id] if self.vocabulary else str(token_id)
+
+
+def capture(
+    model: GPT2Model,
+    input_ids: Tensor,
+    tokens: Sequence[str] | None = None,
+    *,
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    vocabulary: Sequence[str] | None = None,
+) -> Record:
+    """Return what `model` does with one row of ids (1, T) or (T,), in eval mode.
+
+    `tokens` names the T tokens, `vocabulary` all V of them; a model of bytes (V = 256)
+    needs neither. `layers` and `heads` choose whose attention is kept (all by default).
+    The model is left as it was, even after an error. Raises ValueError for names that
+    do not fit, for a layer or head that is not there, and when the weights would take
+    more than 512 MB; and what the model raises.
+    """
+    if isinstance(input_ids, Tensor) and input_ids.dim() == 1:
+        input_ids = input_ids[None]
+    config = model.config
+    layers = _choose(layers, config.num_layers, "layers")
+    heads = _choose(heads, config.num_heads, "heads")
+    blocks = list(model.blocks)
+    attentions = [block.attn for block in blocks]
+    branches = [module for block in blocks for module in (block.attn, block.ln_mlp)]
+    given = inputs_of([*branches, *blocks, model.ln_final], model, input_ids)
+    if input_ids.size(0) != 1:
+        raise ValueError(
+            f"input_ids has {input_ids.size(0)} rows, expected one: input_ids[:1]"
+        )
+    num_tokens = input_ids.size(1)
+    wanted = 4 * len(layers) * len(heads) * num_tokens**2
+    if wanted > MOST_BYTES:
+        raise ValueError(
+            f"the weights of {len(layers)} layers x {len(heads)} heads on {num_tokens} "
+            f"tokens take {wanted / 2**20:.0f} MB, the most is "
+            f"{MOST_BYTES / 2**20:.0f}: choose some with layers=[...], heads=[...]"
+        )
+    vocabulary = _vocabulary(vocabulary, config.vocab_size)
+    tokens = _tokens(tokens, input_ids[0].tolist(), vocabulary)
+    stream = [x[0] for x in given[len(branches):]]                   # L + 1 of (T, C)
+    middle = given[1 : len(branches) : 2]       # what ln_mlp reads, the stream halfway
+    with torch.no_grad():
+        maps = [
+            _maps(attentions[layer], given[2 * layer], heads) for layer in layers
+        ]
+    lens = logit_lens(model, input_ids)[:, 0].float()                # (L + 1, T, V)
+    likeliest = lens.softmax(-1).topk(min(LENS, config.vocab_size))
+    weights, totals, sizes = (_stacked(parts) for parts in zip(*maps, strict=True))
+    return Record(
+        tokens=tokens,
+        input_ids=input_ids[0].cpu().numpy(),
+        layers=layers,
+        heads=heads,
+        weights=weights,
+        totals=totals,
+        sizes=sizes,
+        logits=_numbers(lens[-1]),
+        lens_ids=likeliest.indices.cpu().numpy(),
+        lens_odds=_numbers(likeliest.values),
+        stream=_stacked([x.norm(dim=-1) for x in stream[:-1]]),
+        from_attention=_stacked(
+            [(y[0] - x).norm(dim=-1) for x, y in zip(stream, middle, strict=False)]
+        ),
+        from_mlp=_stacked(
+            [(x - y[0]).norm(dim=-1) for x, y in zip(stream[1:], middle, strict=True)]
+        ),
+        vocabulary=vocabulary,
+    )
+
+
+def _maps(module, x: Tensor, heads: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return weights (H, T, T), totals (H, T) and value sizes (H, T) of one layer."""
+    q, k, v = (t[0, heads] for t in module.heads(x))                 # (H, T, D) each
+    mask = causal_mask(x.size(1), device=x.device)
+    weights = attention(q, k, v, mask)[1]
+    scores = q @ k.mT / q.size(-1) ** 0.5
+    totals = scores.masked_fill(~mask, -torch.inf).logsumexp(-1)
+    out = module.out_proj.weight.unflatten(1, (module.num_heads, -1))  # (C, H, D)
+    sizes = torch.einsum("htd,chd->htc", v, out[:, heads]).norm(dim=-1)
+    return weights, totals, sizes
+
+
+def _choose(chosen: Sequence[int] | None, count: int, what: str) -> list[int]:
+    if chosen is None:
+        return list(range(count))
+    if not chosen or any(not 0 <= i < count for i in chosen):
+        raise ValueError(f"{what} is {list(chosen)}, expected some of 0 to {count - 1}")
+    return list(chosen)
+
+
+def _vocabulary(names: Sequence[str] | None, vocab_size: int) -> list[str]:
+    if names is None:
+        return [byte_name(i) for i in range(256)] if vocab_size == 256 else []
+    if len(names) != vocab_size:
+        raise ValueError(f"vocabulary names {len(names)} tokens of {vocab_size}")
+    return list(names)
+
+
+def _tokens(
+    names: Sequence[str] | None, ids: list[int], vocabulary: list[str]
+) -> list[str]:
+    if names is None:
+        return [vocabulary[i] if vocabulary else str(i) for i in ids]
+    if isinstance(names, str) or len(names) != len(ids):
+        raise ValueError(
+            f"tokens is {'a text' if isinstance(names, str) else 'a list'} of "
+            f"{len(names)}, expected a list of {len(ids)} names, one for each token id"
+        )
+    return [str(name) for name in names]
+
+
+def byte_name(byte: int) -> str:
+    """Return the character of a byte up to 127, else its number, as in <0xe9>."""
+    return chr(byte) if byte < 128 else f"<0x{byte:02x}>"
+
+
+def _numbers(values: Tensor) -> np.ndarray:
+    return values.detach().float().cpu().numpy()
+
+
+def _stacked(parts: Sequence[Tensor]) -> np.ndarray:
+    return np.stack([_numbers(part) for part in parts])

@@ -1,0 +1,129 @@
+"""A figure that is alive in a saved page: no kernel, no network, no widget state."""
+
+import base64
+import html
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from gpt2_lesson.training import write_whole
+from gpt2_lesson.widgets.packing import as_json
+
+MOST_BYTES = 1_100_000  # of one figure in a notebook
+MARK = "gpt2-lesson-figure"  # the class of its outermost element
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' blob:; "
+    "style-src 'unsafe-inline'; img-src data:"
+)
+
+
+class Figure:
+    """A picture that answers back where scripts may run, and is a picture elsewhere.
+
+    As the last value of a cell it shows itself. Its page holds all it needs, and runs
+    in a frame that can reach neither the notebook nor the network.
+    """
+
+    def __init__(
+        self, view: str, state: dict[str, Any], picture: bytes, alt: str,
+        height: int = 560, narrow: int = 900,
+    ) -> None:
+        """Make the figure drawn by js/VIEW.js from `state` (JSON).
+
+        `picture` (PNG) and `alt` stand for it where scripts do not run. It is `height`
+        pixels high on a wide screen, up to `narrow` on a phone. Raises ValueError when
+        it would put more than 1.1 MB into a notebook.
+        """
+        if not alt.strip():
+            raise ValueError("alt is empty; say the point of the figure in a sentence")
+        self.view, self.state, self.picture, self.alt = view, state, picture, alt
+        self.height = max(height, int.from_bytes(picture[20:24]))  # covers the picture
+        self.narrow = max(narrow, self.height)
+        size = len(self._frame().encode())
+        if size > MOST_BYTES:
+            raise ValueError(
+                f"the figure would take {size / 1e6:.1f} MB, the most for a notebook "
+                f"is {MOST_BYTES / 1e6:.1f}: choose some with layers=[...] or "
+                "heads=[...], or take fewer tokens"
+            )
+
+    def page(self) -> str:
+        """Return the figure as a whole HTML page that needs nothing else."""
+        return PAGE.format(
+            policy=POLICY, alt=html.escape(self.alt), style=_source("style.css"),
+            state=as_json(self.state), view=self.view, script=script(self.view),
+        )
+
+    def save_html(self, path: str | Path) -> None:
+        """Write the figure as a page of its own. Raises OSError."""
+        write_whole(path, self.page().encode())
+
+    def save_png(self, path: str | Path) -> None:
+        """Write the still picture. Raises OSError."""
+        write_whole(path, self.picture)
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple:
+        data = {
+            "text/html": self._frame(),
+            "image/png": base64.b64encode(self.picture).decode(),
+            "text/plain": self.alt,
+        }
+        return data, {"image/png": {"alt": self.alt}}
+
+    def _frame(self) -> str:
+        """Return the still picture, and over it the page in a frame."""
+        return FRAME.format(
+            mark=MARK, picture=base64.b64encode(self.picture).decode(),
+            alt=html.escape(self.alt, quote=True), height=self.height,
+            narrow=self.narrow,
+            page=html.escape(self.page(), quote=True),
+        )
+
+
+def script(view: str) -> str:
+    """Return core.js and VIEW.js as one script that defines `mount`.
+
+    The files are modules for the tests and editors; in a page they stand together in
+    one, so their imports of each other go.
+    """
+    parts = [_source("core.js"), _source(f"{view}.js")]
+    text = "\n".join(re.sub(r"^import .*?;\n", "", part, flags=re.M | re.S)
+                     for part in parts)
+    text = re.sub(r"^export (?=(async )?(function|const|let|class)\b)", "", text,
+                  flags=re.M)
+    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def _source(name: str) -> str:
+    return files(__package__).joinpath("js", name).read_text(encoding="utf-8")
+
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{alt}</title><style>
+{style}
+</style></head><body class="page">
+<main id="figure" class="figure" aria-label="{alt}"></main>
+<script type="application/json" id="state">{state}</script>
+<script type="module">
+{script}
+mount(document.getElementById("figure"),
+      JSON.parse(document.getElementById("state").textContent), {{}});
+</script></body></html>
+"""
+# On a phone the parts of a figure stand below one another, so it grows as the page
+# narrows: 2 pixels for each below 760.
+FRAME = (
+    '<div class="{mark}" style="display:grid">'
+    '<img alt="{alt}" src="data:image/png;base64,{picture}" '
+    'style="grid-area:1/1;max-width:100%">'
+    '<iframe title="{alt}" sandbox="allow-scripts" style="grid-area:1/1;border:0;'
+    "width:100%;height:clamp({height}px, calc({height}px + (760px - 100vw) * 2), "
+    '{narrow}px)" srcdoc="{page}"></iframe></div>'
+)

@@ -1,0 +1,255 @@
+// What all figures share: nodes, numbers, colours, matrices. No dependency.
+// A text from outside only ever becomes a text node; nothing here makes HTML of it.
+
+// ---------------------------------------------------------------- nodes
+
+const SVG = "http://www.w3.org/2000/svg";
+const SVG_TAGS = new Set(["svg", "g", "line", "path", "rect", "circle", "text",
+  "polyline", "marker", "defs", "title"]);
+// JupyterLab takes keys pressed in an output for its own unless the very node that has
+// the focus says no.
+const FOCUSABLE = new Set(["button", "select", "input", "canvas", "summary"]);
+
+/** Return a new node: el("button", {onclick, "aria-pressed": "true"}, "text", child). */
+export function el(tag, props = {}, ...children) {
+  const node = SVG_TAGS.has(tag) ? document.createElementNS(SVG, tag)
+    : document.createElement(tag);
+  if (FOCUSABLE.has(tag) || "tabindex" in props) {
+    node.setAttribute("data-lm-suppress-shortcuts", "true");
+  }
+  for (const [name, value] of Object.entries(props)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "value") node.value = value;
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value != null) node.setAttribute(name, value);
+  }
+  node.append(...children.flat().filter((child) => child != null));
+  return node;
+}
+
+/** Return a labelled <select>; onchange gets the chosen value (a string). */
+export function choice(label, options, value, onchange) {
+  const select = el("select", { onchange: () => onchange(select.value) },
+    options.map(([key, text]) => el("option", { value: key }, text)));
+  select.value = value;
+  const node = el("label", {}, label, select);
+  node.control = select;
+  return node;
+}
+
+/** Return a labelled slider whose number is written beside it; oninput gets a number. */
+export function slider(label, { min, max, step, value, show = (x) => String(x) }, oninput) {
+  const out = el("output", { class: "mono" }, show(value));
+  const input = el("input", {
+    type: "range", min, max, step, value,
+    oninput: () => { set(Number(input.value)); oninput(Number(input.value)); },
+  });
+  input.value = value; // after min, max and step, which would cut it
+  function set(x) {
+    input.value = x;
+    out.textContent = show(x);
+    input.setAttribute("aria-valuetext", show(x));
+  }
+  set(value);
+  const node = el("label", {}, label, input, out);
+  return Object.assign(node, { control: input, set });
+}
+
+/** Return a button that stays pressed or not; onchange gets the new state. */
+export function toggle(text, pressed, onchange) {
+  const button = el("button", {
+    type: "button", "aria-pressed": String(pressed),
+    onclick: () => { set(!button.pressed); onchange(button.pressed); },
+  }, text);
+  function set(value) {
+    button.pressed = value;
+    button.setAttribute("aria-pressed", String(value));
+  }
+  set(pressed);
+  return Object.assign(button, { set });
+}
+
+/** Return a line that screen readers speak when its text changes. */
+export function speaker() {
+  const node = el("p", { "aria-live": "polite", class: "said" });
+  return Object.assign(node, { say: (text) => { node.textContent = text; } });
+}
+
+// ---------------------------------------------------------------- tokens and numbers
+
+const BLANK = { " ": "space", "\n": "line end", "\t": "tab", "": "empty", "\r": "return" };
+
+/** Return a token's name: blanks get a word, control characters a code. */
+export function tokenName(token) {
+  if (token in BLANK) return BLANK[token];
+  return token.replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]/gu,
+    (c) => `\\u${c.codePointAt(0).toString(16).padStart(4, "0")}`)
+    .replace(/^ /, "\u2423").replace(/ $/, "\u2423");
+}
+
+/** Return what stands in running text for a token: short, and visible. */
+export function tokenFace(token) {
+  return { " ": "\u2423", "\n": "\u21b5", "\t": "\u21e5", "": "\u2205" }[token]
+    ?? tokenName(token);
+}
+
+/** Return `x` with `digits` decimals and a real minus sign; "approx" puts ~ before. */
+export function number(x, digits = 2, approx = false) {
+  if (!Number.isFinite(x)) return x > 0 ? "\u221e" : x < 0 ? "\u2212\u221e" : "not a number";
+  return (approx ? "~" : "") + x.toFixed(digits).replace("-", "\u2212");
+}
+
+// ---------------------------------------------------------------- packed numbers
+
+/** Return the bytes that Python's `pack` wrote: base64 of gzip. */
+export async function unpackBytes(text) {
+  const zipped = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** Return the float32 numbers that Python's `pack` wrote. */
+export async function unpackFloats(text) {
+  return new Float32Array((await unpackBytes(text)).buffer);
+}
+
+/** Return the place of row t, column s among a lower triangle's cells. */
+export const cellAt = (t, s) => (t * (t + 1)) / 2 + s;
+
+/** Return the number of cells of a lower triangle of `size` rows. */
+export const cellCount = (size) => (size * (size + 1)) / 2;
+
+/** Return {get(map, t, s), exact, count, size} for what `pack_triangles` wrote. */
+export async function unpackTriangles(packed, size) {
+  const bytes = await unpackBytes(packed.data);
+  const exact = packed.code === "u16";
+  const raw = exact ? new Uint16Array(bytes.buffer) : bytes;
+  const table = exact ? null : Float32Array.from({ length: 256 }, (_, i) => (i / 255) ** 2);
+  const cells = cellCount(size);
+  return {
+    exact, size, count: raw.length / cells,
+    get(map, t, s) {
+      if (s > t) return 0;
+      const code = raw[map * cells + cellAt(t, s)];
+      return exact ? code / 65535 : table[code];
+    },
+  };
+}
+
+/** Return softmax of numbers; -Infinity gives 0. */
+export function softmax(scores) {
+  const top = Math.max(...scores);
+  const powers = scores.map((s) => Math.exp(s - top));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((p) => p / sum);
+}
+
+// ---------------------------------------------------------------- colours
+
+// ColorBrewer's Blues and reversed RdBu; in the dark the lightness of both runs the
+// other way, so that nothing stays near the ground and much stands out.
+const RAMPS = {
+  shares: {
+    light: ["#f7fbff", "#deebf7", "#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08306b"],
+    dark: ["#1b1e24", "#15304f", "#0f4379", "#1c5a9e", "#3174bd", "#5592d3", "#82b2e6", "#b3d3f5", "#e6f2ff"],
+  },
+  signed: {
+    light: ["#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7", "#fddbc7", "#f4a582", "#d6604d", "#b2182b"],
+    dark: ["#9ccbf2", "#6ba9dc", "#3f7fb5", "#25507a", "#1b1e24", "#6e3223", "#a94a33", "#de7259", "#ffab97"],
+  },
+};
+
+/** Return whether the reader's system asks for dark pages. */
+export function isDark() {
+  return typeof matchMedia === "function" && matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+/** Return 256 x 4 bytes, the colours of 0..1 ("shares") or -1..1 ("signed"). */
+export function colourTable(name, dark) {
+  const stops = RAMPS[name][dark ? "dark" : "light"].map((hex) =>
+    [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+  const table = new Uint8ClampedArray(256 * 4);
+  for (let i = 0; i < 256; i++) {
+    const place = (i / 255) * (stops.length - 1);
+    const low = Math.min(Math.floor(place), stops.length - 2);
+    for (let c = 0; c < 3; c++) {
+      table[4 * i + c] = Math.round(stops[low][c] + (place - low) * (stops[low + 1][c] - stops[low][c]));
+    }
+    table[4 * i + 3] = 255;
+  }
+  return table;
+}
+
+/** Return a CSS colour of the table for a value in 0..1. */
+export function cssColour(table, value) {
+  const i = 4 * colourIndex(value);
+  return `rgb(${table[i]}, ${table[i + 1]}, ${table[i + 2]})`;
+}
+
+/** Return black or white, whichever reads better on the table's colour of a value. */
+export function inkOn(table, value) {
+  const i = 4 * colourIndex(value);
+  const light = [0, 1, 2].map((c) => (table[i + c] / 255) ** 2.2);
+  return 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] > 0.18 ? "#000000" : "#ffffff";
+}
+
+const colourIndex = (value) => Math.max(0, Math.min(255, Math.round(value * 255)));
+
+// ---------------------------------------------------------------- matrices
+
+/** Paint rows x columns cells of `cell` CSS pixels; value(row, column) in 0..1 or null.
+ *
+ * One image pixel for each cell, enlarged without smoothing: reading the canvas at the
+ * middle of a cell gives exactly the table's colour.
+ */
+export function paintMatrix(canvas, rows, columns, cell, value, table) {
+  const small = new OffscreenCanvas(columns, rows);
+  const context = small.getContext("2d");
+  const image = context.createImageData(columns, rows);
+  for (let t = 0; t < rows; t++) {
+    for (let s = 0; s < columns; s++) {
+      const share = value(t, s);
+      if (share == null) continue; // transparent: nothing there
+      const from = 4 * colourIndex(share);
+      image.data.set(table.subarray(from, from + 4), 4 * (t * columns + s));
+    }
+  }
+  context.putImageData(image, 0, 0);
+  const scale = globalThis.devicePixelRatio || 1;
+  canvas.width = Math.round(columns * cell * scale);
+  canvas.height = Math.round(rows * cell * scale);
+  canvas.style.width = `${columns * cell}px`;
+  canvas.style.height = `${rows * cell}px`;
+  const out = canvas.getContext("2d");
+  out.imageSmoothingEnabled = false;
+  out.drawImage(small, 0, 0, canvas.width, canvas.height);
+}
+
+/** Return {row, column} of the cell under a pointer event, or null outside. */
+export function cellUnder(event, canvas, rows, columns) {
+  const box = canvas.getBoundingClientRect();
+  const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
+  const column = Math.floor(((event.clientX - box.left) / box.width) * columns);
+  return row >= 0 && row < rows && column >= 0 && column < columns ? { row, column } : null;
+}
+
+/** Call `paint` now, and again whenever the reader switches between light and dark. */
+export function onTheme(paint) {
+  paint();
+  if (typeof matchMedia !== "function") return () => {};
+  const media = matchMedia("(prefers-color-scheme: dark)");
+  media.addEventListener("change", paint);
+  return () => media.removeEventListener("change", paint);
+}
+
+/** Return a <table> of head names and rows of cells, as a folded "table view". */
+export function tableView(summary, head, rows) {
+  const body = () => el("table", {},
+    el("thead", {}, el("tr", {}, head.map((text) => el("th", { scope: "col" }, text)))),
+    el("tbody", {}, rows().map(([name, ...cells]) => el("tr", {},
+      el("th", { scope: "row" }, name), cells.map((text) => el("td", {}, text))))));
+  const holder = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": summary });
+  const node = el("details", { ontoggle: () => refresh() }, el("summary", {}, summary), holder);
+  function refresh() { if (node.open) holder.replaceChildren(body()); }
+  return Object.assign(node, { refresh });
+}
