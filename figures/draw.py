@@ -109,13 +109,13 @@ def grid(x: float, y: float, rows: list[list[str]], colours: list[list[str]],
 
 # ---------------------------------------------------------------- the drawings
 
-@drawing("start_here_map", 1060, "The map of the course",
-         "A path of twelve lessons, 00 to 11, beside the model that they build: "
+@drawing("start_here_map", 1136, "The map of the course",
+         "A path of thirteen lessons, 00 to 12, beside the model that they build: "
          "attention and the causal mask sit inside multi-head attention, that and "
          "the feed-forward network sit inside a block, and twelve blocks sit inside "
          "GPT-2. The tokenizer turns text into its ids. Generation and training use "
-         "the whole model, published weights are loaded into it, and it is measured. "
-         "Lessons 12 to 14 come later.")
+         "the whole model, published weights are loaded into it, it is measured, "
+         "and looked into. Lessons 13 and 14 come later.")
 def start_here_map() -> Shapes:
     lessons = [("00 Start here", "a model writes", GREY),
                ("01 Attention", "an average, by matching", BLUE),
@@ -128,8 +128,9 @@ def start_here_map() -> Shapes:
                ("08 Training", "it learns to write", RED),
                ("09 Tokenizer", "bytes, then merges", ORANGE),
                ("10 Real GPT-2", "OpenAI's weights, proved", VIOLET),
-               ("11 Measuring", "how surprised is it?", RED)]
-    shapes = [line((160, 40), (160, 960), colour=GREY, width=4)]
+               ("11 Measuring", "how surprised is it?", RED),
+               ("12 Looking inside", "which head does what?", BLUE)]
+    shapes = [line((160, 40), (160, 1036), colour=GREY, width=4)]
     for i, (name, idea, colour) in enumerate(lessons):
         y = 20 + 76 * i
         shapes += [box(20, y, 290, 64, colour=colour),
@@ -153,9 +154,11 @@ def start_here_map() -> Shapes:
                box(350, 710, 165, 68, "10 load_gpt2\nfills it", VIOLET, 19),
                box(535, 710, 165, 68, "11 perplexity\nmeasures it", RED, 19),
                box(350, 796, 350, 68, "09 Tokenizer\nturns text into ids, and back",
-                   ORANGE, 19)]
-    later = "later: 12 looking inside · 13 speed · 14 scaling out"
-    return shapes + [box(20, 960, 680, 70, later, GREY, dashed=True)]
+                   ORANGE, 19),
+               box(350, 882, 350, 68, "12 attention_maps, logit_lens\nlook inside",
+                   BLUE, 19)]
+    later = "later: 13 speed · 14 scaling out"
+    return shapes + [box(20, 1036, 680, 70, later, GREY, dashed=True)]
 
 
 @drawing("attention_average", 440, "Attention is an average",
