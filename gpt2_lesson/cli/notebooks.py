@@ -25,6 +25,7 @@ METADATA = {
     },
 }
 WIDGET = "application/vnd.jupyter.widget-view+json"
+FIGURE = 'class="gpt2-lesson-figure"'  # in the text/html of a figure of `widgets`
 REPLACED = [  # what differs from run to run
     (r"\bat 0x[0-9a-fA-F]{6,}", "at 0x..."),
     (r"[^\s'\"(<]*ipykernel_\d+/\d+\.py", "<notebook>"),
@@ -130,7 +131,8 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     """Return the notebook without what differs from run to run or only bloats it.
 
     Fixed metadata; readable cell ids; tags kept; no empty cells, widget state, timings,
-    addresses or paths of this machine; of a progress bar the last line, without times.
+    addresses or paths of this machine; of a progress bar the last line, without times;
+    of a figure that answers back the picture with its alt text.
     """
     cells = [_normal_cell(cell) for cell in notebook.cells if cell.source.strip()]
     normal = nbformat.from_dict(
@@ -187,7 +189,7 @@ def _normal_display(output: NotebookNode) -> dict | None:
         if isinstance(value, str) and kind.startswith("text/")
         else value
         for kind, value in output.data.items()
-        if kind != WIDGET
+        if kind != WIDGET and not _is_figure(kind, output.data)
     }
     if WIDGET in output.data and set(data) <= {"text/plain"}:
         return None
@@ -195,6 +197,11 @@ def _normal_display(output: NotebookNode) -> dict | None:
         kind: output.metadata[kind] for kind in data if output.metadata.get(kind)
     }
     return {**output, "data": data, "metadata": metadata}
+
+
+def _is_figure(kind: str, data: dict) -> bool:
+    """Return whether `kind` is a figure's page, beside which its picture stands."""
+    return kind == "text/html" and FIGURE in data[kind] and "image/png" in data
 
 
 def _settle(text: str) -> str:
