@@ -32,9 +32,7 @@ export function choice(label, options, value, onchange) {
   const select = el("select", { onchange: () => onchange(select.value) },
     options.map(([key, text]) => el("option", { value: key }, text)));
   select.value = value;
-  const node = el("label", {}, label, select);
-  node.control = select;
-  return node;
+  return el("label", {}, label, select); // its native .control is the select
 }
 
 /** Return a labelled slider whose number is written beside it; oninput gets a number. */
@@ -52,7 +50,7 @@ export function slider(label, { min, max, step, value, show = (x) => String(x) }
   }
   set(value);
   const node = el("label", {}, label, input, out);
-  return Object.assign(node, { control: input, set });
+  return Object.assign(node, { set });
 }
 
 /** Return a button that stays pressed or not; onchange gets the new state. */
