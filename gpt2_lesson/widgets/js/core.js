@@ -251,3 +251,107 @@ export function tableView(summary, head, rows) {
   function refresh() { if (node.open) holder.replaceChildren(body()); }
   return Object.assign(node, { refresh });
 }
+
+/** Return a titled map of rows x columns cells, read by mouse, touch and arrow keys.
+ *
+ * onread(row, column) is called for the cell that the reader goes to. `paint` draws:
+ * share(row, column) in 0..1, null for nothing there, NaN for a hatched cell;
+ * write(row, column), a text for the cell; note(row), a text at the row's end.
+ */
+export function cellMap({ title, rows, columns, rowNames, columnNames, axes, onread }) {
+  const at = { row: -1, column: -1 };
+  const canvas = el("canvas", { tabindex: "0", role: "application", "aria-label":
+      `${title}: map of ${rows} rows and ${columns} columns; the arrow keys read a cell`,
+    onpointermove: under, onpointerdown: under, onkeydown: step });
+  const frame = el("div", { class: "cell-mark", "aria-hidden": "true" });
+  const left = el("div", { class: "cell-names rows", "aria-hidden": "true" });
+  const right = el("div", { class: "cell-names notes mono", "aria-hidden": "true" });
+  const below = el("div", { class: "cell-names columns", "aria-hidden": "true" });
+  const node = el("div", { class: "cell-map" }, el("h2", {}, title), el("div", { class: "cell-grid" },
+    left, el("div", { class: "cell-holder" }, canvas, frame), right, below),
+  axes ? el("p", { class: "quiet" }, axes) : null);
+  function under(event) {
+    const cell = cellUnder(event, canvas, rows, columns);
+    if (cell && (cell.row !== at.row || cell.column !== at.column)) onread(cell.row, cell.column);
+  }
+  function step(event) {
+    const moved = stepCell(at, event.key, rows, columns);
+    if (!moved) return;
+    event.preventDefault();
+    onread(moved.row, moved.column);
+  }
+  function mark(row, column) {
+    Object.assign(at, { row, column });
+    const cell = parseFloat(canvas.style.width) / columns;
+    Object.assign(frame.style, { left: `${column * cell}px`, top: `${row * cell}px`,
+      width: `${cell}px`, height: `${cell}px`, display: row < 0 ? "none" : "block" });
+  }
+  function paint({ cell, share, table, write, note }) {
+    paintMatrix(canvas, rows, columns, cell, (t, s) => (Number.isNaN(share(t, s)) ? null : share(t, s)), table);
+    const pen = canvas.getContext("2d");
+    const scale = canvas.width / (columns * cell);
+    pen.setTransform(scale, 0, 0, scale, 0, 0);
+    const ink = getComputedStyle(node).color;
+    for (let t = 0; t < rows; t++) {
+      for (let s = 0; s < columns; s++) {
+        const value = share(t, s);
+        if (Number.isNaN(value)) hatch(pen, s * cell, t * cell, cell, ink);
+        const colour = value == null || Number.isNaN(value) ? ink : inkOn(table, value);
+        if (write) writeCell(pen, write(t, s), (s + 0.5) * cell, (t + 0.5) * cell, colour);
+      }
+    }
+    nameCells(left, cell >= 12 ? rowNames : null, rows, cell, false);
+    nameCells(below, cell >= 12 ? columnNames : null, columns, cell, true);
+    nameCells(right, note && cell >= 12 ? Array.from({ length: rows }, (_, t) => note(t)) : null, rows, cell, false);
+    mark(at.row, at.column);
+  }
+  return { node, canvas, paint, mark, at };
+}
+
+/** Return the cell that a key leads to from `at`, or null for another key. */
+export function stepCell(at, key, rows, columns) {
+  const move = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1],
+    Home: [0, -columns], End: [0, columns] }[key];
+  if (!move) return null;
+  const within = (x, size) => Math.max(0, Math.min(size - 1, x));
+  if (at.row < 0) return { row: 0, column: 0 };
+  return { row: within(at.row + move[0], rows), column: within(at.column + move[1], columns) };
+}
+
+function hatch(pen, x, y, size, ink) {
+  pen.save();
+  pen.beginPath();
+  pen.rect(x, y, size, size);
+  pen.clip();
+  pen.strokeStyle = ink;
+  pen.globalAlpha = 0.55;
+  pen.lineWidth = 1;
+  pen.beginPath();
+  for (let d = 0; d < 2 * size; d += 5) {
+    pen.moveTo(x + d, y);
+    pen.lineTo(x + d - size, y + size);
+  }
+  pen.stroke();
+  pen.restore();
+}
+
+function writeCell(pen, text, x, y, ink) {
+  pen.font = "11px ui-monospace, 'DejaVu Sans Mono', monospace";
+  pen.textAlign = "center";
+  pen.textBaseline = "middle";
+  pen.fillStyle = ink;
+  pen.fillText(text, x, y);
+}
+
+function nameCells(holder, names, count, cell, across) {
+  holder.hidden = !names;
+  if (!names) return;
+  const turned = across && names.some((name) => name.length * 8 > cell);
+  holder.classList.toggle("turned", turned);
+  holder.replaceChildren(...names.slice(0, count).map((name) => {
+    const span = el("bdi", {}, name);
+    span.style[across ? "width" : "height"] = `${cell}px`;
+    span.style.lineHeight = turned || !across ? `${cell}px` : "1.4";
+    return span;
+  }));
+}
