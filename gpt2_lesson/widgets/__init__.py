@@ -4,7 +4,10 @@
     widgets.attention(record, layer=0, head=0)
 """
 
+from gpt2_lesson.widgets.arithmetic import arithmetic
 from gpt2_lesson.widgets.capture import Record, capture
 from gpt2_lesson.widgets.figure import Figure
+from gpt2_lesson.widgets.frames import choose, scrub
+from gpt2_lesson.widgets.sampling import sampling
 
-__all__ = ["Figure", "Record", "capture"]
+__all__ = ["Figure", "Record", "arithmetic", "capture", "choose", "sampling", "scrub"]

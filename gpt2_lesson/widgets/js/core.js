@@ -264,9 +264,9 @@ export function cellMap({ title, rows, columns, rowNames, columnNames, axes, onr
       `${title}: map of ${rows} rows and ${columns} columns; the arrow keys read a cell`,
     onpointermove: under, onpointerdown: under, onkeydown: step });
   const frame = el("div", { class: "cell-mark", "aria-hidden": "true" });
-  const left = el("div", { class: "cell-names rows", "aria-hidden": "true" });
-  const right = el("div", { class: "cell-names notes mono", "aria-hidden": "true" });
-  const below = el("div", { class: "cell-names columns", "aria-hidden": "true" });
+  const left = el("div", { class: "cell-names before", "aria-hidden": "true" });
+  const right = el("div", { class: "cell-names after mono", "aria-hidden": "true" });
+  const below = el("div", { class: "cell-names under", "aria-hidden": "true" });
   const node = el("div", { class: "cell-map" }, el("h2", {}, title), el("div", { class: "cell-grid" },
     left, el("div", { class: "cell-holder" }, canvas, frame), right, below),
   axes ? el("p", { class: "quiet" }, axes) : null);

@@ -1,0 +1,207 @@
+"""The same picture at several settings: a mask to switch, a training run to scrub."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from gpt2_lesson import plots
+from gpt2_lesson.widgets.figure import MOST_BYTES, Figure
+from gpt2_lesson.widgets.packing import pack, pack_triangles
+
+UNITS = {"loss": "nats per token"}  # of curves that are known by their name
+MOST_MAPS = 3  # side by side
+CANNOT_DRAW = "every matrix of one setting needs its counterpart in all others"
+
+
+def choose(
+    frames: Mapping[str, Mapping[str, Any]],
+    tokens: Sequence[str],
+    numbers: Mapping[str, str | float] | None = None,
+    meter: tuple[str, Mapping[str, float]] | None = None,
+    *,
+    shares: Sequence[str] = ("weights",),
+    axes: Mapping[str, str] | None = None,
+    alt: str | None = None,
+) -> Figure:
+    """Return a figure that shows one named setting at a time, chosen by buttons.
+
+    `frames` maps a setting's name to its one to three matrices (T, T), by title, the
+    same titles and shapes in every setting. `tokens` names the T rows and columns;
+    `numbers` gives a sentence or a number for each setting, `meter` a name and a value
+    of 0 or more for each, drawn as a bar (0 = none). Maps titled as in `shares` are
+    coloured from 0 to 1, with the sum of each row beside it; the others from 0 to their
+    largest value in any setting. `axes` says in words what a map's rows and columns
+    are. NaN is hatched. Raises ValueError for what does not fit together.
+    """
+    maps = {name: {title: _matrix(m, f"{name}, {title}") for title, m in mine.items()}
+            for name, mine in frames.items()}
+    _check_frames(maps, len(tokens))
+    _check_keys(numbers, maps, "numbers")
+    _check_keys(meter[1] if meter else None, maps, "meter")
+    titles = list(next(iter(maps.values())))
+    alt = alt or _alt_of_choice(maps, meter)
+    state = {
+        "kind": "choose",
+        "tokens": [str(token) for token in tokens],
+        "settings": list(maps),
+        "titles": titles,
+        "shares": [title in shares for title in titles],
+        "axes": [(axes or {}).get(title, "rows: query, columns: key")
+                 for title in titles],
+        "maps": pack(np.stack([[mine[title] for title in titles]
+                               for mine in maps.values()]).astype(np.float32)),
+        "numbers": [_said((numbers or {}).get(name, "")) for name in maps],
+        "meter": meter and [meter[0], [_or_none(meter[1][name]) for name in maps]],
+    }
+    rows = len(tokens) * min(40, max(6, 300 // len(tokens)))
+    return Figure("frames", state, _picture_of_choice(maps, titles, tokens, alt), alt,
+                  height=290 + rows,
+                  narrow=260 + 12 * len(maps) + (rows + 130) * len(titles))
+
+
+def scrub(
+    maps: Any,
+    steps: Sequence[int],
+    tokens: Sequence[str],
+    curves: Mapping[str, Any] | None = None,
+    *,
+    alt: str | None = None,
+) -> Figure:
+    """Return a figure with a slider over N checkpoints of a training run.
+
+    `maps` (N, T, T) holds one head's causal weights at each checkpoint, `steps` (N,)
+    the training steps, rising. `curves` maps a name to its N values, or to a pair
+    (steps, values) of its own; a loss is in nats per token. Raises ValueError for
+    shapes that do not fit, for weights outside 0..1 or above the diagonal.
+    """
+    maps = _checked_maps(maps, len(steps), len(tokens))
+    steps = [_whole(step) for step in steps]
+    if any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
+        raise ValueError(f"steps is {steps}, expected numbers that rise")
+    drawn = {name: _curve(name, line, steps) for name, line in (curves or {}).items()}
+    alt = alt or (
+        f"One head's attention on {len(tokens)} tokens at {len(steps)} checkpoints of "
+        f"a training run, from step {steps[0]} to step {steps[-1]}"
+        + "".join(f"; {name} from {ys[0]:.3g} to {ys[-1]:.3g}"
+                  for name, (_, ys) in drawn.items()) + "."
+    )
+    packed = pack_triangles(maps, exact=True)
+    if len(packed["data"]) > MOST_BYTES * 0.7:
+        packed = pack_triangles(maps, exact=False)
+    state = {
+        "kind": "scrub", "tokens": [str(token) for token in tokens], "steps": steps,
+        "maps": packed,
+        "curves": [{"name": name, "unit": UNITS.get(name, ""), "xs": xs, "ys": ys}
+                   for name, (xs, ys) in drawn.items()],
+    }
+    chosen = sorted({0, len(steps) // 2, len(steps) - 1})
+    picture = plots.as_png(
+        plots.show_matrix, [maps[i] for i in chosen],
+        title=[f"step {steps[i]}" for i in chosen], xlabel="key", ylabel="query",
+        values=False, alt=alt)
+    return Figure("frames", state, picture, alt,
+                  height=max(600, 250 + 134 * len(drawn)),
+                  narrow=640 + 110 * len(drawn))
+
+
+def _matrix(values: Any, name: str) -> np.ndarray:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().double()
+    matrix = np.asarray(values, dtype=float)
+    if matrix.ndim != 2 or not matrix.size:
+        raise ValueError(f"{name} has the shape {matrix.shape}, expected (T, T)")
+    return matrix
+
+
+def _check_frames(maps: Mapping[str, Mapping[str, np.ndarray]], size: int) -> None:
+    """Raise ValueError unless all settings have the same 1 to 3 maps (size, size)."""
+    if not maps:
+        raise ValueError("frames is empty, expected one setting or more")
+    first = list(next(iter(maps.values())))
+    for name, mine in maps.items():
+        if list(mine) != first:
+            raise ValueError(f"setting {name!r} has the maps {list(mine)}, the first "
+                             f"one {first}: {CANNOT_DRAW}")
+        for title, matrix in mine.items():
+            if matrix.shape != (size, size):
+                raise ValueError(f"{name}, {title} has the shape {matrix.shape}, "
+                                 f"expected ({size}, {size}) for {size} tokens")
+    if not 1 <= len(first) <= MOST_MAPS:
+        raise ValueError(f"{len(first)} maps side by side, expected 1 to {MOST_MAPS}")
+
+
+def _check_keys(given: Mapping[str, Any] | None, maps: Mapping, what: str) -> None:
+    if given is not None and set(given) != set(maps):
+        raise ValueError(f"{what} is for {list(given)}, expected one entry for each "
+                         f"setting: {list(maps)}")
+
+
+def _alt_of_choice(maps: Mapping, meter: tuple[str, Mapping[str, float]] | None) -> str:
+    titles = " and ".join(next(iter(maps.values())))
+    if meter is None:
+        return f"{titles} at {len(maps)} settings: {', '.join(maps)}.".capitalize()
+    values = (f"{name} {_said(meter[1][name]) or 'none'}" for name in maps)
+    return f"{titles} at {len(maps)} settings; {meter[0]}: {', '.join(values)}."
+
+
+def _said(value: str | float) -> str:
+    if isinstance(value, str):
+        return value
+    return "not a number" if np.isnan(value) else f"{float(value):.4g}"
+
+
+def _or_none(value: float) -> float | None:
+    value = float(value)
+    if value < 0:
+        raise ValueError(f"the meter's value is {value}, expected 0 (none) or more")
+    return value if np.isfinite(value) else None
+
+
+def _picture_of_choice(maps: Mapping, titles: list[str], tokens: Sequence[str],
+                       alt: str) -> bytes:
+    """Return the first map of each setting as a still picture."""
+    shown = [mine[titles[0]] for mine in maps.values()]
+    small = len(tokens) <= 12
+    return plots.as_png(
+        plots.show_matrix, shown, title=list(maps), values=False, xlabel=titles[0],
+        rows=list(tokens) if small else None,
+        columns=list(tokens) if small else None, alt=alt)
+
+
+def _checked_maps(maps: Any, count: int, size: int) -> np.ndarray:
+    if isinstance(maps, Tensor):
+        maps = maps.detach().float().cpu()
+    maps = np.asarray(maps, dtype=float)
+    if maps.shape != (count, size, size) or not maps.size:
+        raise ValueError(f"maps has the shape {maps.shape}, expected ({count}, {size}, "
+                         f"{size}) for {count} steps and {size} tokens")
+    if not (maps >= -1e-6).all() or not (maps <= 1 + 1e-5).all():
+        raise ValueError("maps holds numbers outside 0 to 1, or NaN; expected weights")
+    if np.abs(np.triu(maps, 1)).max() > 1e-6:
+        raise ValueError("maps has weights above the diagonal: expected causal ones "
+                         "(for others use `choose`)")
+    return maps
+
+
+def _whole(step: Any) -> int:
+    if int(step) != step:
+        raise ValueError(f"step {step} is not a whole number")
+    return int(step)
+
+
+def _curve(name: str, line: Any, steps: list[int]) -> tuple[list[float], list[float]]:
+    """Return a curve as its steps and values; raise ValueError if they do not fit."""
+    pair = isinstance(line, tuple) and len(line) == 2 and np.ndim(line[0]) == 1
+    xs, ys = line if pair else (steps, line)
+    xs, ys = np.asarray(xs, dtype=float), np.asarray(ys, dtype=float)
+    if xs.shape != ys.shape or xs.ndim != 1 or not xs.size:
+        raise ValueError(f"curve {name!r} has {ys.shape} values for {xs.shape} steps; "
+                         f"give one for each of the {len(steps)} checkpoints, or a "
+                         "pair (steps, values)")
+    if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
+        raise ValueError(f"curve {name!r} holds NaN or infinity; leave them out")
+    if (np.diff(xs) <= 0).any():
+        raise ValueError(f"the steps of curve {name!r} do not rise")
+    return xs.round(6).tolist(), ys.round(6).tolist()

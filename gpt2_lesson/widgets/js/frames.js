@@ -1,0 +1,306 @@
+// The same picture at several settings: chosen by buttons, or scrubbed by a slider.
+
+import {
+  cellMap, colourTable, el, isDark, number, onTheme, slider, speaker, tableView, toggle,
+  tokenFace, tokenName, unpackFloats, unpackTriangles,
+} from "./core.js";
+
+const PAUSE = 600; // milliseconds a checkpoint stays while playing
+
+/** Fill `root` with the figure that `state.kind` names. */
+export async function mount(root, state, hooks) {
+  const view = await (state.kind === "scrub" ? mountScrub : mountChoice)(root, state, hooks);
+  root.dataset.ready = "";
+  return view;
+}
+
+// ---------------------------------------------------------------- settings to choose
+
+/** Return get(setting, map, t, s) for matrices packed one after another. */
+export function stackedMaps(floats, numMaps, size) {
+  return (setting, map, t, s) => floats[((setting * numMaps + map) * size + t) * size + s];
+}
+
+/** Return the lowest and highest finite value of one map in all settings. */
+export function spanOf(get, numSettings, map, size) {
+  let low = 0, high = 0;
+  for (let k = 0; k < numSettings; k++) {
+    for (let i = 0; i < size * size; i++) {
+      const x = get(k, map, Math.floor(i / size), i % size);
+      if (Number.isFinite(x)) { low = Math.min(low, x); high = Math.max(high, x); }
+    }
+  }
+  return { low, high };
+}
+
+/** Return the sum of a row, NaN if a cell of it is not a number. */
+export function rowSum(get, size) {
+  let sum = 0;
+  for (let s = 0; s < size; s++) sum += get(s);
+  return sum;
+}
+
+/** Return a value's place in a colour table of 0..1: NaN stays, infinity is null. */
+export function placeOf(x, isShare, { low, high }) {
+  if (Number.isNaN(x)) return NaN;
+  if (!Number.isFinite(x)) return null;
+  if (isShare) return Math.max(0, Math.min(1, x));
+  const top = Math.max(high, -low) || 1;
+  return low < 0 ? (x / top + 1) / 2 : x / top;
+}
+
+/** Return how full the meter is, in words. */
+export function meterText(value) {
+  if (value == null) return "not a number";
+  return value === 0 ? "none (exactly 0)" : shortNumber(value);
+}
+
+/** Return a number in about four digits. */
+export function shortNumber(x) {
+  if (!Number.isFinite(x)) return number(x);
+  const size = Math.abs(x);
+  if (size === 0) return "0";
+  return size < 0.001 || size >= 10000 ? x.toExponential(1).replaceAll("-", "\u2212")
+    : number(x, size < 10 ? 3 : 1);
+}
+
+const quoted = (token) => `\u201c${tokenName(token)}\u201d`;
+
+/** Return the side of a cell: what fits beside its names into `room` pixels. */
+function cellSide(room, size, most) {
+  const side = Math.min(most, room / size);
+  return side >= 4 ? Math.floor(side) : side;
+}
+
+async function mountChoice(root, state) {
+  const { tokens, settings, titles, shares, meter } = state;
+  const size = tokens.length;
+  const get = stackedMaps(await unpackFloats(state.maps), titles.length, size);
+  const spans = titles.map((_, m) => spanOf(get, settings.length, m, size));
+  const now = { setting: 0, map: 0, row: -1, column: -1 };
+  const said = speaker();
+  const about = el("p", { class: "frame-number" });
+  const gauge = meter ? meterBar(meter[0], Math.max(...meter[1].map((x) => x ?? 0))) : null;
+  const maps = titles.map((title, m) => cellMap({
+    title, rows: size, columns: size, axes: state.axes[m],
+    rowNames: tokens.map(tokenFace), columnNames: tokens.map(tokenFace),
+    onread: (row, column) => { Object.assign(now, { map: m, row, column }); read(); },
+  }));
+  const tables = titles.map((title, m) => tableView(`Table: ${title}`,
+    ["", ...tokens.map(tokenName), ...(shares[m] ? ["row sum"] : [])],
+    () => tokens.map((token, t) => [tokenName(token), ...tokens.map((_, s) =>
+      number(get(now.setting, m, t, s), 4)), ...(shares[m] ? [number(sumAt(m, t), 4)] : [])])));
+  const legend = radioGroup("Setting", settings, (k) => { now.setting = k; show(); });
+  const row = el("div", { class: "columns" }, maps.map((map) => map.node));
+  root.replaceChildren(legend, ...(gauge ? [gauge.node] : []), about, row, said, ...tables);
+  onTheme(show);
+  addEventListener("resize", paint);
+
+  function sumAt(m, t) { return rowSum((s) => get(now.setting, m, t, s), size); }
+  function paint() {
+    const wide = root.clientWidth - 16;
+    const beside = wide > 620 ? titles.length : 1;
+    const side = cellSide(Math.min(wide / beside - 140, 300), size, 40);
+    maps.forEach((map, m) => map.paint({
+      cell: side, share: (t, s) => placeOf(get(now.setting, m, t, s), shares[m], spans[m]),
+      table: colourTable(spans[m].low < 0 && !shares[m] ? "signed" : "shares", isDark()),
+      write: side >= 30 ? (t, s) => cellText(get(now.setting, m, t, s)) : null,
+      note: shares[m] ? (t) => `\u03a3 ${number(sumAt(m, t))}`.replace("not a number", "nan") : null,
+    }));
+    mark();
+  }
+  function mark() {
+    maps.forEach((map) => map.mark(now.row, now.column));
+  }
+  function show() {
+    paint();
+    about.textContent = state.numbers[now.setting];
+    about.hidden = !about.textContent;
+    gauge?.set(meter[1][now.setting]);
+    tables.forEach((table) => table.refresh());
+    said.say(sentence());
+  }
+  function read() { mark(); said.say(sentence()); }
+  function sentence() {
+    const missing = titles.map((title, m) => missingText(title, m)).filter(Boolean).join(" ");
+    if (now.row < 0) {
+      const sums = shares.includes(true) ? ` \u03a3 is the sum of a row: 1 if it holds shares.` : "";
+      return `${settings[now.setting]}. ${missing || "Point at a cell, or use the arrow keys, to read it."}${sums}`;
+    }
+    const cells = titles.map((title, m) => {
+      const x = get(now.setting, m, now.row, now.column);
+      return `${title} ${Number.isFinite(x) ? number(x, 4) : number(x)}`;
+    });
+    const m = shares.indexOf(true);
+    const sum = m < 0 ? "" : ` The row of ${titles[m]} adds up to ${number(sumAt(m, now.row))}.`;
+    return `${settings[now.setting]}: row ${quoted(tokens[now.row])}, column `
+      + `${quoted(tokens[now.column])}: ${cells.join(", ")}.${sum} ${missing}`;
+  }
+  function missingText(title, m) {
+    const rows = tokens.map((_, t) => t).filter((t) =>
+      tokens.some((_, s) => Number.isNaN(get(now.setting, m, t, s))));
+    if (!rows.length) return "";
+    const names = rows.length > 4 ? `${rows.length} rows` : rows.map((t) => quoted(tokens[t])).join(", ");
+    return `Hatched cells are not a number: ${title}, ${rows.length > 4 ? names : `row ${names}`}.`;
+  }
+  return { set: (change) => { Object.assign(now, change); legend.set(now.setting); show(); } };
+}
+
+function cellText(x) {
+  if (Number.isNaN(x)) return "nan";
+  if (!Number.isFinite(x)) return number(x);
+  return x === 0 ? "0" : number(x, Math.abs(x) < 10 ? 2 : 0);
+}
+
+/** Return native radio buttons that look like buttons; onchange gets the index. */
+function radioGroup(label, names, onchange) {
+  const inputs = names.map((_, i) => el("input", {
+    type: "radio", name: "frame", class: "frame-radio", checked: i === 0, onchange: () => onchange(i),
+  }));
+  const node = el("fieldset", { class: "frame-choice" }, el("legend", {}, label),
+    names.map((name, i) => el("label", {}, inputs[i], name)));
+  return Object.assign(node, { set: (i) => { inputs[i].checked = true; } });
+}
+
+/** Return a bar from 0 (none) to the largest value of all settings. */
+function meterBar(name, top) {
+  const fill = el("div", { class: "frame-fill" });
+  const words = el("span", { class: "mono" });
+  const bar = el("div", { class: "frame-meter", role: "meter", "aria-label": name,
+    "aria-valuemin": "0", "aria-valuemax": String(top || 1) }, fill);
+  const node = el("div", { class: "controls" }, el("strong", {}, name), bar, words);
+  function set(value) {
+    const share = value == null ? 0 : value / (top || 1);
+    fill.style.width = value ? `max(3px, ${100 * share}%)` : "0";
+    bar.setAttribute("aria-valuenow", String(value ?? 0));
+    bar.setAttribute("aria-valuetext", meterText(value));
+    words.textContent = meterText(value);
+    words.className = value === 0 ? "mono frame-good" : "mono mark";
+  }
+  return { node, set };
+}
+
+// ---------------------------------------------------------------- checkpoints to scrub
+
+/** Return the value of a line at x, straight between its points; null outside. */
+export function valueAt(xs, ys, x) {
+  if (x < xs[0] || x > xs[xs.length - 1]) return null;
+  let i = xs.findIndex((step) => step >= x);
+  if (xs[i] === x) return { y: ys[i], exact: true };
+  const part = (x - xs[i - 1]) / (xs[i] - xs[i - 1]);
+  return { y: ys[i - 1] + part * (ys[i] - ys[i - 1]), exact: false };
+}
+
+/** Return the key that a query looks at most, and its weight. */
+export function mostSeen(get, row) {
+  let column = 0;
+  for (let s = 1; s <= row; s++) if (get(s) > get(column)) column = s;
+  return { column, weight: get(column) };
+}
+
+async function mountScrub(root, state) {
+  const { tokens, steps } = state;
+  const size = tokens.length;
+  const maps = await unpackTriangles(state.maps, size);
+  const now = { index: steps.length - 1, row: size - 1, column: 0 };
+  now.column = mostSeen((s) => maps.get(now.index, now.row, s), now.row).column;
+  const said = speaker();
+  const map = cellMap({ title: "One head's attention", rows: size, columns: size,
+    axes: "rows: query, this token looks; columns: key, at this token. Each row adds up to 1.",
+    rowNames: tokens.map(tokenFace), columnNames: tokens.map(tokenFace),
+    onread: (row, column) => { Object.assign(now, { row, column }); show(); } });
+  const curves = state.curves.map((curve) => curvePanel(curve, steps));
+  const cell = curvePanel({ name: "marked cell", unit: "weight", xs: steps, ys: steps.map(() => 0), low: 0, high: 1 }, steps);
+  const control = slider("checkpoint", { min: 0, max: steps.length - 1, step: 1, value: now.index,
+    show: (i) => `step ${steps[i]}` }, (i) => { stop(); now.index = i; show(); });
+  control.classList.add("frame-slider");
+  const still = typeof matchMedia === "function" && matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const play = still ? el("button", { type: "button", onclick: next }, "next")
+    : toggle("play", false, (on) => (on ? start() : stop()));
+  const table = tableView("Table: all checkpoints",
+    ["step", ...state.curves.map((curve) => curve.name), "marked cell"],
+    () => steps.map((step, i) => [String(step), ...state.curves.map((curve) =>
+      curveText(curve, step)), weightText(maps.get(i, now.row, now.column))]));
+  root.replaceChildren(el("div", { class: "controls" }, play, control), said,
+    el("div", { class: "columns" }, map.node,
+      el("div", { class: "frame-curves" }, curves.map((c) => c.node), cell.node)), table);
+  let timer = null;
+  onTheme(paint);
+  addEventListener("resize", paint);
+  show();
+
+  function next() { now.index = (now.index + 1) % steps.length; control.set(now.index); show(); }
+  function start() {
+    if (now.index === steps.length - 1) { now.index = -1; next(); }
+    timer = setInterval(() => { next(); if (now.index === steps.length - 1) stop(); }, PAUSE);
+  }
+  function stop() { clearInterval(timer); timer = null; play.set?.(false); }
+  function paint() {
+    const wide = root.clientWidth - 16;
+    const side = cellSide(Math.min(wide > 620 ? wide / 2 - 90 : wide - 90, 400), size, 34);
+    map.paint({ cell: size * side < 260 && side < 12 ? 260 / size : side,
+      share: (t, s) => (s > t ? null : maps.get(now.index, t, s)),
+      table: colourTable("shares", isDark()) });
+    map.mark(now.row, now.column);
+  }
+  function weightText(w) { return number(w, maps.exact ? 4 : 2, !maps.exact); }
+  function show() {
+    paint();
+    const step = steps[now.index];
+    curves.forEach((curve) => curve.at(step));
+    cell.draw(steps.map((_, i) => maps.get(i, now.row, now.column)));
+    cell.at(step);
+    table.refresh();
+    const most = mostSeen((s) => maps.get(now.index, now.row, s), now.row);
+    const told = state.curves.map((curve) => `${curve.name} ${curveText(curve, step)}`);
+    const here = now.column > now.row ? "a later token, which is hidden"
+      : `weight ${weightText(maps.get(now.index, now.row, now.column))}`;
+    said.say(`${[`Step ${step}`, ...told].join(", ")}. Marked: ${quoted(tokens[now.row])} (place ${now.row}) at `
+      + `${quoted(tokens[now.column])} (place ${now.column}): ${here}. It looks most at `
+      + `${quoted(tokens[most.column])} (place ${most.column}), ${weightText(most.weight)}.`);
+  }
+  return { set: (change) => { Object.assign(now, change); control.set(now.index); show(); } };
+}
+
+/** Return a curve's value at a step in words; "~" where it lies between two points. */
+function curveText(curve, step) {
+  const value = valueAt(curve.xs, curve.ys, step);
+  return value ? `${number(value.y, 3, !value.exact)}${curve.unit ? ` ${curve.unit}` : ""}` : "not measured";
+}
+
+/** Return a small chart of one curve with a marker: {node, at(step), draw(ys)}. */
+function curvePanel(curve, steps) {
+  const [W, H] = [420, 96];
+  const [left, right, top, bottom] = [44, 10, 8, 18];
+  const first = Math.min(steps[0], curve.xs[0]);
+  const last = Math.max(steps[steps.length - 1], curve.xs[curve.xs.length - 1]);
+  const x = (step) => left + ((step - first) / (last - first || 1)) * (W - left - right);
+  const span = { low: curve.low ?? Math.min(...curve.ys), high: curve.high ?? Math.max(...curve.ys) };
+  if (span.low === span.high) span.high = span.low + 1;
+  const y = (value) => H - bottom - ((value - span.low) / (span.high - span.low)) * (H - top - bottom);
+  const words = el("span", { class: "mono" });
+  const line = el("polyline", { class: "frame-line" });
+  const rule = el("line", { class: "frame-rule", y1: top, y2: H - bottom });
+  const dot = el("circle", { class: "frame-dot", r: 4.5 });
+  const svg = el("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${curve.name} over the training steps` },
+    el("line", { class: "frame-axis", x1: left, x2: W - right, y1: H - bottom, y2: H - bottom }),
+    label(left - 6, top + 8, number(span.high), "end"), label(left - 6, H - bottom, number(span.low), "end"),
+    label(left, H - 4, `step ${first}`, "start"), label(W - right, H - 4, String(last), "end"),
+    line, rule, dot);
+  const node = el("div", { class: "frame-curve" }, el("h2", {}, curve.name, " ",
+    curve.unit ? el("span", { class: "quiet" }, `(${curve.unit}) `) : null, words), svg);
+  draw(curve.ys);
+  function label(px, py, text, anchor) { return el("text", { x: px, y: py, "text-anchor": anchor }, text); }
+  function draw(ys) {
+    curve.ys = ys;
+    line.setAttribute("points", ys.map((v, i) => `${x(curve.xs[i]).toFixed(1)},${y(v).toFixed(1)}`).join(" "));
+  }
+  function at(step) {
+    const value = valueAt(curve.xs, curve.ys, step);
+    for (const end of ["x1", "x2"]) rule.setAttribute(end, x(step));
+    dot.setAttribute("visibility", value ? "visible" : "hidden");
+    if (value) { dot.setAttribute("cx", x(step)); dot.setAttribute("cy", y(value.y)); }
+    words.textContent = value ? number(value.y, 3, !value.exact) : "not measured here";
+  }
+  return { node, at, draw };
+}
