@@ -1,0 +1,187 @@
+"""The attention map: who looks at whom, in every head, and how much."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from gpt2_lesson import plots
+from gpt2_lesson.widgets.capture import Record
+from gpt2_lesson.widgets.figure import MOST_BYTES, Figure
+from gpt2_lesson.widgets.labels import head_labels
+from gpt2_lesson.widgets.packing import pack, pack_triangles
+
+MEASURES = ("weights", "scores", "value-weighted")
+ROOM = 850_000       # characters for the weights: the whole figure is then about 1 MB
+MOST_CELLS = 3_500_000     # even 8 bits of that many never fit
+
+
+def attention(
+    record: Record,
+    layer: int | None = None,
+    head: int | None = None,
+    measure: str = "weights",
+    query: int | None = None,
+    predict: bool = False,
+    alt: str | None = None,
+    *,
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+) -> Figure:
+    """Return the map of all heads of `record`, opened at one head and one query.
+
+    `layer`, `head` (by their numbers in the model) and `query` (a token's place, -1 is
+    the last) are where it opens: the first head and the last token by default.
+    `measure` is "weights", "scores" (q.k / sqrt(D)) or "value-weighted". `predict`
+    hides the map until the reader has guessed what the query looks at. `layers` and
+    `heads` choose what the figure holds, all of the record by default. Raises
+    ValueError for what the record does not hold, and for more than fits a notebook.
+    """
+    if measure not in MEASURES:
+        raise ValueError(f"measure is {measure!r}, expected one of {MEASURES}")
+    record = _part(record, layers, heads)
+    row = _index(record.layers, layer, "layer")
+    column = _index(record.heads, head, "head")
+    query = _query(record, row, column, query, predict)
+    labels = head_labels(record.weights, record.input_ids)
+    state = {
+        "tokens": record.tokens, "layers": record.layers, "heads": record.heads,
+        "layer": record.layers[row], "head": record.heads[column],
+        "measure": measure, "query": query, "predict": predict,
+        **_packed(record),
+        "labels": [
+            {"name": label.name, "meaning": label.meaning,
+             "threshold": round(label.threshold, 4), "scores": _list(label.scores)}
+            for label in labels
+        ],
+    }
+    alt = alt or _alt(record, row, column, query, predict)
+    return Figure("attention", state, _picture(record, row, column, measure, alt), alt,
+                  *_heights(record))
+
+
+# ---------------------------------------------------------------- what is in it
+
+def _part(record: Record, layers: Sequence[int] | None,
+          heads: Sequence[int] | None) -> Record:
+    """Return the record with only some layers and heads, if they are not too many."""
+    rows = [_index(record.layers, i, "layers") for i in _listed(record.layers, layers)]
+    columns = [_index(record.heads, i, "heads") for i in _listed(record.heads, heads)]
+    size = record.num_tokens
+    cells = len(rows) * len(columns) * size * (size + 1) // 2
+    if cells > MOST_CELLS:
+        raise ValueError(
+            f"{len(rows)} layers x {len(columns)} heads on {size} tokens would take "
+            f"about {cells * 0.5e-6:.1f} MB, the most for a notebook is "
+            f"{MOST_BYTES / 1e6:.1f}: choose some, as in layers=[{record.layers[0]}], "
+            f"heads=[{record.heads[0]}], or take fewer tokens"
+        )
+    at = np.ix_(rows, columns)
+    return replace(
+        record, layers=[record.layers[i] for i in rows],
+        heads=[record.heads[i] for i in columns], weights=record.weights[at],
+        totals=record.totals[at], sizes=record.sizes[at],
+    )
+
+
+def _listed(held: list[int], chosen: Sequence[int] | None) -> list[int]:
+    if chosen is not None and not len(chosen):
+        raise ValueError(f"no layer or head is chosen, expected some of {held}")
+    return list(held if chosen is None else chosen)
+
+
+def _index(held: list[int], wanted: int | None, what: str) -> int:
+    """Return where the layer or head `wanted` stands in the record."""
+    if wanted is None:
+        return 0
+    if wanted not in held:
+        raise ValueError(f"{what}: there is no {wanted}, the record holds {held}")
+    return held.index(wanted)
+
+
+def _query(record: Record, row: int, column: int, query: int | None,
+           predict: bool) -> int:
+    """Return the place of the query: the last, or one with a clear answer to guess."""
+    size = record.num_tokens
+    if query is None and predict and size > 3:
+        others = np.tril(record.weights[row, column], -1)
+        return 3 + int(others[3:].max(-1).argmax())
+    query = size - 1 if query is None else query
+    if not -size <= query < size:
+        raise ValueError(f"query is {query}, expected a place from 0 to {size - 1}")
+    return query % size
+
+
+def _packed(record: Record) -> dict[str, Any]:
+    """Return weights, totals and value sizes as text: exact where there is room."""
+    size = record.num_tokens
+    weights = record.weights.reshape(-1, size, size)
+    packed = {"data": " " * ROOM}
+    if 2 * len(weights) * size * (size + 1) // 2 < 4 * ROOM:
+        packed = pack_triangles(weights, exact=True)
+    exact = len(packed["data"]) < ROOM
+    if not exact:
+        packed = pack_triangles(weights, exact=False)
+    return {
+        "weights": packed,
+        "totals": _levels(record.totals, np.uint16),
+        "sizes": _levels(record.sizes, np.uint16 if exact else np.uint8),
+    }
+
+
+def _levels(values: np.ndarray, code: type) -> dict[str, Any]:
+    """Return numbers as low + step x code, packed: 65,536 or 256 levels."""
+    low, high = float(values.min()), float(values.max())
+    step = (high - low) / np.iinfo(code).max or 1.0
+    data = pack(np.rint((values - low) / step).astype(code))
+    return {"low": low, "step": step, "bits": 8 * np.dtype(code).itemsize, "data": data}
+
+
+def _list(scores: np.ndarray | None) -> list[float] | None:
+    return None if scores is None else scores.ravel().round(4).tolist()
+
+
+# ---------------------------------------------------------------- the still picture
+
+def _alt(record: Record, row: int, column: int, query: int, predict: bool) -> str:
+    """Return the point of the figure; it keeps what is to be guessed to itself."""
+    place = f"layer {record.layers[row]} head {record.heads[column]}"
+    asker = f"{_quoted(record.tokens[query])} (token {query})"
+    if predict:
+        return f"Guess the token that {asker} looks at most in {place}."
+    weights = record.weights[row, column, query]
+    key = int(weights.argmax())
+    target = "itself" if key == query else (
+        f"{_quoted(record.tokens[key])} (token {key})")
+    return (f"Attention map, {place}: {asker} looks most at {target}, "
+            f"{weights[key]:.2f}.")
+
+
+def _quoted(token: str) -> str:
+    names = {" ": "space", "\n": "line end", "\t": "tab", "": "empty", "\r": "return"}
+    return names.get(token) or '"' + token.strip().replace("\n", " ") + '"'
+
+
+def _picture(record: Record, row: int, column: int, measure: str, alt: str) -> bytes:
+    title = f"layer {record.layers[row]}, head {record.heads[column]}: {measure}"
+    weights = record.weights[row, column]
+    if measure == "scores":
+        with np.errstate(divide="ignore"):
+            scores = np.log(weights) + record.totals[row, column, :, None]
+        return plots.as_png(
+            plots.show_matrix, scores, rows=record.tokens, columns=record.tokens,
+            title=title, xlabel="key: at this token", alt=alt, signed=True,
+            ylabel="query: this token looks")
+    if measure == "value-weighted":
+        weights = weights * record.sizes[row, column]
+        weights = weights / weights.sum(-1, keepdims=True)
+    return plots.as_png(plots.show_attention, weights, record.tokens, title=title,
+                        alt=alt)
+
+
+def _heights(record: Record) -> tuple[int, int]:
+    """Return the figure's height on a wide screen and on a phone, in pixels."""
+    pixels = sum(max(26, 9 * len(token) + 8) for token in record.tokens)
+    wide, narrow = (min(5, 1 + pixels // width) for width in (1180, 350))
+    return 590 + 27 * wide, 1330 + 27 * narrow

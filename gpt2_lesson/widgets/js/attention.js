@@ -1,0 +1,677 @@
+// The attention map: choose a query, see where it looks, in every head.
+
+import {
+  cellUnder, choice, colourTable, cssColour, el, inkOn, isDark, nameCells, number, onTheme,
+  paintMatrix, speaker, stepCell, tableView, tokenFace, tokenName, unpackBytes, unpackTriangles,
+} from "./core.js";
+
+const MOST_BARS = 8;
+const MAP_SIDE = 420; // most pixels of the map; longer texts scroll in it
+const MEASURES = [["weights", "weights"], ["scores", "scores"], ["value-weighted", "value-weighted"]];
+const MEANINGS = {
+  weights: "Weight: the share of this key’s value in what the head passes on.",
+  scores: "Score: q·k / √D, before softmax. Weight = exp(score − total of the row).",
+  "value-weighted": "Value-weighted: weight × size of the key’s value after the output projection, as a share of the row: a large weight on a small value brings little.",
+};
+const OVERS = [["one", "this head"], ["average", "average of the layer"], ["largest", "largest of the layer"]];
+
+// ---------------------------------------------------------------- numbers, without a page
+
+/** Return the numbers that Python's `_levels` wrote: low + step × code. */
+export async function unpackLevels({ low, step, bits, data }) {
+  const bytes = await unpackBytes(data);
+  const codes = bits === 16 ? new Uint16Array(bytes.buffer) : bytes;
+  return Float64Array.from(codes, (code) => low + step * code);
+}
+
+/** Return all that `state` holds, unpacked: weights(map, t, s), totals, sizes. */
+export async function readMaps(state) {
+  const size = state.tokens.length;
+  const [maps, totals, sizes] = await Promise.all([
+    unpackTriangles(state.weights, size), unpackLevels(state.totals), unpackLevels(state.sizes)]);
+  return { size, totals, sizes, exact: maps.exact, weights: maps.get, tokens: state.tokens,
+    layers: state.layers, heads: state.heads };
+}
+
+/** Return the row of query t in one map, by one measure: t + 1 numbers. */
+export function headRow(data, map, t, measure) {
+  const row = Float64Array.from({ length: t + 1 }, (_, s) => data.weights(map, t, s));
+  if (measure === "scores") return row.map((w) => Math.log(w) + data.totals[map * data.size + t]);
+  if (measure === "weights") return row;
+  const brought = row.map((w, s) => w * data.sizes[map * data.size + s]);
+  const sum = brought.reduce((a, b) => a + b, 0);
+  return sum > 0 ? brought.map((x) => x / sum) : brought;
+}
+
+/** Return the row of query t that is asked for: of one head, or of all the layer's. */
+export function chosenRow(data, { layer, head, over, measure }, t) {
+  const count = data.heads.length;
+  if (over === "one") return headRow(data, layer * count + head, t, measure);
+  const rows = data.heads.map((_, h) => headRow(data, layer * count + h, t, measure));
+  return rows[0].map((_, s) => {
+    const column = rows.map((row) => row[s]);
+    return over === "largest" ? Math.max(...column) : column.reduce((a, b) => a + b, 0) / count;
+  });
+}
+
+/** Return the places of the largest numbers, largest first; of equals the earlier. */
+export function largestPlaces(row, count) {
+  return Array.from(row, (_, i) => i).sort((a, b) => row[b] - row[a] || a - b).slice(0, count);
+}
+
+/** Return the part of a row that is not in `places`.
+ *
+ * A row adds up to 1. Where the stored numbers agree with that within what their few
+ * bits lose, the rest is what is left of 1; else it is their own sum.
+ */
+export function restOf(row, places, exact) {
+  const sum = row.reduce((a, b) => a + b, 0);
+  const lost = row.reduce((a, w) => a + (exact ? 8e-6 : Math.sqrt(w) / 255 + 4e-6), 0);
+  const top = places.reduce((a, s) => a + row[s], 0);
+  return Math.max(0, (Math.abs(sum - 1) <= lost ? 1 : sum) - top);
+}
+
+/** Return a map (size × size triangle) as side × side numbers: the largest of each block. */
+export function poolMap(data, map, side) {
+  const pooled = new Float32Array(side * side);
+  for (let t = 0; t < data.size; t++) {
+    const row = side * Math.floor((t * side) / data.size);
+    for (let s = 0; s <= t; s++) {
+      const at = row + Math.floor((s * side) / data.size);
+      const weight = data.weights(map, t, s);
+      if (weight > pooled[at]) pooled[at] = weight;
+    }
+  }
+  return pooled;
+}
+
+/** Return the heads (their places) that come first by a label's scores. */
+export function bestHeads(label, count) {
+  return label?.scores ? largestPlaces(label.scores, count) : [];
+}
+
+/** Return the names that a head has earned, the surest first: [{name, score}]. */
+export function namesOf(labels, map) {
+  return labels.filter((label) => label.scores && label.scores[map] >= label.threshold)
+    .map((label) => ({ name: label.name, score: label.scores[map] }))
+    .sort((a, b) => b.score - a.score);
+}
+
+/** Return the name that a head comes nearest to, {name, score}, or undefined. */
+export function nearestName(labels, map) {
+  const scored = labels.filter((label) => label.scores)
+    .map((label) => ({ name: label.name, score: label.scores[map], part: label.scores[map] / label.threshold }));
+  return scored.sort((a, b) => b.part - a.part)[0];
+}
+
+/** Return a share as text: as many digits as it has. */
+export function shareText(value, exact, digits = 4) {
+  if (exact) return number(value, digits);
+  return number(value, value < 0.1 ? 3 : 2, true);
+}
+
+/** Return a score as text; of a weight stored as 0 only a bound is known. */
+export function scoreText(score, total, exact) {
+  const weight = Math.exp(score - total);
+  const smallest = exact ? 0.5 / 65535 : (0.5 / 255) ** 2;
+  if (weight < smallest) return `below ${number(Math.log(smallest) + total, 1)}`;
+  return exact && weight > 1e-3 ? number(score) : number(score, 1, true);
+}
+
+/** Return a token for a sentence: "mat" (token 2), or line end (token 0). */
+export function spoken(tokens, place) {
+  const name = tokenName(tokens[place]);
+  const blank = tokens[place].trim() === "";
+  return `${blank ? name : `“${name}”`} (token ${place})`;
+}
+
+/** Return which map is seen, in words. */
+export function whichHead(data, { layer, head, over }) {
+  const named = `layer ${data.layers[layer]}`;
+  if (over === "one") return `${named} head ${data.heads[head]}`;
+  return `${named}, ${over} of ${data.heads.length} heads`;
+}
+
+/** Return the sentence that says where the query looks. */
+export function saying(data, pick, t, row) {
+  const [key] = largestPlaces(row, 1);
+  const target = key === t ? "itself" : spoken(data.tokens, key);
+  const map = pick.layer * data.heads.length + pick.head;
+  const asker = `${whichHead(data, pick)}: ${spoken(data.tokens, t)}`;
+  if (pick.measure === "scores") {
+    const score = scoreText(row[key], data.totals[map * data.size + t], data.exact);
+    return `${asker} gives its highest score to ${target}, ${score}.`;
+  }
+  const verb = pick.measure === "weights" ? "looks most at" : "gets most from";
+  return `${asker} ${verb} ${target}, ${shareText(row[key], data.exact, 2)}.`;
+}
+
+// ---------------------------------------------------------------- the figure
+
+/** Fill `root` with the map of `state`; return {set(change)}. */
+export async function mount(root, state, hooks = {}) {
+  const data = await readMaps(state);
+  const view = {
+    root, state, data, hooks, labels: state.labels, query: state.query, key: null,
+    locked: false, hidden: state.predict, filter: "", guesses: [], parts: {},
+    pick: { layer: Math.max(0, data.layers.indexOf(state.layer)), over: "one",
+      head: Math.max(0, data.heads.indexOf(state.head)), measure: state.measure },
+  };
+  view.said = speaker();
+  buildControls(view);
+  buildTokens(view);
+  buildGuess(view);
+  buildMap(view);
+  buildTables(view);
+  buildBars(view);
+  buildGrid(view);
+  const { controls, tokens, guess, map, bars, grid, help } = view.parts;
+  view.parts.answer = el("div", { class: "att-columns" }, map, bars, grid);
+  root.classList.add("att");
+  root.replaceChildren(controls, view.said, tokens, help, guess, view.parts.answer);
+  onTheme(() => {
+    view.table = colourTable("shares", isDark());
+    view.signed = colourTable("signed", isDark());
+    showAll(view);
+  });
+  root.dataset.ready = "";
+  return { set: (change) => setFrom(view, change) };
+}
+
+/** Take a change from outside: layer, head, query, key, locked, measure. */
+function setFrom(view, change) {
+  const { data, pick } = view;
+  if (data.layers.includes(change.layer)) pick.layer = data.layers.indexOf(change.layer);
+  if (data.heads.includes(change.head)) pick.head = data.heads.indexOf(change.head);
+  if (change.measure in MEANINGS) pick.measure = change.measure;
+  if (change.query >= 0 && change.query < data.size) view.query = change.query;
+  if (change.key >= 0 && change.key < data.size) view.key = change.key;
+  if (change.locked !== undefined) view.locked = Boolean(change.locked);
+  showAll(view);
+}
+
+/** Choose another head, measure or way; the whole figure follows. */
+function repick(view, change) {
+  Object.assign(view.pick, change);
+  if (view.pick.measure === "scores") view.pick.over = "one"; // scores of heads do not mix
+  if (view.hidden) nextGuess(view, true);
+  showAll(view);
+  tell(view);
+}
+
+/** Choose another query, and a key; the row follows. */
+function goTo(view, query, key = null) {
+  if (view.hidden) return;
+  if (query === view.query && (key === null || key === view.key)) return;
+  view.query = query;
+  view.key = key;
+  showRow(view);
+  tell(view);
+}
+
+function tell({ hooks, data, pick, query, key, locked }) {
+  hooks.changed?.({ layer: data.layers[pick.layer], head: data.heads[pick.head], query,
+    key: key ?? 0, locked, measure: pick.measure });
+}
+
+function showAll(view) {
+  showControls(view);
+  view.parts.answer.hidden = view.hidden;
+  view.parts.guess.hidden = !view.state.predict;
+  if (!view.hidden) {
+    showMap(view);
+    showGrid(view);
+  }
+  showRow(view);
+}
+
+function showRow(view) {
+  const { data, pick, query, parts } = view;
+  view.row = chosenRow(data, pick, query);
+  if (view.key === null || view.key > query) [view.key] = largestPlaces(view.row, 1);
+  showTokens(view);
+  if (view.hidden) return;
+  view.said.say(saying(data, pick, query, view.row));
+  showMarks(view);
+  showBars(view);
+  parts.rowTable.refresh();
+}
+
+// ---------------------------------------------------------------- controls
+
+function buildControls(view) {
+  const { data, pick, parts } = view;
+  const numbers = (list) => list.map((n, i) => [String(i), String(n)]);
+  parts.layer = choice("layer", numbers(data.layers), String(pick.layer), (i) => repick(view, { layer: Number(i) }));
+  parts.head = choice("head", numbers(data.heads), String(pick.head), (i) => repick(view, { head: Number(i), over: "one" }));
+  parts.over = choice("show", OVERS, pick.over, (over) => repick(view, { over }));
+  parts.measure = choice("as", MEASURES, pick.measure, (measure) => repick(view, { measure }));
+  parts.meaning = el("p", { class: "quiet att-meaning" });
+  parts.controls = el("div", {}, el("div", { class: "controls" },
+    parts.layer, parts.head, data.heads.length > 1 ? parts.over : null, parts.measure));
+  parts.help = el("p", { class: "quiet att-help" },
+    "Point at a token to see where it looks; click to hold it. Keys: ← → token, ↑ ↓ head, page up/down layer, Esc lets go.");
+}
+
+function showControls({ parts, pick, hidden }) {
+  for (const name of ["layer", "head", "over", "measure"]) parts[name].control.value = String(pick[name]);
+  parts.over.control.disabled = pick.measure === "scores";
+  parts.over.hidden = parts.measure.hidden = parts.help.hidden = hidden;
+  parts.meaning.textContent = MEANINGS[pick.measure];
+}
+
+// ---------------------------------------------------------------- tokens
+
+function buildTokens(view) {
+  const { data, parts } = view;
+  parts.buttons = data.tokens.map((token, i) => el("button", {
+    type: "button", tabindex: "-1", "data-place": i, "aria-pressed": "false",
+    class: token.trim() === "" ? "token blank" : "token", "aria-label": `${tokenName(token)}, token ${i}`,
+  }, el("bdi", {}, tokenFace(token))));
+  const place = (event) => {
+    const button = event.target.closest("button");
+    return button ? Number(button.dataset.place) : -1;
+  };
+  parts.tokens = el("div", {
+    class: "tokens att-tokens", role: "group", "aria-label": "the text, token by token",
+    onpointerover: (event) => { if (!view.locked && place(event) >= 0) goTo(view, place(event)); },
+    onfocusin: (event) => { if (place(event) >= 0) goTo(view, place(event)); },
+    onclick: (event) => { if (place(event) >= 0) press(view, place(event)); },
+    onkeydown: (event) => walk(view, place(event), event),
+  }, parts.buttons.flatMap((button, i) => (i && data.tokens[i] === "\n" ? [button, el("br")] : [button])));
+}
+
+/** A token was clicked: hold it, let it go, or take it as the guess. */
+function press(view, place) {
+  if (view.hidden) return guessed(view, place);
+  view.locked = !(view.locked && view.heldAt === place);
+  view.heldAt = place;
+  view.query = place;
+  view.key = null;
+  showRow(view);
+  tell(view);
+}
+
+/** Walk by keys: along the text, through the heads, through the layers. */
+function walk(view, place, event) {
+  const { data, pick, parts } = view;
+  const within = (x, count) => Math.max(0, Math.min(count - 1, x));
+  const along = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: data.size - 1 }[event.key];
+  const heads = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+  const layers = { PageUp: -1, PageDown: 1 }[event.key];
+  if (along !== undefined) {
+    view.heldAt = within(along, data.size);
+    parts.buttons[view.heldAt].focus();
+  } else if (heads) repick(view, { head: within(pick.head + heads, data.heads.length) });
+  else if (layers) repick(view, { layer: within(pick.layer + layers, data.layers.length) });
+  else if (event.key === "Escape") letGo(view);
+  else return;
+  event.preventDefault();
+}
+
+function letGo(view) {
+  view.locked = false;
+  showRow(view);
+  tell(view);
+}
+
+function showTokens(view) {
+  const { data, parts, pick, query, key, row, hidden, locked } = view;
+  const limit = scoreLimit(row);
+  parts.buttons.forEach((button, i) => {
+    button.tabIndex = i === query ? 0 : -1;
+    button.setAttribute("aria-pressed", String(i === query && locked && !hidden));
+    button.classList.toggle("att-query", i === query);
+    button.classList.toggle("att-key", !hidden && i === key && i !== query);
+    button.classList.toggle("att-future", i > query);
+    button.disabled = hidden && i > query;
+    const [table, at] = pick.measure === "scores" ? [view.signed, signedAt(row[i], limit)] : [view.table, row[i]];
+    button.style.background = hidden || i > query ? "" : cssColour(table, at);
+    button.style.color = hidden || i > query ? "" : inkOn(table, at);
+  });
+}
+
+const scoreLimit = (row) => row.reduce((top, x) => (Number.isFinite(x) ? Math.max(top, Math.abs(x)) : top), 1e-9);
+const signedAt = (x, limit) => 0.5 + 0.5 * Math.max(-1, Math.min(1, x / limit));
+
+// ---------------------------------------------------------------- predict, then reveal
+
+function buildGuess(view) {
+  const { parts } = view;
+  parts.asked = el("p", { class: "att-asked" });
+  parts.verdict = speaker();
+  parts.again = el("button", { type: "button", onclick: () => nextGuess(view) }, "Guess for another token");
+  parts.guess = el("div", { class: "att-guess", hidden: true }, parts.asked, parts.verdict, parts.again);
+  if (view.hidden) askGuess(view);
+}
+
+function askGuess({ data, pick, query, parts }) {
+  parts.asked.textContent = `Guess first: in ${whichHead(data, pick)}, which token does ${
+    spoken(data.tokens, query)} look at most? Click it above: any token up to the framed one.`;
+  parts.verdict.textContent = "";
+  parts.again.hidden = true;
+}
+
+function guessed(view, place) {
+  const { data, query, row, parts } = view;
+  if (place > query) return;
+  const rank = 1 + row.filter((w) => w > row[place]).length;
+  const [best] = largestPlaces(row, 1);
+  view.guesses.push(row[place] / row[best]);
+  const got = shareText(row[place], data.exact, 2);
+  const most = best === place ? "Nothing got more." : `Most went to ${spoken(data.tokens, best)}: ${shareText(row[best], data.exact, 2)}.`;
+  const mean = (100 * view.guesses.reduce((a, b) => a + b, 0)) / view.guesses.length;
+  parts.verdict.textContent = `You chose ${spoken(data.tokens, place)}: it really got ${got}, rank ${rank} of ${query + 1}. ${most} ${
+    view.guesses.length > 1 ? `Score of ${view.guesses.length} guesses: ${mean.toFixed(0)} of 100.` : `Score: ${mean.toFixed(0)} of 100.`}`;
+  parts.asked.textContent = "";
+  parts.again.hidden = false;
+  Object.assign(view, { hidden: false, locked: true, heldAt: query, key: place });
+  showAll(view);
+  tell(view);
+}
+
+/** Hide the map and ask about another query: the next with a clear answer. */
+function nextGuess(view, same = false) {
+  const { data, pick } = view;
+  const clear = (t) => chosenRow(data, pick, t).slice(0, t).reduce((a, b) => Math.max(a, b), 0);
+  const far = Array.from({ length: data.size }, (_, i) => (view.query + 5 + i * 7) % data.size).slice(0, 24)
+    .filter((t) => t > 2 && t !== view.query);
+  if (!same && far.length) view.query = far.reduce((best, t) => (clear(t) > clear(best) ? t : best));
+  Object.assign(pick, { measure: "weights", over: "one" });
+  Object.assign(view, { hidden: true, locked: false, key: null });
+  askGuess(view);
+  view.said.textContent = "";
+  if (!same) showAll(view);
+}
+
+// ---------------------------------------------------------------- the map of one head
+
+function buildMap(view) {
+  const { parts, data } = view;
+  parts.mapTitle = el("h2");
+  parts.canvas = el("canvas", { tabindex: "0", role: "application", class: "att-masked",
+    onpointermove: (event) => readCell(view, event), onpointerdown: (event) => readCell(view, event),
+    onclick: () => press(view, view.query), onkeydown: (event) => stepMap(view, event) });
+  parts.rowMark = el("div", { class: "att-row-mark", "aria-hidden": "true" });
+  parts.cellMark = el("div", { class: "att-cell-mark", "aria-hidden": "true" });
+  parts.rowNames = el("div", { class: "cell-names rows", "aria-hidden": "true" });
+  parts.keyNames = el("div", { class: "cell-names columns", "aria-hidden": "true" });
+  parts.box = el("div", { class: "scroll att-box" }, el("div", { class: "cell-grid" }, parts.rowNames,
+    el("div", { class: "cell-holder" }, parts.canvas, parts.rowMark, parts.cellMark), parts.keyNames));
+  parts.reading = el("p", { class: "att-reading" });
+  parts.legend = el("canvas", { "aria-hidden": "true", tabindex: "-1" });
+  parts.low = el("span", { class: "quiet" });
+  parts.high = el("span", { class: "quiet" });
+  parts.map = el("section", { class: "att-map", "aria-label": "map of one head" }, parts.mapTitle,
+    el("div", { class: "att-axes" }, el("span", { class: "quiet att-down" }, "query: this token looks"), parts.box,
+      el("span", { class: "quiet att-across" }, "key: at this token")),
+    parts.reading, el("div", { class: "att-legend" }, parts.low, parts.legend, parts.high));
+  const room = Math.min(MAP_SIDE, (view.root.clientWidth || 800) - 44 - (data.size < 25 ? 76 : 0));
+  parts.cell = Math.max(3, Math.min(40, Math.floor(room / data.size)));
+}
+
+function readCell(view, event) {
+  const { data, parts } = view;
+  const cell = cellUnder(event, parts.canvas, data.size, data.size);
+  if (!cell) return;
+  const row = view.locked ? view.query : cell.row;
+  if (cell.column <= row) goTo(view, row, cell.column);
+  else if (!view.locked) goTo(view, row, view.key > row ? null : view.key);
+}
+
+function stepMap(view, event) {
+  const to = stepCell({ row: view.query, column: view.key }, event.key, view.data.size, view.data.size);
+  if (event.key === "Escape") letGo(view);
+  else if (event.key === "Enter" || event.key === " ") press(view, view.query);
+  else if (to) goTo(view, to.row, Math.min(to.column, to.row));
+  else return;
+  event.preventDefault();
+}
+
+function showMap(view) {
+  const { data, parts, pick } = view;
+  const rows = Array.from({ length: data.size }, (_, t) => chosenRow(data, pick, t));
+  const signed = pick.measure === "scores";
+  const limit = signed ? Math.max(...rows.map(scoreLimit)) : 1;
+  const [table, at] = signed ? [view.signed, (x) => signedAt(x, limit)] : [view.table, (x) => x];
+  paintMatrix(parts.canvas, data.size, data.size, parts.cell, (t, s) => (s > t ? null : at(rows[t][s])), table);
+  const names = parts.cell >= 14 ? data.tokens.map(tokenFace) : null;
+  nameCells(parts.rowNames, names, data.size, parts.cell, false);
+  nameCells(parts.keyNames, names, data.size, parts.cell, true);
+  paintMatrix(parts.legend, 1, 64, 2, (_, i) => i / 63, table);
+  parts.legend.style.height = "12px";
+  parts.low.textContent = signed ? number(-limit, 1, !data.exact) : "0";
+  parts.high.textContent = signed ? number(limit, 1, !data.exact) : "1";
+  const title = whichHead(data, pick);
+  parts.mapTitle.textContent = `Map of ${title}: ${pick.measure}`;
+  parts.canvas.setAttribute("aria-label", `map of ${title}, ${data.size} queries by ${data.size} keys; the arrow keys read a cell`);
+}
+
+function showMarks(view) {
+  const { parts, query, key, data } = view;
+  const { cell, box } = parts;
+  const put = (node, left, width) => Object.assign(node.style, {
+    left: `${left * cell}px`, top: `${query * cell}px`, width: `${width * cell}px`, height: `${cell}px` });
+  put(parts.rowMark, 0, query + 1);
+  put(parts.cellMark, key, 1);
+  const top = query * cell;
+  if (top < box.scrollTop || top + cell > box.scrollTop + box.clientHeight) box.scrollTop = top - box.clientHeight / 2;
+  parts.reading.replaceChildren(
+    `${spoken(data.tokens, query)} at ${key === query ? "itself" : spoken(data.tokens, key)}: `, el("b", {}, cellText(view, key)));
+}
+
+/** Return the number of the query's row at a key, as text. */
+function cellText({ data, pick, query, row }, key) {
+  if (pick.measure !== "scores") return shareText(row[key], data.exact);
+  const map = pick.layer * data.heads.length + pick.head;
+  return scoreText(row[key], data.totals[map * data.size + query], data.exact);
+}
+
+// ---------------------------------------------------------------- the row as bars
+
+function buildBars({ parts }) {
+  parts.barsTitle = el("h2");
+  parts.barList = el("div", { class: "att-bars" });
+  parts.sum = el("p", { class: "quiet" });
+  parts.bars = el("section", { class: "att-row", "aria-label": "the row of the query" },
+    parts.barsTitle, parts.barList, parts.sum, parts.meaning, parts.tables);
+}
+
+function showBars(view) {
+  const { parts, row, data, query, pick } = view;
+  const places = largestPlaces(row, MOST_BARS);
+  const signed = pick.measure === "scores";
+  const limit = signed ? scoreLimit(row) : 1;
+  parts.barsTitle.textContent = `The row of ${spoken(data.tokens, query)}`;
+  const lines = places.flatMap((s) => barLine(tokenFace(data.tokens[s]), String(s), row[s] / limit, cellText(view, s), signed));
+  const others = row.length - places.length;
+  const rest = restOf(row, places, data.exact);
+  if (others && signed) lines.push(...barLine(`${others} more, lower`, "", null, ""));
+  if (others && !signed && pick.over !== "largest") {
+    lines.push(...barLine(`rest (${others})`, "", rest, shareText(rest, data.exact)));
+  }
+  parts.barList.replaceChildren(...lines);
+  parts.sum.textContent = sumText(view, places, rest);
+}
+
+function barLine(name, place, share, text, signed = false) {
+  const fill = el("span", { class: "att-fill" });
+  const width = Math.min(1, Math.abs(share ?? 0)) * (signed ? 50 : 100);
+  fill.style.width = `${Number.isFinite(width) ? width : 0}%`;
+  fill.style.left = signed ? `${share < 0 ? 50 - width : 50}%` : "0";
+  return [el("bdi", { class: "att-name" }, name), el("span", { class: "quiet" }, place),
+    el("span", { class: share === null ? "" : "att-track", "aria-hidden": "true" }, fill), el("span", { class: "att-number" }, text)];
+}
+
+function sumText({ row, data, pick, query }, places, rest) {
+  if (pick.measure === "scores") {
+    const total = data.totals[(pick.layer * data.heads.length + pick.head) * data.size + query];
+    return `total of the row, ln of the sum of exp(score): ${number(total, 2, !data.exact)}`;
+  }
+  const sum = places.reduce((a, s) => a + row[s], rest);
+  if (pick.over === "largest") return "Each is the largest of several heads, so these need not add up to 1.";
+  return data.exact ? `these add up to ${number(sum, 4)}` : `these add up to ${number(sum, 2, true)} (~: stored in 8 bits)`;
+}
+
+// ---------------------------------------------------------------- all heads
+
+function buildGrid(view) {
+  const { parts, data, labels } = view;
+  const counted = labels.map((label) => {
+    const count = label.scores ? label.scores.filter((x) => x >= label.threshold).length : 0;
+    return [label.name, `${label.name} (${count})`];
+  });
+  parts.filter = choice("find", [["", "all heads"], ...counted], "", (name) => { view.filter = name; showGrid(view); });
+  parts.gridCanvas = el("canvas", { tabindex: "0", role: "application",
+    "aria-label": "small maps of all heads, layers as rows, heads as columns; the arrow keys choose",
+    onpointermove: (event) => hoverHead(view, event), onpointerleave: () => nameHead(view, null),
+    onclick: (event) => chooseHead(view, headUnder(view, event)), onkeydown: (event) => stepHead(view, event) });
+  parts.gridNote = el("p", { class: "att-reading" });
+  parts.best = el("div", { class: "controls att-best" });
+  parts.grid = el("section", { class: "att-heads", "aria-label": "all heads" },
+    el("h2", {}, "All heads: a row for each layer"), el("div", { class: "controls" }, parts.filter),
+    el("div", { class: "scroll att-box" }, parts.gridCanvas), parts.gridNote, parts.best);
+  const gap = 3;
+  const side = Math.max(16, Math.min(80, Math.floor(340 / data.heads.length) - gap, Math.floor(360 / data.layers.length) - gap));
+  view.plan = { left: 26, top: 18, gap, side };
+  view.thumbs = data.layers.flatMap((_, l) => data.heads.map((_, h) =>
+    poolMap(data, l * data.heads.length + h, Math.min(side, data.size))));
+}
+
+/** Return the left upper corner, in CSS pixels, of a head's small map. */
+export function thumbAt({ left, top, gap, side }, layer, head) {
+  return { x: left + head * (side + gap), y: top + layer * (side + gap) };
+}
+
+function showGrid(view) {
+  const { parts, data, plan, labels, filter, pick } = view;
+  const label = labels.find(({ name }) => name === filter);
+  const width = plan.left + data.heads.length * (plan.side + plan.gap);
+  const height = plan.top + data.layers.length * (plan.side + plan.gap);
+  const scale = globalThis.devicePixelRatio || 1;
+  Object.assign(parts.gridCanvas, { width: width * scale, height: height * scale });
+  Object.assign(parts.gridCanvas.style, { width: `${width}px`, height: `${height}px` });
+  const pen = parts.gridCanvas.getContext("2d");
+  pen.scale(scale, scale);
+  pen.imageSmoothingEnabled = false;
+  const style = getComputedStyle(view.root);
+  const colours = { ink: style.getPropertyValue("--quiet"), mark: style.getPropertyValue("--mark"), line: style.getPropertyValue("--line") };
+  nameGrid(pen, view, colours.ink);
+  view.thumbs.forEach((thumb, map) => {
+    const dim = label && !(label.scores && label.scores[map] >= label.threshold);
+    drawThumb(pen, view, map, dim, colours);
+  });
+  const chosen = thumbAt(plan, pick.layer, pick.head);
+  pen.strokeStyle = colours.mark;
+  pen.lineWidth = 2;
+  pen.strokeRect(chosen.x - 1, chosen.y - 1, plan.side + 2, plan.side + 2);
+  nameHead(view, null);
+  showBest(view, label);
+}
+
+function nameGrid(pen, { data, plan }, ink) {
+  Object.assign(pen, { fillStyle: ink, font: "11px system-ui, 'DejaVu Sans', sans-serif", textBaseline: "middle" });
+  pen.textAlign = "center";
+  data.heads.forEach((head, h) => pen.fillText(head, thumbAt(plan, 0, h).x + plan.side / 2, plan.top / 2));
+  pen.textAlign = "right";
+  data.layers.forEach((layer, l) => pen.fillText(layer, plan.left - 7, thumbAt(plan, l, 0).y + plan.side / 2));
+}
+
+function drawThumb(pen, { data, plan, thumbs, table }, map, dim, colours) {
+  const side = Math.min(plan.side, data.size);
+  const { x, y } = thumbAt(plan, Math.floor(map / data.heads.length), map % data.heads.length);
+  const small = new OffscreenCanvas(side, side);
+  paintSquare(small, thumbs[map], side, table);
+  pen.globalAlpha = dim ? 0.15 : 1;
+  pen.drawImage(small, x, y, plan.side, plan.side);
+  pen.strokeStyle = colours.line;
+  pen.lineWidth = 1;
+  pen.strokeRect(x - 0.5, y - 0.5, plan.side + 1, plan.side + 1);
+  pen.globalAlpha = 1;
+}
+
+function paintSquare(canvas, shares, side, table) {
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(side, side);
+  const colours = new Uint32Array(table.buffer);
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let t = 0; t < side; t++) {
+    for (let s = 0; s <= t; s++) pixels[t * side + s] = colours[Math.round(shares[t * side + s] * 255)];
+  }
+  context.putImageData(image, 0, 0);
+}
+
+function headUnder({ plan, data, parts }, event) {
+  const box = parts.gridCanvas.getBoundingClientRect();
+  const step = plan.side + plan.gap;
+  const layer = Math.floor((event.clientY - box.top - plan.top) / step);
+  const head = Math.floor((event.clientX - box.left - plan.left) / step);
+  return layer >= 0 && layer < data.layers.length && head >= 0 && head < data.heads.length ? { layer, head } : null;
+}
+
+function hoverHead(view, event) {
+  nameHead(view, headUnder(view, event));
+}
+
+/** Say which head the pointer is on, or which is chosen, and what it is called. */
+function nameHead({ parts, data, labels, pick }, at) {
+  const { layer, head } = at ?? pick;
+  const map = layer * data.heads.length + head;
+  const names = namesOf(labels, map).map(({ name, score }) => `${name} ${number(score)}`);
+  const near = nearestName(labels, map);
+  const none = near ? `no name fits (nearest: ${near.name} ${number(near.score)})` : "no name fits";
+  parts.gridNote.textContent = `layer ${data.layers[layer]} head ${data.heads[head]}: ${names.join(", ") || none}`;
+}
+
+function chooseHead(view, at) {
+  if (at) repick(view, { ...at, over: "one" });
+}
+
+function stepHead(view, event) {
+  const { pick, data } = view;
+  const to = stepCell({ row: pick.layer, column: pick.head }, event.key, data.layers.length, data.heads.length);
+  if (!to) return;
+  event.preventDefault();
+  chooseHead(view, { layer: to.row, head: to.column });
+}
+
+/** List the heads that come first by a label, as buttons with their scores. */
+function showBest(view, label) {
+  const { parts, data } = view;
+  const best = bestHeads(label, 6);
+  const count = data.heads.length;
+  const say = !label ? "A name needs at least 0.30 of the weight on its place, and twice what even weights put there."
+    : !label.scores ? `${label.name}: this text has no such place, no token comes twice.`
+      : `${label.name}: ${label.meaning}. Named from ${number(label.threshold)} on. The best:`;
+  parts.best.replaceChildren(el("p", { class: "quiet" }, say), ...best.map((map) => {
+    const at = { layer: Math.floor(map / count), head: map % count };
+    return el("button", { type: "button", onclick: () => chooseHead(view, at) },
+      `layer ${data.layers[at.layer]} head ${data.heads[at.head]}: ${number(label.scores[map])}`);
+  }));
+}
+
+// ---------------------------------------------------------------- tables
+
+function buildTables(view) {
+  const { parts, data } = view;
+  parts.rowTable = tableView("this row as a table", ["key", "token", "weight", "score", "value-weighted"], () => rowCells(view));
+  parts.allTable = data.size > 64 ? null : tableView("the whole map as a table",
+    ["query \\ key", ...data.tokens.map((token, i) => `${i} ${tokenName(token)}`)], () => mapCells(view));
+  parts.tables = el("div", { class: "att-tables" }, parts.rowTable, parts.allTable);
+}
+
+function rowCells({ data, pick, query }) {
+  const map = pick.layer * data.heads.length + pick.head;
+  const [weights, scores, shares] = MEASURES.map(([measure]) => headRow(data, map, query, measure));
+  const total = data.totals[map * data.size + query];
+  return Array.from(weights, (w, s) => [tokenName(data.tokens[s]), String(s), shareText(w, data.exact),
+    scoreText(scores[s], total, data.exact), shareText(shares[s], data.exact)]);
+}
+
+function mapCells(view) {
+  const { data, pick } = view;
+  return data.tokens.map((token, t) => {
+    const row = chosenRow(data, pick, t);
+    return [`${t} ${tokenName(token)}`, ...data.tokens.map((_, s) => (s > t ? "–" : cellText({ ...view, query: t, row }, s)))];
+  });
+}
