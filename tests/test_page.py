@@ -2,12 +2,17 @@
 
 import base64
 import io
+import re
+from pathlib import Path
 
+import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from gpt2_lesson.cli import notebooks
+from gpt2_lesson.cli import main, notebooks
+from gpt2_lesson.cli.page import page
 from gpt2_lesson.widgets import Figure
 
 
@@ -45,3 +50,112 @@ def test_other_pages_stay_and_of_a_widget_the_picture(figure: Figure) -> None:
     assert stored((table, {}))[0].data == table
     [kept] = stored(({notebooks.WIDGET: {"model_id": "1"}, **data}, metadata))
     assert kept.data == data and kept.metadata == metadata
+
+
+DRAWING = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"></svg>'
+PROSE = r"""# 03 *Heads* & tails
+
+<img src="../figures/heads.svg" alt="Two heads."> See [the next](04_next.ipynb#more),
+[a page](https://example.org/a.ipynb) and `$HOME`.
+
+$$\text{out} = \frac{Q K^\top}{\sqrt{D}}$$
+
+![Again.](../figures/heads.svg) costs $x^2$.
+
+<details><summary>Answer</summary>
+
+**Four.**
+</details>
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give a folder of lessons beside one of drawings."""
+    for name in ("figures", "notebooks"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "figures" / "heads.svg").write_text(DRAWING)
+    return tmp_path / "notebooks"
+
+
+def paged(folder: Path, *cells) -> BeautifulSoup:
+    """Return the page of a notebook of these cells."""
+    return BeautifulSoup(page(new_notebook(cells=list(cells)), folder), "html.parser")
+
+
+def test_prose_keeps_its_pictures_formulas_links_and_answers(folder: Path) -> None:
+    soup = paged(folder, new_markdown_cell(PROSE))
+    assert soup.title.text == "03 Heads & tails"
+    images = soup.find_all("img")
+    assert [image["alt"] for image in images] == ["Two heads.", "Again."]
+    for image in images:
+        kind, data = image["src"].split(",")
+        assert kind == "data:image/svg+xml;base64"
+        assert base64.b64decode(data).decode() == DRAWING
+    block, inline = soup.find_all("math")
+    assert block["display"] == "block" and block.find("msqrt").text == "D"
+    assert inline.find("msup").text == "x2"
+    assert "$" not in soup.main.text.replace("$HOME", "")
+    assert [link["href"] for link in soup.find_all("a")] == [
+        "04_next.html#more", "https://example.org/a.ipynb"]
+    assert soup.details.summary.text == "Answer" and soup.details.strong.text == "Four."
+
+
+def test_outputs_keep_figures_alt_texts_and_no_markup_of_their_texts(
+    folder: Path, figure: Figure
+) -> None:
+    data, metadata = figure._repr_mimebundle_()
+    picture = {kind: data[kind] for kind in ("image/png", "text/plain")}
+    cell = new_code_cell("show('<b>')", outputs=[
+        new_output("stream", text="</pre><script>bad()</script>\x1b[31mred\x1b[0m\n"),
+        new_output("display_data", data, metadata=metadata),
+        new_output("display_data", picture, metadata=metadata),
+    ])
+    soup = paged(folder, cell)
+    assert soup.find("script") is None
+    assert "</pre><script>bad()</script>" in soup.select_one(".output_stdout").text
+    assert soup.select_one(".ansi-red-fg").text == "red"
+    assert soup.iframe["srcdoc"] == figure.page()
+    assert soup.iframe["sandbox"] == ["allow-scripts"]
+    assert [image["alt"] for image in soup.find_all("img")] == [figure.alt] * 2
+    assert soup.select_one(".highlight .s1").text == "'<b>'"
+    assert all(box["tabindex"] == "0" for box in soup.find_all("pre"))
+
+
+def test_nothing_on_a_page_comes_from_outside(folder: Path, figure: Figure) -> None:
+    data, metadata = figure._repr_mimebundle_()
+    cell = new_code_cell("f", outputs=[new_output("display_data", data,
+                                                  metadata=metadata)])
+    soup = paged(folder, new_markdown_cell(PROSE), cell)
+    assert soup.find("link") is None
+    for node in soup.find_all(src=True):
+        assert node["src"].startswith("data:")
+    assert "url(" not in soup.style.text and "@import" not in soup.style.text
+    assert "default-src 'none'" in soup.find("meta", {"http-equiv": True})["content"]
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.png", "../figures/no.svg"])
+def test_a_picture_that_is_not_there_is_named(folder: Path, address: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(address)):
+        paged(folder, new_markdown_cell(f"![A picture.]({address})"))
+
+
+def test_the_command_runs_a_lesson_and_keeps_its_figures_alive(folder: Path) -> None:
+    source = """
+import torch
+from gpt2_lesson import GPT2Model, widgets
+model = GPT2Model(256, 16, 2, 2, 32, 32)
+widgets.attention(widgets.capture(model, torch.tensor([[72, 105]])))
+"""
+    lesson = folder / "03_heads.ipynb"
+    cells = [new_markdown_cell(PROSE, id="title"), new_code_cell(source, id="show")]
+    nbformat.write(new_notebook(cells=cells), lesson)
+    before = lesson.read_bytes()
+    out = folder.parent / "pages" / "new"
+    assert main(["page", "heads", "--notebooks", str(folder), "--out", str(out)]) == 0
+    assert [path.name for path in out.iterdir()] == ["03_heads.html"]
+    soup = BeautifulSoup((out / "03_heads.html").read_text(), "html.parser")
+    assert "mount(" in soup.iframe["srcdoc"]
+    assert lesson.read_bytes() == before
+    lesson.write_text(lesson.read_text().replace("import torch", "1 / 0"))
+    assert main(["page", "heads", "--notebooks", str(folder), "--out", str(out)]) == 1

@@ -15,6 +15,7 @@ COMMANDS = {
     "eval": "measure a model on a text",
     "bench": "measure the speed of training and writing",
     "run": "run lessons from top to bottom and store their outputs",
+    "page": "run lessons and write each as a page to read without a network",
     "export": "make the package's modules from the lessons",
 }
 EXPECTED = (

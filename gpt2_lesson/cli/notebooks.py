@@ -127,14 +127,16 @@ def _kebab(text: str, most: int) -> str:
     return "-".join(words[:most])[:60].strip("-")
 
 
-def normalise(notebook: NotebookNode) -> NotebookNode:
+def normalise(notebook: NotebookNode, alive: bool = False) -> NotebookNode:
     """Return the notebook without what differs from run to run or only bloats it.
 
     Fixed metadata; readable cell ids; tags kept; no empty cells, widget state, timings,
     addresses or paths of this machine; of a progress bar the last line, without times;
-    of a figure that answers back the picture with its alt text.
+    of a figure that answers back the picture with its alt text, unless `alive`.
     """
-    cells = [_normal_cell(cell) for cell in notebook.cells if cell.source.strip()]
+    cells = [
+        _normal_cell(cell, alive) for cell in notebook.cells if cell.source.strip()
+    ]
     normal = nbformat.from_dict(
         {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
     )
@@ -142,7 +144,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
     return normal
 
 
-def _normal_cell(cell: NotebookNode) -> dict:
+def _normal_cell(cell: NotebookNode, alive: bool) -> dict:
     keep = {
         key: value
         for key, value in cell.items()
@@ -155,11 +157,11 @@ def _normal_cell(cell: NotebookNode) -> dict:
     }
     keep |= {"metadata": kept, "source": cell.source.strip("\n")}
     if cell.cell_type == "code":
-        keep["outputs"] = _normal_outputs(cell.outputs)
+        keep["outputs"] = _normal_outputs(cell.outputs, alive)
     return keep
 
 
-def _normal_outputs(outputs: list[NotebookNode]) -> list[dict]:
+def _normal_outputs(outputs: list[NotebookNode], alive: bool) -> list[dict]:
     """Return the outputs with neighbouring streams joined, stderr before stdout."""
     normal: list[dict] = []
     streams: dict[str, str] = {}
@@ -173,14 +175,14 @@ def _normal_outputs(outputs: list[NotebookNode]) -> list[dict]:
     for output in outputs:
         if output.output_type == "stream":
             streams[output.name] = streams.get(output.name, "") + output.text
-        elif (output := _normal_display(output)) is not None:
+        elif (output := _normal_display(output, alive)) is not None:
             flush()
             normal.append(output)
     flush()
     return normal
 
 
-def _normal_display(output: NotebookNode) -> dict | None:
+def _normal_display(output: NotebookNode, alive: bool) -> dict | None:
     """Return an output that is no stream, or None for a widget without a picture."""
     if "data" not in output:
         return dict(output)
@@ -189,7 +191,7 @@ def _normal_display(output: NotebookNode) -> dict | None:
         if isinstance(value, str) and kind.startswith("text/")
         else value
         for kind, value in output.data.items()
-        if kind != WIDGET and not _is_figure(kind, output.data)
+        if kind != WIDGET and (alive or not _is_figure(kind, output.data))
     }
     if WIDGET in output.data and set(data) <= {"text/plain"}:
         return None

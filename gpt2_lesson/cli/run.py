@@ -91,11 +91,14 @@ class LessonFailed(Exception):
     """A cell of a lesson failed; the text says which one and how."""
 
 
-def execute(notebook: NotebookNode, path: Path, timeout: float = 600) -> NotebookNode:
+def execute(
+    notebook: NotebookNode, path: Path, timeout: float = 600, alive: bool = False
+) -> NotebookNode:
     """Return `notebook`, the one at `path`, run in a fresh kernel and in normal form.
 
-    Raises LessonFailed, naming the cell, for an error, a dead kernel and after
-    `timeout` seconds in one cell. The file at `path` stays as it is.
+    `alive` keeps the pages of its figures (see `normalise`). Raises LessonFailed,
+    naming the cell, for an error, a dead kernel and after `timeout` seconds in one
+    cell. The file at `path` stays as it is.
     """
     current = "(none yet)"
     with (
@@ -127,7 +130,7 @@ def execute(notebook: NotebookNode, path: Path, timeout: float = 600) -> Noteboo
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             text = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
             raise LessonFailed(f"{path.name}, cell #{current}: {text}") from error
-    return normalise(notebook)
+    return normalise(notebook, alive)
 
 
 def keep_timings(old: NotebookNode, new: NotebookNode) -> NotebookNode:
