@@ -4,10 +4,25 @@
     widgets.attention(record, layer=0, head=0)
 """
 
+from gpt2_lesson.widgets.ablation import ablate_each, ablation
 from gpt2_lesson.widgets.arithmetic import arithmetic
+from gpt2_lesson.widgets.attention import attention
 from gpt2_lesson.widgets.capture import Record, capture
 from gpt2_lesson.widgets.figure import Figure
 from gpt2_lesson.widgets.frames import choose, scrub
 from gpt2_lesson.widgets.sampling import sampling
+from gpt2_lesson.widgets.trace import trace
 
-__all__ = ["Figure", "Record", "arithmetic", "capture", "choose", "sampling", "scrub"]
+__all__ = [
+    "Figure",
+    "Record",
+    "ablate_each",
+    "ablation",
+    "arithmetic",
+    "attention",
+    "capture",
+    "choose",
+    "sampling",
+    "scrub",
+    "trace",
+]

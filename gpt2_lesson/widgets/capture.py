@@ -25,9 +25,11 @@ class Record:
     ln(weight) + total; `sizes` (L, H, T): the norm of each token's value after the
     output projection, so weight x size is what really reaches the stream.
     `logits` (T, V); `lens_ids` and `lens_odds` (all layers + 1, T, 8): the likeliest
-    next tokens if the model stopped there; `stream`, `from_attention`, `from_mlp`
-    (all layers, T): norms of the stream before a layer, and of what its two branches
-    add. `vocabulary` names all V tokens, or is empty.
+    next tokens if the model stopped there; `lens_next` (all layers + 1, T): the odds of
+    the token that came next, and at the end of the text of the model's own likeliest;
+    `stream`, `from_attention`, `from_mlp` (all layers, T): norms of the stream before a
+    layer, and of what its two branches add. `vocabulary` names all V tokens, or is
+    empty.
     """
 
     tokens: list[str]
@@ -44,6 +46,7 @@ class Record:
     from_attention: np.ndarray
     from_mlp: np.ndarray
     vocabulary: list[str]
+    lens_next: np.ndarray | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -123,7 +126,18 @@ def capture(
             [(x - y[0]).norm(dim=-1) for x, y in zip(stream[1:], middle, strict=True)]
         ),
         vocabulary=vocabulary,
+        lens_next=_numbers(_odds_of_next(lens, input_ids[0])),
     )
+
+
+def _odds_of_next(lens: Tensor, ids: Tensor) -> Tensor:
+    """Return each layer's odds (L + 1, T) of the token that came next.
+
+    After the last token nothing came: there it is the model's own likeliest.
+    """
+    followed = torch.cat([ids[1:].long(), lens[-1, -1:].argmax(-1)])     # (T,)
+    places = followed[None, :, None].expand(len(lens), -1, 1)
+    return lens.softmax(-1).gather(-1, places)[..., 0]
 
 
 def _maps(module, x: Tensor, heads: list[int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,207 @@
+"""Every head cut out in turn: what becomes of the next token's odds without it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gpt2_lesson import plots
+from gpt2_lesson.generation import evaluating
+from gpt2_lesson.gpt2_model import GPT2Model
+from gpt2_lesson.looking_inside import ablate_heads, inputs_of
+from gpt2_lesson.widgets.capture import byte_name
+from gpt2_lesson.widgets.figure import Figure
+from gpt2_lesson.widgets.packing import pack
+from gpt2_lesson.widgets.sampling import label, named
+
+LIKELIEST = 5  # tokens shown before, and after, each cut
+
+
+def ablate_each(model: GPT2Model, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ln odds of the next token, (V,) whole and (L, H, V) without each head.
+
+    `input_ids` is one row (1, T) or (T,); the next token is the one after its last.
+    `without[l, h] - before` is what cutting head h of layer l changes, in nats. Raises
+    ValueError for several rows, and what the model raises.
+    """
+    input_ids = _one_row(input_ids)
+    config = model.config
+    before = _log_odds(model, input_ids)
+    heads = [(layer, head) for layer in range(config.num_layers)
+             for head in range(config.num_heads)]
+    without = []
+    for head in tqdm(heads, "without each head", unit="head", leave=False):
+        with ablate_heads(model, [head]):
+            without.append(_log_odds(model, input_ids))
+    return before, torch.stack(without).unflatten(0, (config.num_layers, -1))
+
+
+def ablation(
+    model: GPT2Model,
+    input_ids: Tensor,
+    target: int | Sequence[int],
+    names: Sequence[str] | None = None,
+    baseline: int | Sequence[int] | None = None,
+    alt: str | None = None,
+    *,
+    weights: bool = True,
+    computed: tuple[Tensor, Tensor] | None = None,
+) -> Figure:
+    """Show for every head what the odds of `target` next become without it.
+
+    `target` is a token id, or several: then one of them. With a `baseline`, ids too,
+    the odds are those of target against baseline. `names` names all V tokens. `weights`
+    sets the change beside the weights with which the last token looks back. `computed`
+    is what `ablate_each` returned, to save the time. Raises TypeError, ValueError or
+    IndexError for ids that cannot be meant, and what the model raises.
+    """
+    input_ids = _one_row(input_ids)
+    size = model.config.vocab_size
+    wanted = _ids(target, size, "target")
+    against = [] if baseline is None else _ids(baseline, size, "baseline")
+    if set(wanted) & set(against):
+        raise ValueError(f"baseline {against} holds a target of {wanted}")
+    if names is None and size == 256:
+        names = [byte_name(i) for i in range(256)]
+    names = named(names, size)
+    before, without = computed or ablate_each(model, input_ids)
+    _check_computed(before, without, model)
+    was, now = (_measured(odds, wanted, against) for odds in (before, without))
+    state = {
+        "layers": len(without), "heads": without.size(1),
+        "target": [names[i] for i in wanted], "baseline": [names[i] for i in against],
+        "tokens": [names[i] for i in input_ids[0].tolist()],
+        "was": _digits(was), "now": [[_digits(x) for x in row] for row in now],
+        **_bars(before, without, wanted + against, names),
+        "weights": _last_weights(model, input_ids) if weights else None,
+    }
+    alt = alt or _point(was, now, wanted, against, names)
+    rows = max(330, 40 * len(without))
+    return Figure("ablation", state, _picture(now - was, wanted, against, names, alt),
+                  alt, height=rows + 300, narrow=rows + 900)
+
+
+def _one_row(input_ids: Tensor) -> Tensor:
+    if isinstance(input_ids, Tensor) and input_ids.dim() == 1:
+        return input_ids[None]
+    if isinstance(input_ids, Tensor) and input_ids.dim() == 2 and len(input_ids) > 1:
+        raise ValueError(
+            f"input_ids has {len(input_ids)} rows, expected one: input_ids[:1]"
+        )
+    return input_ids
+
+
+def _log_odds(model: GPT2Model, input_ids: Tensor) -> Tensor:
+    with evaluating(model):
+        return model(input_ids)[0, -1].float().log_softmax(-1).cpu()
+
+
+def _ids(given: Any, size: int, what: str) -> list[int]:
+    """Return a list of ids. Raises TypeError, ValueError or IndexError, in words."""
+    ids = given.tolist() if isinstance(given, Tensor) else given
+    ids = [ids] if isinstance(ids, int) else ids
+    right = isinstance(ids, list | tuple) and all(
+        isinstance(i, int) and not isinstance(i, bool) for i in ids
+    )
+    if not right:
+        raise TypeError(
+            f"{what} is {given!r}, expected a token id or a list of them: encode the "
+            "text first"
+        )
+    if not ids or len(set(ids)) < len(ids):
+        raise ValueError(f"{what} is {given!r}, expected one id or more, each once")
+    for i in ids:
+        if not 0 <= i < size:
+            raise IndexError(f"{what}: token id {i}, expected 0 to {size - 1}")
+    return list(ids)
+
+
+def _check_computed(before: Tensor, without: Tensor, model: GPT2Model) -> None:
+    config = model.config
+    expected = (config.num_layers, config.num_heads, config.vocab_size)
+    if without.shape != expected or before.shape != expected[2:]:
+        raise ValueError(
+            f"computed has the shapes {tuple(before.shape)}, {tuple(without.shape)}, "
+            f"expected {expected[2:]}, {expected}: what ablate_each gives for this "
+            "model"
+        )
+
+
+def _measured(log_odds: Tensor, wanted: list[int], against: list[int]) -> Tensor:
+    """Return ln odds (...) of one of `wanted`, less those of `against`, from (..., V).
+
+    """
+    measure = log_odds[..., wanted].logsumexp(-1)
+    return measure - log_odds[..., against].logsumexp(-1) if against else measure
+
+
+def _bars(before: Tensor, without: Tensor, always: list[int], names: list[str]) -> dict:
+    """Return each head's tokens to be shown, as places in "names", with their odds."""
+    top = before.topk(min(LIKELIEST, len(before))).indices.tolist()
+    shown, after = [], []
+    for log_odds in without.flatten(0, 1):
+        now = log_odds.topk(min(LIKELIEST, len(before))).indices.tolist()
+        ids = list(dict.fromkeys([*always[:LIKELIEST], *top, *now]))[: 2 * LIKELIEST]
+        shown.append(ids)
+        after.append([_digits(x) for x in log_odds[ids].exp()])
+    used = sorted({i for ids in shown for i in ids})
+    index = {i: at for at, i in enumerate(used)}
+    return {
+        "names": [names[i] for i in used],
+        "before": [_digits(x) for x in before[used].exp()],
+        "shown": [[index[i] for i in ids] for ids in shown],
+        "after": after,
+        "always": [index[i] for i in always[:LIKELIEST]],
+    }
+
+
+def _last_weights(model: GPT2Model, input_ids: Tensor) -> str:
+    """Return the last query's attention (L, H, T), packed."""
+    attentions = [block.attn for block in model.blocks]
+    given = inputs_of(attentions, model, input_ids)
+    with torch.no_grad():
+        rows = [attn.weights(x)[0, :, -1].float().cpu()
+                for attn, x in zip(attentions, given, strict=True)]
+    codes = (torch.stack(rows).clamp(0, 1) * 65535).round()
+    return pack(codes.numpy().astype("uint16"))
+
+
+def _digits(value: Tensor) -> float:
+    """Return a number in six digits; minus infinity, which JSON lacks, as -1000."""
+    return float(f"{max(float(value), -1000.0):.6g}")
+
+
+def _quoted(ids: list[int], names: list[str]) -> str:
+    return " or ".join(repr(plots._token(label(names[i]))) for i in ids)
+
+
+def _measure_name(wanted: list[int], against: list[int], names: list[str]) -> str:
+    versus = f" against {_quoted(against, names)}" if against else ""
+    return f"{_quoted(wanted, names)}{versus}"
+
+
+def _point(was: Tensor, now: Tensor, wanted: list[int], against: list[int],
+           names: list[str]) -> str:
+    """Return what the picture says, in a sentence."""
+    change = now - was
+    layer, head = divmod(int(change.abs().argmax()), change.size(1))
+    small = int((change.abs() < 0.1).sum())
+    odds = "" if against else f", from {was.exp():.2g} to {now[layer, head].exp():.2g}"
+    return (
+        f"The odds of {_measure_name(wanted, against, names)} as the next token change "
+        f"most without layer {layer} head {head}{odds} "
+        f"({change[layer, head]:+.2f} nats); {small} of {change.numel()} heads change "
+        "them by less than 0.1 nats."
+    )
+
+
+def _picture(change: Tensor, wanted: list[int], against: list[int],
+             names: list[str], alt: str) -> bytes:
+    return plots.as_png(
+        plots.show_matrix, change, signed=True, alt=alt,
+        rows=[f"layer {i}" for i in range(len(change))],
+        columns=[str(i) for i in range(change.size(1))], xlabel="head cut out",
+        title=f"change in ln odds of {_measure_name(wanted, against, names)}, nats",
+    )

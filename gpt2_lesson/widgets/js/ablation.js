@@ -1,0 +1,276 @@
+// The grid of all heads: what the next token's odds become without each of them.
+import {
+  el, choice, number, speaker, tableView, tokenName, unpackBytes,
+  colourTable, cssColour, inkOn, isDark, onTheme,
+} from "./core.js";
+
+// ---------------------------------------------------------------- numbers
+
+/** Return [{layer, head, now, change}] of every head; change in nats of ln odds. */
+export function headChanges({ was, now }) {
+  return now.flatMap((row, layer) => row.map((value, head) => ({
+    layer, head, now: value, change: value - was })));
+}
+
+/** Return the colour's place in 0..1 of a change, 0.5 for none. */
+export const changeShare = (change, most) => 0.5 + (0.5 * change) / (most || 1);
+
+/** Return the key with the largest weight, and that weight, from one row of weights. */
+export function mostRead(row) {
+  return row.reduce((best, weight, key) => (weight > best.weight ? { key, weight } : best),
+    { key: 0, weight: -1 });
+}
+
+/** Return the sentence about one head. */
+export function ablationSentence({ layer, head, now, change }, { was, baseline, target }) {
+  const what = quoted(target);
+  const without = `Without layer ${layer} head ${head} the odds of ${what}`;
+  const nats = `${signedNumber(change, 2)} nats of ln odds`;
+  if (baseline.length) {
+    return `${without} against ${quoted(baseline)} ${moved(change)} from ${ratio(was)} to ${ratio(now)} (${nats}).`;
+  }
+  return `${without} ${moved(change)} from ${odd(Math.exp(was))} to ${odd(Math.exp(now))} (${nats}).`;
+}
+
+const moved = (change) => (Math.abs(change) < 0.005 ? "stay" : change < 0 ? "fall" : "rise");
+const quoted = (names) => names.map((name) => `'${tokenName(name)}'`).join(" or ");
+const signedNumber = (x, digits) => (Math.abs(x) < 0.5 * 10 ** -digits ? "" : x > 0 ? "+" : "") + number(Math.abs(x) < 0.5 * 10 ** -digits ? 0 : x, digits);
+const ratio = (lnOdds) => (lnOdds >= 0 ? `${Math.exp(lnOdds).toPrecision(3)} : 1` : `1 : ${Math.exp(-lnOdds).toPrecision(3)}`);
+
+/** Return odds as text: three decimals, and more for those that would read 0. */
+function odd(p) {
+  if (p === 0 || p >= 0.0005) return p === 0 ? "0" : number(p, 3);
+  return p.toExponential(0).replace("-", "\u2212");
+}
+
+// ---------------------------------------------------------------- the figure
+
+const ABLATION_STYLE = `
+.ab-columns { display: grid; grid-template-columns: minmax(0, 1.25fr) minmax(0, 1fr); gap: 8px 28px; align-items: start; }
+.ab-grid { display: grid; gap: 2px; max-width: 640px; }
+.ab-grid .name { font-size: 12px; color: var(--quiet); align-self: center; text-align: center; white-space: nowrap; }
+.ab-grid .name.side { text-align: right; padding-right: 4px; }
+.figure .ab-cell { min-width: 0; min-height: 30px; height: 34px; padding: 0; border: 1px solid var(--line); border-radius: 2px;
+  font-size: 12px; font-variant-numeric: tabular-nums; overflow: hidden; }
+.figure .ab-cell.small { font-size: 10px; letter-spacing: -0.04em; }
+.figure .ab-cell[aria-pressed="true"] { outline: 3px solid var(--mark); outline-offset: 0; position: relative; z-index: 1; }
+.ab-scale { display: flex; align-items: center; gap: 8px; font-size: 12px; margin-top: 6px; }
+.ab-ramp { height: 10px; width: 130px; border: 1px solid var(--line); }
+.ab-bars { display: grid; grid-template-columns: minmax(50px, 7em) 1fr 3.6em 3.6em; gap: 0 8px; align-items: center; }
+.ab-bars .num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.ab-bars .head { color: var(--quiet); font-size: 12px; }
+.ab-bars .tok { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.ab-track { position: relative; height: 21px; border-left: 1px solid var(--line); }
+.ab-track > * { position: absolute; left: 0; }
+.ab-was { top: 3px; height: 15px; border: 1.5px solid var(--quiet); border-left: 0; }
+.ab-now { top: 6px; height: 9px; background: var(--accent); }
+.ab-plot { display: block; width: 100%; max-width: 460px; height: auto; }
+.ab-plot line { stroke: var(--line); } .ab-plot .zero { stroke: var(--quiet); stroke-dasharray: 3 3; }
+.ab-plot circle { fill: var(--accent); fill-opacity: 0.65; stroke: var(--ground); cursor: pointer; }
+.ab-plot circle.on { fill: var(--mark); fill-opacity: 1; stroke: var(--ink); }
+.ab-said { min-height: 1.5em; }
+@media (max-width: 760px) { .ab-columns { grid-template-columns: minmax(0, 1fr); } .ab-said { min-height: 4.5em; } }`;
+
+/** Fill `root` with the figure; returns {set({layer, head})}. */
+export async function mount(root, state, hooks = {}) {
+  const codes = state.weights && new Uint16Array((await unpackBytes(state.weights)).buffer);
+  const view = { state, heads: headChanges(state), weights: codes && Float32Array.from(codes, (c) => c / 65535) };
+  view.most = Math.max(...view.heads.map(({ change }) => Math.abs(change)));
+  view.at = view.heads.findIndex(({ change }) => Math.abs(change) === view.most);
+  const said = speaker();
+  said.classList.add("ab-said");
+  const grid = headGrid(view, choose);
+  const bars = el("div", { class: "ab-bars" });
+  const title = el("h2");
+  const plot = view.weights ? weightPlot(view, choose) : null;
+  root.replaceChildren(el("style", {}, ABLATION_STYLE), intro(view), said,
+    el("div", { class: "ab-columns" },
+      el("div", {}, grid.node, grid.scale),
+      el("div", {}, title, bars, plot?.node)),
+    tableView("Table: all heads, the largest change first", ablationHead(view), () => ablationTable(view)));
+  function choose(at) {
+    show(at);
+    hooks.changed?.({ layer: view.heads[at].layer, head: view.heads[at].head });
+  }
+  function show(at) {
+    view.at = at;
+    const { layer, head } = view.heads[at];
+    grid.paint();
+    title.textContent = `Next token, without layer ${layer} head ${head}`;
+    paintBars(bars, view);
+    plot?.paint();
+    said.say(ablationSentence(view.heads[at], state) + looksAt(view, at));
+  }
+  onTheme(() => show(view.at));
+  root.dataset.ready = "";
+  return {
+    set({ layer, head }) {
+      const at = view.heads.findIndex((one) => one.layer === layer && one.head === head);
+      if (at >= 0) show(at);
+    },
+  };
+}
+
+/** Return the lines above the grid: what is measured, on what text. */
+function intro({ state }) {
+  const tokens = state.tokens.slice(-40).map((t) => (t === "\n" ? "\u21b5" : t)).join("");
+  const versus = state.baseline.length ? ` against ${quoted(state.baseline)}` : "";
+  return el("p", {}, "Each cell is one head, cut out alone: by how much the ln odds of ",
+    el("strong", {}, quoted(state.target)), `${versus} change after `,
+    el("bdi", { class: "mono", style: "white-space:pre-wrap" }, `\u201c${tokens}\u201d`), ".");
+}
+
+/** Return {node, scale, paint}: a button for each head; the arrow keys walk. */
+function headGrid(view, choose) {
+  const { state: { layers, heads } } = view;
+  const small = heads > 6;
+  const buttons = view.heads.map(({ layer, head, change }, at) => el("button", {
+    type: "button", class: small ? "ab-cell small" : "ab-cell", onclick: () => choose(at),
+    "aria-label": `layer ${layer} head ${head}: ${signedNumber(change, 2)} nats`,
+  }, signedNumber(change, small ? 1 : 2)));
+  const rows = Array.from({ length: layers }, (_, layer) => [
+    el("div", { class: "name side" }, small ? String(layer) : `layer ${layer}`),
+    buttons.slice(layer * heads, (layer + 1) * heads)]);
+  const node = el("div", {
+    class: "ab-grid", role: "group", "aria-label": "heads: rows are layers, columns are heads",
+    style: `grid-template-columns: ${small ? "1.6em" : "4.2em"} repeat(${heads}, minmax(0, 1fr))`,
+    onkeydown: (event) => {
+      const to = neighbour(view.at, event.key, layers, heads);
+      if (to == null) return;
+      event.preventDefault();
+      choose(to);
+      buttons[to].focus();
+    },
+  }, el("div", { class: "name side" }, small ? "" : ""),
+  Array.from({ length: heads }, (_, head) => el("div", { class: "name" }, small ? String(head) : `head ${head}`)),
+  rows.flat(2));
+  const ramp = el("div", { class: "ab-ramp", "aria-hidden": "true" });
+  const [low, high] = [`\u2212${number(view.most, 2)}`, `+${number(view.most, 2)} nats`];
+  const scale = el("div", {}, el("div", { class: "ab-scale" }, low, ramp, high),
+    el("p", { class: "quiet" }, (small ? "Rows are layers, columns are heads. " : "")
+      + "Blue: the odds fall without the head, it helped. Red: they rise, it stood in the way. "
+      + "The other heads stay as they are, and may stand in for the missing one."));
+  function paint() {
+    const table = colourTable("signed", isDark());
+    ramp.style.background = `linear-gradient(90deg, ${[0, 0.25, 0.5, 0.75, 1].map((x) => cssColour(table, x)).join(", ")})`;
+    buttons.forEach((button, at) => {
+      const share = changeShare(view.heads[at].change, view.most);
+      button.style.background = cssColour(table, share);
+      button.style.color = inkOn(table, share);
+      button.setAttribute("aria-pressed", String(at === view.at));
+      button.tabIndex = at === view.at ? 0 : -1;
+    });
+  }
+  return { node, scale, paint };
+}
+
+/** Return the place that an arrow key leads to in a grid, or null. */
+export function neighbour(at, key, rows, columns) {
+  const [row, column] = [Math.floor(at / columns), at % columns];
+  const to = { ArrowUp: [row - 1, column], ArrowDown: [row + 1, column],
+    ArrowLeft: [row, column - 1], ArrowRight: [row, column + 1],
+    Home: [row, 0], End: [row, columns - 1] }[key];
+  if (!to) return null;
+  return to[0] < 0 || to[0] >= rows || to[1] < 0 || to[1] >= columns ? at : to[0] * columns + to[1];
+}
+
+/** Write the before-and-after bars of the head's tokens. */
+function paintBars(node, { state, at }) {
+  const row = (id, i) => {
+    const [was, now] = [state.before[id], state.after[at][i]];
+    const bar = (kind, share) => el("div", { class: kind, style: `width:${100 * share}%` });
+    const target = state.always.includes(id);
+    return [el("div", { class: target ? "tok mark" : "tok", title: tokenName(state.names[id]) },
+      el("bdi", {}, tokenName(state.names[id]))),
+    el("div", { class: "ab-track", "aria-hidden": "true" }, bar("ab-was", was), bar("ab-now", now)),
+    el("div", { class: "num" }, odd(was)), el("div", { class: "num" }, odd(now))];
+  };
+  const head = ["next token", "0 to 1", "before", "after"].map((text, i) =>
+    el("div", { class: i < 2 ? "head" : "head num" }, text));
+  node.replaceChildren(...head, ...state.shown[at].flatMap(row));
+}
+
+// ---------------------------------------------------------------- weight against change
+
+/** Return the weights of head number `at`, one for each token of the text. */
+function weightRow({ weights, state }, at) {
+  return weights.subarray(at * state.tokens.length, (at + 1) * state.tokens.length);
+}
+
+/** Return where the last token looks in that head, as the end of a sentence. */
+function looksAt(view, at) {
+  if (!view.weights) return "";
+  const { key, weight } = mostRead(weightRow(view, at));
+  return ` Its last token looks most at '${tokenName(view.state.tokens[key])}' (${key}): ${number(weight, 2)}.`;
+}
+
+/** Return {node, paint}: each head a dot, its weight on a token against its change. */
+function weightPlot(view, choose) {
+  const [wide, high, left, bottom] = [460, 190, 46, 34];
+  const x = (weight) => left + weight * (wide - left - 14);
+  const y = (change) => 12 + (0.5 - (0.5 * change) / (view.most || 1)) * (high - bottom - 20);
+  const dots = view.heads.map((_, at) => el("circle", { r: 5, onclick: () => choose(at) }));
+  const text = (a, b, words, anchor = "middle") => el("text", { x: a, y: b, "text-anchor": anchor }, words);
+  const svg = el("svg", { class: "ab-plot", viewBox: `0 0 ${wide} ${high}`, role: "img" },
+    el("line", { x1: left, x2: wide - 14, y1: y(0), y2: y(0), class: "zero" }),
+    el("line", { x1: left, x2: left, y1: y(view.most), y2: y(-view.most) }),
+    el("line", { x1: left, x2: wide - 14, y1: high - bottom, y2: high - bottom }),
+    text(left - 5, y(view.most) + 4, `+${number(view.most, 1)}`, "end"), text(left - 5, y(0) + 4, "0", "end"),
+    text(left - 5, y(-view.most) + 4, `\u2212${number(view.most, 1)}`, "end"),
+    [0, 0.5, 1].map((tick) => text(x(tick), high - bottom + 14, String(tick))),
+    text((left + wide) / 2, high - 4, "weight of the last token on it"), dots);
+  const note = el("p", { class: "quiet" });
+  const keys = view.state.tokens.map((token, i) => [String(i), `${i} '${tokenName(token)}'`]);
+  let key = "most";
+  const select = choice("token", [["most", "the one each head reads most"], ...keys], key, (value) => {
+    key = value;
+    place();
+  });
+  const weightOf = (at) => (key === "most" ? mostRead(weightRow(view, at)).weight : weightRow(view, at)[Number(key)]);
+  function place() {
+    dots.forEach((dot, at) => {
+      dot.setAttribute("cx", x(weightOf(at)));
+      dot.setAttribute("cy", y(view.heads[at].change));
+    });
+    note.textContent = weightNote(view, weightOf);
+    svg.setAttribute("aria-label", `Weight against change of ln odds. ${note.textContent}`);
+  }
+  place();
+  function paint() {
+    dots.forEach((dot, at) => dot.classList.toggle("on", at === view.at));
+    svg.append(dots[view.at]); // on top
+  }
+  const node = el("div", {}, el("h2", {}, "Weight is not effect: change of ln odds (nats) by weight"),
+    el("div", { class: "controls" }, select), svg, note);
+  return { node, paint };
+}
+
+/** Return the sentence that sets the largest weight beside the largest change. */
+function weightNote(view, weightOf) {
+  const order = view.heads.map((_, at) => at);
+  const looks = order.reduce((a, b) => (weightOf(b) > weightOf(a) ? b : a));
+  const matters = order.reduce((a, b) => (Math.abs(view.heads[b].change) > Math.abs(view.heads[a].change) ? b : a));
+  const name = (at) => `layer ${view.heads[at].layer} head ${view.heads[at].head}`;
+  const facts = (at) => `weight ${number(weightOf(at), 2)}, ${signedNumber(view.heads[at].change, 2)} nats`;
+  return looks === matters ? `${name(looks)} has both the largest weight and the largest effect (${facts(looks)}).`
+    : `Largest weight: ${name(looks)} (${facts(looks)}). Largest effect: ${name(matters)} (${facts(matters)}).`;
+}
+
+// ---------------------------------------------------------------- table
+
+function ablationHead({ state, weights }) {
+  const what = state.baseline.length ? "ln odds against baseline" : "odds of target";
+  return ["head", "change in nats", `${what}, before`, "without", ...(weights ? ["looks most at", "weight"] : [])];
+}
+
+function ablationTable(view) {
+  const { state, heads, weights } = view;
+  const shown = (value) => (state.baseline.length ? number(value, 4) : number(Math.exp(value), 6));
+  return heads.map((head, at) => ({ ...head, at }))
+    .sort((a, b) => Math.abs(b.change) - Math.abs(a.change) || a.at - b.at)
+    .map(({ layer, head, change, now, at }) => {
+      const read = weights && mostRead(weightRow(view, at));
+      return [`layer ${layer} head ${head}`, signedNumber(change, 4), shown(state.was), shown(now),
+        ...(read ? [`${tokenName(state.tokens[read.key])} (${read.key})`, number(read.weight, 4)] : [])];
+    });
+}

@@ -1,0 +1,362 @@
+// The sampling bench: what temperature, top-k and top-p make of a model's odds.
+import {
+  el, number, slider, speaker, tableView, tokenName, tokenFace, unpackBytes, unpackFloats,
+} from "./core.js";
+
+const BENCH_ROWS = 12;
+const f32 = Math.fround; // PyTorch reckons in float32: so do we, or ties would fall apart
+
+// ---------------------------------------------------------------- the odds
+
+/** Return {odds, tempered, left, mass}: lesson 06's next_probabilities, step by step.
+ *
+ * `odds` are what is drawn from; `tempered` those before the cuts; `left` counts the
+ * tokens that can be drawn, `mass` is their share of `tempered`.
+ */
+export function nextOdds(logits, temperature = 1, topK = null, topP = null) {
+  const best = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+  const scaled = temperature === 0 ? greedy(logits, best)
+    : logits.map((x) => f32(f32(x - best) / f32(temperature)));
+  const tempered = softmax32(scaled);
+  let odds = tempered;
+  if (temperature > 0 && topK != null) odds = softmax32(keepTopK(scaled, topK));
+  if (temperature > 0 && topP != null) odds = keepTopP(odds, topP);
+  let left = 0, mass = 0;
+  odds.forEach((p, i) => { if (p > 0) { left += 1; mass += tempered[i]; } });
+  return { odds, tempered, left, mass: Math.min(mass, 1) };
+}
+
+/** Return 0 for the first of the largest logits, minus infinity for all others. */
+function greedy(logits, best) {
+  const winner = logits.indexOf(best);
+  return logits.map((_, i) => (i === winner ? 0 : -Infinity));
+}
+
+/** Return softmax of float32 numbers whose largest is 0. */
+function softmax32(scaled) {
+  const powers = scaled.map((x) => Math.exp(x));
+  const sum = f32(powers.reduce((a, b) => a + b, 0));
+  return powers.map((p) => p / sum);
+}
+
+/** Return the logits with those below the k-th at minus infinity; ties with it stay. */
+function keepTopK(scaled, k) {
+  const sorted = scaled.slice().sort();
+  const kth = sorted[sorted.length - Math.min(k, sorted.length)];
+  return scaled.map((x) => (x < kth ? -Infinity : x));
+}
+
+/** Return odds cut to the fewest likely tokens that hold `share`, adding up to 1. */
+function keepTopP(odds, share) {
+  const kept = new Float32Array(odds.length);
+  let before = 0;
+  for (const i of likeliestFirst(odds)) {
+    const upTo = before + odds[i];
+    if (f32(f32(upTo) - odds[i]) < f32(share)) kept[i] = odds[i];
+    before = upTo;
+  }
+  const sum = f32(kept.reduce((a, b) => a + b, 0));
+  return kept.map((p) => p / sum);
+}
+
+/** Return the places of the values, largest first; of equal ones the earlier first. */
+export function likeliestFirst(values) {
+  return Uint32Array.from(values.keys()).sort((a, b) => values[b] - values[a] || a - b);
+}
+
+/** Return the entropy of odds in nats. */
+export function entropy(odds) {
+  return odds.reduce((sum, p) => (p > 0 ? sum - p * Math.log(p) : sum), 0);
+}
+
+// ---------------------------------------------------------------- drawing
+
+/** Return a function that gives numbers in 0..1, the same ones for the same seed. */
+export function generator(seed) {
+  let state = seed >>> 0;
+  return () => { // mulberry32
+    state = (state + 0x6d2b79f5) >>> 0;
+    let x = Math.imul(state ^ (state >>> 15), state | 1);
+    x ^= x + Math.imul(x ^ (x >>> 7), x | 61);
+    return ((x ^ (x >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Return a place drawn with these odds; `random` gives numbers in 0..1. */
+export function draw(odds, random) {
+  let rest = random() * odds.reduce((a, b) => a + b, 0);
+  let last = 0;
+  for (let i = 0; i < odds.length; i++) {
+    if (odds[i] === 0) continue;
+    rest -= odds[i];
+    last = i;
+    if (rest < 0) break;
+  }
+  return last;
+}
+
+/** Return the steps of the top-k slider: all small k, then larger and larger steps. */
+export function topKSteps(size, wanted = null) {
+  const steps = new Set([size]);
+  for (let k = 1; k < size; k = k < 20 ? k + 1 : Math.ceil(k * 1.15)) steps.add(k);
+  if (wanted != null) steps.add(Math.min(wanted, size));
+  return [...steps].sort((a, b) => a - b);
+}
+
+/** Return odds as text: three decimals, and more for those that would read 0. */
+export function oddsText(p) {
+  if (p === 0) return "0";
+  return p >= 0.0005 ? number(p, 3) : p.toExponential(0).replace("-", "\u2212");
+}
+
+// ---------------------------------------------------------------- the figure
+
+const BENCH_STYLE = `
+.sb-text { white-space: pre-wrap; background: var(--panel); padding: 2px 6px; border-radius: 4px; }
+.sb-grid { display: grid; grid-template-columns: minmax(70px, 9.5em) 1fr 4.5em 4.5em 5em;
+  gap: 0 8px; align-items: center; margin-top: 6px; max-width: 860px; }
+.sb-grid > .row { display: contents; }
+.sb-grid .num { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.sb-grid .head { color: var(--quiet); font-size: 12px; align-self: end; }
+.sb-name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.sb-row-cut .sb-name { text-decoration: line-through; } .sb-row-cut .sb-name, .sb-row-cut .sb-after { color: var(--quiet); }
+.sb-track { position: relative; height: 22px; border-left: 1px solid var(--line); }
+.sb-track > * { position: absolute; left: 0; }
+.sb-before { top: 3px; height: 16px; border: 1.5px solid var(--quiet); border-left: 0; }
+.sb-fill { top: 6px; height: 10px; background: var(--accent); }
+.sb-row-cut .sb-before { border-style: dashed; }
+.sb-tick { top: 1px; height: 20px; width: 3px; margin-left: -1px; background: var(--mark); }
+.sb-axis { position: relative; height: 16px; font-size: 12px; color: var(--quiet); }
+.sb-axis span { position: absolute; bottom: 0; transform: translateX(-50%); }
+.sb-axis span:first-child { transform: none; } .sb-axis span:last-child { transform: translateX(-100%); }
+.sb-key { display: inline-block; width: 22px; height: 10px; vertical-align: middle; margin: 0 4px 0 0; }
+.sb-key-before { border: 1.5px solid var(--quiet); } .sb-key-after { background: var(--accent); }
+.sb-key-tick { background: var(--mark); width: 3px; height: 14px; margin-left: 2px; }
+.sb-said { min-height: 1.5em; }
+@media (max-width: 1000px) { .sb-said { min-height: 3em; } }
+@media (max-width: 560px) {
+  .sb-grid { grid-template-columns: minmax(60px, 6.4em) 1fr 3.5em 3.5em 2.9em; gap: 0 6px; font-size: 13px; }
+  .sb-said { min-height: 6em; }
+}`;
+
+/** Fill `root` with the bench; returns {set({temperature, top_k, top_p})}. */
+export async function mount(root, state, hooks = {}) {
+  const [logits, bytes] = await Promise.all([
+    unpackFloats(state.logits), unpackBytes(state.names)]);
+  const names = JSON.parse(new TextDecoder().decode(bytes));
+  const order = likeliestFirst(logits);
+  const bench = {
+    logits, names, order, state, plain: nextOdds(logits).odds,
+    settings: { temperature: state.temperature, top_k: state.top_k, top_p: state.top_p },
+    counts: new Map(), drawn: 0, last: null, random: generator(6),
+  };
+  const parts = benchParts(bench, () => { again(); hooks.changed?.({ ...bench.settings }); });
+  root.replaceChildren(el("style", {}, BENCH_STYLE), ...parts.nodes);
+  function again() {
+    const { temperature, top_k, top_p } = bench.settings;
+    Object.assign(bench, { shaped: nextOdds(logits, temperature, top_k, top_p) });
+    forget(bench);
+    paintBench(bench, parts);
+  }
+  again();
+  root.dataset.ready = "";
+  return {
+    set(change) { Object.assign(bench.settings, change); parts.follow(); again(); },
+  };
+}
+
+/** Forget what was drawn. */
+function forget(bench) {
+  bench.counts.clear();
+  Object.assign(bench, { drawn: 0, last: null });
+}
+
+/** Return {nodes, ...} of the bench: text, controls, rows, numbers, table. */
+function benchParts(bench, changed) {
+  const said = speaker();
+  said.classList.add("sb-said");
+  const rows = bench.order.subarray(0, BENCH_ROWS);
+  const lines = [...rows].map((id) => benchRow(bench.names[id], id === bench.state.came_next));
+  const others = bench.names.length > rows.length
+    ? benchRow(`${(bench.names.length - rows.length).toLocaleString("en")} others`, false, true)
+    : null;
+  const axis = el("div", { class: "sb-axis" });
+  const head = ["before", "after", "drawn"].map((t) => el("div", { class: "num head" }, t));
+  const grid = el("div", { class: "sb-grid" },
+    el("div", { class: "head" }, "next token"), axis, ...head,
+    [...lines, ...(others ? [others] : [])].map((line) => line.node));
+  const parts = { said, rows, lines, others, axis, facts: el("p", {}) };
+  const controls = benchControls(bench, changed);
+  parts.follow = controls.follow;
+  parts.table = tableView(bench.names.length > 100 ? "Table: the likeliest 100" : "Table: all tokens", ["token", "logit", "before", "after", "drawn"],
+    () => benchTable(bench));
+  parts.nodes = [benchText(bench.state), controls.node, drawButtons(bench, parts), said,
+    grid, legend(bench.state), parts.facts, parts.table];
+  return parts;
+}
+
+/** Return the line that says where in the text we are. */
+function benchText({ context, position }) {
+  if (!context.length) return el("p", {}, "The odds of the next token, from these logits.");
+  const text = context.map((token) => (token === "\n" ? "\u21b5" : token === " " ? " " : tokenFace(token)));
+  return el("p", {}, `After position ${position}: `,
+    el("bdi", { class: "sb-text mono" }, text.join("")), " comes \u2026");
+}
+
+/** Return {node, follow}: the three sliders; follow() sets them to the settings. */
+function benchControls(bench, changed) {
+  const { settings } = bench;
+  const size = bench.names.length;
+  const steps = topKSteps(size, settings.top_k);
+  const at = (k) => steps.findIndex((step) => step >= Math.min(k ?? size, size));
+  const put = (name, value) => { settings[name] = value; changed(); };
+  const temperature = slider("temperature", {
+    min: 0, max: Math.max(2, settings.temperature), step: 0.05, value: settings.temperature,
+    show: (x) => (x === 0 ? "0 (greedy)" : String(x)),
+  }, (x) => put("temperature", x));
+  const topK = slider("top-k", {
+    min: 0, max: steps.length - 1, step: 1, value: at(settings.top_k),
+    show: (i) => (steps[i] === size ? "off" : steps[i].toLocaleString("en")),
+  }, (i) => put("top_k", steps[i] === size ? null : steps[i]));
+  const topP = slider("top-p", {
+    min: 0.01, max: 1, step: 0.01, value: settings.top_p ?? 1,
+    show: (x) => (x === 1 ? "off" : String(x)),
+  }, (x) => put("top_p", x === 1 ? null : x));
+  return {
+    node: el("div", { class: "controls" }, temperature, topK, topP),
+    follow() {
+      temperature.set(settings.temperature);
+      topK.set(at(settings.top_k));
+      topP.set(settings.top_p ?? 1);
+    },
+  };
+}
+
+/** Return the buttons that draw and forget. */
+function drawButtons(bench, parts) {
+  const button = (text, times) => el("button", {
+    type: "button",
+    onclick: () => {
+      if (!times) forget(bench);
+      for (let i = 0; i < times; i++) {
+        bench.last = draw(bench.shaped.odds, bench.random);
+        bench.counts.set(bench.last, (bench.counts.get(bench.last) ?? 0) + 1);
+      }
+      bench.drawn += times;
+      paintBench(bench, parts);
+    },
+  }, text);
+  return el("div", { class: "controls", style: "margin-top:6px" },
+    button("draw one", 1), button("draw 100", 100), button("forget draws", 0));
+}
+
+/** Return {node, paint} of one token's row. */
+function benchRow(name, cameNext, lump = false) {
+  const bar = (kind) => el("div", { class: kind });
+  const [before, fill, tick] = [bar("sb-before"), bar("sb-fill"), bar("sb-tick")];
+  const cells = ["", " sb-after", ""].map((more) => el("div", { class: `num${more}` }));
+  const node = el("div", { class: "row" },
+    el("div", { class: `sb-name${lump ? " quiet" : ""}`, title: tokenName(name) },
+      el("bdi", {}, tokenName(name)),
+      cameNext ? el("span", { class: "mark", title: "came next in the text" }, " \u25c2") : null),
+    el("div", { class: "sb-track", "aria-hidden": "true" }, before, fill, tick), ...cells);
+  function paint(odds, drawn, scale) {
+    const wide = (share) => `${Math.min(100, (100 * share) / scale)}%`;
+    before.style.width = wide(odds.before);
+    fill.style.width = wide(odds.after);
+    tick.style.left = wide(drawn.share);
+    tick.hidden = !drawn.count;
+    node.classList.toggle("sb-row-cut", odds.after === 0);
+    cells[0].textContent = oddsText(odds.before);
+    cells[1].textContent = odds.after === 0 ? "cut" : oddsText(odds.after);
+    cells[2].textContent = drawn.of ? `${drawn.count}` : "";
+  }
+  return { node, paint };
+}
+
+/** Return what the shapes of the bars mean. */
+function legend({ came_next: cameNext }) {
+  const key = (kind) => el("span", { class: `sb-key sb-key-${kind}`, "aria-hidden": "true" });
+  return el("p", { class: "quiet" }, key("before"), "before (dashed: cut) \u2003",
+    key("after"), "after \u2003", key("tick"), "share drawn",
+    cameNext == null ? null : " \u2003\u25c2 really came next");
+}
+
+/** Write all that depends on the settings or the draws. */
+function paintBench(bench, parts) {
+  const { plain, shaped: { odds }, drawn, counts } = bench;
+  const share = (count) => ({ count, share: drawn ? count / drawn : 0, of: drawn });
+  const shown = [...parts.rows].map((id) => ({
+    odds: { before: plain[id], after: odds[id] }, drawn: share(counts.get(id) ?? 0),
+  }));
+  const sum = (get) => shown.reduce((total, row) => total + get(row), 0);
+  const rest = {
+    odds: {
+      before: otherOdds(plain, parts.rows),
+      after: otherOdds(odds, parts.rows),
+    },
+    drawn: share(drawn - sum((row) => row.drawn.count)),
+  };
+  const scale = niceTop([...shown, rest].flatMap(({ odds: o }) => [o.before, o.after]));
+  parts.lines.forEach((line, i) => line.paint(shown[i].odds, shown[i].drawn, scale));
+  parts.others?.paint(rest.odds, rest.drawn, scale);
+  parts.axis.replaceChildren(...[0, 0.5, 1].map((part) =>
+    el("span", { style: `left:${100 * part}%` }, String(part * scale))));
+  parts.facts.textContent = factsText(bench);
+  parts.said.say(benchSentence(bench, [...parts.rows]));
+  parts.table.refresh();
+}
+
+/** Return the odds of all tokens but the shown ones. */
+function otherOdds(odds, shown) {
+  const without = odds.slice();
+  for (const id of shown) without[id] = 0;
+  return without.reduce((a, b) => a + b, 0);
+}
+
+/** Return the end of the bars' scale: the next of 0.1, 0.2, 0.5 and 1. */
+function niceTop(values) {
+  const most = Math.max(...values);
+  return [0.1, 0.2, 0.5].find((top) => most <= top) ?? 1;
+}
+
+/** Return the numbers below the bars. */
+function factsText({ plain, shaped: { odds, left, mass }, names }) {
+  const size = names.length;
+  return `Tokens left: ${left.toLocaleString("en")} of ${size.toLocaleString("en")}. `
+    + `Probability mass kept by the cuts: ${number(mass, 3)}. `
+    + `Entropy: ${number(entropy(plain), 2)} nats before, ${number(entropy(odds), 2)} after. `
+    + "Each column of odds adds up to 1.";
+}
+
+/** Return the sentence that is read out: the settings' effect, or the draws. */
+function benchSentence(bench, rows) {
+  const { names, shaped: { odds, left }, plain, settings, drawn, last } = bench;
+  const face = (id) => `'${tokenName(names[id])}'`;
+  if (drawn) {
+    const [id, gap] = rows.map((row) => [row, Math.abs((bench.counts.get(row) ?? 0) / drawn - odds[row])])
+      .reduce((a, b) => (b[1] > a[1] ? b : a));
+    return `Last drawn: ${face(last)}, odds ${oddsText(odds[last])}. Of ${drawn} draws `
+      + `${bench.counts.get(id) ?? 0} were ${face(id)}: ${number((bench.counts.get(id) ?? 0) / drawn, 3)} `
+      + `where its odds say ${oddsText(odds[id])}, the widest gap of these rows (${number(gap, 3)}).`;
+  }
+  const top = rows[0];
+  const effect = `${face(top)} goes from ${oddsText(plain[top])} to ${oddsText(odds[top])}`;
+  if (settings.temperature === 0) {
+    return `Temperature 0: always the likeliest token, so ${effect}; top-k and top-p have no say.`;
+  }
+  const steps = [settings.temperature === 1 ? null : `temperature ${settings.temperature}`,
+    settings.top_k == null ? null : `top-k ${settings.top_k}`,
+    settings.top_p == null ? null : `top-p ${settings.top_p}`].filter(Boolean);
+  if (!steps.length) return `The model's own odds: nothing is cut, ${face(top)} leads with ${oddsText(odds[top])}.`;
+  const cut = names.length - left;
+  return `With ${steps.join(", then ")}: ${effect}; `
+    + (cut ? `${cut.toLocaleString("en")} tokens are cut.` : "no token is cut.");
+}
+
+/** Return the rows of the table: the likeliest 100, with six decimals. */
+function benchTable({ order, names, logits, plain, shaped: { odds }, counts }) {
+  return [...order.subarray(0, 100)].map((id) => [tokenName(names[id]),
+    number(logits[id], 4), number(plain[id], 6), number(odds[id], 6),
+    String(counts.get(id) ?? 0)]);
+}

@@ -1,0 +1,104 @@
+"""One token's way through the blocks, read with the logit lens."""
+
+from typing import Any
+
+import numpy as np
+
+from gpt2_lesson import plots
+from gpt2_lesson.widgets.capture import Record
+from gpt2_lesson.widgets.figure import Figure
+from gpt2_lesson.widgets.packing import pack
+from gpt2_lesson.widgets.sampling import label, place
+
+LIKELIEST = 5  # next tokens shown for each layer
+LOOKS = 3  # heads shown for each layer, those with the largest weights
+
+
+def trace(record: Record, position: int = -1, alt: str | None = None) -> Figure:
+    """Show what each block makes of the token at `position`; any other can be chosen.
+
+    For every layer: the likeliest next tokens if the model stopped there (the logit
+    lens), the odds of the token that came next, the norms of the stream and of what
+    attention and feed-forward add to it, and which tokens the heads looked at most.
+    Raises IndexError or TypeError for a position that is not there.
+    """
+    at = place(position, record.num_tokens)
+    ids, names = _names(record)
+    keys, weights, heads = _looks(record)
+    state = {
+        "tokens": record.tokens, "position": at, "names": names,
+        "blocks": len(record.stream), "captured": record.layers,
+        "likeliest": ids.shape[-1], "looks": heads.shape[-1],
+        "next": names_of_next(record),
+        "lens": pack(ids.astype(np.uint32)),
+        "odds": _shares(record.lens_odds[..., :LIKELIEST]),
+        "next_odds": pack(record.lens_next.astype(np.float32)),
+        "norms": pack(_norms(record)),
+        "keys": pack(keys.astype(np.uint16)), "heads": pack(heads.astype(np.uint16)),
+        "weights": _shares(weights),
+    }
+    alt = alt or _point(record, at)
+    rows = len(record.lens_odds)
+    return Figure("trace", state, _picture(record, at, alt), alt,
+                  height=310 + 36 * rows, narrow=400 + 116 * rows)
+
+
+def names_of_next(record: Record) -> list[str]:
+    """Return the name of the token after each, at the end of the model's likeliest."""
+    return [*record.tokens[1:], record.name(int(record.lens_ids[-1, -1, 0]))]
+
+
+def _names(record: Record) -> tuple[np.ndarray, list[str]]:
+    """Return the lens's tokens (L + 1, T, 5) as places in a list, and that list."""
+    used, places = np.unique(record.lens_ids[..., :LIKELIEST], return_inverse=True)
+    shape = record.lens_ids[..., :LIKELIEST].shape
+    return places.reshape(shape), [record.name(int(i)) for i in used]
+
+
+def _looks(record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return key, weight and head (layers, T, 3) of the heads that look hardest."""
+    largest = record.weights.max(-1).transpose(0, 2, 1)               # (layers, T, H)
+    keys = record.weights.argmax(-1).transpose(0, 2, 1)
+    order = np.argsort(-largest, axis=-1, kind="stable")[..., :LOOKS]
+    heads = np.array(record.heads)[order]
+    return (np.take_along_axis(keys, order, -1),
+            np.take_along_axis(largest, order, -1), heads)
+
+
+def _norms(record: Record) -> np.ndarray:
+    """Return the stream's, attention's and feed-forward's norms (3, L, T), 4 digits."""
+    norms = np.stack([record.stream, record.from_attention, record.from_mlp])
+    digits = 3 - np.floor(np.log10(np.maximum(norms, 1e-30)))
+    return (np.round(norms * 10**digits) / 10**digits).astype(np.float32)
+
+
+def _shares(values: np.ndarray) -> str:
+    return pack(np.rint(np.clip(values, 0, 1) * 65535).astype(np.uint16))
+
+
+def _point(record: Record, at: int) -> str:
+    """Return what the picture says, in a sentence."""
+    odds = record.lens_next[:, at]
+    first = record.name(int(record.lens_ids[0, at, 0]))
+    token, wanted = record.tokens[at], names_of_next(record)[at]
+    what = "what came next" if at + 1 < record.num_tokens else "its own answer"
+    return (
+        f"After {plots._token(token)!r} the lens first reads {plots._token(first)!r}; "
+        f"the odds of {plots._token(wanted)!r}, {what}, go from {odds[0]:.2g} at the "
+        f"embedding to {odds[-1]:.2g} after block {len(odds) - 2}."
+    )
+
+
+def _picture(record: Record, at: int, alt: str) -> bytes:
+    """Return the odds, layer by layer, of what came next and of the first reading."""
+    wanted = names_of_next(record)[at]
+    layers = ["embedding", *(f"block {i}" for i in range(len(record.stream)))]
+    values: dict[str, Any] = {
+        "likeliest at that layer": record.lens_odds[:, at, 0],
+        f"{label(plots._token(wanted))!r}, which came next"
+        if at + 1 < record.num_tokens else "the answer": record.lens_next[:, at],
+    }
+    return plots.as_png(
+        plots.show_bars, values, layers, ylabel="probability", alt=alt,
+        title=f"after {label(plots._token(record.tokens[at]))!r}, layer by layer",
+    )
