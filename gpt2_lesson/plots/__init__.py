@@ -43,6 +43,7 @@ STYLE = {
     "axes.spines.top": False, "axes.spines.right": False,
 }
 SMALL = 8                     # cells a side up to which numbers are written
+NAMED = 64                    # cells a side up to which they are named, else counted
 WRAP = 60                     # characters a line in show_text
 
 
@@ -303,6 +304,8 @@ def _show_maps(maps: Sequence[np.ndarray], names: Sequence[str],
             if given is not None:
                 _check_length(len(given), length, f"names {list(given)[:8]}", what)
     high, wide = np.max([cells.shape for cells in maps], axis=0)
+    if max(high, wide) > NAMED:
+        rows = columns = None
     across = min(len(maps), 4)
     down = -(-len(maps) // across)
     numbers = max(high, across * wide - 4) <= SMALL if values is None else values
