@@ -97,11 +97,23 @@ export function number(x, digits = 2, approx = false) {
   return (approx ? "~" : "") + x.toFixed(digits).replace("-", "\u2212");
 }
 
+/** Return odds as text: three decimals, and a power of ten for those that would read 0. */
+export function oddsText(p) {
+  return p === 0 ? "0" : p >= 0.0005 ? number(p, 3) : p.toExponential(0).replace("-", "\u2212");
+}
+
+/** Return the end of a scale for bars of shares: a round number none of them passes. */
+export function scaleTop(shares) {
+  const most = Math.max(...shares);
+  return [0.01, 0.02, 0.05, 0.1, 0.2, 0.5].find((top) => most <= top) ?? 1;
+}
+
 // ---------------------------------------------------------------- packed numbers
 
-/** Return the bytes that Python's `pack` wrote: base64 of gzip. */
-export async function unpackBytes(text) {
-  const zipped = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+/** Return the bytes that Python's `pack` wrote: base64 of gzip, or the gzip's bytes. */
+export async function unpackBytes(packed) {
+  const zipped = typeof packed !== "string" ? packed
+    : Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
   const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
@@ -117,15 +129,16 @@ export const cellAt = (t, s) => (t * (t + 1)) / 2 + s;
 /** Return the number of cells of a lower triangle of `size` rows. */
 export const cellCount = (size) => (size * (size + 1)) / 2;
 
-/** Return {get(map, t, s), exact, count, size} for what `pack_triangles` wrote. */
+/** Return {get(map, t, s), exact, levels, count, size} for what `pack_triangles` wrote. */
 export async function unpackTriangles(packed, size) {
   const bytes = await unpackBytes(packed.data);
   const exact = packed.code === "u16";
   const raw = exact ? new Uint16Array(bytes.buffer) : bytes;
-  const table = exact ? null : Float32Array.from({ length: 256 }, (_, i) => (i / 255) ** 2);
+  const levels = exact ? 65535 : packed.levels ?? 255;
+  const table = exact ? null : Float32Array.from({ length: 256 }, (_, i) => (i / levels) ** 2);
   const cells = cellCount(size);
   return {
-    exact, size, count: raw.length / cells,
+    exact, levels, size, count: raw.length / cells,
     get(map, t, s) {
       if (s > t) return 0;
       const code = raw[map * cells + cellAt(t, s)];
@@ -204,12 +217,13 @@ export function paintMatrix(canvas, rows, columns, cell, value, table) {
   const small = new OffscreenCanvas(columns, rows);
   const context = small.getContext("2d");
   const image = context.createImageData(columns, rows);
+  const pixels = new Uint32Array(image.data.buffer); // 4 bytes at once
+  const colours = new Uint32Array(table.buffer);
   for (let t = 0; t < rows; t++) {
     for (let s = 0; s < columns; s++) {
       const share = value(t, s);
       if (share == null) continue; // transparent: nothing there
-      const from = 4 * colourIndex(share);
-      image.data.set(table.subarray(from, from + 4), 4 * (t * columns + s));
+      pixels[t * columns + s] = colours[colourIndex(share)];
     }
   }
   context.putImageData(image, 0, 0);
@@ -343,7 +357,8 @@ function writeCell(pen, text, x, y, ink) {
   pen.fillText(text, x, y);
 }
 
-function nameCells(holder, names, count, cell, across) {
+/** Write names beside (or below, across) `count` cells; null: hide them. */
+export function nameCells(holder, names, count, cell, across) {
   holder.hidden = !names;
   if (!names) return;
   const turned = across && names.some((name) => name.length * 8 > cell);
