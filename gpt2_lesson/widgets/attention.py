@@ -1,10 +1,12 @@
 """The attention map: who looks at whom, in every head, and how much."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from gpt2_lesson import plots
 from gpt2_lesson.widgets.capture import Record
@@ -13,7 +15,9 @@ from gpt2_lesson.widgets.labels import head_labels
 from gpt2_lesson.widgets.packing import pack, pack_triangles
 
 MEASURES = ("weights", "scores", "value-weighted")
-ROOM = 850_000       # characters for the weights: the whole figure is then about 1 MB
+ROOM = 840_000       # characters for the weights: the whole figure is then about 1 MB
+LEVELS = (255, 180, 128, 90, 64, 45)    # of the square root of a weight
+MOST_HIGH = 640      # pixels of the still picture
 MOST_CELLS = 3_500_000     # even 8 bits of that many never fit
 
 
@@ -57,8 +61,8 @@ def attention(
         ],
     }
     alt = alt or _alt(record, row, column, query, predict)
-    return Figure("attention", state, _picture(record, row, column, measure, alt), alt,
-                  *_heights(record))
+    picture = _small(_picture(record, row, column, measure, alt))
+    return Figure("attention", state, picture, alt, *_heights(record))
 
 
 # ---------------------------------------------------------------- what is in it
@@ -116,18 +120,23 @@ def _query(record: Record, row: int, column: int, query: int | None,
 def _packed(record: Record) -> dict[str, Any]:
     """Return weights, totals and value sizes as text: exact where there is room."""
     size = record.num_tokens
-    weights = record.weights.reshape(-1, size, size)
-    packed = {"data": " " * ROOM}
-    if 2 * len(weights) * size * (size + 1) // 2 < 4 * ROOM:
-        packed = pack_triangles(weights, exact=True)
-    exact = len(packed["data"]) < ROOM
-    if not exact:
-        packed = pack_triangles(weights, exact=False)
+    packed = _fitting(record.weights.reshape(-1, size, size))
+    exact = packed["code"] == "u16"
     return {
         "weights": packed,
         "totals": _levels(record.totals, np.uint16),
         "sizes": _levels(record.sizes, np.uint16 if exact else np.uint8),
     }
+
+
+def _fitting(weights: np.ndarray) -> dict[str, Any]:
+    """Return packed weights (N, T, T), as fine as there is room for."""
+    packed = pack_triangles(weights, exact=True) if weights.size < 4 * ROOM else None
+    for levels in LEVELS:
+        if packed and len(packed["data"]) <= ROOM:
+            break
+        packed = pack_triangles(weights, exact=False, levels=levels)
+    return packed
 
 
 def _levels(values: np.ndarray, code: type) -> dict[str, Any]:
@@ -180,8 +189,17 @@ def _picture(record: Record, row: int, column: int, measure: str, alt: str) -> b
                         alt=alt)
 
 
+def _small(png: bytes) -> bytes:
+    """Return a picture in 64 colours and at most 640 pixels high."""
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.thumbnail((1000, MOST_HIGH), Image.Resampling.BOX)
+    out = io.BytesIO()
+    picture.quantize(64).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
 def _heights(record: Record) -> tuple[int, int]:
     """Return the figure's height on a wide screen and on a phone, in pixels."""
     pixels = sum(max(26, 9 * len(token) + 8) for token in record.tokens)
     wide, narrow = (min(5, 1 + pixels // width) for width in (1180, 350))
-    return 590 + 27 * wide, 1330 + 27 * narrow
+    return 640 + 27 * wide, 1610 + 27 * narrow

@@ -17,28 +17,31 @@ def pack(values: np.ndarray) -> str:
     return base64.b64encode(gzip.compress(values.tobytes(), 9, mtime=0)).decode()
 
 
-def pack_triangles(weights: np.ndarray, exact: bool) -> dict[str, str]:
+def pack_triangles(
+    weights: np.ndarray, exact: bool, levels: int = 255
+) -> dict[str, Any]:
     """Return the lower triangles of (N, T, T) weights in 0..1, rows one after another.
 
-    Exact: 16 bits, linear, at most 7.7e-6 off. Otherwise 8 bits of the square root, at
-    most 3.9e-3 off.
+    Exact: 16 bits, linear, at most 7.7e-6 off. Otherwise `levels` steps of the square
+    root, up to 255: at most sqrt(weight) / levels off, so 3.9e-3 or less; fewer levels
+    take less room.
     """
     size = weights.shape[-1]
     rows, columns = np.tril_indices(size)
     kept = np.clip(weights[:, rows, columns], 0, 1)
     if exact:
         return {"code": "u16", "data": pack(np.rint(kept * 65535).astype(np.uint16))}
-    coded = np.rint(np.sqrt(kept) * 255).astype(np.uint8)
-    return {"code": "u8sqrt", "data": pack(coded)}
+    coded = np.rint(np.sqrt(kept) * levels).astype(np.uint8)
+    return {"code": "u8sqrt", "levels": levels, "data": pack(coded)}
 
 
-def unpack_triangles(packed: dict[str, str], count: int, size: int) -> np.ndarray:
+def unpack_triangles(packed: dict[str, Any], count: int, size: int) -> np.ndarray:
     """Return the (count, size, size) weights that `pack_triangles` packed."""
     raw = gzip.decompress(base64.b64decode(packed["data"]))
     if packed["code"] == "u16":
         kept = np.frombuffer(raw, "<u2") / 65535
     else:
-        kept = (np.frombuffer(raw, np.uint8) / 255) ** 2
+        kept = (np.frombuffer(raw, np.uint8) / packed.get("levels", 255)) ** 2
     weights = np.zeros((count, size, size))
     rows, columns = np.tril_indices(size)
     weights[:, rows, columns] = kept.reshape(count, -1)

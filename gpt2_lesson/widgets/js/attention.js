@@ -2,10 +2,12 @@
 
 import {
   cellUnder, choice, colourTable, cssColour, el, inkOn, isDark, nameCells, number, onTheme,
-  paintMatrix, speaker, stepCell, tableView, tokenFace, tokenName, unpackBytes, unpackTriangles,
+  paintMatrix, speaker, stepCell, tableView, toggle, tokenFace, tokenName, unpackBytes,
+  unpackTriangles,
 } from "./core.js";
 
 const MOST_BARS = 8;
+const MOST_LISTED = 4; // heads, as buttons
 const MAP_SIDE = 420; // most pixels of the map; longer texts scroll in it
 const MEASURES = [["weights", "weights"], ["scores", "scores"], ["value-weighted", "value-weighted"]];
 const MEANINGS = {
@@ -29,7 +31,7 @@ export async function readMaps(state) {
   const size = state.tokens.length;
   const [maps, totals, sizes] = await Promise.all([
     unpackTriangles(state.weights, size), unpackLevels(state.totals), unpackLevels(state.sizes)]);
-  return { size, totals, sizes, exact: maps.exact, weights: maps.get, tokens: state.tokens,
+  return { size, totals, sizes, exact: maps.exact, levels: maps.levels, weights: maps.get, tokens: state.tokens,
     layers: state.layers, heads: state.heads };
 }
 
@@ -64,9 +66,9 @@ export function largestPlaces(row, count) {
  * A row adds up to 1. Where the stored numbers agree with that within what their few
  * bits lose, the rest is what is left of 1; else it is their own sum.
  */
-export function restOf(row, places, exact) {
+export function restOf(row, places, { exact, levels }) {
   const sum = row.reduce((a, b) => a + b, 0);
-  const lost = row.reduce((a, w) => a + (exact ? 8e-6 : Math.sqrt(w) / 255 + 4e-6), 0);
+  const lost = row.reduce((a, w) => a + (exact ? 0.51 / levels : Math.sqrt(w) / levels + 0.26 / levels ** 2), 0);
   const top = places.reduce((a, s) => a + row[s], 0);
   return Math.max(0, (Math.abs(sum - 1) <= lost ? 1 : sum) - top);
 }
@@ -90,30 +92,35 @@ export function bestHeads(label, count) {
   return label?.scores ? largestPlaces(label.scores, count) : [];
 }
 
+/** Return whether a head is named by a label. */
+export function isNamed(label, map) {
+  return Boolean(label.scores) && label.scores[map] >= label.threshold;
+}
+
 /** Return the names that a head has earned, the surest first: [{name, score}]. */
 export function namesOf(labels, map) {
-  return labels.filter((label) => label.scores && label.scores[map] >= label.threshold)
+  return labels.filter((label) => isNamed(label, map))
     .map((label) => ({ name: label.name, score: label.scores[map] }))
     .sort((a, b) => b.score - a.score);
 }
 
 /** Return the name that a head comes nearest to, {name, score}, or undefined. */
 export function nearestName(labels, map) {
-  const scored = labels.filter((label) => label.scores)
+  const scored = labels.filter((label) => label.scores && label.name !== "broad")
     .map((label) => ({ name: label.name, score: label.scores[map], part: label.scores[map] / label.threshold }));
   return scored.sort((a, b) => b.part - a.part)[0];
 }
 
 /** Return a share as text: as many digits as it has. */
-export function shareText(value, exact, digits = 4) {
+export function shareText(value, { exact, levels }, digits = 4) {
   if (exact) return number(value, digits);
-  return number(value, value < 0.1 ? 3 : 2, true);
+  return number(value, Math.sqrt(value) / levels < 1.5e-3 ? 3 : 2, true);
 }
 
 /** Return a score as text; of a weight stored as 0 only a bound is known. */
-export function scoreText(score, total, exact) {
+export function scoreText(score, total, { exact, levels }) {
   const weight = Math.exp(score - total);
-  const smallest = exact ? 0.5 / 65535 : (0.5 / 255) ** 2;
+  const smallest = exact ? 0.5 / levels : (0.5 / levels) ** 2;
   if (weight < smallest) return `below ${number(Math.log(smallest) + total, 1)}`;
   return exact && weight > 1e-3 ? number(score) : number(score, 1, true);
 }
@@ -139,11 +146,11 @@ export function saying(data, pick, t, row) {
   const map = pick.layer * data.heads.length + pick.head;
   const asker = `${whichHead(data, pick)}: ${spoken(data.tokens, t)}`;
   if (pick.measure === "scores") {
-    const score = scoreText(row[key], data.totals[map * data.size + t], data.exact);
+    const score = scoreText(row[key], data.totals[map * data.size + t], data);
     return `${asker} gives its highest score to ${target}, ${score}.`;
   }
   const verb = pick.measure === "weights" ? "looks most at" : "gets most from";
-  return `${asker} ${verb} ${target}, ${shareText(row[key], data.exact, 2)}.`;
+  return `${asker} ${verb} ${target}, ${shareText(row[key], data, 2)}.`;
 }
 
 // ---------------------------------------------------------------- the figure
@@ -153,7 +160,7 @@ export async function mount(root, state, hooks = {}) {
   const data = await readMaps(state);
   const view = {
     root, state, data, hooks, labels: state.labels, query: state.query, key: null,
-    locked: false, hidden: state.predict, filter: "", guesses: [], parts: {},
+    locked: false, stretched: false, hidden: state.predict, filter: "", guesses: [], parts: {},
     pick: { layer: Math.max(0, data.layers.indexOf(state.layer)), over: "one",
       head: Math.max(0, data.heads.indexOf(state.head)), measure: state.measure },
   };
@@ -218,6 +225,7 @@ function showAll(view) {
   showControls(view);
   view.parts.answer.hidden = view.hidden;
   view.parts.guess.hidden = !view.state.predict;
+  view.parts.veil.hidden = !view.hidden;
   if (!view.hidden) {
     showMap(view);
     showGrid(view);
@@ -253,10 +261,11 @@ function buildControls(view) {
     "Point at a token to see where it looks; click to hold it. Keys: ← → token, ↑ ↓ head, page up/down layer, Esc lets go.");
 }
 
-function showControls({ parts, pick, hidden }) {
+function showControls({ parts, pick, hidden, said }) {
+  said.hidden = hidden;
   for (const name of ["layer", "head", "over", "measure"]) parts[name].control.value = String(pick[name]);
   parts.over.control.disabled = pick.measure === "scores";
-  parts.over.hidden = parts.measure.hidden = parts.help.hidden = hidden;
+  for (const name of ["over", "measure", "help"]) parts[name].hidden = hidden;
   parts.meaning.textContent = MEANINGS[pick.measure];
 }
 
@@ -316,8 +325,8 @@ function letGo(view) {
 }
 
 function showTokens(view) {
-  const { data, parts, pick, query, key, row, hidden, locked } = view;
-  const limit = scoreLimit(row);
+  const { parts, query, key, row, hidden, locked } = view;
+  const { table, at } = rampFor(view, [row]);
   parts.buttons.forEach((button, i) => {
     button.tabIndex = i === query ? 0 : -1;
     button.setAttribute("aria-pressed", String(i === query && locked && !hidden));
@@ -325,10 +334,25 @@ function showTokens(view) {
     button.classList.toggle("att-key", !hidden && i === key && i !== query);
     button.classList.toggle("att-future", i > query);
     button.disabled = hidden && i > query;
-    const [table, at] = pick.measure === "scores" ? [view.signed, signedAt(row[i], limit)] : [view.table, row[i]];
-    button.style.background = hidden || i > query ? "" : cssColour(table, at);
-    button.style.color = hidden || i > query ? "" : inkOn(table, at);
+    button.style.background = hidden || i > query ? "" : cssColour(table, at(row[i]));
+    button.style.color = hidden || i > query ? "" : inkOn(table, at(row[i]));
   });
+  reveal(parts.tokens, parts.buttons[query].offsetTop - parts.tokens.offsetTop, 24);
+}
+
+/** Scroll a box, and nothing around it, until what is at `top` can be seen. */
+function reveal(box, top, height) {
+  if (top < box.scrollTop || top + height > box.scrollTop + box.clientHeight) {
+    box.scrollTop = top - box.clientHeight / 2;
+  }
+}
+
+/** Return {table, at, low, high}: the colours of numbers, and what their ends stand for. */
+function rampFor({ pick, stretched, table, signed }, rows) {
+  const limit = Math.max(...rows.map(scoreLimit));
+  if (pick.measure === "scores") return { table: signed, at: (x) => signedAt(x, limit), low: -limit, high: limit };
+  const high = stretched ? limit : 1;
+  return { table, at: (x) => x / high, low: 0, high };
 }
 
 const scoreLimit = (row) => row.reduce((top, x) => (Number.isFinite(x) ? Math.max(top, Math.abs(x)) : top), 1e-9);
@@ -341,7 +365,8 @@ function buildGuess(view) {
   parts.asked = el("p", { class: "att-asked" });
   parts.verdict = speaker();
   parts.again = el("button", { type: "button", onclick: () => nextGuess(view) }, "Guess for another token");
-  parts.guess = el("div", { class: "att-guess", hidden: true }, parts.asked, parts.verdict, parts.again);
+  parts.veil = el("p", { class: "att-veil quiet" }, "The map appears here after your guess.");
+  parts.guess = el("div", { class: "att-guess", hidden: true }, parts.asked, parts.verdict, parts.again, parts.veil);
   if (view.hidden) askGuess(view);
 }
 
@@ -358,11 +383,11 @@ function guessed(view, place) {
   const rank = 1 + row.filter((w) => w > row[place]).length;
   const [best] = largestPlaces(row, 1);
   view.guesses.push(row[place] / row[best]);
-  const got = shareText(row[place], data.exact, 2);
-  const most = best === place ? "Nothing got more." : `Most went to ${spoken(data.tokens, best)}: ${shareText(row[best], data.exact, 2)}.`;
+  const got = shareText(row[place], data, row[place] < 0.01 ? 4 : 2);
+  const most = best === place ? "Nothing got more." : `Most went to ${spoken(data.tokens, best)}: ${shareText(row[best], data, 2)}.`;
   const mean = (100 * view.guesses.reduce((a, b) => a + b, 0)) / view.guesses.length;
   parts.verdict.textContent = `You chose ${spoken(data.tokens, place)}: it really got ${got}, rank ${rank} of ${query + 1}. ${most} ${
-    view.guesses.length > 1 ? `Score of ${view.guesses.length} guesses: ${mean.toFixed(0)} of 100.` : `Score: ${mean.toFixed(0)} of 100.`}`;
+    view.guesses.length > 1 ? `Score of ${view.guesses.length} guesses` : "Score"}: ${mean.toFixed(0)} of 100 (100 is the token that got most).`;
   parts.asked.textContent = "";
   parts.again.hidden = false;
   Object.assign(view, { hidden: false, locked: true, heldAt: query, key: place });
@@ -394,18 +419,19 @@ function buildMap(view) {
     onclick: () => press(view, view.query), onkeydown: (event) => stepMap(view, event) });
   parts.rowMark = el("div", { class: "att-row-mark", "aria-hidden": "true" });
   parts.cellMark = el("div", { class: "att-cell-mark", "aria-hidden": "true" });
-  parts.rowNames = el("div", { class: "cell-names rows", "aria-hidden": "true" });
-  parts.keyNames = el("div", { class: "cell-names columns", "aria-hidden": "true" });
+  parts.rowNames = el("div", { class: "cell-names before", "aria-hidden": "true" });
+  parts.keyNames = el("div", { class: "cell-names under", "aria-hidden": "true" });
   parts.box = el("div", { class: "scroll att-box" }, el("div", { class: "cell-grid" }, parts.rowNames,
     el("div", { class: "cell-holder" }, parts.canvas, parts.rowMark, parts.cellMark), parts.keyNames));
   parts.reading = el("p", { class: "att-reading" });
   parts.legend = el("canvas", { "aria-hidden": "true", tabindex: "-1" });
+  parts.stretch = toggle("stretch colours", false, (on) => { view.stretched = on; showAll(view); });
   parts.low = el("span", { class: "quiet" });
   parts.high = el("span", { class: "quiet" });
   parts.map = el("section", { class: "att-map", "aria-label": "map of one head" }, parts.mapTitle,
     el("div", { class: "att-axes" }, el("span", { class: "quiet att-down" }, "query: this token looks"), parts.box,
       el("span", { class: "quiet att-across" }, "key: at this token")),
-    parts.reading, el("div", { class: "att-legend" }, parts.low, parts.legend, parts.high));
+    parts.reading, el("div", { class: "att-legend" }, parts.low, parts.legend, parts.high, parts.stretch));
   const room = Math.min(MAP_SIDE, (view.root.clientWidth || 800) - 44 - (data.size < 25 ? 76 : 0));
   parts.cell = Math.max(3, Math.min(40, Math.floor(room / data.size)));
 }
@@ -415,8 +441,10 @@ function readCell(view, event) {
   const cell = cellUnder(event, parts.canvas, data.size, data.size);
   if (!cell) return;
   const row = view.locked ? view.query : cell.row;
+  view.pointed = true; // the map must not scroll away under the pointer
   if (cell.column <= row) goTo(view, row, cell.column);
   else if (!view.locked) goTo(view, row, view.key > row ? null : view.key);
+  view.pointed = false;
 }
 
 function stepMap(view, event) {
@@ -431,17 +459,16 @@ function stepMap(view, event) {
 function showMap(view) {
   const { data, parts, pick } = view;
   const rows = Array.from({ length: data.size }, (_, t) => chosenRow(data, pick, t));
-  const signed = pick.measure === "scores";
-  const limit = signed ? Math.max(...rows.map(scoreLimit)) : 1;
-  const [table, at] = signed ? [view.signed, (x) => signedAt(x, limit)] : [view.table, (x) => x];
+  const { table, at, low, high } = rampFor(view, rows);
   paintMatrix(parts.canvas, data.size, data.size, parts.cell, (t, s) => (s > t ? null : at(rows[t][s])), table);
   const names = parts.cell >= 14 ? data.tokens.map(tokenFace) : null;
   nameCells(parts.rowNames, names, data.size, parts.cell, false);
   nameCells(parts.keyNames, names, data.size, parts.cell, true);
   paintMatrix(parts.legend, 1, 64, 2, (_, i) => i / 63, table);
   parts.legend.style.height = "12px";
-  parts.low.textContent = signed ? number(-limit, 1, !data.exact) : "0";
-  parts.high.textContent = signed ? number(limit, 1, !data.exact) : "1";
+  parts.low.textContent = low ? number(low, 1, !data.exact) : "0";
+  parts.high.textContent = high === 1 ? "1" : number(high, low ? 1 : 2, !data.exact);
+  parts.stretch.disabled = pick.measure === "scores";
   const title = whichHead(data, pick);
   parts.mapTitle.textContent = `Map of ${title}: ${pick.measure}`;
   parts.canvas.setAttribute("aria-label", `map of ${title}, ${data.size} queries by ${data.size} keys; the arrow keys read a cell`);
@@ -454,17 +481,20 @@ function showMarks(view) {
     left: `${left * cell}px`, top: `${query * cell}px`, width: `${width * cell}px`, height: `${cell}px` });
   put(parts.rowMark, 0, query + 1);
   put(parts.cellMark, key, 1);
-  const top = query * cell;
-  if (top < box.scrollTop || top + cell > box.scrollTop + box.clientHeight) box.scrollTop = top - box.clientHeight / 2;
+  if (!view.pointed) {
+    reveal(box, query * cell, cell);
+    const left = key * cell;
+    if (left < box.scrollLeft || left + cell > box.scrollLeft + box.clientWidth) box.scrollLeft = left - box.clientWidth / 2;
+  }
   parts.reading.replaceChildren(
     `${spoken(data.tokens, query)} at ${key === query ? "itself" : spoken(data.tokens, key)}: `, el("b", {}, cellText(view, key)));
 }
 
 /** Return the number of the query's row at a key, as text. */
 function cellText({ data, pick, query, row }, key) {
-  if (pick.measure !== "scores") return shareText(row[key], data.exact);
+  if (pick.measure !== "scores") return shareText(row[key], data);
   const map = pick.layer * data.heads.length + pick.head;
-  return scoreText(row[key], data.totals[map * data.size + query], data.exact);
+  return scoreText(row[key], data.totals[map * data.size + query], data);
 }
 
 // ---------------------------------------------------------------- the row as bars
@@ -485,10 +515,10 @@ function showBars(view) {
   parts.barsTitle.textContent = `The row of ${spoken(data.tokens, query)}`;
   const lines = places.flatMap((s) => barLine(tokenFace(data.tokens[s]), String(s), row[s] / limit, cellText(view, s), signed));
   const others = row.length - places.length;
-  const rest = restOf(row, places, data.exact);
+  const rest = restOf(row, places, data);
   if (others && signed) lines.push(...barLine(`${others} more, lower`, "", null, ""));
   if (others && !signed && pick.over !== "largest") {
-    lines.push(...barLine(`rest (${others})`, "", rest, shareText(rest, data.exact)));
+    lines.push(...barLine(`rest (${others})`, "", rest, shareText(rest, data)));
   }
   parts.barList.replaceChildren(...lines);
   parts.sum.textContent = sumText(view, places, rest);
@@ -510,7 +540,7 @@ function sumText({ row, data, pick, query }, places, rest) {
   }
   const sum = places.reduce((a, s) => a + row[s], rest);
   if (pick.over === "largest") return "Each is the largest of several heads, so these need not add up to 1.";
-  return data.exact ? `these add up to ${number(sum, 4)}` : `these add up to ${number(sum, 2, true)} (~: stored in 8 bits)`;
+  return data.exact ? `these add up to ${number(sum, 4)}` : `these add up to ${number(sum, 2, true)} (~: rounded, to fit the page)`;
 }
 
 // ---------------------------------------------------------------- all heads
@@ -518,7 +548,7 @@ function sumText({ row, data, pick, query }, places, rest) {
 function buildGrid(view) {
   const { parts, data, labels } = view;
   const counted = labels.map((label) => {
-    const count = label.scores ? label.scores.filter((x) => x >= label.threshold).length : 0;
+    const count = label.scores ? label.scores.filter((_, map) => isNamed(label, map)).length : 0;
     return [label.name, `${label.name} (${count})`];
   });
   parts.filter = choice("find", [["", "all heads"], ...counted], "", (name) => { view.filter = name; showGrid(view); });
@@ -529,7 +559,7 @@ function buildGrid(view) {
   parts.gridNote = el("p", { class: "att-reading" });
   parts.best = el("div", { class: "controls att-best" });
   parts.grid = el("section", { class: "att-heads", "aria-label": "all heads" },
-    el("h2", {}, "All heads: a row for each layer"), el("div", { class: "controls" }, parts.filter),
+    el("div", { class: "controls" }, el("h2", {}, "All heads, by layer"), parts.filter),
     el("div", { class: "scroll att-box" }, parts.gridCanvas), parts.gridNote, parts.best);
   const gap = 3;
   const side = Math.max(16, Math.min(80, Math.floor(340 / data.heads.length) - gap, Math.floor(360 / data.layers.length) - gap));
@@ -557,9 +587,9 @@ function showGrid(view) {
   const style = getComputedStyle(view.root);
   const colours = { ink: style.getPropertyValue("--quiet"), mark: style.getPropertyValue("--mark"), line: style.getPropertyValue("--line") };
   nameGrid(pen, view, colours.ink);
-  view.thumbs.forEach((thumb, map) => {
-    const dim = label && !(label.scores && label.scores[map] >= label.threshold);
-    drawThumb(pen, view, map, dim, colours);
+  const listed = bestHeads(label, MOST_LISTED);
+  view.thumbs.forEach((_, map) => {
+    drawThumb(pen, view, map, label && !isNamed(label, map) && !listed.includes(map), colours);
   });
   const chosen = thumbAt(plan, pick.layer, pick.head);
   pen.strokeStyle = colours.mark;
@@ -638,11 +668,13 @@ function stepHead(view, event) {
 /** List the heads that come first by a label, as buttons with their scores. */
 function showBest(view, label) {
   const { parts, data } = view;
-  const best = bestHeads(label, 6);
+  const best = bestHeads(label, MOST_LISTED);
   const count = data.heads.length;
+  const found = best.some((map) => isNamed(label, map));
   const say = !label ? "A name needs at least 0.30 of the weight on its place, and twice what even weights put there."
     : !label.scores ? `${label.name}: this text has no such place, no token comes twice.`
-      : `${label.name}: ${label.meaning}. Named from ${number(label.threshold)} on. The best:`;
+      : `${label.name}: ${label.meaning}. ${
+        found ? `Named from ${number(label.threshold)} on; the best:` : `None reaches ${number(label.threshold)}; the nearest:`}`;
   parts.best.replaceChildren(el("p", { class: "quiet" }, say), ...best.map((map) => {
     const at = { layer: Math.floor(map / count), head: map % count };
     return el("button", { type: "button", onclick: () => chooseHead(view, at) },
@@ -664,8 +696,8 @@ function rowCells({ data, pick, query }) {
   const map = pick.layer * data.heads.length + pick.head;
   const [weights, scores, shares] = MEASURES.map(([measure]) => headRow(data, map, query, measure));
   const total = data.totals[map * data.size + query];
-  return Array.from(weights, (w, s) => [tokenName(data.tokens[s]), String(s), shareText(w, data.exact),
-    scoreText(scores[s], total, data.exact), shareText(shares[s], data.exact)]);
+  return Array.from(weights, (w, s) => [tokenName(data.tokens[s]), String(s), shareText(w, data),
+    scoreText(scores[s], total, data), shareText(shares[s], data)]);
 }
 
 function mapCells(view) {
