@@ -78,9 +78,9 @@ def ablation(
         "weights": _last_weights(model, input_ids) if weights else None,
     }
     alt = alt or _point(was, now, wanted, against, names)
-    rows = max(330, 40 * len(without))
+    rows = 36 * len(without)
     return Figure("ablation", state, _picture(now - was, wanted, against, names, alt),
-                  alt, height=rows + 300, narrow=rows + 900)
+                  alt, height=max(650, rows + 230), narrow=rows + 900)
 
 
 def _one_row(input_ids: Tensor) -> Tensor:
@@ -130,9 +130,7 @@ def _check_computed(before: Tensor, without: Tensor, model: GPT2Model) -> None:
 
 
 def _measured(log_odds: Tensor, wanted: list[int], against: list[int]) -> Tensor:
-    """Return ln odds (...) of one of `wanted`, less those of `against`, from (..., V).
-
-    """
+    """Return ln odds (...) of any of `wanted`, less those of `against`, of (..., V)."""
     measure = log_odds[..., wanted].logsumexp(-1)
     return measure - log_odds[..., against].logsumexp(-1) if against else measure
 

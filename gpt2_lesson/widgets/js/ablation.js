@@ -1,6 +1,6 @@
 // The grid of all heads: what the next token's odds become without each of them.
 import {
-  el, choice, number, speaker, tableView, tokenName, unpackBytes,
+  el, choice, number, oddsText, scaleTop, speaker, tableView, tokenName, unpackBytes,
   colourTable, cssColour, inkOn, isDark, onTheme,
 } from "./core.js";
 
@@ -13,7 +13,7 @@ export function headChanges({ was, now }) {
 }
 
 /** Return the colour's place in 0..1 of a change, 0.5 for none. */
-export const changeShare = (change, most) => 0.5 + (0.5 * change) / (most || 1);
+export const changeShare = (change, most) => 0.5 + (0.5 * change) / most;
 
 /** Return the key with the largest weight, and that weight, from one row of weights. */
 export function mostRead(row) {
@@ -27,21 +27,20 @@ export function ablationSentence({ layer, head, now, change }, { was, baseline, 
   const without = `Without layer ${layer} head ${head} the odds of ${what}`;
   const nats = `${signedNumber(change, 2)} nats of ln odds`;
   if (baseline.length) {
-    return `${without} against ${quoted(baseline)} ${moved(change)} from ${ratio(was)} to ${ratio(now)} (${nats}).`;
+    return `${without} against ${quoted(baseline)} ${moved(change, ratio(was), ratio(now))} (${nats}).`;
   }
-  return `${without} ${moved(change)} from ${odd(Math.exp(was))} to ${odd(Math.exp(now))} (${nats}).`;
+  return `${without} ${moved(change, oddsText(Math.exp(was)), oddsText(Math.exp(now)))} (${nats}).`;
 }
 
-const moved = (change) => (Math.abs(change) < 0.005 ? "stay" : change < 0 ? "fall" : "rise");
+const moved = (change, was, now) => (Math.abs(change) < 0.005 ? `hardly change: ${was} before, ${now} without it`
+  : `${change < 0 ? "fall" : "rise"} from ${was} to ${now}`);
 const quoted = (names) => names.map((name) => `'${tokenName(name)}'`).join(" or ");
-const signedNumber = (x, digits) => (Math.abs(x) < 0.5 * 10 ** -digits ? "" : x > 0 ? "+" : "") + number(Math.abs(x) < 0.5 * 10 ** -digits ? 0 : x, digits);
-const ratio = (lnOdds) => (lnOdds >= 0 ? `${Math.exp(lnOdds).toPrecision(3)} : 1` : `1 : ${Math.exp(-lnOdds).toPrecision(3)}`);
-
-/** Return odds as text: three decimals, and more for those that would read 0. */
-function odd(p) {
-  if (p === 0 || p >= 0.0005) return p === 0 ? "0" : number(p, 3);
-  return p.toExponential(0).replace("-", "\u2212");
+/** Return a change with its sign; one that rounds to 0 has none. */
+function signedNumber(x, digits) {
+  if (Math.abs(x) < 0.5 * 10 ** -digits) return number(0, digits);
+  return (x > 0 ? "+" : "") + number(x, digits);
 }
+const ratio = (lnOdds) => (lnOdds >= 0 ? `${Math.exp(lnOdds).toPrecision(3)} : 1` : `1 : ${Math.exp(-lnOdds).toPrecision(3)}`);
 
 // ---------------------------------------------------------------- the figure
 
@@ -52,7 +51,7 @@ const ABLATION_STYLE = `
 .ab-grid .name.side { text-align: right; padding-right: 4px; }
 .figure .ab-cell { min-width: 0; min-height: 30px; height: 34px; padding: 0; border: 1px solid var(--line); border-radius: 2px;
   font-size: 12px; font-variant-numeric: tabular-nums; overflow: hidden; }
-.figure .ab-cell.small { font-size: 10px; letter-spacing: -0.04em; }
+.ab-cell .narrow { display: none; }
 .figure .ab-cell[aria-pressed="true"] { outline: 3px solid var(--mark); outline-offset: 0; position: relative; z-index: 1; }
 .ab-scale { display: flex; align-items: center; gap: 8px; font-size: 12px; margin-top: 6px; }
 .ab-ramp { height: 10px; width: 130px; border: 1px solid var(--line); }
@@ -69,13 +68,18 @@ const ABLATION_STYLE = `
 .ab-plot circle { fill: var(--accent); fill-opacity: 0.65; stroke: var(--ground); cursor: pointer; }
 .ab-plot circle.on { fill: var(--mark); fill-opacity: 1; stroke: var(--ink); }
 .ab-said { min-height: 1.5em; }
-@media (max-width: 760px) { .ab-columns { grid-template-columns: minmax(0, 1fr); } .ab-said { min-height: 4.5em; } }`;
+@media (max-width: 760px) {
+  .ab-cell .wide { display: none; } .ab-cell .narrow { display: inline; }
+  .figure .ab-cell.small { font-size: 10px; letter-spacing: -0.04em; }
+  .ab-columns { grid-template-columns: minmax(0, 1fr); } .ab-said { min-height: 4.5em; }
+}`;
 
 /** Fill `root` with the figure; returns {set({layer, head})}. */
 export async function mount(root, state, hooks = {}) {
   const codes = state.weights && new Uint16Array((await unpackBytes(state.weights)).buffer);
   const view = { state, heads: headChanges(state), weights: codes && Float32Array.from(codes, (c) => c / 65535) };
   view.most = Math.max(...view.heads.map(({ change }) => Math.abs(change)));
+  view.scale = Math.max(view.most, 0.1); // smaller changes are no change, and stay pale
   view.at = view.heads.findIndex(({ change }) => Math.abs(change) === view.most);
   const said = speaker();
   said.classList.add("ab-said");
@@ -127,7 +131,8 @@ function headGrid(view, choose) {
   const buttons = view.heads.map(({ layer, head, change }, at) => el("button", {
     type: "button", class: small ? "ab-cell small" : "ab-cell", onclick: () => choose(at),
     "aria-label": `layer ${layer} head ${head}: ${signedNumber(change, 2)} nats`,
-  }, signedNumber(change, small ? 1 : 2)));
+  }, el("span", { class: "wide" }, signedNumber(change, 2)),
+  el("span", { class: "narrow" }, signedNumber(change, small ? 1 : 2))));
   const rows = Array.from({ length: layers }, (_, layer) => [
     el("div", { class: "name side" }, small ? String(layer) : `layer ${layer}`),
     buttons.slice(layer * heads, (layer + 1) * heads)]);
@@ -141,11 +146,11 @@ function headGrid(view, choose) {
       choose(to);
       buttons[to].focus();
     },
-  }, el("div", { class: "name side" }, small ? "" : ""),
+  }, el("div"),
   Array.from({ length: heads }, (_, head) => el("div", { class: "name" }, small ? String(head) : `head ${head}`)),
   rows.flat(2));
   const ramp = el("div", { class: "ab-ramp", "aria-hidden": "true" });
-  const [low, high] = [`\u2212${number(view.most, 2)}`, `+${number(view.most, 2)} nats`];
+  const [low, high] = [`\u2212${number(view.scale, 2)}`, `+${number(view.scale, 2)} nats`];
   const scale = el("div", {}, el("div", { class: "ab-scale" }, low, ramp, high),
     el("p", { class: "quiet" }, (small ? "Rows are layers, columns are heads. " : "")
       + "Blue: the odds fall without the head, it helped. Red: they rise, it stood in the way. "
@@ -154,7 +159,7 @@ function headGrid(view, choose) {
     const table = colourTable("signed", isDark());
     ramp.style.background = `linear-gradient(90deg, ${[0, 0.25, 0.5, 0.75, 1].map((x) => cssColour(table, x)).join(", ")})`;
     buttons.forEach((button, at) => {
-      const share = changeShare(view.heads[at].change, view.most);
+      const share = changeShare(view.heads[at].change, view.scale);
       button.style.background = cssColour(table, share);
       button.style.color = inkOn(table, share);
       button.setAttribute("aria-pressed", String(at === view.at));
@@ -176,16 +181,17 @@ export function neighbour(at, key, rows, columns) {
 
 /** Write the before-and-after bars of the head's tokens. */
 function paintBars(node, { state, at }) {
+  const top = scaleTop(state.shown[at].flatMap((id, i) => [state.before[id], state.after[at][i]]));
   const row = (id, i) => {
     const [was, now] = [state.before[id], state.after[at][i]];
-    const bar = (kind, share) => el("div", { class: kind, style: `width:${100 * share}%` });
+    const bar = (kind, share) => el("div", { class: kind, style: `width:${(100 * share) / top}%` });
     const target = state.always.includes(id);
     return [el("div", { class: target ? "tok mark" : "tok", title: tokenName(state.names[id]) },
       el("bdi", {}, tokenName(state.names[id]))),
     el("div", { class: "ab-track", "aria-hidden": "true" }, bar("ab-was", was), bar("ab-now", now)),
-    el("div", { class: "num" }, odd(was)), el("div", { class: "num" }, odd(now))];
+    el("div", { class: "num" }, oddsText(was)), el("div", { class: "num" }, oddsText(now))];
   };
-  const head = ["next token", "0 to 1", "before", "after"].map((text, i) =>
+  const head = ["next token", `0 to ${top}`, "before", "after"].map((text, i) =>
     el("div", { class: i < 2 ? "head" : "head num" }, text));
   node.replaceChildren(...head, ...state.shown[at].flatMap(row));
 }
@@ -208,15 +214,15 @@ function looksAt(view, at) {
 function weightPlot(view, choose) {
   const [wide, high, left, bottom] = [460, 190, 46, 34];
   const x = (weight) => left + weight * (wide - left - 14);
-  const y = (change) => 12 + (0.5 - (0.5 * change) / (view.most || 1)) * (high - bottom - 20);
+  const y = (change) => 12 + (0.5 - (0.5 * change) / view.scale) * (high - bottom - 20);
   const dots = view.heads.map((_, at) => el("circle", { r: 5, onclick: () => choose(at) }));
   const text = (a, b, words, anchor = "middle") => el("text", { x: a, y: b, "text-anchor": anchor }, words);
   const svg = el("svg", { class: "ab-plot", viewBox: `0 0 ${wide} ${high}`, role: "img" },
     el("line", { x1: left, x2: wide - 14, y1: y(0), y2: y(0), class: "zero" }),
-    el("line", { x1: left, x2: left, y1: y(view.most), y2: y(-view.most) }),
+    el("line", { x1: left, x2: left, y1: y(view.scale), y2: y(-view.scale) }),
     el("line", { x1: left, x2: wide - 14, y1: high - bottom, y2: high - bottom }),
-    text(left - 5, y(view.most) + 4, `+${number(view.most, 1)}`, "end"), text(left - 5, y(0) + 4, "0", "end"),
-    text(left - 5, y(-view.most) + 4, `\u2212${number(view.most, 1)}`, "end"),
+    text(left - 5, y(view.scale) + 4, `+${number(view.scale, 1)}`, "end"), text(left - 5, y(0) + 4, "0", "end"),
+    text(left - 5, y(-view.scale) + 4, `\u2212${number(view.scale, 1)}`, "end"),
     [0, 0.5, 1].map((tick) => text(x(tick), high - bottom + 14, String(tick))),
     text((left + wide) / 2, high - 4, "weight of the last token on it"), dots);
   const note = el("p", { class: "quiet" });
@@ -240,7 +246,7 @@ function weightPlot(view, choose) {
     dots.forEach((dot, at) => dot.classList.toggle("on", at === view.at));
     svg.append(dots[view.at]); // on top
   }
-  const node = el("div", {}, el("h2", {}, "Weight is not effect: change of ln odds (nats) by weight"),
+  const node = el("div", {}, el("h2", {}, "Is a large weight a large effect? Change of ln odds (nats), by weight"),
     el("div", { class: "controls" }, select), svg, note);
   return { node, paint };
 }

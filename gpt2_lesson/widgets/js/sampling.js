@@ -1,6 +1,7 @@
 // The sampling bench: what temperature, top-k and top-p make of a model's odds.
 import {
-  el, number, slider, speaker, tableView, tokenName, tokenFace, unpackBytes, unpackFloats,
+  el, number, oddsText, scaleTop, slider, speaker, tableView, tokenName, tokenFace,
+  unpackBytes, unpackFloats,
 } from "./core.js";
 
 const BENCH_ROWS = 12;
@@ -101,12 +102,6 @@ export function topKSteps(size, wanted = null) {
   for (let k = 1; k < size; k = k < 20 ? k + 1 : Math.ceil(k * 1.15)) steps.add(k);
   if (wanted != null) steps.add(Math.min(wanted, size));
   return [...steps].sort((a, b) => a - b);
-}
-
-/** Return odds as text: three decimals, and more for those that would read 0. */
-export function oddsText(p) {
-  if (p === 0) return "0";
-  return p >= 0.0005 ? number(p, 3) : p.toExponential(0).replace("-", "\u2212");
 }
 
 // ---------------------------------------------------------------- the figure
@@ -297,11 +292,11 @@ function paintBench(bench, parts) {
     },
     drawn: share(drawn - sum((row) => row.drawn.count)),
   };
-  const scale = niceTop([...shown, rest].flatMap(({ odds: o }) => [o.before, o.after]));
+  const scale = scaleTop([...shown, rest].flatMap(({ odds: o }) => [o.before, o.after]));
   parts.lines.forEach((line, i) => line.paint(shown[i].odds, shown[i].drawn, scale));
   parts.others?.paint(rest.odds, rest.drawn, scale);
   parts.axis.replaceChildren(...[0, 0.5, 1].map((part) =>
-    el("span", { style: `left:${100 * part}%` }, String(part * scale))));
+    el("span", { style: `left:${100 * part}%` }, String(Number((part * scale).toPrecision(3))))));
   parts.facts.textContent = factsText(bench);
   parts.said.say(benchSentence(bench, [...parts.rows]));
   parts.table.refresh();
@@ -312,12 +307,6 @@ function otherOdds(odds, shown) {
   const without = odds.slice();
   for (const id of shown) without[id] = 0;
   return without.reduce((a, b) => a + b, 0);
-}
-
-/** Return the end of the bars' scale: the next of 0.1, 0.2, 0.5 and 1. */
-function niceTop(values) {
-  const most = Math.max(...values);
-  return [0.1, 0.2, 0.5].find((top) => most <= top) ?? 1;
 }
 
 /** Return the numbers below the bars. */

@@ -73,7 +73,7 @@ function percent(odds) {
 // ---------------------------------------------------------------- the figure
 
 const TRACE_STYLE = `
-.tr-tokens { max-height: 5.8em; overflow-y: auto; border: 1px solid var(--line); border-radius: 4px; padding: 2px 6px; }
+.tr-tokens { max-height: 5.8em; overflow-y: auto; border: 1px solid var(--line); border-radius: 4px; padding: 2px 6px; margin-bottom: 6px; }
 .tr-grid { display: grid; grid-template-columns: 6em minmax(200px, 5fr) minmax(110px, 1.4fr) minmax(170px, 2.2fr) minmax(150px, 2.2fr); gap: 0 14px; }
 .tr-row { display: grid; grid-template-columns: subgrid; grid-column: 1 / -1; align-items: center;
   min-height: 34px; border-top: 1px solid var(--line); padding: 3px 0; }
@@ -97,7 +97,7 @@ const TRACE_STYLE = `
 .tr-looks span { white-space: nowrap; } .tr-label { display: none; }
 .tr-said { min-height: 3em; }
 @media (max-width: 760px) {
-  .tr-grid { grid-template-columns: 1fr 1fr; gap: 0 12px; }
+  .tr-grid { grid-template-columns: 4fr 5fr; gap: 0 12px; }
   .tr-row { padding: 6px 0; gap: 4px 12px; }
   .tr-row.head { display: none; }
   .tr-row > .tr-name, .tr-row > .tr-chips { grid-column: 1 / -1; }

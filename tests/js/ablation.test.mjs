@@ -1,0 +1,35 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  ablationSentence, changeShare, headChanges, mostRead, neighbour,
+} from "../../gpt2_lesson/widgets/js/ablation.js";
+
+const state = { was: Math.log(0.5), now: [[Math.log(0.25), Math.log(0.5)]], target: [" mat"], baseline: [] };
+
+test("changes are in nats, and told in words", () => {
+  const [cut, same] = headChanges(state);
+  assert.ok(Math.abs(cut.change + Math.LN2) < 1e-12);
+  assert.equal(ablationSentence(cut, state),
+    "Without layer 0 head 0 the odds of '\u2423mat' fall from 0.500 to 0.250 (\u22120.69 nats of ln odds).");
+  assert.match(ablationSentence(same, state), /hardly change: 0.500 before, 0.500 without it \(0.00 nats/);
+});
+
+test("against a baseline the odds are a ratio", () => {
+  const two = { was: Math.log(4), now: [[Math.log(0.5)]], target: ["a"], baseline: ["b"] };
+  assert.match(ablationSentence(headChanges(two)[0], two), /against 'b' fall from 4.00 : 1 to 1 : 2.00/);
+});
+
+test("colours: none in the middle, the largest at the ends", () => {
+  assert.deepEqual([-2, 0, 2].map((x) => changeShare(x, 2)), [0, 0.5, 1]);
+});
+
+test("arrows stay in the grid", () => {
+  assert.equal(neighbour(5, "ArrowUp", 3, 4), 1);
+  assert.equal(neighbour(3, "ArrowRight", 3, 4), 3);
+  assert.equal(neighbour(6, "End", 3, 4), 7);
+  assert.equal(neighbour(6, "b", 3, 4), null);
+});
+
+test("the most read token is the first of the largest weights", () => {
+  assert.deepEqual(mostRead([0.25, 0.5, 0.5]), { key: 1, weight: 0.5 });
+});

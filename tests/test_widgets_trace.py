@@ -1,0 +1,77 @@
+"""One token's way: every number shown is the model's."""
+
+import pytest
+import torch
+
+from gpt2_lesson import widgets
+from gpt2_lesson.corpora import story_model
+from gpt2_lesson.looking_inside import attention_maps, logit_lens
+
+TEXT = b"\nOne foggy dusk Tess found a red lamp"
+
+
+@pytest.fixture(scope="module")
+def record() -> widgets.Record:
+    return widgets.capture(story_model(), torch.tensor([list(TEXT)]), layers=[1, 3])
+
+
+def rows(page) -> list[str]:
+    return page.locator(".tr-row:not(.head)").all_inner_texts()
+
+
+def test_lens_next_is_the_lens(record):
+    """The odds of what came next are those of the lens, layer by layer."""
+    lens = logit_lens(story_model(), torch.tensor([list(TEXT)]))[:, 0].softmax(-1)
+    for at in (0, 7, len(TEXT) - 2):
+        expected = lens[:, at, TEXT[at + 1]].numpy()
+        assert record.lens_next[:, at] == pytest.approx(expected, rel=1e-5, abs=1e-12)
+    assert record.lens_next[-1, -1] == pytest.approx(float(lens[-1, -1].max()))
+
+
+def test_numbers_on_the_page(record, open_figure):
+    """Readings, odds, norms and looks of one token, against the model."""
+    at = TEXT.index(b"d lamp") - 1
+    page = open_figure(widgets.trace(record, position=at))
+    ids = torch.tensor([list(TEXT)])
+    lens = logit_lens(story_model(), ids)[:, 0, at].softmax(-1)
+    maps = attention_maps(story_model(), ids)[:, 0, :, at]          # (L, H, T)
+    shown = rows(page)
+    assert len(shown) == 5 and "not captured" in shown[1]
+    for floor, odds in enumerate(lens):
+        assert chr(odds.argmax()) in shown[floor]
+        assert f"{odds.max():.2f}" in shown[floor]
+        wanted = float(odds[ord("d")])
+        assert (f"{wanted:.3f}" if wanted >= 0.0005 else "<0.001") in shown[floor]
+    for layer in (1, 3):
+        head = int(maps[layer].amax(-1).argmax())
+        key = int(maps[layer, head].argmax())
+        assert f"head {head}: {maps[layer, head, key]:.2f} on" in shown[layer + 1]
+        assert f"({key})" in shown[layer + 1]
+        assert f"{record.from_mlp[layer, at]:.3g}" in shown[layer + 1]
+
+
+def test_choosing_a_token(record, open_figure):
+    """Arrow keys walk the text, with one token in the tab order; all stays in view."""
+    page = open_figure(widgets.trace(record, position=3), width=390)
+    page.locator(".token[tabindex='0']").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.textContent") == "␣"
+    assert page.locator(".token[tabindex='0']").count() == 1
+    assert page.locator("[aria-live]").inner_text().startswith("Position 4, 'space'")
+    page.keyboard.press("End")
+    assert "the text ends here" in page.locator("[aria-live]").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_hostile_names(open_figure):
+    names = ["</script><img src=x onerror=alert(1)>", "\u2028", "", "x" * 40, "🦊",
+             "שלום"]
+    record = widgets.capture(story_model(), torch.tensor([list(b"Tess a")]), names)
+    page = open_figure(widgets.trace(record, position=1))
+    assert page.evaluate("document.querySelectorAll('img').length") == 0
+    assert names[0] in page.inner_text(".tr-tokens")
+
+
+def test_bad_position(record):
+    with pytest.raises(IndexError, match="position is 99, expected 0 to"):
+        widgets.trace(record, position=99)
