@@ -11,10 +11,11 @@ from gpt2_lesson.widgets.capture import Record, capture
 from gpt2_lesson.widgets.compare import Comparison, compare
 from gpt2_lesson.widgets.figure import Figure
 from gpt2_lesson.widgets.frames import choose, scrub
+from gpt2_lesson.widgets.live import explore
 from gpt2_lesson.widgets.parameters import parameters
 from gpt2_lesson.widgets.sampling import sampling
 from gpt2_lesson.widgets.trace import trace
 
 __all__ = ["Comparison", "Figure", "Record", "ablate_each", "ablation", "arithmetic",
-           "attention", "capture", "choose", "compare", "parameters", "sampling",
-           "scrub", "trace"]
+           "attention", "capture", "choose", "compare", "explore", "parameters",
+           "sampling", "scrub", "trace"]

@@ -51,7 +51,7 @@ class Figure:
     def page(self) -> str:
         """Return the figure as a whole HTML page that needs nothing else."""
         return PAGE.format(
-            policy=POLICY, alt=html.escape(self.alt), style=_source("style.css"),
+            policy=POLICY, alt=html.escape(self.alt), style=style(),
             state=as_json(self.state), view=self.view, script=script(self.view),
         )
 
@@ -84,18 +84,23 @@ class Figure:
         )
 
 
-def script(view: str) -> str:
-    """Return core.js and VIEW.js as one script that defines `mount`.
+def script(*views: str) -> str:
+    """Return core.js and VIEW.js, or several, as one script that defines `mount`.
 
     The files are modules for the tests and editors; in a page they stand together in
     one, so their imports of each other go.
     """
-    parts = [_source("core.js"), _source(f"{view}.js")]
+    parts = [_source(f"{name}.js") for name in ("core", *views)]
     text = "\n".join(re.sub(r"^import .*?;\n", "", part, flags=re.M | re.S)
                      for part in parts)
     text = re.sub(r"^export (?=(async )?(function|const|let|class)\b)", "", text,
                   flags=re.M)
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def style() -> str:
+    """Return the look of all figures, as CSS."""
+    return _source("style.css")
 
 
 def _source(name: str) -> str:
