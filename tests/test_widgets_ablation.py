@@ -76,11 +76,11 @@ def test_baseline_and_narrow(model, open_figure):
 def test_no_effect_is_pale(model, open_figure):
     """A change near 0 is not painted as if it were large."""
     before, without = widgets.ablate_each(model, IDS)
-    same = before.expand_as(without)
+    same = before + 0.002 * torch.rand(2, 3, 1)
     page = open_figure(widgets.ablation(model, IDS, 9, computed=(before, same)))
-    colours = page.evaluate("[...new Set([...document.querySelectorAll('.ab-cell')]"
-                            ".map(c => c.style.backgroundColor))]")
-    assert colours == ["rgb(247, 247, 246)"]
+    shades = page.evaluate("[...document.querySelectorAll('.ab-cell')].flatMap("
+                           "c => c.style.backgroundColor.match(/\\d+/g).map(Number))")
+    assert min(shades) > 235
     assert "hardly change" in page.locator("[aria-live]").inner_text()
 
 
