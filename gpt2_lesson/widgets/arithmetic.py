@@ -47,7 +47,7 @@ def arithmetic(
     state = {"tokens": [str(token) for token in tokens], "q": q.tolist(),
              "k": k.tolist(), "v": v.tolist()}
     picture = plots.as_png(
-        plots.show_bars, weights[-1], list(tokens), xlabel="key",
+        plots.show_bars, weights[-1], [_short(token) for token in tokens], xlabel="key",
         ylabel="weight: share of attention",
         title=f"the average of the values is [{average}]", alt=alt)
     rows = 52 * len(tokens)
@@ -57,7 +57,7 @@ def arithmetic(
 
 def _rows(values: Any, name: str) -> np.ndarray:
     if isinstance(values, Tensor):
-        values = values.detach().cpu().double()
+        values = values.detach().cpu().double().numpy()
     rows = np.array(values, dtype=float)
     if rows.ndim != 2 or not np.isfinite(rows).all():
         raise ValueError(f"{name} has the shape {rows.shape}, expected finite numbers "
@@ -74,3 +74,8 @@ def _check(q: np.ndarray, k: np.ndarray, v: np.ndarray, count: int) -> None:
                              "2): a plane has two channels, and each token a row")
     if v.shape[0] != count or not 1 <= v.shape[1] <= 4:
         raise ValueError(f"v has the shape {v.shape}, expected ({count}, 1 to 4)")
+
+
+def _short(token: str) -> str:
+    """Return a token as a label that leaves room for the others."""
+    return token if len(token) <= 12 else f"{token[:11]}…"

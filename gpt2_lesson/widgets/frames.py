@@ -163,11 +163,10 @@ def _picture_of_choice(maps: Mapping, titles: list[str], tokens: Sequence[str],
                        alt: str) -> bytes:
     """Return the first map of each setting as a still picture."""
     shown = [mine[titles[0]] for mine in maps.values()]
-    small = len(tokens) <= 12
+    names = [str(token)[:12] for token in tokens] if len(tokens) <= 12 else None
     return plots.as_png(
         plots.show_matrix, shown, title=list(maps), values=False, xlabel=titles[0],
-        rows=list(tokens) if small else None,
-        columns=list(tokens) if small else None, alt=alt)
+        rows=names, columns=names, alt=alt)
 
 
 def _checked_maps(maps: Any, count: int, size: int) -> np.ndarray:

@@ -83,7 +83,9 @@ export async function mount(root, state, hooks) {
 
   async function open(index) {
     const stage = stages[index];
+    now.asked = index;
     const [mine, expected] = stage.mine ? await Promise.all([unpackFloats(stage.mine), unpackFloats(stage.expected)]) : [];
+    if (now.asked !== index) return; // the reader has gone on
     const [map, row, column] = stage.focus ?? [0, 0, 0];
     Object.assign(now, { stage: index, map, row, column, mine, expected });
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === index)));

@@ -87,7 +87,7 @@ async function mountChoice(root, state) {
     onread: (row, column) => { Object.assign(now, { map: m, row, column }); read(); },
   }));
   const tables = titles.map((title, m) => tableView(`Table: ${title}`,
-    ["", ...tokens.map(tokenName), ...(shares[m] ? ["row sum"] : [])],
+    ["token", ...tokens.map(tokenName), ...(shares[m] ? ["row sum"] : [])],
     () => tokens.map((token, t) => [tokenName(token), ...tokens.map((_, s) =>
       number(get(now.setting, m, t, s), 4)), ...(shares[m] ? [number(sumAt(m, t), 4)] : [])])));
   const legend = radioGroup("Setting", settings, (k) => { now.setting = k; show(); });
@@ -154,8 +154,9 @@ function cellText(x) {
 
 /** Return native radio buttons that look like buttons; onchange gets the index. */
 function radioGroup(label, names, onchange) {
+  const group = `frame-${performance.now()}`; // of this figure alone
   const inputs = names.map((_, i) => el("input", {
-    type: "radio", name: "frame", class: "frame-radio", checked: i === 0, onchange: () => onchange(i),
+    type: "radio", name: group, class: "frame-radio", checked: i === 0, onchange: () => onchange(i),
   }));
   const node = el("fieldset", { class: "frame-choice" }, el("legend", {}, label),
     names.map((name, i) => el("label", {}, inputs[i], name)));

@@ -1,0 +1,29 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+import { cellsDiffer, differenceOf, mapName, placeIn, scaleOf, sixDigits, stageWords } from "../../gpt2_lesson/widgets/js/compare.js";
+
+test("equal cells have the difference 0, also infinite ones and two that are no number", () => {
+  for (const x of [1.5, -Infinity, NaN]) assert.equal(differenceOf(x, x), 0);
+  assert.equal(differenceOf(0.31, 0.12), 0.31 - 0.12);
+});
+
+test("cells differ beyond the tolerance, or where one is no number", () => {
+  assert.deepEqual([[1, 1.00001], [1, 1.1], [NaN, 1], [1, NaN], [-Infinity, 1], [NaN, NaN]].map(([a, b]) =>
+    cellsDiffer(a, b, 1e-4)), [false, true, true, true, true, false]);
+});
+
+test("a scale comes from finite numbers, and knows about signs", () => {
+  assert.deepEqual(scaleOf([NaN, -Infinity, 3, -4]), { top: 4, signed: true });
+  assert.deepEqual(scaleOf([]), { top: 1, signed: false });
+  assert.equal(placeIn(-4, { top: 4, signed: true }), 0);
+  assert.equal(placeIn(-Infinity, { top: 4, signed: true }), null);
+});
+
+test("numbers and names in words", () => {
+  assert.equal(sixDigits(-0.12345678), "\u22120.123457");
+  assert.equal(sixDigits(-Infinity), "\u2212\u221e");
+  assert.equal(mapName(["batch", "head", "row", "column"], [0, 2]), "batch 0, head 2");
+  assert.equal(stageWords({ differs: true, largest: "infinite" }), "differs: NaN or infinity on one side");
+  assert.equal(stageWords({ differs: false, largest: 0 }), "equal");
+  assert.equal(stageWords({ reason: "yours lacks this stage" }), "yours lacks this stage");
+});

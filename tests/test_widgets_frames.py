@@ -1,0 +1,138 @@
+"""Settings to choose from, and the training scrubber, as a reader sees them."""
+
+import numpy as np
+import pytest
+import torch
+
+from gpt2_lesson import widgets
+from gpt2_lesson.attention import attention
+from gpt2_lesson.causal_masking import causal_mask
+from gpt2_lesson.widgets.figure import MOST_BYTES
+from gpt2_lesson.widgets.packing import unpack_triangles
+
+HOSTILE = ["</script><img src=x onerror=alert(1)>", "\u2028", "", "x" * 40, "😀",
+           "שלום"]
+
+
+def masks() -> dict[str, dict[str, torch.Tensor]]:
+    """Return the weights of six tokens under three masks."""
+    q, k = torch.randn(2, 6, 4)
+    right = causal_mask(6)
+    shown = {"right": right, "inverted": ~right, "none": torch.ones_like(right)}
+    return {name: {"weights": attention(q, k, k, mask)[1], "mask": mask.float()}
+            for name, mask in shown.items()}
+
+
+def runs(count: int, size: int) -> torch.Tensor:
+    """Return causal weights (count, size, size), sharper from map to map."""
+    scores = torch.randn(size, size) * torch.arange(count)[:, None, None]
+    return scores.masked_fill(~causal_mask(size), -torch.inf).softmax(-1)
+
+
+def test_a_setting_shows_its_own_numbers_meter_and_nan(open_figure) -> None:
+    frames = masks()
+    leak = {"right": 0.0, "inverted": 0.8, "none": 0.4}
+    figure = widgets.choose(frames, list("abcdef"), numbers={
+        name: f"about {name}" for name in frames}, meter=("leak", leak))
+    page = open_figure(figure)
+    meter = page.get_by_role("meter", name="leak")
+    assert meter.get_attribute("aria-valuetext") == "none (exactly 0)"
+    page.get_by_role("radio", name="inverted").check()
+    assert page.locator(".frame-number").inner_text() == "about inverted"
+    assert meter.get_attribute("aria-valuetext") == "0.800"
+    assert "not a number: weights, row “f”" in page.locator(".said").inner_text()
+    page.locator("canvas").first.focus()
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    wanted = frames["inverted"]["weights"][0, 3].item()
+    assert f"row “a”, column “d”: weights {wanted:.4f}, mask 1.0000" in (
+        page.locator(".said").inner_text())
+
+
+def test_the_table_holds_every_number_and_the_sum_of_each_row(open_figure) -> None:
+    frames = masks()
+    page = open_figure(widgets.choose(frames, list("abcdef")))
+    page.get_by_text("Table: weights").click()
+    page.locator("tbody tr").first.wait_for()
+    rows = page.locator("tbody tr").all()
+    cells = [[float(x) for x in row.locator("td").all_inner_texts()] for row in rows]
+    np.testing.assert_allclose(np.array(cells)[:, :6], frames["right"]["weights"],
+                               atol=5.1e-5)
+    np.testing.assert_allclose(np.array(cells)[:, 6], 1.0)
+
+
+def test_no_token_runs_and_all_fit_a_phone(open_figure) -> None:
+    size = len(HOSTILE)
+    maps = runs(3, size)
+    for figure in (
+        widgets.choose({HOSTILE[0]: {HOSTILE[0]: maps[0]}}, HOSTILE,
+                       numbers={HOSTILE[0]: HOSTILE[0]}),
+        widgets.scrub(maps, [0, 1, 2], HOSTILE, {HOSTILE[0]: [1.0, 2.0, 3.0]}),
+    ):
+        page = open_figure(figure, width=390, dark=True)
+        for summary in page.locator("summary").all():
+            summary.click()
+        assert page.locator("img").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    frames = masks()
+    with pytest.raises(ValueError, match="expected \\(2, 2\\) for 2 tokens"):
+        widgets.choose(frames, ["a", "b"])
+    with pytest.raises(ValueError, match="'none' has the maps"):
+        widgets.choose(frames | {"none": {"other": torch.eye(6)}}, list("abcdef"))
+    with pytest.raises(ValueError, match="meter is for"):
+        widgets.choose(frames, list("abcdef"), meter=("leak", {"right": 0.0}))
+    maps = runs(2, 3)
+    with pytest.raises(ValueError, match="above the diagonal"):
+        widgets.scrub(maps.mT, [0, 1], list("abc"))
+    with pytest.raises(ValueError, match="numbers that rise"):
+        widgets.scrub(maps, [1, 1], list("abc"))
+    with pytest.raises(ValueError, match="outside 0 to 1"):
+        widgets.scrub(maps * 2, [0, 1], list("abc"))
+    with pytest.raises(ValueError, match="curve 'loss'"):
+        widgets.scrub(maps, [0, 1], list("abc"), {"loss": [1.0]})
+
+
+def test_the_slider_moves_map_marker_and_numbers(open_figure) -> None:
+    maps, steps = runs(5, 6), [0, 10, 30, 70, 200]
+    loss = ([0, 20, 40, 200], [4.0, 3.0, 2.0, 1.0])
+    page = open_figure(widgets.scrub(maps, steps, list("abcdef"), {
+        "loss": loss, "score": np.linspace(0, 1, 5)}))
+    page.locator("canvas").click(position={"x": 5, "y": 5})
+    page.get_by_role("slider").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    said = page.locator(".said").inner_text()
+    assert said.startswith("Step 10, loss ~3.500 nats per token, score 0.250.")
+    page.locator("canvas").focus()
+    for key in ("End", "Home", "ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    weight = page.locator(".said").inner_text().split("weight ")[1][:6]
+    assert float(weight) == pytest.approx(maps[1, 2, 1].item(), abs=6e-5)
+    page.get_by_text("Table").click()
+    page.locator("tbody tr").first.wait_for()
+    last = page.locator("tbody tr").last.locator("td").all_inner_texts()
+    assert last[:2] == ["1.000 nats per token", "1.000"]
+    assert float(last[2]) == pytest.approx(maps[4, 2, 1].item(), abs=6e-5)
+
+
+def test_twenty_checkpoints_of_128_tokens_fit_and_more_are_approximate() -> None:
+    maps = runs(20, 128)
+    figure = widgets.scrub(maps, range(20), [str(i) for i in range(128)])
+    assert len(figure._frame()) < MOST_BYTES
+    assert figure.state["maps"]["code"] == "u16"
+    back = unpack_triangles(figure.state["maps"], 20, 128)
+    np.testing.assert_allclose(back, maps, atol=7.7e-6)
+    flat = torch.randn(50, 128, 128).masked_fill(~causal_mask(128), -torch.inf)
+    more = widgets.scrub(flat.softmax(-1), range(50), list("x" * 128))
+    assert len(more._frame()) < MOST_BYTES
+    assert more.state["maps"]["code"] == "u8sqrt"
+
+
+def test_the_button_steps_where_motion_is_reduced(open_figure) -> None:
+    page = open_figure(widgets.scrub(runs(3, 4), [5, 6, 7], list("abcd")))
+    assert page.get_by_role("button", name="play").count() == 0
+    page.get_by_role("button", name="next").click()
+    assert page.locator(".said").inner_text().startswith("Step 5")
