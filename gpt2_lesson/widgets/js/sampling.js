@@ -115,6 +115,7 @@ const BENCH_STYLE = `
 .sb-grid .head { color: var(--quiet); font-size: 12px; align-self: end; }
 .sb-name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .sb-row-cut .sb-name { text-decoration: line-through; } .sb-row-cut .sb-name, .sb-row-cut .sb-after { color: var(--quiet); }
+.sb-lump { font-size: 12px; }
 .sb-track { position: relative; height: 22px; border-left: 1px solid var(--line); }
 .sb-track > * { position: absolute; left: 0; }
 .sb-before { top: 3px; height: 16px; border: 1.5px solid var(--quiet); border-left: 0; }
@@ -173,7 +174,7 @@ function benchParts(bench, changed) {
   const rows = bench.order.subarray(0, BENCH_ROWS);
   const lines = [...rows].map((id) => benchRow(bench.names[id], id === bench.state.came_next));
   const others = bench.names.length > rows.length
-    ? benchRow(`${(bench.names.length - rows.length).toLocaleString("en")} others`, false, true)
+    ? benchRow(`${(bench.names.length - rows.length).toLocaleString("en")} more`, false, true)
     : null;
   const axis = el("div", { class: "sb-axis" });
   const head = ["before", "after", "drawn"].map((t) => el("div", { class: "num head" }, t));
@@ -251,7 +252,7 @@ function benchRow(name, cameNext, lump = false) {
   const [before, fill, tick] = [bar("sb-before"), bar("sb-fill"), bar("sb-tick")];
   const cells = ["", " sb-after", ""].map((more) => el("div", { class: `num${more}` }));
   const node = el("div", { class: "row" },
-    el("div", { class: `sb-name${lump ? " quiet" : ""}`, title: tokenName(name) },
+    el("div", { class: `sb-name${lump ? " quiet sb-lump" : ""}`, title: tokenName(name) },
       el("bdi", {}, tokenName(name)),
       cameNext ? el("span", { class: "mark", title: "came next in the text" }, " \u25c2") : null),
     el("div", { class: "sb-track", "aria-hidden": "true" }, before, fill, tick), ...cells);
