@@ -37,7 +37,8 @@ export async function readMaps(state) {
 
 /** Return the row of query t in one map, by one measure: t + 1 numbers. */
 export function headRow(data, map, t, measure) {
-  const row = Float64Array.from({ length: t + 1 }, (_, s) => data.weights(map, t, s));
+  const row = new Float64Array(t + 1);
+  for (let s = 0; s <= t; s++) row[s] = data.weights(map, t, s);
   if (measure === "scores") return row.map((w) => Math.log(w) + data.totals[map * data.size + t]);
   if (measure === "weights") return row;
   const brought = row.map((w, s) => w * data.sizes[map * data.size + s]);
@@ -50,10 +51,11 @@ export function chosenRow(data, { layer, head, over, measure }, t) {
   const count = data.heads.length;
   if (over === "one") return headRow(data, layer * count + head, t, measure);
   const rows = data.heads.map((_, h) => headRow(data, layer * count + h, t, measure));
-  return rows[0].map((_, s) => {
-    const column = rows.map((row) => row[s]);
-    return over === "largest" ? Math.max(...column) : column.reduce((a, b) => a + b, 0) / count;
-  });
+  const mixed = new Float64Array(t + 1);
+  for (const row of rows) {
+    for (let s = 0; s <= t; s++) mixed[s] = over === "largest" ? Math.max(mixed[s], row[s]) : mixed[s] + row[s] / count;
+  }
+  return mixed;
 }
 
 /** Return the places of the largest numbers, largest first; of equals the earlier. */
@@ -76,13 +78,23 @@ export function restOf(row, places, { exact, levels }) {
 /** Return a map (size × size triangle) as side × side numbers: the largest of each block. */
 export function poolMap(data, map, side) {
   const pooled = new Float32Array(side * side);
+  const block = Uint16Array.from({ length: data.size }, (_, t) => Math.floor((t * side) / data.size));
   for (let t = 0; t < data.size; t++) {
-    const row = side * Math.floor((t * side) / data.size);
     for (let s = 0; s <= t; s++) {
-      const at = row + Math.floor((s * side) / data.size);
+      const at = block[t] * side + block[s];
       const weight = data.weights(map, t, s);
       if (weight > pooled[at]) pooled[at] = weight;
     }
+  }
+  return pooled;
+}
+
+/** Return all maps as `poolMap` does; between layers the page may breathe. */
+export async function poolMaps(data, side) {
+  const pooled = [];
+  for (let map = 0; map < data.layers.length * data.heads.length; map++) {
+    pooled.push(poolMap(data, map, side));
+    if ((map + 1) % data.heads.length === 0) await new Promise((go) => setTimeout(go));
   }
   return pooled;
 }
@@ -172,6 +184,7 @@ export async function mount(root, state, hooks = {}) {
   buildTables(view);
   buildBars(view);
   buildGrid(view);
+  view.thumbs = await poolMaps(data, Math.min(view.plan.side, data.size));
   const { controls, tokens, guess, map, bars, grid, help } = view.parts;
   view.parts.answer = el("div", { class: "att-columns" }, map, bars, grid);
   root.classList.add("att");
@@ -277,6 +290,7 @@ function buildTokens(view) {
     type: "button", tabindex: "-1", "data-place": i, "aria-pressed": "false",
     class: token.trim() === "" ? "token blank" : "token", "aria-label": `${tokenName(token)}, token ${i}`,
   }, el("bdi", {}, tokenFace(token))));
+  for (const button of parts.buttons) button.plainClass = button.className;
   const place = (event) => {
     const button = event.target.closest("button");
     return button ? Number(button.dataset.place) : -1;
@@ -328,14 +342,18 @@ function showTokens(view) {
   const { parts, query, key, row, hidden, locked } = view;
   const { table, at } = rampFor(view, [row]);
   parts.buttons.forEach((button, i) => {
+    const plain = hidden || i > query;
+    const role = i > query ? " att-future" : i === query ? " att-query" : !hidden && i === key ? " att-key" : "";
+    const ground = plain ? "" : cssColour(table, at(row[i]));
+    const now = `${role};${ground};${plain};${locked && i === query};${hidden}`;
+    if (button.shown === now) return; // of a thousand tokens few change
+    button.shown = now;
     button.tabIndex = i === query ? 0 : -1;
     button.setAttribute("aria-pressed", String(i === query && locked && !hidden));
-    button.classList.toggle("att-query", i === query);
-    button.classList.toggle("att-key", !hidden && i === key && i !== query);
-    button.classList.toggle("att-future", i > query);
+    button.className = button.plainClass + role;
     button.disabled = hidden && i > query;
-    button.style.background = hidden || i > query ? "" : cssColour(table, at(row[i]));
-    button.style.color = hidden || i > query ? "" : inkOn(table, at(row[i]));
+    button.style.background = ground;
+    button.style.color = plain ? "" : inkOn(table, at(row[i]));
   });
   reveal(parts.tokens, parts.buttons[query].offsetTop - parts.tokens.offsetTop, 24);
 }
@@ -432,7 +450,7 @@ function buildMap(view) {
     el("div", { class: "att-axes" }, el("span", { class: "quiet att-down" }, "query: this token looks"), parts.box,
       el("span", { class: "quiet att-across" }, "key: at this token")),
     parts.reading, el("div", { class: "att-legend" }, parts.low, parts.legend, parts.high, parts.stretch));
-  const room = Math.min(MAP_SIDE, (view.root.clientWidth || 800) - 44 - (data.size < 25 ? 76 : 0));
+  const room = Math.min(MAP_SIDE, (view.root.clientWidth || 800) - 44) - (data.size < 25 ? 76 : 0);
   parts.cell = Math.max(3, Math.min(40, Math.floor(room / data.size)));
 }
 
@@ -468,7 +486,7 @@ function showMap(view) {
   parts.legend.style.height = "12px";
   parts.low.textContent = low ? number(low, 1, !data.exact) : "0";
   parts.high.textContent = high === 1 ? "1" : number(high, low ? 1 : 2, !data.exact);
-  parts.stretch.disabled = pick.measure === "scores";
+  parts.stretch.hidden = pick.measure === "scores";
   const title = whichHead(data, pick);
   parts.mapTitle.textContent = `Map of ${title}: ${pick.measure}`;
   parts.canvas.setAttribute("aria-label", `map of ${title}, ${data.size} queries by ${data.size} keys; the arrow keys read a cell`);
@@ -559,13 +577,12 @@ function buildGrid(view) {
   parts.gridNote = el("p", { class: "att-reading" });
   parts.best = el("div", { class: "controls att-best" });
   parts.grid = el("section", { class: "att-heads", "aria-label": "all heads" },
-    el("div", { class: "controls" }, el("h2", {}, "All heads, by layer"), parts.filter),
+    el("div", { class: "controls" }, el("h2", {}, data.layers.length * data.heads.length > 1 ? "All heads, by layer" : "What to call this head"), parts.filter),
     el("div", { class: "scroll att-box" }, parts.gridCanvas), parts.gridNote, parts.best);
+  for (const node of [parts.filter, parts.gridCanvas]) node.hidden = data.layers.length * data.heads.length === 1;
   const gap = 3;
   const side = Math.max(16, Math.min(80, Math.floor(340 / data.heads.length) - gap, Math.floor(360 / data.layers.length) - gap));
   view.plan = { left: 26, top: 18, gap, side };
-  view.thumbs = data.layers.flatMap((_, l) => data.heads.map((_, h) =>
-    poolMap(data, l * data.heads.length + h, Math.min(side, data.size))));
 }
 
 /** Return the left upper corner, in CSS pixels, of a head's small map. */

@@ -227,7 +227,9 @@ export function paintMatrix(canvas, rows, columns, cell, value, table) {
     }
   }
   context.putImageData(image, 0, 0);
-  const scale = globalThis.devicePixelRatio || 1;
+  const many = rows * columns > 2 ** 18; // then the browser enlarges what is seen of it
+  const scale = many ? 1 / cell : globalThis.devicePixelRatio || 1;
+  canvas.style.imageRendering = many ? "pixelated" : "";
   canvas.width = Math.round(columns * cell * scale);
   canvas.height = Math.round(rows * cell * scale);
   canvas.style.width = `${columns * cell}px`;
