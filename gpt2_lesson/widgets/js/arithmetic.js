@@ -31,6 +31,9 @@ export function reach(points) {
   return far <= 1.6 ? 2 : Math.ceil(far * 1.25);
 }
 
+/** Return given numbers as a vector, whole ones without decimals. */
+const shortVector = (row) => `[${row.map((x) => number(x, Number.isInteger(x) ? 0 : 2)).join(", ")}]`;
+
 const vectorText = (row) => `[${row.map((x) => number(x)).join(", ")}]`;
 
 /** Fill `root` with the bench. */
@@ -97,7 +100,7 @@ export function benchSentence(tokens, query, all, { asks, mask }) {
 
 /** Return the table: a row for each key, and the sum below. */
 function chainTable(tokens, keys, values, all, { root, mask, asks }) {
-  const scaledHead = root ? ["\u00f7 \u221a2"] : [];
+  const scaledHead = root ? ["\u00f7\u00a0\u221a2"] : [];
   const maskHead = mask ? ["mask"] : [];
   const head = ["key", "q\u00b7k", ...scaledHead, ...maskHead, "e to that", "weight", "value"];
   const rows = tokens.map((token, s) => {
@@ -105,7 +108,7 @@ function chainTable(tokens, keys, values, all, { root, mask, asks }) {
     const words = fraction(all.weights[s]);
     return el("tr", { class: hidden ? "bench-hidden" : null },
       el("th", { scope: "row" }, el("bdi", { class: "bench-name" }, tokenFace(token)),
-        el("span", { class: "bench-small" }, vectorText(keys[s]))),
+        el("span", { class: "bench-small" }, shortVector(keys[s]))),
       el("td", {}, number(all.scores[s])),
       root ? el("td", {}, number(all.scaled[s])) : null,
       mask ? el("td", {}, hidden ? "\u2212\u221e" : number(all.masked[s])) : null,
@@ -113,7 +116,7 @@ function chainTable(tokens, keys, values, all, { root, mask, asks }) {
       el("td", {}, el("strong", {}, number(all.weights[s])),
         el("span", { class: "bench-small" }, hidden ? "hidden" : words ? `= ${words}` : ""),
         weightBar(all.weights[s])),
-      el("td", {}, vectorText(values[s])));
+      el("td", {}, shortVector(values[s])));
   });
   const blanks = head.slice(1, -3).map(() => el("td", {}));
   const sum = all.powers.reduce((a, b) => a + b, 0);
@@ -197,7 +200,7 @@ function keyPlane(tokens, keys, limit, ondrag) {
       nameAt(at(x), at(-y), tokens[s], "bench-label")));
     const [x, y] = [at(query[0]), at(-query[1])];
     layer.replaceChildren(...arrows, arrow(x, y, 3, "bench-query"),
-      el("circle", { class: "bench-handle", cx: x, cy: y, r: 11 }), nameAt(x, y, `q of ${tokenFace(name)}`, "bench-qlabel", 20));
+      el("circle", { class: "bench-handle", cx: x, cy: y, r: 11 }), nameAt(x, y + 1.5, `q of ${tokenFace(name)}`, "bench-qlabel", 15));
   }
   return { node: svg, draw };
 }

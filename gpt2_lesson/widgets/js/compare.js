@@ -135,7 +135,8 @@ export async function mount(root, state, hooks) {
     holder.classList.toggle("comp-flat", flat);
     const narrow = root.clientWidth < 620;
     const room = flat ? wide - 90 : wide / 3 - (narrow ? 8 : 100);
-    const cell = Math.min(36, room / columns, Math.max(260 / rows, 3));
+    const fits = Math.min(36, room / columns, Math.max(260 / rows, 3));
+    const cell = flat ? Math.max(14, fits) : fits; // strips scroll before they get too thin
     maps.forEach((map, i) => {
       const value = [(t, s) => at("mine", t, s), (t, s) => at("expected", t, s), off][i];
       const scale = i < 2 ? both : apart;
