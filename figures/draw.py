@@ -459,6 +459,32 @@ def measuring_stride() -> Shapes:
             text(342, 272, "context only", 20, "start")]
 
 
+@drawing("looking_inside_induction", 340, "Two heads that make an induction head",
+         "The tokens A, B, C and again A. In layer 0 each token takes in which token "
+         "stands before it: B notes that it comes after A, C that it comes after B. In "
+         "layer 1 the second A looks for the token that comes after an A, finds B, and "
+         "says B.")
+def looking_inside_induction() -> Shapes:
+    left, step, width = 120, 122, 100
+    shapes = [text(20, y, words, 20, "start", bold=True)
+              for y, words in ((292, "tokens"), (182, "layer 0"), (62, "layer 1"))]
+    notes = ["", "after A", "after B", "after C"]
+    for i, (token, note) in enumerate(zip("ABCA", notes, strict=True)):
+        x = left + step * i
+        shapes.append(box(x, 270, width, 44, token, GREY, 22, bold=True))
+        if note:
+            shapes += [box(x, 160, width, 44, note, RED if i == 1 else ORANGE, 20),
+                       arrow((x + width / 2 - step + 30, 264), (x + 20, 210),
+                             colour=ORANGE)]
+    last, found = left + 3 * step + width / 2, left + step + width / 2
+    return [*shapes, box(last - 62, 40, 124, 44, "after an A?", BLUE, 20),
+            arrow((last - 70, 62), (found, 62), (found, 152), colour=BLUE),
+            text(left + step + 130, 40, "finds B", 20),
+            arrow((last + 62, 62), (last + 92, 62)),
+            line((last, 154), (last, 92), colour=GREY, dashed=True),
+            text(last + 101, 62, "says B", 20, "start", bold=True)]
+
+
 if __name__ == "__main__":
     for name in DRAWINGS:
         (Path(__file__).parent / f"{name}.svg").write_text(svg(name), encoding="utf-8",
