@@ -42,16 +42,8 @@ def choose(
     _check_keys(meter[1] if meter else None, maps, "meter")
     titles = list(next(iter(maps.values())))
     alt = alt or _alt_of_choice(maps, meter)
-    state = {
-        "kind": "choose",
+    state = _state_of_choice(maps, titles, shares, axes or {}) | {
         "tokens": [str(token) for token in tokens],
-        "settings": list(maps),
-        "titles": titles,
-        "shares": [title in shares for title in titles],
-        "axes": [(axes or {}).get(title, "rows: query, columns: key")
-                 for title in titles],
-        "maps": pack(np.stack([[mine[title] for title in titles]
-                               for mine in maps.values()]).astype(np.float32)),
         "numbers": [_said((numbers or {}).get(name, "")) for name in maps],
         "meter": meter and [meter[0], [_or_none(meter[1][name]) for name in maps]],
     }
@@ -136,6 +128,18 @@ def _check_keys(given: Mapping[str, Any] | None, maps: Mapping, what: str) -> No
     if given is not None and set(given) != set(maps):
         raise ValueError(f"{what} is for {list(given)}, expected one entry for each "
                          f"setting: {list(maps)}")
+
+
+def _state_of_choice(maps: Mapping, titles: list[str], shares: Sequence[str],
+                     axes: Mapping[str, str]) -> dict:
+    """Return what is drawn of the maps, packed in the order setting, map, row."""
+    stacked = np.stack([[mine[title] for title in titles] for mine in maps.values()])
+    return {
+        "kind": "choose", "settings": list(maps), "titles": titles,
+        "shares": [title in shares for title in titles],
+        "axes": [axes.get(title, "rows: query, columns: key") for title in titles],
+        "maps": pack(stacked.astype(np.float32)),
+    }
 
 
 def _alt_of_choice(maps: Mapping, meter: tuple[str, Mapping[str, float]] | None) -> str:
