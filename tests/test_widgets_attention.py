@@ -341,10 +341,12 @@ def test_no_token_runs(record, open_figure):
     assert "</script>" in page.locator(".token").first.inner_text()
 
 
-@pytest.mark.parametrize("width", [1280, 700, 390])
-def test_nothing_is_cut_off(record, open_figure, width):
+@pytest.mark.parametrize(("width", "size"), [(1280, 29), (700, 29), (390, 29),
+                                             (1280, 300), (390, 300)])
+def test_nothing_is_cut_off(record, open_figure, width, size):
     """No sideways scrolling, and the figure's height holds all of it."""
-    figure = widgets.attention(record, layer=1)
+    long = made(record, spread(1, 2, 300, 1), [1] * 300, ["token"] * 300)
+    figure = widgets.attention(long if size == 300 else record)
     page = open_figure(figure, width=width)
     chooser(page, "find").select_option("duplicate")
     assert page.evaluate("document.documentElement.scrollWidth") == width

@@ -1,6 +1,7 @@
 """The attention map: who looks at whom, in every head, and how much."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -48,20 +49,12 @@ def attention(
     row = _index(record.layers, layer, "layer")
     column = _index(record.heads, head, "head")
     query = _query(record, row, column, query, predict)
-    labels = head_labels(record.weights, record.input_ids)
-    state = {
-        "tokens": record.tokens, "layers": record.layers, "heads": record.heads,
-        "layer": record.layers[row], "head": record.heads[column],
-        "measure": measure, "query": query, "predict": predict,
-        **_packed(record),
-        "labels": [
-            {"name": label.name, "meaning": label.meaning,
-             "threshold": round(label.threshold, 4), "scores": _list(label.scores)}
-            for label in labels
-        ],
-    }
+    state = {"layer": record.layers[row], "head": record.heads[column],
+             "measure": measure, "query": query, "predict": predict, **_held(record)}
     alt = alt or _alt(record, row, column, query, predict)
-    picture = _small(_picture(record, row, column, measure, alt))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")   # the page has them all
+        picture = _small(_picture(record, row, column, measure, alt))
     return Figure("attention", state, picture, alt, *_heights(record))
 
 
@@ -115,6 +108,17 @@ def _query(record: Record, row: int, column: int, query: int | None,
     if not -size <= query < size:
         raise ValueError(f"query is {query}, expected a place from 0 to {size - 1}")
     return query % size
+
+
+def _held(record: Record) -> dict[str, Any]:
+    """Return what the page knows of the record, as JSON."""
+    labels = [
+        {"name": label.name, "meaning": label.meaning,
+         "threshold": round(label.threshold, 4), "scores": _list(label.scores)}
+        for label in head_labels(record.weights, record.input_ids)
+    ]
+    return {"tokens": record.tokens, "layers": record.layers, "heads": record.heads,
+            "labels": labels, **_packed(record)}
 
 
 def _packed(record: Record) -> dict[str, Any]:
@@ -202,4 +206,4 @@ def _heights(record: Record) -> tuple[int, int]:
     """Return the figure's height on a wide screen and on a phone, in pixels."""
     pixels = sum(max(26, 9 * len(token) + 8) for token in record.tokens)
     wide, narrow = (min(5, 1 + pixels // width) for width in (1180, 350))
-    return 640 + 27 * wide, 1610 + 27 * narrow
+    return 645 + 27 * wide + (20 if record.num_tokens > 100 else 0), 1610 + 27 * narrow

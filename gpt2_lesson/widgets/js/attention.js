@@ -137,10 +137,10 @@ export function scoreText(score, total, { exact, levels }) {
   return exact && weight > 1e-3 ? number(score) : number(score, 1, true);
 }
 
-/** Return a token for a sentence: "mat" (token 2), or line end (token 0). */
+/** Return a token for a sentence: “mat” (token 2), or line end (token 0). */
 export function spoken(tokens, place) {
-  const name = tokenName(tokens[place]);
   const blank = tokens[place].trim() === "";
+  const name = tokenName(blank ? tokens[place] : tokens[place].trim());
   return `${blank ? name : `“${name}”`} (token ${place})`;
 }
 
@@ -167,7 +167,7 @@ export function saying(data, pick, t, row) {
 
 // ---------------------------------------------------------------- the figure
 
-/** Fill `root` with the map of `state`; return {set(change)}. */
+/** Fill `root` with the map of `state`; return {set(change), stop()}. */
 export async function mount(root, state, hooks = {}) {
   const data = await readMaps(state);
   const view = {
@@ -189,13 +189,13 @@ export async function mount(root, state, hooks = {}) {
   view.parts.answer = el("div", { class: "att-columns" }, map, bars, grid);
   root.classList.add("att");
   root.replaceChildren(controls, view.said, tokens, help, guess, view.parts.answer);
-  onTheme(() => {
+  const stop = onTheme(() => {
     view.table = colourTable("shares", isDark());
     view.signed = colourTable("signed", isDark());
     showAll(view);
   });
   root.dataset.ready = "";
-  return { set: (change) => setFrom(view, change) };
+  return { set: (change) => setFrom(view, change), stop };
 }
 
 /** Take a change from outside: layer, head, query, key, locked, measure. */
