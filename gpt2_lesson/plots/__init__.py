@@ -50,18 +50,22 @@ WRAP = 60                     # characters a line in show_text
 # ---------------------------------------------------------------- the pictures
 
 def show_attention(weights: Any, tokens: Sequence[str],
-                   keys: Sequence[str] | None = None, *, title: str = "",
+                   keys: Sequence[str] | None = None, *,
+                   title: str | Sequence[str] = "",
                    values: bool | None = None, alt: str) -> None:
     """Show attention weights as a map: a row for each query, a column for each key.
 
     `weights` is (Tq, Tk), or (H, Tq, Tk) for one small map per head. `tokens` names the
     rows, `keys` the columns; without `keys` the columns are `tokens` too, and fewer
-    queries than keys are the last ones. Colours run from 0 to 1. `values` writes the
-    numbers into the cells; None does so where they fit. Raises ValueError if the names
-    do not match the weights.
+    queries than keys are the last ones. `title` is one title, or one for each map.
+    Colours run from 0 to 1. `values` writes the numbers into the cells; None does so
+    where they fit. Raises ValueError if the names do not match the weights.
     """
     maps = _array(weights, "weights", dims=(2, 3))
     names = [f"head {h}" for h in range(len(maps))] if maps.ndim == 3 else [""]
+    if not isinstance(title, str):
+        _check_length(len(title), len(names), "titles", "maps")
+        names, title = list(title), ""
     maps = maps.reshape(-1, *maps.shape[-2:])
     queries = list(tokens)
     if keys is None:
@@ -370,7 +374,8 @@ def _name_cells(ax: Axes, cells: np.ndarray, rows: Sequence[str] | None,
             _name_ticks(axis, [_token(token) for token in given], at=0.5, room=room,
                         small=cell < 0.15)
         else:
-            places = np.arange(0, length, max(1, -(-length // SMALL)))
+            shown = SMALL if length * cell > 2 else SMALL // 2
+            places = np.arange(0, length, max(1, -(-length // shown)))
             axis.set_ticks(places + 0.5, labels=[str(place) for place in places])
 
 

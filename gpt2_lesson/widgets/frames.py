@@ -90,9 +90,8 @@ def scrub(
     }
     chosen = sorted({0, len(steps) // 2, len(steps) - 1})
     picture = plots.as_png(
-        plots.show_matrix, [maps[i] for i in chosen],
-        title=[f"step {steps[i]}" for i in chosen], xlabel="key", ylabel="query",
-        values=False, alt=alt)
+        plots.show_attention, maps[chosen], tokens,
+        title=[f"step {steps[i]}" for i in chosen], values=False, alt=alt)
     return Figure("frames", state, picture, alt,
                   height=max(600, 250 + 134 * len(drawn)),
                   narrow=640 + 110 * len(drawn))
