@@ -114,7 +114,7 @@ PAGE = """<!doctype html>
 <title>{alt}</title><style>
 {style}
 </style></head><body class="page">
-<main id="figure" class="figure" aria-label="{alt}"></main>
+<main><h1>{alt}</h1><div id="figure" class="figure"></div></main>
 <script type="application/json" id="state">{state}</script>
 <script type="module">
 {script}
