@@ -23,6 +23,7 @@ from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from gpt2_lesson import GPT2Model, widgets
+from gpt2_lesson.cli import figures, main
 from gpt2_lesson.cli.page import page as lesson_page
 
 CANARY = "Tess </script><img src=x onerror=\"document.title='ran'\"> sat"
@@ -450,3 +451,43 @@ def test_a_lessons_page_keeps_nobody_out(record, chromium, tmp_path: Path) -> No
         page.locator("summary").click()
         assert page.locator("details code").is_visible()
     page.close()
+
+
+# ---------------------------------------------------------------- quick enough
+
+SLOW = """
+const idle = (ms) => { ms += performance.now(); while (performance.now() < ms); };
+addEventListener("pointerover", () => idle(70), true);
+idle(400);
+"""
+
+
+@pytest.mark.parametrize("spread", figures.SPREADS.values(), ids=figures.SPREADS)
+def test_the_largest_map_is_quick_enough(spread: float, chromium) -> None:
+    """Three times what `gpt2-lesson bench --figures` allows: tests run side by side."""
+    figure = widgets.attention(figures.record(spread))
+    found = figures.measure(figure, chromium, rounds=1)
+    assert {what: value for what, value in found.items()
+            if value > 3 * figures.LIMITS[what]} == {}
+    assert found["size in a notebook, MB"] <= 1.1
+
+
+def test_a_slow_figure_is_found_out(
+    chromium, record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = widgets.figure.script
+    monkeypatch.setattr(widgets.figure, "script", lambda view: quick(view) + SLOW)
+    _, paint, stall, hover = figures.measure(
+        widgets.attention(record), chromium, rounds=1).values()
+    assert paint > 400 and stall > 390 and hover > 70
+
+
+def test_what_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert main(["bench", "--figures"]) == 2
+    assert "apt-get install chromium" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "playwright.sync_api", None)
+    assert main(["bench", "--figures"]) == 2
+    assert "pip install playwright" in capsys.readouterr().err

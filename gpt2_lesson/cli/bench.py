@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
+from gpt2_lesson.cli import figures
 from gpt2_lesson.cli.peers import PlainGPT, transformers_model, transformers_text
 from gpt2_lesson.cli.train import PRESETS, has_bf16
 from gpt2_lesson.generation import evaluating, generate
@@ -38,12 +39,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Measure training and writing, beside two peers."
     parser.add_argument("--model", choices=CASES, default="demo", help="default: demo")
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+    parser.add_argument(
+        "--figures",
+        action="store_true",
+        help="measure an attention map in a browser instead",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table of measurements; return 0."""
+    """Print a table of measurements; return 0, or 1 for a figure over its limits."""
     if args.rounds < 1:
         raise ValueError(f"--rounds is {args.rounds}, expected 1 or more")
+    if args.figures:
+        return figures.report(args.rounds)
     config, batch_size, seq_length, new_tokens = CASES[args.model]
     torch.manual_seed(0)
     started = perf_counter()
