@@ -128,5 +128,13 @@ def test_a_model_of_words_needs_its_tokenizer() -> None:
         widgets.explore(model, text="a")
 
 
+def test_a_text_too_long_for_a_figure_is_refused_where_it_is_typed() -> None:
+    model = GPT2Model(256, 24, 12, 12, 256, 24)
+    live = widgets.explore(model, text="a" * 9)
+    with pytest.raises(ValueError, match="take fewer tokens"):
+        live.read("a" * 250)
+    assert live.record.num_tokens == 9
+
+
 def test_its_style_leaves_the_notebook_alone(live) -> None:
     assert ":root" not in live._css and ".figure {" in live._css

@@ -43,14 +43,10 @@ def attention(
     `heads` choose what the figure holds, all of the record by default. Raises
     ValueError for what the record does not hold, and for more than fits a notebook.
     """
-    if measure not in MEASURES:
-        raise ValueError(f"measure is {measure!r}, expected one of {MEASURES}")
     record = _part(record, layers, heads)
-    row = _index(record.layers, layer, "layer")
-    column = _index(record.heads, head, "head")
-    query = _query(record, row, column, query, predict)
-    state = {"layer": record.layers[row], "head": record.heads[column],
-             "measure": measure, "query": query, "predict": predict, **_held(record)}
+    state = map_state(record, layer, head, measure, query, predict)
+    row, column = record.layers.index(state["layer"]), record.heads.index(state["head"])
+    query = state["query"]
     alt = alt or _alt(record, row, column, query, predict)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")   # the page has them all
@@ -60,26 +56,45 @@ def attention(
 
 # ---------------------------------------------------------------- what is in it
 
+def map_state(
+    record: Record, layer: int | None, head: int | None, measure: str,
+    query: int | None, predict: bool = False,
+) -> dict[str, Any]:
+    """Return what js/attention.js draws, without a picture. Raises as `attention`."""
+    if measure not in MEASURES:
+        raise ValueError(f"measure is {measure!r}, expected one of {MEASURES}")
+    row = _index(record.layers, layer, "layer")
+    column = _index(record.heads, head, "head")
+    query = _query(record, row, column, query, predict)
+    return {"layer": record.layers[row], "head": record.heads[column],
+            "measure": measure, "query": query, "predict": predict, **_held(record)}
+
+
 def _part(record: Record, layers: Sequence[int] | None,
           heads: Sequence[int] | None) -> Record:
     """Return the record with only some layers and heads, if they are not too many."""
     rows = [_index(record.layers, i, "layers") for i in _listed(record.layers, layers)]
     columns = [_index(record.heads, i, "heads") for i in _listed(record.heads, heads)]
-    size = record.num_tokens
-    cells = len(rows) * len(columns) * size * (size + 1) // 2
-    if cells > MOST_CELLS:
-        raise ValueError(
-            f"{len(rows)} layers x {len(columns)} heads on {size} tokens would take "
-            f"about {cells * 0.5e-6:.1f} MB, the most for a notebook is "
-            f"{MOST_BYTES / 1e6:.1f}: choose some, as in layers=[{record.layers[0]}], "
-            f"heads=[{record.heads[0]}], or take fewer tokens"
-        )
+    check_size(record, len(rows), len(columns))
     at = np.ix_(rows, columns)
     return replace(
         record, layers=[record.layers[i] for i in rows],
         heads=[record.heads[i] for i in columns], weights=record.weights[at],
         totals=record.totals[at], sizes=record.sizes[at],
     )
+
+
+def check_size(record: Record, layers: int, heads: int) -> None:
+    """Raise ValueError when so many heads are too many for a figure."""
+    size = record.num_tokens
+    cells = layers * heads * size * (size + 1) // 2
+    if cells > MOST_CELLS:
+        raise ValueError(
+            f"{layers} layers x {heads} heads on {size} tokens would take "
+            f"about {cells * 0.5e-6:.1f} MB, the most for a notebook is "
+            f"{MOST_BYTES / 1e6:.1f}: choose some, as in layers=[{record.layers[0]}], "
+            f"heads=[{record.heads[0]}], or take fewer tokens"
+        )
 
 
 def _listed(held: list[int], chosen: Sequence[int] | None) -> list[int]:

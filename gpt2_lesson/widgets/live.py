@@ -12,7 +12,7 @@ import torch
 import traitlets
 
 from gpt2_lesson.gpt2_model import GPT2Model
-from gpt2_lesson.widgets.attention import MEASURES, attention
+from gpt2_lesson.widgets.attention import MEASURES, attention, check_size, map_state
 from gpt2_lesson.widgets.capture import Record, capture
 from gpt2_lesson.widgets.figure import Figure, script, style
 
@@ -90,7 +90,9 @@ class Live(anywidget.AnyWidget):
             raise ValueError(f"the text has {len(ids)} tokens, the model reads {most}")
         device = next(self._model.parameters()).device
         input_ids = torch.tensor([ids], device=device)
-        return capture(self._model, input_ids, tokens, **self._chosen)
+        record = capture(self._model, input_ids, tokens, **self._chosen)
+        check_size(record, len(record.layers), len(record.heads))
+        return record
 
     def _tokens(self, text: str) -> tuple[list[int], list[str] | None]:
         """Return a text's ids and their names (None: capture knows those of bytes)."""
@@ -107,7 +109,7 @@ class Live(anywidget.AnyWidget):
 
     def _message(self, request: str | None = None) -> tuple[dict, list[bytes]]:
         """Return the map of all heads as a message, its packed numbers as bytes."""
-        state = self.figure().state
+        state = map_state(self.record, self.layer, self.head, self.measure, self.query)
         buffers = [base64.b64decode(state[name]["data"]) for name in PACKED]
         light = {name: {**state[name], "data": i} for i, name in enumerate(PACKED)}
         state = {**state, **light}
