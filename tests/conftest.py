@@ -1,4 +1,4 @@
-"""The tests' surroundings: no window, no network, and a real browser where there is one.
+"""The tests' surroundings: no window, no network, and a real browser if there is one.
 
 A figure is tested as a reader sees it: `open_figure(figure)` opens its page in Chromium
 with the network cut, and notes every request that wanted to leave the page.
