@@ -99,6 +99,7 @@ def test_stored_as_run_without_errors(path: Path) -> None:
 
 @each_lesson
 def test_output_pictures_are_described_and_small(path: Path) -> None:
+    total = 0
     for cell in notebooks.read(path).cells:
         for out in cell.get("outputs", []):
             for kind in [
@@ -111,6 +112,9 @@ def test_output_pictures_are_described_and_small(path: Path) -> None:
                     else out.data[kind].encode()
                 )
                 assert size < 100_000, f"#{cell.id}: a picture of {size:,} bytes"
+                total += size
+            assert "text/html" not in out.get("data", {}), f"#{cell.id}: HTML is stored"
+    assert total < 300_000, f"{total:,} bytes of pictures"
 
 
 @each_lesson
