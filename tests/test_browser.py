@@ -444,7 +444,12 @@ def test_a_lessons_page_keeps_nobody_out(record, chromium, tmp_path: Path) -> No
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 900})
         page.goto(path.as_uri())
-        page.frame_locator("iframe").locator("#figure[data-ready]").wait_for()
+        frame = page.frame_locator("iframe")
+        frame.locator("#figure[data-ready]").wait_for()
+        page.wait_for_timeout(300)
+        room = min(420, width - 48 - 44) - 76  # names beside a map of few tokens
+        canvas = frame.locator(".att-box canvas").first
+        assert canvas.bounding_box()["width"] == 4 * min(40, room // 4)
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.locator("math").evaluate("node => node.clientHeight") > 10
         assert barriers(page) == [], scheme

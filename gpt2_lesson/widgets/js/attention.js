@@ -189,13 +189,13 @@ export async function mount(root, state, hooks = {}) {
   view.parts.answer = el("div", { class: "att-columns" }, map, bars, grid);
   root.classList.add("att");
   root.replaceChildren(controls, view.said, tokens, help, guess, view.parts.answer);
-  const stop = onTheme(() => {
+  const ends = [onTheme(() => {
     view.table = colourTable("shares", isDark());
     view.signed = colourTable("signed", isDark());
     showAll(view);
-  });
+  }), onRoom(view)];
   root.dataset.ready = "";
-  return { set: (change) => setFrom(view, change), stop };
+  return { set: (change) => setFrom(view, change), stop: () => ends.forEach((end) => end()) };
 }
 
 /** Take a change from outside: layer, head, query, key, locked, measure. */
@@ -450,8 +450,25 @@ function buildMap(view) {
     el("div", { class: "att-axes" }, el("span", { class: "quiet att-down" }, "query: this token looks"), parts.box,
       el("span", { class: "quiet att-across" }, "key: at this token")),
     parts.reading, el("div", { class: "att-legend" }, parts.low, parts.legend, parts.high, parts.stretch));
-  const room = Math.min(MAP_SIDE, (view.root.clientWidth || 800) - 44) - (data.size < 25 ? 76 : 0);
-  parts.cell = Math.max(3, Math.min(40, Math.floor(room / data.size)));
+  parts.cell = cellSize(view);
+}
+
+/** Return how many pixels a cell of the map gets in the room there is. */
+function cellSize({ root, data }) {
+  const room = Math.min(MAP_SIDE, (root.clientWidth || 800) - 44) - (data.size < 25 ? 76 : 0);
+  return Math.max(3, Math.min(40, Math.floor(room / data.size)));
+}
+
+/** Draw the map anew when there is more or less room for it; return what ends that. */
+function onRoom(view) {
+  const watcher = new ResizeObserver(() => {
+    const cell = cellSize(view);
+    if (cell === view.parts.cell) return;
+    view.parts.cell = cell;
+    showAll(view);
+  });
+  watcher.observe(view.root);
+  return () => watcher.disconnect();
 }
 
 function readCell(view, event) {
