@@ -139,6 +139,23 @@ def test_a_part_of_a_record(record):
             widgets.attention(part, **wrong)
 
 
+def test_a_model_that_broke_is_named(record):
+    weights = record.weights.copy()
+    weights[1, 0, 3] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        widgets.attention(replace(record, weights=weights))
+
+
+@pytest.mark.filterwarnings("error")
+def test_long_and_foreign_tokens_leave_room_for_the_picture(record):
+    tokens = ["\u65e5\u672c", "a" * 300, *"bcd"]
+    weights = np.tri(5)[None, None] / np.arange(1, 6)[:, None]
+    figure = widgets.attention(made(record, weights, tokens=tokens))
+    widgets.scrub(weights[0], [0], tokens)
+    pixels = np.asarray(Image.open(io.BytesIO(figure.picture)).convert("RGB"), int)
+    assert (pixels[..., 2] - pixels[..., 0] > 60).mean() > 0.02     # blue cells
+
+
 def test_still_picture(record):
     """Small, in the course's style, and for each measure; a guess is not told."""
     for measure in ("weights", "scores", "value-weighted"):
@@ -213,6 +230,7 @@ def test_sentence_and_row(record, open_figure):
     assert sum(numbers) == pytest.approx(1, abs=5e-4) and len(numbers) == 9
     assert page.get_by_text("these add up to 1.0000").count() == 1
     page.locator("summary").first.click()
+    page.locator("details td").first.wait_for()
     cells = page.locator("details").first.locator("td").all_inner_texts()
     assert [float(x) for x in cells[1::4]] == pytest.approx(row[:21], abs=1e-4)
 
@@ -304,6 +322,14 @@ def test_finding_heads(record, open_figure):
     assert "previous token 1.00" in page.locator(".att-heads .att-reading").inner_text()
     chooser(page, "find").select_option("induction")
     assert "no token comes twice" in page.locator(".att-best").inner_text()
+
+
+def test_the_picture_of_a_question_does_not_tell_the_answer(record) -> None:
+    """With other weights it is the same picture; of the answer it is not."""
+    other = replace(record, weights=record.weights[::-1].copy())
+    asked, told = ([widgets.attention(r, query=12, predict=predict, alt="a").picture
+                    for r in (record, other)] for predict in (True, False))
+    assert asked[0] == asked[1] and told[0] != told[1]
 
 
 def test_predict(record, open_figure):
