@@ -102,3 +102,6 @@ def test_other_bad_input(model):
         widgets.ablation(model, IDS, 1, baseline=[1, 2])
     with pytest.raises(ValueError, match="what ablate_each gives"):
         widgets.ablation(model, IDS, 1, computed=(torch.zeros(3), torch.zeros(1, 1, 3)))
+    before, without = widgets.ablate_each(model, IDS)
+    with pytest.raises(FloatingPointError, match="NaN"):
+        widgets.ablation(model, IDS, 1, computed=(before, without * torch.nan))

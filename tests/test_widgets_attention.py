@@ -153,7 +153,7 @@ def test_long_and_foreign_tokens_leave_room_for_the_picture(record):
     figure = widgets.attention(made(record, weights, tokens=tokens))
     widgets.scrub(weights[0], [0], tokens)
     pixels = np.asarray(Image.open(io.BytesIO(figure.picture)).convert("RGB"), int)
-    assert (pixels[..., 2] - pixels[..., 0] > 60).mean() > 0.02     # blue cells
+    assert (pixels[..., 2] - pixels[..., 0] > 60).mean() > 0.01     # blue cells
 
 
 def test_still_picture(record):

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +127,7 @@ def test_the_model_is_left_as_it_was(model, ids, training, monkeypatch):
 
 @pytest.mark.parametrize(("settings", "said"), [
     ({"layers": [2]}, r"layers is \[2\], expected some of 0 to 1"),
+    ({"layers": [0, 0]}, "each once"),
     ({"heads": []}, r"heads is \[\]"),
     ({"tokens": "a cat, a mat"}, "a text of 12, expected a list of 12 names"),
     ({"tokens": ["a"]}, "a list of 1, expected a list of 12"),
@@ -134,6 +136,20 @@ def test_the_model_is_left_as_it_was(model, ids, training, monkeypatch):
 def test_capture_refuses(model, ids, settings, said):
     with pytest.raises(ValueError, match=said):
         widgets.capture(model, ids, **settings)
+
+
+@pytest.mark.parametrize("layers", [0, "0", [0.5], ["0"]])
+def test_capture_refuses_what_is_no_list_of_numbers(model, ids, layers):
+    with pytest.raises(TypeError, match="expected a list of whole numbers"):
+        widgets.capture(model, ids, layers=layers)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_numbers_of_any_kind_choose(model, ids, kind):
+    """What numpy or torch counted can be chosen, and drawn."""
+    part = widgets.capture(model, ids, layers=kind([1, 0]), heads=kind([2]))
+    assert (part.layers, part.heads) == ([1, 0], [2])
+    widgets.attention(part, layer=kind(1).item(), query=np.int64(3))
 
 
 def test_capture_refuses_too_much(model, ids, monkeypatch):
@@ -181,6 +197,7 @@ def test_json_inside_a_script():
     text = as_json({HOSTILE: [HOSTILE, 0.5]})
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == {HOSTILE: [HOSTILE, 0.5]}
+    assert json.loads(as_json(["\udce9"]).encode()) == ["\udce9"]   # half a character
     with pytest.raises(ValueError):
         as_json([float("nan")])
 
@@ -205,7 +222,10 @@ def test_bundle(picture):
 
 def test_scripts_stand_alone():
     """No import or export is left, nothing is fetched, and no text becomes HTML."""
-    for view in ("attention",):
+    folder = Path(widgets.__file__).with_name("js")
+    views = {path.stem for path in folder.glob("*.js")} - {"core", "live"}
+    assert len(views) > 7
+    for view in views:
         source = script(view)
         assert not re.search(r"^(import|export) ", source, re.M)
         assert "async function mount(" in source
@@ -219,6 +239,15 @@ def test_figure_refuses(picture):
         Figure("attention", {}, picture, " ")
     with pytest.raises(ValueError, match=r"1\.\d MB.*layers=\[\.\.\.\]"):
         Figure("attention", {"x": "a" * MOST_BYTES}, picture, "The point.")
+    with pytest.raises(ValueError, match="MB"):        # the picture counts both times
+        Figure("attention", {}, picture + bytes(MOST_BYTES * 2 // 5), "The point.")
+
+
+def test_half_characters_are_named(picture, tmp_path):
+    """A token decoded with surrogateescape is no UTF-8; its code stands for it."""
+    figure = Figure("attention", {"x": "\udce9"}, picture, "After \udce9.")
+    figure.save_html(tmp_path / "a.html")
+    assert figure.alt == "After \\udce9."
 
 
 def test_saved_files(picture, tmp_path):

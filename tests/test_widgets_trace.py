@@ -72,6 +72,20 @@ def test_hostile_names(open_figure):
     assert names[0] in page.inner_text(".tr-tokens")
 
 
+def test_the_next_token_is_known_by_its_id(open_figure):
+    """Whatever the tokens are called, and where several have one name."""
+    ids = torch.tensor([list(TEXT)])
+    at = TEXT.index(b"d lamp") - 1
+    plain = open_figure(widgets.trace(widgets.capture(story_model(), ids), at))
+    hits = plain.locator(".tr-chip.hit").count()
+    assert hits > 0
+    for settings in ({"tokens": [f"t{i}" for i in range(len(TEXT))]},
+                     {"vocabulary": ["same"] * 256}):
+        record = widgets.capture(story_model(), ids, **settings)
+        page = open_figure(widgets.trace(record, at))
+        assert page.locator(".tr-chip.hit").count() == hits
+
+
 def test_bad_position(record):
     with pytest.raises(IndexError, match="position is 99, expected 0 to"):
         widgets.trace(record, position=99)

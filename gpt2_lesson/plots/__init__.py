@@ -8,6 +8,7 @@ Tensors, arrays and nested lists are all accepted.
 
 import io
 import textwrap
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,7 @@ STYLE = {
 }
 SMALL = 8                     # cells a side up to which numbers are written
 NAMED = 64                    # cells a side up to which they are named, else counted
+LABEL = 16                    # characters of a cell's name
 WRAP = 60                     # characters a line in show_text
 
 
@@ -210,10 +212,16 @@ _sinks: list[list[bytes]] = []
 
 
 def as_png(draw: Callable[..., None], *args: Any, **settings: Any) -> bytes:
-    """Return the PNG that `draw`, one of the functions above, would have shown."""
+    """Return the PNG that `draw`, one of the functions above, would have shown.
+
+    Letters that the font lacks are boxes in it, without a warning: the figure over it
+    has them all.
+    """
     _sinks.append([])
     try:
-        draw(*args, **settings)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            draw(*args, **settings)
     finally:
         pictures = _sinks.pop()
     return pictures[-1]
@@ -295,6 +303,12 @@ def _token(token: Any) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
+def _short(token: Any) -> str:
+    """Return a token as a label that leaves room for the map beside it."""
+    text = _token(token)
+    return text if len(text) <= LABEL else f"{text[: LABEL - 1]}…"
+
+
 # ---------------------------------------------------------------- maps of cells
 
 def _show_maps(maps: Sequence[np.ndarray], names: Sequence[str],
@@ -371,7 +385,7 @@ def _name_cells(ax: Axes, cells: np.ndarray, rows: Sequence[str] | None,
     for axis, given, length, room in ((ax.yaxis, rows, len(cells), 0),
                                       (ax.xaxis, columns, cells.shape[1], cell * 13)):
         if given is not None and cell >= 0.12:
-            _name_ticks(axis, [_token(token) for token in given], at=0.5, room=room,
+            _name_ticks(axis, [_short(token) for token in given], at=0.5, room=room,
                         small=cell < 0.15)
         else:
             shown = SMALL if length * cell > 2 else SMALL // 2

@@ -55,7 +55,8 @@ def ablation(
     the odds are those of target against baseline. `names` names all V tokens. `weights`
     sets the change beside the weights with which the last token looks back. `computed`
     is what `ablate_each` returned, to save the time. Raises TypeError, ValueError or
-    IndexError for ids that cannot be meant, and what the model raises.
+    IndexError for ids that cannot be meant, FloatingPointError for a model whose odds
+    are NaN, and what the model raises.
     """
     input_ids = _one_row(input_ids)
     size = model.config.vocab_size
@@ -127,6 +128,9 @@ def _check_computed(before: Tensor, without: Tensor, model: GPT2Model) -> None:
             f"expected {expected[2:]}, {expected}: what ablate_each gives for this "
             "model"
         )
+    if before.isnan().any() or without.isnan().any():
+        raise FloatingPointError("the model's odds hold NaN: there is nothing to set "
+                                 "beside another")
 
 
 def _measured(log_odds: Tensor, wanted: list[int], against: list[int]) -> Tensor:

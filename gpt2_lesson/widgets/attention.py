@@ -1,7 +1,7 @@
 """The attention map: who looks at whom, in every head, and how much."""
 
 import io
-import warnings
+import operator
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -48,10 +48,9 @@ def attention(
     row, column = record.layers.index(state["layer"]), record.heads.index(state["head"])
     query = state["query"]
     alt = alt or _alt(record, row, column, query, predict)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")   # the page has them all
-        picture = _small(_picture(record, row, column, measure, alt))
-    return Figure("attention", state, picture, alt, *_heights(record))
+    picture = (_question(record, query, alt) if predict
+               else _picture(record, row, column, measure, alt))
+    return Figure("attention", state, _small(picture), alt, *_heights(record))
 
 
 # ---------------------------------------------------------------- what is in it
@@ -63,6 +62,10 @@ def map_state(
     """Return what js/attention.js draws, without a picture. Raises as `attention`."""
     if measure not in MEASURES:
         raise ValueError(f"measure is {measure!r}, expected one of {MEASURES}")
+    for numbers in (record.weights, record.totals, record.sizes):
+        if not np.isfinite(numbers).all():
+            raise ValueError("the attention holds NaN or infinity, which no map can "
+                             "show: look for where they enter the model")
     row = _index(record.layers, layer, "layer")
     column = _index(record.heads, head, "head")
     query = _query(record, row, column, query, predict)
@@ -119,7 +122,7 @@ def _query(record: Record, row: int, column: int, query: int | None,
     if query is None and predict and size > 3:
         others = np.tril(record.weights[row, column], -1)
         return 3 + int(others[3:].max(-1).argmax())
-    query = size - 1 if query is None else query
+    query = size - 1 if query is None else operator.index(query)
     if not -size <= query < size:
         raise ValueError(f"query is {query}, expected a place from 0 to {size - 1}")
     return query % size
@@ -189,6 +192,14 @@ def _alt(record: Record, row: int, column: int, query: int, predict: bool) -> st
 def _quoted(token: str) -> str:
     names = {" ": "space", "\n": "line end", "\t": "tab", "": "empty", "\r": "return"}
     return names.get(token) or '"' + token.strip().replace("\n", " ") + '"'
+
+
+def _question(record: Record, query: int, alt: str) -> bytes:
+    """Return the text with the query marked, and nothing of what it looks at."""
+    place = np.arange(record.num_tokens)
+    marks = np.where(place > query, np.nan, place == query)
+    return plots.as_png(plots.show_text, record.tokens, marks, alt=alt,
+                        low_label="may be looked at", high_label="looks")
 
 
 def _picture(record: Record, row: int, column: int, measure: str, alt: str) -> bytes:

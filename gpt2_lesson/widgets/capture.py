@@ -1,5 +1,6 @@
 """What a model did with one text, as plain numbers: what the figures are drawn from."""
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,8 +73,9 @@ def capture(
     `tokens` names the T tokens, `vocabulary` all V of them; a model of bytes (V = 256)
     needs neither. `layers` and `heads` choose whose attention is kept (all by default).
     The model is left as it was, even after an error. Raises ValueError for names that
-    do not fit, for a layer or head that is not there, and when the weights would take
-    more than 512 MB; and what the model raises.
+    do not fit, for a layer or head that is not there or is named twice, and when the
+    weights would take more than 512 MB, TypeError for one that is no whole number, and
+    what the model raises.
     """
     if isinstance(input_ids, Tensor) and input_ids.dim() == 1:
         input_ids = input_ids[None]
@@ -155,9 +157,19 @@ def _maps(module, x: Tensor, heads: list[int]) -> tuple[Tensor, Tensor, Tensor]:
 def _choose(chosen: Sequence[int] | None, count: int, what: str) -> list[int]:
     if chosen is None:
         return list(range(count))
-    if not chosen or any(not 0 <= i < count for i in chosen):
-        raise ValueError(f"{what} is {list(chosen)}, expected some of 0 to {count - 1}")
-    return list(chosen)
+    try:
+        chosen = [operator.index(i) for i in chosen]
+    except TypeError:
+        raise TypeError(
+            f"{what} is {chosen!r}, expected a list of whole numbers, such as [0]"
+        ) from None
+    if not chosen or len(set(chosen)) < len(chosen) or not (
+        0 <= min(chosen) <= max(chosen) < count
+    ):
+        raise ValueError(
+            f"{what} is {chosen}, expected some of 0 to {count - 1}, each once"
+        )
+    return chosen
 
 
 def _vocabulary(names: Sequence[str] | None, vocab_size: int) -> list[str]:

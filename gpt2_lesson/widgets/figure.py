@@ -37,10 +37,12 @@ class Figure:
         """
         if not alt.strip():
             raise ValueError("alt is empty; say the point of the figure in a sentence")
-        self.view, self.state, self.picture, self.alt = view, state, picture, alt
+        self.alt = alt.encode(errors="backslashreplace").decode()  # no half characters
+        self.view, self.state, self.picture = view, state, picture
         self.height = max(height, int.from_bytes(picture[20:24]))  # covers the picture
         self.narrow = max(narrow, self.height)
-        size = len(self._frame().encode())
+        data, _ = self._repr_mimebundle_()
+        size = sum(len(part.encode()) for part in data.values())
         if size > MOST_BYTES:
             raise ValueError(
                 f"the figure would take {size / 1e6:.1f} MB, the most for a notebook "

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -51,9 +52,9 @@ def unpack_triangles(packed: dict[str, Any], count: int, size: int) -> np.ndarra
 def as_json(value: Any) -> str:
     """Return JSON that can stand inside a script element, whatever its texts hold.
 
+    Half a character (a lone surrogate), which UTF-8 lacks, is written as its code.
     Raises ValueError for NaN and infinity, which JSON does not know.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+    return re.sub("[<>&\u2028\u2029\ud800-\udfff]",
+                  lambda found: f"\\u{ord(found[0]):04x}", text)

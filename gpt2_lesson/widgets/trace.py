@@ -23,13 +23,13 @@ def trace(record: Record, position: int = -1, alt: str | None = None) -> Figure:
     Raises IndexError or TypeError for a position that is not there.
     """
     at = place(position, record.num_tokens)
-    ids, names = _names(record)
+    ids, names, followed = _names(record)
     keys, weights, heads = _looks(record)
     state = {
         "tokens": record.tokens, "position": at, "names": names,
         "blocks": len(record.stream), "captured": record.layers,
         "likeliest": ids.shape[-1], "looks": heads.shape[-1],
-        "next": names_of_next(record),
+        "next": names_of_next(record), "next_reading": followed,
         "lens": pack(ids.astype(np.uint32)),
         "odds": _shares(record.lens_odds[..., :LIKELIEST]),
         "next_odds": pack(record.lens_next.astype(np.float32)),
@@ -48,11 +48,18 @@ def names_of_next(record: Record) -> list[str]:
     return [*record.tokens[1:], record.name(int(record.lens_ids[-1, -1, 0]))]
 
 
-def _names(record: Record) -> tuple[np.ndarray, list[str]]:
-    """Return the lens's tokens (L + 1, T, 5) as places in a list, and that list."""
+def _names(record: Record) -> tuple[np.ndarray, list[str], list[int]]:
+    """Return the lens's tokens (L + 1, T, 5) as places in a list, and that list.
+
+    Last the place (T,) of the token after each, -1 where the lens never reads it. Two
+    tokens may have one name, so they are told apart by place.
+    """
     used, places = np.unique(record.lens_ids[..., :LIKELIEST], return_inverse=True)
     shape = record.lens_ids[..., :LIKELIEST].shape
-    return places.reshape(shape), [record.name(int(i)) for i in used]
+    place_of = {int(i): at for at, i in enumerate(used)}
+    after = [*record.input_ids[1:], record.lens_ids[-1, -1, 0]]
+    return (places.reshape(shape), [record.name(int(i)) for i in used],
+            [place_of.get(int(i), -1) for i in after])
 
 
 def _looks(record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  ablationSentence, changeShare, headChanges, mostRead, neighbour,
+  ablationSentence, changeShare, headChanges, mostRead,
 } from "../../gpt2_lesson/widgets/js/ablation.js";
 
 const state = { was: Math.log(0.5), now: [[Math.log(0.25), Math.log(0.5)]], target: [" mat"], baseline: [] };
@@ -21,13 +21,6 @@ test("against a baseline the odds are a ratio", () => {
 
 test("colours: none in the middle, the largest at the ends", () => {
   assert.deepEqual([-2, 0, 2].map((x) => changeShare(x, 2)), [0, 0.5, 1]);
-});
-
-test("arrows stay in the grid", () => {
-  assert.equal(neighbour(5, "ArrowUp", 3, 4), 1);
-  assert.equal(neighbour(3, "ArrowRight", 3, 4), 3);
-  assert.equal(neighbour(6, "End", 3, 4), 7);
-  assert.equal(neighbour(6, "b", 3, 4), null);
 });
 
 test("the most read token is the first of the largest weights", () => {

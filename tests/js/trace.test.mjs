@@ -4,7 +4,7 @@ import { settledAt, traceOf, traceSentence } from "../../gpt2_lesson/widgets/js/
 
 // Two tokens, one block with two heads looking, two likeliest next tokens.
 const data = {
-  tokens: ["a", " "], next: [" ", "b"], names: [" ", "b", "c"], blocks: 1, captured: [0],
+  tokens: ["a", " "], next: [" ", "b"], next_reading: [0, 1], names: [" ", "b", "c"], blocks: 1, captured: [0],
   likeliest: 2, looks: 2,
   lens: [2, 0, 1, 2, 0, 1, 1, 0], odds: [0.6, 0.3, 0.5, 0.4, 0.8, 0.1, 0.9, 0.05],
   nextOdds: [0.3, 0.5, 0.8, 0.9], norms: [1, 2, 3, 4, 5, 6],
@@ -13,7 +13,7 @@ const data = {
 
 test("each number is taken from its own place", () => {
   const [start, block] = traceOf(data, 1).layers;
-  assert.deepEqual(start.readings, [{ name: "b", odds: 0.5 }, { name: "c", odds: 0.4 }]);
+  assert.deepEqual(start.readings, [{ name: "b", odds: 0.5, hit: true }, { name: "c", odds: 0.4, hit: false }]);
   assert.equal(block.nextOdds, 0.9);
   assert.deepEqual([block.stream, block.attention, block.mlp], [2, 4, 6]);
   assert.deepEqual(block.looks, [{ head: 0, key: 1, weight: 0.75 }, { head: 1, key: 0, weight: 0.5 }]);

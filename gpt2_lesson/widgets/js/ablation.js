@@ -1,6 +1,6 @@
 // The grid of all heads: what the next token's odds become without each of them.
 import {
-  el, choice, number, oddsText, scaleTop, speaker, tableView, tokenName, unpackBytes,
+  el, choice, number, oddsText, scaleTop, speaker, stepCell, tableView, tokenName, unpackBytes,
   colourTable, cssColour, inkOn, isDark, onTheme,
 } from "./core.js";
 
@@ -140,8 +140,10 @@ function headGrid(view, choose) {
     class: "ab-grid", role: "group", "aria-label": "heads: rows are layers, columns are heads",
     style: `grid-template-columns: ${small ? "1.6em" : "4.2em"} repeat(${heads}, minmax(0, 1fr))`,
     onkeydown: (event) => {
-      const to = neighbour(view.at, event.key, layers, heads);
-      if (to == null) return;
+      const cell = stepCell({ row: view.heads[view.at].layer, column: view.heads[view.at].head },
+        event.key, layers, heads);
+      if (!cell) return;
+      const to = cell.row * heads + cell.column;
       event.preventDefault();
       choose(to);
       buttons[to].focus();
@@ -167,16 +169,6 @@ function headGrid(view, choose) {
     });
   }
   return { node, scale, paint };
-}
-
-/** Return the place that an arrow key leads to in a grid, or null. */
-export function neighbour(at, key, rows, columns) {
-  const [row, column] = [Math.floor(at / columns), at % columns];
-  const to = { ArrowUp: [row - 1, column], ArrowDown: [row + 1, column],
-    ArrowLeft: [row, column - 1], ArrowRight: [row, column + 1],
-    Home: [row, 0], End: [row, columns - 1] }[key];
-  if (!to) return null;
-  return to[0] < 0 || to[0] >= rows || to[1] < 0 || to[1] >= columns ? at : to[0] * columns + to[1];
 }
 
 /** Write the before-and-after bars of the head's tokens. */

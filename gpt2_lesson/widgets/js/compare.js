@@ -1,6 +1,6 @@
 // Mine against the reference: the stages, and the maps of both and of their difference.
 
-import { cellMap, choice, colourTable, el, isDark, number, onTheme, speaker, tableView, tokenFace, tokenName, unpackFloats } from "./core.js";
+import { cellMap, choice, colourTable, el, isDark, number, onTheme, shortCell, speaker, tableView, tokenFace, tokenName, unpackFloats } from "./core.js";
 
 const MOST_LISTED = 50; // cells in the table
 
@@ -179,9 +179,4 @@ export async function mount(root, state, hooks) {
 function keptWords(stage) {
   if (stage.count === 1) return stage.maps[0].length ? mapName(stage.axes, stage.maps[0]) : "";
   return `${mapName(stage.axes, stage.maps[0])}, the one of ${stage.count} maps that ${stage.differs ? "differs first" : "differs most"}; the others did not fit into the page`;
-}
-
-function shortCell(x) {
-  if (Number.isNaN(x)) return "nan";
-  return Number.isFinite(x) ? (x === 0 ? "0" : number(x, Math.abs(x) < 10 ? 2 : 0)) : number(x);
 }

@@ -334,6 +334,13 @@ export function stepCell(at, key, rows, columns) {
   return { row: within(at.row + move[0], rows), column: within(at.column + move[1], columns) };
 }
 
+/** Return a number for a cell of a map: short, and 0 only where it is exactly 0. */
+export function shortCell(x) {
+  if (Number.isNaN(x)) return "nan";
+  if (!Number.isFinite(x)) return number(x);
+  return x === 0 ? "0" : number(x, Math.abs(x) < 10 ? 2 : 0);
+}
+
 function hatch(pen, x, y, size, ink) {
   pen.save();
   pen.beginPath();

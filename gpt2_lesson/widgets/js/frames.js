@@ -1,7 +1,7 @@
 // The same picture at several settings: chosen by buttons, or scrubbed by a slider.
 
 import {
-  cellMap, colourTable, el, isDark, number, onTheme, slider, speaker, tableView, toggle,
+  cellMap, colourTable, el, isDark, number, onTheme, shortCell, slider, speaker, tableView, toggle,
   tokenFace, tokenName, unpackFloats, unpackTriangles,
 } from "./core.js";
 
@@ -104,7 +104,7 @@ async function mountChoice(root, state) {
     maps.forEach((map, m) => map.paint({
       cell: side, share: (t, s) => placeOf(get(now.setting, m, t, s), shares[m], spans[m]),
       table: colourTable(spans[m].low < 0 && !shares[m] ? "signed" : "shares", isDark()),
-      write: side >= 30 ? (t, s) => cellText(get(now.setting, m, t, s)) : null,
+      write: side >= 30 ? (t, s) => shortCell(get(now.setting, m, t, s)) : null,
       note: shares[m] ? (t) => `\u03a3 ${number(sumAt(m, t))}`.replace("not a number", "nan") : null,
     }));
     mark();
@@ -144,12 +144,6 @@ async function mountChoice(root, state) {
     return `Hatched cells are not a number: ${title}, ${rows.length > 4 ? names : `row ${names}`}.`;
   }
   return { set: (change) => { Object.assign(now, change); legend.set(now.setting); show(); } };
-}
-
-function cellText(x) {
-  if (Number.isNaN(x)) return "nan";
-  if (!Number.isFinite(x)) return number(x);
-  return x === 0 ? "0" : number(x, Math.abs(x) < 10 ? 2 : 0);
 }
 
 /** Return native radio buttons that look like buttons; onchange gets the index. */

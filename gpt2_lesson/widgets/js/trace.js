@@ -25,11 +25,14 @@ export function traceOf(data, position) {
   return { position, token: tokens[position], next: data.next[position], last, layers };
 }
 
-/** Return the likeliest next tokens [{name, odds}] after `floor` blocks. */
-function readingsAt({ tokens, names, lens, odds, likeliest }, floor, position) {
+/** Return the likeliest next tokens [{name, odds, hit}] after `floor` blocks.
+ *
+ * `hit`: it is the token that comes next; that goes by place, as names may be shared.
+ */
+function readingsAt({ tokens, names, lens, odds, likeliest, next_reading: next }, floor, position) {
   const from = (floor * tokens.length + position) * likeliest;
   return Array.from({ length: likeliest }, (_, i) => ({
-    name: names[lens[from + i]], odds: odds[from + i] }));
+    name: names[lens[from + i]], odds: odds[from + i], hit: lens[from + i] === next[position] }));
 }
 
 /** Return {stream, attention, mlp, looks} of one block; looks is null if not captured. */
@@ -44,9 +47,9 @@ function blockAt(data, block, position) {
 }
 
 /** Return the first layer from which on the lens names the next token first, or -1. */
-export function settledAt({ next, layers }) {
+export function settledAt({ layers }) {
   let from = layers.length;
-  while (from > 0 && layers[from - 1].readings[0].name === next) from -= 1;
+  while (from > 0 && layers[from - 1].readings[0].hit) from -= 1;
   return from === layers.length ? -1 : from;
 }
 
@@ -192,14 +195,14 @@ function paintLayers(grid, trace, tokens) {
   grid.replaceChildren(el("div", { class: "tr-row head" }, head.map((text) => el("div", {}, text))),
     ...trace.layers.map((layer) => el("div", { class: "tr-row" },
       el("div", { class: "tr-name" }, layer.name),
-      chips(layer, trace.next, table), nextBar(layer, next), normBars(layer, most),
+      chips(layer, table), nextBar(layer, next), normBars(layer, most),
       looksText(layer, tokens))));
 }
 
 /** Return the likeliest next tokens, each on a ground coloured by its odds. */
-function chips({ readings }, next, table) {
-  return el("div", { class: "tr-chips" }, readings.map(({ name, odds }) => el("span", {
-    class: name === next ? "tr-chip hit" : "tr-chip", title: tokenName(name),
+function chips({ readings }, table) {
+  return el("div", { class: "tr-chips" }, readings.map(({ name, odds, hit }) => el("span", {
+    class: hit ? "tr-chip hit" : "tr-chip", title: tokenName(name),
     style: `background:${cssColour(table, odds)};color:${inkOn(table, odds)}`,
   }, el("bdi", {}, tokenName(name)), el("span", { class: "odds" }, number(odds, 2)))));
 }
