@@ -231,5 +231,6 @@ def _small(png: bytes) -> bytes:
 def _heights(record: Record) -> tuple[int, int]:
     """Return the figure's height on a wide screen and on a phone, in pixels."""
     pixels = sum(max(26, 9 * len(token) + 8) for token in record.tokens)
-    wide, narrow = (min(5, 1 + pixels // width) for width in (1180, 350))
-    return 645 + 27 * wide + (20 if record.num_tokens > 100 else 0), 1610 + 27 * narrow
+    wide, narrow = (min(5, 1 + pixels // width) for width in (900, 350))
+    long = 65 if record.num_tokens > 190 else 20 if record.num_tokens > 100 else 0
+    return 826 + 27 * wide + long, 1610 + 27 * narrow

@@ -8,7 +8,7 @@ import {
 
 const MOST_BARS = 8;
 const MOST_LISTED = 4; // heads, as buttons
-const MAP_SIDE = 420; // most pixels of the map; longer texts scroll in it
+const MAP_SIDE = 380; // most pixels of the map; longer texts scroll in it
 const MEASURES = [["weights", "weights"], ["scores", "scores"], ["value-weighted", "value-weighted"]];
 const MEANINGS = {
   weights: "Weight: the share of this key’s value in what the head passes on.",
@@ -456,7 +456,7 @@ function buildMap(view) {
 /** Return how many pixels a cell of the map gets in the room there is. */
 function cellSize({ root, data }) {
   const room = Math.min(MAP_SIDE, (root.clientWidth || 800) - 44) - (data.size < 25 ? 76 : 0);
-  return Math.max(3, Math.min(40, Math.floor(room / data.size)));
+  return Math.max(data.size > 130 ? 2 : 3, Math.min(40, Math.floor(room / data.size)));
 }
 
 /** Draw the map anew when there is more or less room for it; return what ends that. */
@@ -598,7 +598,7 @@ function buildGrid(view) {
     el("div", { class: "scroll att-box" }, parts.gridCanvas), parts.gridNote, parts.best);
   for (const node of [parts.filter, parts.gridCanvas]) node.hidden = data.layers.length * data.heads.length === 1;
   const gap = 3;
-  const side = Math.max(16, Math.min(80, Math.floor(340 / data.heads.length) - gap, Math.floor(360 / data.layers.length) - gap));
+  const side = Math.max(16, Math.min(70, Math.floor(340 / data.heads.length) - gap, Math.floor(360 / data.layers.length) - gap));
   view.plan = { left: 26, top: 18, gap, side };
 }
 
