@@ -210,7 +210,7 @@ def test_colours_of_small_maps(record, open_figure):
     weights[..., 0] = 1
     weights[1, 2] = np.eye(4)
     page = open_figure(widgets.attention(made(record, weights)))
-    side, step = 80, 83
+    side, step = 70, 73
     at = [[26 + head * step + side * 7 / 8, 18 + layer * step + side * 7 / 8]
           for layer in range(2) for head in range(3)]
     dark = [sum(colour[:3]) < 300 for colour in pixels(page, ".att-heads canvas", at)]
