@@ -81,7 +81,7 @@ def ablation(
     alt = alt or _point(was, now, wanted, against, names)
     rows = 36 * len(without)
     return Figure("ablation", state, _picture(now - was, wanted, against, names, alt),
-                  alt, height=max(650, rows + 230), narrow=rows + 900)
+                  alt, height=max(690, rows + 260), narrow=rows + 950)
 
 
 def _one_row(input_ids: Tensor) -> Tensor:

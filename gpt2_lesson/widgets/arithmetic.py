@@ -52,7 +52,7 @@ def arithmetic(
         title=f"the average of the values is [{average}]", alt=alt)
     rows = 52 * len(tokens)
     return Figure("arithmetic", state, picture, alt, height=max(530, 250 + rows),
-                  narrow=1040 + rows)
+                  narrow=1100 + rows, fold=1080)
 
 
 def _rows(values: Any, name: str) -> np.ndarray:

@@ -102,7 +102,7 @@ def compare(
     }
     picture = _picture(stages[at or 0], headline)
     figure = Comparison("compare", state, picture, alt or headline, height=560,
-                        narrow=820)
+                        narrow=820, fold=880)
     figure.first_difference = difference
     return figure
 

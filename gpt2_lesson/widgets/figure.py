@@ -27,20 +27,21 @@ class Figure:
 
     def __init__(
         self, view: str, state: dict[str, Any], picture: bytes, alt: str,
-        height: int = 560, narrow: int = 900,
+        height: int = 560, narrow: int = 900, fold: int = 760,
     ) -> None:
         """Make the figure drawn by js/VIEW.js from `state` (JSON).
 
         `picture` (PNG) and `alt` stand for it where scripts do not run. It is `height`
-        pixels high on a wide screen, up to `narrow` on a phone. Raises ValueError when
-        it would put more than 1.1 MB into a notebook.
+        pixels high, and `narrow` where it has less than `fold` pixels of width, so that
+        its parts stand below one another. Raises ValueError when it would put more than
+        1.1 MB into a notebook.
         """
         if not alt.strip():
             raise ValueError("alt is empty; say the point of the figure in a sentence")
         self.alt = alt.encode(errors="backslashreplace").decode()  # no half characters
         self.view, self.state, self.picture = view, state, picture
         self.height = max(height, int.from_bytes(picture[20:24]))  # covers the picture
-        self.narrow = max(narrow, self.height)
+        self.narrow, self.fold = max(narrow, self.height), fold
         data, _ = self._repr_mimebundle_()
         size = sum(len(part.encode()) for part in data.values())
         if size > MOST_BYTES:
@@ -81,7 +82,7 @@ class Figure:
         return FRAME.format(
             mark=MARK, picture=base64.b64encode(self.picture).decode(),
             alt=html.escape(self.alt, quote=True), height=self.height,
-            narrow=self.narrow,
+            narrow=self.narrow, fold=self.fold,
             page=html.escape(self.page(), quote=True),
         )
 
@@ -124,13 +125,15 @@ mount(document.getElementById("figure"),
       JSON.parse(document.getElementById("state").textContent), {{}});
 </script></body></html>
 """
-# On a phone the parts of a figure stand below one another, so it grows as the page
-# narrows: 2 pixels for each below 760.
+# Where a figure is narrow its parts stand below one another, and it grows: at once, 20
+# pixels for each below `fold`. 100cqw is the width that it has itself, which beside a
+# notebook's side bar is less than the page's.
 FRAME = (
-    '<div class="{mark}" style="display:grid">'
+    '<div class="{mark}" style="display:grid;'
+    'container-type:inline-size">'
     '<img alt="{alt}" src="data:image/png;base64,{picture}" '
     'style="grid-area:1/1;max-width:100%">'
     '<iframe title="{alt}" sandbox="allow-scripts" style="grid-area:1/1;border:0;'
-    "width:100%;height:clamp({height}px, calc({height}px + (760px - 100vw) * 2), "
+    "width:100%;height:clamp({height}px, {height}px + ({fold}px - 100cqw) * 20, "
     '{narrow}px)" srcdoc="{page}"></iframe></div>'
 )

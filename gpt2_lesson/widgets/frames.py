@@ -49,7 +49,7 @@ def choose(
     }
     rows = len(tokens) * min(40, max(6, 300 // len(tokens)))
     return Figure("frames", state, _picture_of_choice(maps, titles, tokens, alt), alt,
-                  height=290 + rows,
+                  height=300 + rows,
                   narrow=260 + 12 * len(maps) + (rows + 130) * len(titles))
 
 
@@ -94,7 +94,7 @@ def scrub(
         title=[f"step {steps[i]}" for i in chosen], values=False, alt=alt)
     return Figure("frames", state, picture, alt,
                   height=max(600, 250 + 134 * len(drawn)),
-                  narrow=640 + 110 * len(drawn))
+                  narrow=760 + 110 * len(drawn), fold=940)
 
 
 def _matrix(values: Any, name: str) -> np.ndarray:

@@ -38,7 +38,7 @@ def parameters(model: nn.Module | GPT2Config, alt: str | None = None) -> Figure:
     picture = plots.as_png(
         plots.show_bars, [count / 1e6 for count in sums.values()], list(sums),
         ylabel="millions of parameters", title=f"{total:,} parameters", alt=alt)
-    return Figure("parameters", state, picture, alt, height=610, narrow=920)
+    return Figure("parameters", state, picture, alt, height=640, narrow=950)
 
 
 def _leaf(name: str, parameter: nn.Parameter) -> dict:

@@ -59,7 +59,7 @@ def sampling(
     alt = alt or _point(before, after, names, settings)
     picture = _picture(before, after, names, settings, alt)
     rows = 22 * min(len(names), ROWS)
-    return Figure("sampling", state, picture, alt, 260 + rows, 440 + rows)
+    return Figure("sampling", state, picture, alt, 290 + rows, 470 + rows)
 
 
 def place(position: int, count: int) -> int:

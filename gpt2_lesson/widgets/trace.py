@@ -40,7 +40,7 @@ def trace(record: Record, position: int = -1, alt: str | None = None) -> Figure:
     alt = alt or _point(record, at)
     rows = len(record.lens_odds)
     return Figure("trace", state, _picture(record, at, alt), alt,
-                  height=310 + 36 * rows, narrow=400 + 116 * rows)
+                  height=380 + 36 * rows, narrow=490 + 116 * rows)
 
 
 def names_of_next(record: Record) -> list[str]:
