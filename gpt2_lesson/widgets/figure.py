@@ -122,7 +122,7 @@ PAGE = """<!doctype html>
 <script type="module">
 {script}
 mount(document.getElementById("figure"),
-      JSON.parse(document.getElementById("state").textContent), {{}});
+      JSON.parse(document.getElementById("state").textContent));
 </script></body></html>
 """
 # Where a figure is narrow its parts stand below one another, and it grows: at once, 20

@@ -74,8 +74,8 @@ const ABLATION_STYLE = `
   .ab-columns { grid-template-columns: minmax(0, 1fr); } .ab-said { min-height: 4.5em; }
 }`;
 
-/** Fill `root` with the figure; returns {set({layer, head})}. */
-export async function mount(root, state, hooks = {}) {
+/** Fill `root` with the figure. */
+export async function mount(root, state) {
   const codes = state.weights && new Uint16Array((await unpackBytes(state.weights)).buffer);
   const view = { state, heads: headChanges(state), weights: codes && Float32Array.from(codes, (c) => c / 65535) };
   view.most = Math.max(...view.heads.map(({ change }) => Math.abs(change)));
@@ -83,19 +83,15 @@ export async function mount(root, state, hooks = {}) {
   view.at = view.heads.findIndex(({ change }) => Math.abs(change) === view.most);
   const said = speaker();
   said.classList.add("ab-said");
-  const grid = headGrid(view, choose);
+  const grid = headGrid(view, show);
   const bars = el("div", { class: "ab-bars" });
   const title = el("h2");
-  const plot = view.weights ? weightPlot(view, choose) : null;
+  const plot = view.weights ? weightPlot(view, show) : null;
   root.replaceChildren(el("style", {}, ABLATION_STYLE), intro(view), said,
     el("div", { class: "ab-columns" },
       el("div", {}, grid.node, grid.scale),
       el("div", {}, title, bars, plot?.node)),
     tableView("Table: all heads, the largest change first", ablationHead(view), () => ablationTable(view)));
-  function choose(at) {
-    show(at);
-    hooks.changed?.({ layer: view.heads[at].layer, head: view.heads[at].head });
-  }
   function show(at) {
     view.at = at;
     const { layer, head } = view.heads[at];
@@ -107,12 +103,6 @@ export async function mount(root, state, hooks = {}) {
   }
   onTheme(() => show(view.at));
   root.dataset.ready = "";
-  return {
-    set({ layer, head }) {
-      const at = view.heads.findIndex((one) => one.layer === layer && one.head === head);
-      if (at >= 0) show(at);
-    },
-  };
 }
 
 /** Return the lines above the grid: what is measured, on what text. */

@@ -37,7 +37,7 @@ const shortVector = (row) => `[${row.map((x) => number(x, Number.isInteger(x) ? 
 const vectorText = (row) => `[${row.map((x) => number(x)).join(", ")}]`;
 
 /** Fill `root` with the bench. */
-export async function mount(root, state, hooks) {
+export async function mount(root, state) {
   const { tokens, k, v } = state;
   const now = { asks: tokens.length - 1, root: true, mask: false, q: state.q.map((row) => [...row]) };
   const limit = reach([...k, ...state.q]);
@@ -46,7 +46,7 @@ export async function mount(root, state, hooks) {
   const chain = el("div", { class: "scroll bench-chain", tabindex: "0", role: "region", "aria-label": "the chain of numbers" });
   const average = v[0].length === 2 ? valuePlane(tokens, v) : null;
   const who = choice("who asks", tokens.map((token, i) => [i, `${i}: ${tokenName(token)}`]), now.asks,
-    (i) => { now.asks = Number(i); show(); hooks.changed?.({ query: now.asks }); });
+    (i) => { now.asks = Number(i); show(); });
   const sliders = [0, 1].map((i) => slider(`q${i}`, { min: -limit, max: limit, step: "any",
     value: 0, show: (x) => number(x) }, (x) => change(now.q[now.asks].with(i, Math.round(x / STEP) * STEP))));
   sliders.forEach((one) => one.classList.add("bench-slider"));
@@ -84,7 +84,6 @@ export async function mount(root, state, hooks) {
   }
   show();
   root.dataset.ready = "";
-  return { set: (given) => { Object.assign(now, given); who.control.value = now.asks; root2.set(now.root); mask.set(now.mask); show(); } };
 }
 
 /** Return what happens, in a sentence. */

@@ -55,7 +55,7 @@ export function mapName(axes, places) {
 }
 
 /** Fill `root` with the comparison. */
-export async function mount(root, state, hooks) {
+export async function mount(root, state) {
   const { stages, tokens, atol } = state;
   const now = { stage: state.start, map: 0, row: 0, column: 0, cells: null };
   const said = speaker();
@@ -79,7 +79,6 @@ export async function mount(root, state, hooks) {
   addEventListener("resize", () => maps.length && paint());
   await open(state.start);
   root.dataset.ready = "";
-  return { set: (change) => open(change.stage ?? now.stage) };
 
   async function open(index) {
     const stage = stages[index];

@@ -8,10 +8,9 @@ import {
 const PAUSE = 600; // milliseconds a checkpoint stays while playing
 
 /** Fill `root` with the figure that `state.kind` names. */
-export async function mount(root, state, hooks) {
-  const view = await (state.kind === "scrub" ? mountScrub : mountChoice)(root, state, hooks);
+export async function mount(root, state) {
+  await (state.kind === "scrub" ? mountScrub : mountChoice)(root, state);
   root.dataset.ready = "";
-  return view;
 }
 
 // ---------------------------------------------------------------- settings to choose
@@ -143,7 +142,6 @@ async function mountChoice(root, state) {
     const names = rows.length > 4 ? `${rows.length} rows` : rows.map((t) => quoted(tokens[t])).join(", ");
     return `Hatched cells are not a number: ${title}, ${rows.length > 4 ? names : `row ${names}`}.`;
   }
-  return { set: (change) => { Object.assign(now, change); legend.set(now.setting); show(); } };
 }
 
 /** Return native radio buttons that look like buttons; onchange gets the index. */
@@ -152,9 +150,8 @@ function radioGroup(label, names, onchange) {
   const inputs = names.map((_, i) => el("input", {
     type: "radio", name: group, class: "frame-radio", checked: i === 0, onchange: () => onchange(i),
   }));
-  const node = el("fieldset", { class: "frame-choice" }, el("legend", {}, label),
+  return el("fieldset", { class: "frame-choice" }, el("legend", {}, label),
     names.map((name, i) => el("label", {}, inputs[i], name)));
-  return Object.assign(node, { set: (i) => { inputs[i].checked = true; } });
 }
 
 /** Return a bar from 0 (none) to the largest value of all settings. */
@@ -254,7 +251,6 @@ async function mountScrub(root, state) {
       + `${quoted(tokens[now.column])} (place ${now.column}): ${here}. It looks most at `
       + `${quoted(tokens[most.column])} (place ${most.column}), ${weightText(most.weight)}.`);
   }
-  return { set: (change) => { Object.assign(now, change); control.set(now.index); show(); } };
 }
 
 /** Return a curve's value at a step in words; "~" where it lies between two points. */

@@ -107,7 +107,7 @@ export function describeLeaf(leaf, leaves, total) {
 }
 
 /** Fill `root` with the map. */
-export async function mount(root, state, hooks) {
+export async function mount(root, state) {
   const { leaves, total, tied, parts } = state;
   const now = { index: 0, boxes: [] };
   const said = speaker();

@@ -135,8 +135,8 @@ const BENCH_STYLE = `
   .sb-said { min-height: 6em; }
 }`;
 
-/** Fill `root` with the bench; returns {set({temperature, top_k, top_p})}. */
-export async function mount(root, state, hooks = {}) {
+/** Fill `root` with the bench. */
+export async function mount(root, state) {
   const [logits, bytes] = await Promise.all([
     unpackFloats(state.logits), unpackBytes(state.names)]);
   const names = JSON.parse(new TextDecoder().decode(bytes));
@@ -146,7 +146,7 @@ export async function mount(root, state, hooks = {}) {
     settings: { temperature: state.temperature, top_k: state.top_k, top_p: state.top_p },
     counts: new Map(), drawn: 0, last: null, random: generator(6),
   };
-  const parts = benchParts(bench, () => { again(); hooks.changed?.({ ...bench.settings }); });
+  const parts = benchParts(bench, again);
   root.replaceChildren(el("style", {}, BENCH_STYLE), ...parts.nodes);
   function again() {
     const { temperature, top_k, top_p } = bench.settings;
@@ -156,9 +156,6 @@ export async function mount(root, state, hooks = {}) {
   }
   again();
   root.dataset.ready = "";
-  return {
-    set(change) { Object.assign(bench.settings, change); parts.follow(); again(); },
-  };
 }
 
 /** Forget what was drawn. */
@@ -183,10 +180,9 @@ function benchParts(bench, changed) {
     [...lines, ...(others ? [others] : [])].map((line) => line.node));
   const parts = { said, rows, lines, others, axis, facts: el("p", {}) };
   const controls = benchControls(bench, changed);
-  parts.follow = controls.follow;
   parts.table = tableView(bench.names.length > 100 ? "Table: the likeliest 100" : "Table: all tokens", ["token", "logit", "before", "after", "drawn"],
     () => benchTable(bench));
-  parts.nodes = [benchText(bench.state), controls.node, drawButtons(bench, parts), said,
+  parts.nodes = [benchText(bench.state), controls, drawButtons(bench, parts), said,
     grid, legend(bench.state), parts.facts, parts.table];
   return parts;
 }
@@ -199,7 +195,7 @@ function benchText({ context, position }) {
     el("bdi", { class: "sb-text mono" }, text.join("")), " comes \u2026");
 }
 
-/** Return {node, follow}: the three sliders; follow() sets them to the settings. */
+/** Return the three sliders. */
 function benchControls(bench, changed) {
   const { settings } = bench;
   const size = bench.names.length;
@@ -218,14 +214,7 @@ function benchControls(bench, changed) {
     min: 0.01, max: 1, step: 0.01, value: settings.top_p ?? 1,
     show: (x) => (x === 1 ? "off" : String(x)),
   }, (x) => put("top_p", x === 1 ? null : x));
-  return {
-    node: el("div", { class: "controls" }, temperature, topK, topP),
-    follow() {
-      temperature.set(settings.temperature);
-      topK.set(at(settings.top_k));
-      topP.set(settings.top_p ?? 1);
-    },
-  };
+  return el("div", { class: "controls" }, temperature, topK, topP);
 }
 
 /** Return the buttons that draw and forget. */

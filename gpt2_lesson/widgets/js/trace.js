@@ -110,26 +110,22 @@ const TRACE_STYLE = `
   .tr-said { min-height: 6em; }
 }`;
 
-/** Fill `root` with the figure; returns {set({position})}. */
-export async function mount(root, state, hooks = {}) {
+/** Fill `root` with the figure. */
+export async function mount(root, state) {
   const data = await traceData(state);
   const said = speaker();
   said.classList.add("tr-said");
   const grid = el("div", { class: "tr-grid" });
   let position = state.position;
-  const tokens = tokenRow(data.tokens, go);
+  const tokens = tokenRow(data.tokens, show);
   const steps = slider("position", {
     min: 0, max: data.tokens.length - 1, step: 1, value: position,
     show: (i) => `${i} '${tokenFace(data.tokens[i])}'`,
-  }, go);
+  }, show);
   const table = tableView("Table: all numbers of this token", TRACE_HEAD,
     () => traceTable(traceOf(data, position), data.tokens));
   root.replaceChildren(el("style", {}, TRACE_STYLE), tokens.node,
     el("div", { class: "controls" }, steps), said, grid, traceNotes(), table);
-  function go(chosen) {
-    show(chosen);
-    hooks.changed?.({ position });
-  }
   function show(chosen) {
     position = Math.max(0, Math.min(data.tokens.length - 1, chosen));
     const trace = traceOf(data, position);
@@ -141,7 +137,6 @@ export async function mount(root, state, hooks = {}) {
   }
   onTheme(() => show(position));
   root.dataset.ready = "";
-  return { set(change) { if ("position" in change) show(change.position); } };
 }
 
 /** Return the state with its numbers unpacked. */
