@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from warnings import warn
@@ -334,6 +335,13 @@ def test_a_failing_cell_is_named_and_the_file_kept(
     assert list(path.parent.iterdir()) == [path]
     error = capsys.readouterr().err
     assert "01_heads.ipynb, cell #cell-1" in error and "ZeroDivisionError" in error
+
+
+def test_a_long_text_without_spaces_takes_no_longer_than_it_must() -> None:
+    """A figure's page is a megabyte without a space; this once took minutes."""
+    began = time.monotonic()
+    assert notebooks._clean("A" * 1_000_000) == "A" * 1_000_000
+    assert time.monotonic() - began < 10
 
 
 def test_normal_form_keeps_alt_text_and_tags_and_drops_the_rest() -> None:

@@ -28,8 +28,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 FIGURE = 'class="gpt2-lesson-figure"'  # in the text/html of a figure of `widgets`
 REPLACED = [  # what differs from run to run
     (r"\bat 0x[0-9a-fA-F]{6,}", "at 0x..."),
-    (r"[^\s'\"(<]*ipykernel_\d+/\d+\.py", "<notebook>"),
-    (r"[^\s'\"(<]*/site-packages/", "site-packages/"),
+    (r"(?<![^\s'\"(<])[^\s'\"(<]*ipykernel_\d+/\d+\.py", "<notebook>"),
+    (r"(?<![^\s'\"(<])[^\s'\"(<]*/site-packages/", "site-packages/"),
 ]
 # tqdm's [00:03<00:00, 98.1it/s, loss=2]; the times go, the rest stays
 BAR_TIME = r"\[[\d:]+<[\d:?]+, *[^],]+(?:, )?(.*)\]"
