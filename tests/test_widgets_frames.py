@@ -136,3 +136,8 @@ def test_the_button_steps_where_motion_is_reduced(open_figure) -> None:
     assert page.get_by_role("button", name="play").count() == 0
     page.get_by_role("button", name="next").click()
     assert page.locator(".said").inner_text().startswith("Step 5")
+
+
+def test_names_in_the_alt_text_keep_their_capitals() -> None:
+    alt = widgets.choose({"QK": {"scores of K": torch.eye(2)}}, ["a", "b"]).alt
+    assert alt == "Scores of K at 1 settings: QK."

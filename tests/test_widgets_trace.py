@@ -86,6 +86,16 @@ def test_the_next_token_is_known_by_its_id(open_figure):
         assert page.locator(".tr-chip.hit").count() == hits
 
 
+def test_the_alt_text_holds_no_control_characters(record):
+    """They are named as in the pictures, once."""
+    ids = torch.tensor([[10, 2, 3]])
+    record = widgets.capture(story_model(), ids)
+    assert "'\\x02', what came next" in widgets.trace(record, 0).alt
+    alt = widgets.attention(widgets.capture(story_model(), ids[:, 1:2])).alt
+    assert '"\\x02" (token 0)' in alt
+    assert "'\\x03'" in widgets.ablation(story_model(), ids, 3).alt
+
+
 def test_bad_position(record):
     with pytest.raises(IndexError, match="position is 99, expected 0 to"):
         widgets.trace(record, position=99)

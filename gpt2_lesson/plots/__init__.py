@@ -27,7 +27,7 @@ from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
 __all__ = ["as_png", "show_attention", "show_bars", "show_histograms", "show_lines",
-           "show_matrix", "show_text"]
+           "show_matrix", "show_text", "token_name"]
 
 SIZES = {"wide": (6.0, 3.0), "square": (4.0, 4.0), "strip": (8.0, 2.0)}
 # Told apart in every kind of colour blindness; the line styles say it once more.
@@ -134,7 +134,7 @@ def show_bars(values: Any, labels: Sequence[str], *, xlabel: str = "", ylabel: s
     stand above the bars where they fit. Raises ValueError if the lengths differ.
     """
     groups = values if isinstance(values, Mapping) else {"": values}
-    names = [_token(label) for label in labels]
+    names = [token_name(label) for label in labels]
     with _picture(SIZES["wide"], alt, title) as (_, [[ax]]):
         for i, (name, numbers) in enumerate(groups.items()):
             heights = _array(numbers, f"values {name}".strip(), dims=(1,))
@@ -296,7 +296,7 @@ def _number(value: float) -> str:
     return short.replace("-", "−")
 
 
-def _token(token: Any) -> str:
+def token_name(token: Any) -> str:
     """Return a token as a label: blanks get a word, unprintable characters a code."""
     words = {" ": "space", "\n": "line end", "\t": "tab", "": "empty"}
     text = words.get(token, str(token))
@@ -305,7 +305,7 @@ def _token(token: Any) -> str:
 
 def _short(token: Any) -> str:
     """Return a token as a label that leaves room for the map beside it."""
-    text = _token(token)
+    text = token_name(token)
     return text if len(text) <= LABEL else f"{text[: LABEL - 1]}…"
 
 

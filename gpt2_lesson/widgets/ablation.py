@@ -1,6 +1,6 @@
 """Every head cut out in turn: what becomes of the next token's odds without it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,15 +47,18 @@ def ablation(
     alt: str | None = None,
     *,
     weights: bool = True,
+    watch: Mapping[str, Sequence[int]] | None = None,
     computed: tuple[Tensor, Tensor] | None = None,
 ) -> Figure:
     """Show for every head what the odds of `target` next become without it.
 
     `target` is a token id, or several: then one of them. With a `baseline`, ids too,
     the odds are those of target against baseline. `names` names all V tokens. `weights`
-    sets the change beside the weights with which the last token looks back. `computed`
-    is what `ablate_each` returned, to save the time. Raises TypeError, ValueError or
-    IndexError for ids that cannot be meant, FloatingPointError for a model whose odds
+    sets the change beside the weights with which the last token looks back; `watch`
+    names places of the text whose weights are added up, such as the letters of a name:
+    {"Nora": range(28, 32)}, and it opens with the first. `computed` is what
+    `ablate_each` returned, to save the time. Raises TypeError, ValueError or IndexError
+    for ids or places that cannot be meant, FloatingPointError for a model whose odds
     are NaN, and what the model raises.
     """
     input_ids = _one_row(input_ids)
@@ -67,6 +70,7 @@ def ablation(
     if names is None and size == 256:
         names = [byte_name(i) for i in range(256)]
     names = named(names, size)
+    groups = _groups(watch or {}, input_ids.size(-1), weights)
     before, without = computed or ablate_each(model, input_ids)
     _check_computed(before, without, model)
     was, now = (_measured(odds, wanted, against) for odds in (before, without))
@@ -77,6 +81,7 @@ def ablation(
         "was": _digits(was), "now": [[_digits(x) for x in row] for row in now],
         **_bars(before, without, wanted + against, names),
         "weights": _last_weights(model, input_ids) if weights else None,
+        "watch": groups,
     }
     alt = alt or _point(was, now, wanted, against, names)
     rows = 36 * len(without)
@@ -117,6 +122,22 @@ def _ids(given: Any, size: int, what: str) -> list[int]:
         if not 0 <= i < size:
             raise IndexError(f"{what}: token id {i}, expected 0 to {size - 1}")
     return list(ids)
+
+
+def _groups(watch: Mapping[str, Sequence[int]], size: int,
+            weights: bool) -> list[list]:
+    """Return [[name, places], ...]. Raises ValueError or IndexError, in words."""
+    if watch and not weights:
+        raise ValueError("watch names places to add up weights of: weights is False")
+    groups = [[str(name), [int(i) for i in places]] for name, places in watch.items()]
+    for name, places in groups:
+        if not places or len(set(places)) < len(places):
+            raise ValueError(f"watch[{name!r}] is {places}, expected one place or "
+                             "more, each once")
+        if min(places) < 0 or max(places) >= size:
+            raise IndexError(f"watch[{name!r}] is {places}, expected places from 0 to "
+                             f"{size - 1}")
+    return groups
 
 
 def _check_computed(before: Tensor, without: Tensor, model: GPT2Model) -> None:
@@ -176,7 +197,7 @@ def _digits(value: Tensor) -> float:
 
 
 def _quoted(ids: list[int], names: list[str]) -> str:
-    return " or ".join(repr(plots._token(label(names[i]))) for i in ids)
+    return " or ".join(f"'{plots.token_name(label(names[i]))}'" for i in ids)
 
 
 def _measure_name(wanted: list[int], against: list[int], names: list[str]) -> str:
@@ -201,6 +222,7 @@ def _point(was: Tensor, now: Tensor, wanted: list[int], against: list[int],
 
 def _picture(change: Tensor, wanted: list[int], against: list[int],
              names: list[str], alt: str) -> bytes:
+    change = torch.where(change.abs() < 0.005, 0.0, change)     # no "-0.00"
     return plots.as_png(
         plots.show_matrix, change, signed=True, alt=alt,
         rows=[f"layer {i}" for i in range(len(change))],

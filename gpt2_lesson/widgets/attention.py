@@ -190,8 +190,9 @@ def _alt(record: Record, row: int, column: int, query: int, predict: bool) -> st
 
 
 def _quoted(token: str) -> str:
-    names = {" ": "space", "\n": "line end", "\t": "tab", "": "empty", "\r": "return"}
-    return names.get(token) or '"' + token.strip().replace("\n", " ") + '"'
+    """Return a token in quotes, and a blank one by its name."""
+    name = plots.token_name(token.strip() or token)
+    return f'"{name}"' if token.strip() else name
 
 
 def _question(record: Record, query: int, alt: str) -> bytes:

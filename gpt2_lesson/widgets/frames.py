@@ -144,7 +144,8 @@ def _state_of_choice(maps: Mapping, titles: list[str], shares: Sequence[str],
 def _alt_of_choice(maps: Mapping, meter: tuple[str, Mapping[str, float]] | None) -> str:
     titles = " and ".join(next(iter(maps.values())))
     if meter is None:
-        return f"{titles} at {len(maps)} settings: {', '.join(maps)}.".capitalize()
+        return f"{titles[:1].upper()}{titles[1:]} at {len(maps)} settings: " + (
+            f"{', '.join(maps)}.")
     values = (f"{name} {_said(meter[1][name]) or 'none'}" for name in maps)
     return f"{titles} at {len(maps)} settings; {meter[0]}: {', '.join(values)}."
 

@@ -120,11 +120,11 @@ def _settings(temperature: float, top_k: int | None, top_p: float | None) -> str
 def _point(before: Tensor, after: Tensor, names: list[str], settings: str) -> str:
     """Return what the picture says, in a sentence."""
     order = before.argsort(descending=True, stable=True)[:3].tolist()
-    odds = ", ".join(f"{plots._token(names[i])!r} {before[i]:.2g}" for i in order)
+    odds = ", ".join(f"'{plots.token_name(names[i])}' {before[i]:.2g}" for i in order)
     left = int((after > 0).sum())
     return (
         f"The likeliest next tokens are {odds}. With {settings}, {left:,} of "
-        f"{len(names):,} stay, and {plots._token(names[order[0]])!r} gets "
+        f"{len(names):,} stay, and '{plots.token_name(names[order[0]])}' gets "
         f"{after[order[0]]:.2f}."
     )
 

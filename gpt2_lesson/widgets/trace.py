@@ -87,11 +87,12 @@ def _point(record: Record, at: int) -> str:
     """Return what the picture says, in a sentence."""
     odds = record.lens_next[:, at]
     first = record.name(int(record.lens_ids[0, at, 0]))
-    token, wanted = record.tokens[at], names_of_next(record)[at]
+    token, first, wanted = map(plots.token_name, (
+        record.tokens[at], first, names_of_next(record)[at]))
     what = "what came next" if at + 1 < record.num_tokens else "its own answer"
     return (
-        f"After {plots._token(token)!r} the lens first reads {plots._token(first)!r}; "
-        f"the odds of {plots._token(wanted)!r}, {what}, go from {odds[0]:.2g} at the "
+        f"After '{token}' the lens first reads '{first}'; "
+        f"the odds of '{wanted}', {what}, go from {odds[0]:.2g} at the "
         f"embedding to {odds[-1]:.2g} after block {len(odds) - 2}."
     )
 
@@ -102,10 +103,10 @@ def _picture(record: Record, at: int, alt: str) -> bytes:
     layers = ["embedding", *(f"block {i}" for i in range(len(record.stream)))]
     values: dict[str, Any] = {
         "likeliest at that layer": record.lens_odds[:, at, 0],
-        f"{label(plots._token(wanted))!r}, which came next"
+        f"'{label(plots.token_name(wanted))}', which came next"
         if at + 1 < record.num_tokens else "the answer": record.lens_next[:, at],
     }
     return plots.as_png(
         plots.show_bars, values, layers, ylabel="probability", alt=alt,
-        title=f"after {label(plots._token(record.tokens[at]))!r}, layer by layer",
+        title=f"after '{label(plots.token_name(record.tokens[at]))}', layer by layer",
     )
