@@ -60,6 +60,37 @@ def test_the_page(model, open_figure):
     assert page.locator("tbody tr").count() == 6
 
 
+def test_watched_places_are_added_up(model, open_figure):
+    """It opens with the first group: the sum of its weights, in sentence and dots."""
+    page = open_figure(widgets.ablation(model, IDS, 9, HOSTILE, watch={
+        "a name": range(1, 4), "the start": [0]}))
+    sums = attention_maps(model, IDS)[:, 0, :, -1, 1:4].sum(-1).flatten()  # (L*H,)
+    page.locator(".ab-cell").nth(2).click()
+    assert (f"has {sums[2]:.2f} of its weight on a name."
+            in page.locator("[aria-live]").inner_text())
+    places = page.evaluate("[...document.querySelectorAll('.ab-plot circle')]"
+                           ".map(dot => Number(dot.getAttribute('cx')))")
+    expected = sorted((46 + 400 * sums).tolist())
+    assert sorted(places) == pytest.approx(expected, abs=0.02)
+    assert "weight of the last token on a name" in page.locator(".ab-plot").inner_html()
+    page.locator(".ab-weights select").select_option(label="the start")
+    assert "on the start" in page.locator(".ab-weights p").inner_text()
+    page.locator(".ab-weights select").select_option(
+        label="the token each head reads most")
+    note = page.locator(".ab-weights p").inner_text()
+    assert note.startswith("Largest weight on a single token") and "both" not in note
+
+
+@pytest.mark.parametrize("watch, kind, words", [
+    ({"a": [5]}, IndexError, "places from 0 to 4"),
+    ({"a": [-1]}, IndexError, "from 0 to 4"),
+    ({"a": []}, ValueError, "one place"), ({"a": [1, 1]}, ValueError, "each once"),
+])
+def test_places_that_are_not_there_are_named(model, watch, kind, words):
+    with pytest.raises(kind, match=words):
+        widgets.ablation(model, IDS, 9, watch=watch)
+
+
 def test_baseline_and_narrow(model, open_figure):
     """Against a baseline the change is that of the difference of two logits."""
     model.eval()

@@ -77,6 +77,19 @@ def test_the_query_is_dragged_by_mouse_keys_and_slider(open_figure) -> None:
     assert "asks with [1.31, 0.10]" in page.locator(".said").inner_text()
 
 
+def test_a_drag_selects_no_text_and_the_values_triangle_is_drawn(open_figure) -> None:
+    page = open_figure(widgets.arithmetic(mask=False))
+    assert page.get_by_role("button", name="mask the future").count() == 0
+    box = page.locator(".bench-drag").bounding_box()
+    page.mouse.move(box["x"] + 150, box["y"] + 150)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 150, box["y"] + 500, steps=4)
+    page.mouse.up()
+    assert page.evaluate("String(getSelection())") == ""
+    assert page.evaluate("document.activeElement.tagName") == "svg"    # keys go on
+    assert len(page.locator(".bench-hull").get_attribute("points").split()) == 3
+
+
 def test_hostile_tokens_and_eight_of_them_fit_a_phone(open_figure) -> None:
     tokens = ["</script><img src=x onerror=alert(1)>", "\u2028", "", " ", "x" * 40,
               "😀", "שלום", "\n"]

@@ -86,7 +86,8 @@ def ablation(
     alt = alt or _point(was, now, wanted, against, names)
     rows = 36 * len(without)
     return Figure("ablation", state, _picture(now - was, wanted, against, names, alt),
-                  alt, height=max(690, rows + 260), narrow=rows + 950)
+                  alt, height=max(730, rows + (580 if len(without) <= 8 else 300)),
+                  narrow=rows + 960)
 
 
 def _one_row(input_ids: Tensor) -> Tensor:

@@ -26,11 +26,14 @@ def arithmetic(
     v: Any = VALUES,
     tokens: Sequence[str] = TOKENS,
     alt: str | None = None,
+    *,
+    mask: bool = True,
 ) -> Figure:
     """Return a bench on which a query is dragged and attention is worked out live.
 
     q (T, 2), k (T, 2) and v (T, Dv), Dv up to 4, of T tokens (up to 8). The reader
-    chooses which token asks, divides by the root of 2 or not, hides the future or not.
+    chooses which token asks, divides by the root of 2 or not, hides the future or not;
+    `mask=False` leaves that last button out.
     At first the last token asks, with the root and without the mask. Without
     arguments it shows lesson 01's numbers. Raises ValueError for other shapes and for
     numbers that are not finite.
@@ -45,7 +48,7 @@ def arithmetic(
         f"the values is [{average}]. Drag the query and all numbers follow."
     )
     state = {"tokens": [str(token) for token in tokens], "q": q.tolist(),
-             "k": k.tolist(), "v": v.tolist()}
+             "k": k.tolist(), "v": v.tolist(), "mask": bool(mask)}
     picture = plots.as_png(
         plots.show_bars, weights[-1], [_short(token) for token in tokens], xlabel="key",
         ylabel="weight: share of attention",

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { attendOne, benchSentence, fraction, reach } from "../../gpt2_lesson/widgets/js/arithmetic.js";
+import { attendOne, benchSentence, fraction, hullOf, reach } from "../../gpt2_lesson/widgets/js/arithmetic.js";
 
 const near = (a, b) => a.forEach((x, i) => assert.ok(Math.abs(x - b[i]) < 1e-12, `${a} is not ${b}`));
 const keys = [[0, 1], [Math.log(2), -1], [Math.log(3), 0.5]];
@@ -28,6 +28,12 @@ test("without the root the weights are sharper, and still add up to 1", () => {
 
 test("fractions are named only where they are exact", () => {
   assert.deepEqual([1 / 6, 2 / 3, 0.5, 0.501, 1, 0].map(fraction), ["1/6", "2/3", "1/2", "", "", ""]);
+});
+
+test("the values' hull has their corners, not what lies inside or on an edge", () => {
+  assert.deepEqual(hullOf([[6, 0], [0, 6], [6, 6]]), [[0, 6], [6, 0], [6, 6]]);
+  assert.deepEqual(hullOf([[0, 0], [4, 0], [2, 1], [2, 0], [4, 4], [0, 4]]), [[0, 0], [4, 0], [4, 4], [0, 4]]);
+  assert.deepEqual(hullOf([[1, 1]]), [[1, 1]]);
 });
 
 test("the plane holds all points", () => {

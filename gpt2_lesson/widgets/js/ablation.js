@@ -21,6 +21,9 @@ export function mostRead(row) {
     { key: 0, weight: -1 });
 }
 
+/** Return the sum of a row's weights at some places. */
+export const groupWeight = (row, places) => places.reduce((sum, place) => sum + row[place], 0);
+
 /** Return the sentence about one head. */
 export function ablationSentence({ layer, head, now, change }, { was, baseline, target }) {
   const what = quoted(target);
@@ -33,7 +36,8 @@ export function ablationSentence({ layer, head, now, change }, { was, baseline, 
 }
 
 const moved = (change, was, now) => (Math.abs(change) < 0.005 ? `hardly change: ${was} before, ${now} without it`
-  : `${change < 0 ? "fall" : "rise"} from ${was} to ${now}`);
+  : was === now && was.startsWith("<") ? `${change < 0 ? "fall" : "rise"}, and are below ${was.slice(1)} before and after`
+    : `${change < 0 ? "fall" : "rise"} from ${was} to ${now}`);
 const quoted = (names) => names.map((name) => `'${tokenName(name)}'`).join(" or ");
 /** Return a change with its sign; one that rounds to 0 has none. */
 function signedNumber(x, digits) {
@@ -45,7 +49,9 @@ const ratio = (lnOdds) => (lnOdds >= 0 ? `${Math.exp(lnOdds).toPrecision(3)} : 1
 // ---------------------------------------------------------------- the figure
 
 const ABLATION_STYLE = `
-.ab-columns { display: grid; grid-template-columns: minmax(0, 1.25fr) minmax(0, 1fr); gap: 8px 28px; align-items: start; }
+.ab-columns { display: grid; grid-template: "grid bars" auto "plot bars" 1fr / minmax(0, 1.25fr) minmax(0, 1fr); gap: 8px 28px; align-items: start; }
+.ab-columns.tall { grid-template: "grid bars" auto "grid plot" 1fr / minmax(0, 1.25fr) minmax(0, 1fr); }
+.ab-heads { grid-area: grid; } .ab-odds { grid-area: bars; } .ab-weights { grid-area: plot; }
 .ab-grid { display: grid; gap: 2px; max-width: 640px; }
 .ab-grid .name { font-size: 12px; color: var(--quiet); align-self: center; text-align: center; white-space: nowrap; }
 .ab-grid .name.side { text-align: right; padding-right: 4px; }
@@ -71,7 +77,7 @@ const ABLATION_STYLE = `
 @media (max-width: 760px) {
   .ab-cell .wide { display: none; } .ab-cell .narrow { display: inline; }
   .figure .ab-cell.small { font-size: 10px; letter-spacing: -0.04em; }
-  .ab-columns { grid-template-columns: minmax(0, 1fr); } .ab-said { min-height: 4.5em; }
+  .ab-columns, .ab-columns.tall { grid-template: "grid" "bars" "plot" / minmax(0, 1fr); } .ab-said { min-height: 4.5em; }
 }`;
 
 /** Fill `root` with the figure. */
@@ -88,9 +94,9 @@ export async function mount(root, state) {
   const title = el("h2");
   const plot = view.weights ? weightPlot(view, show) : null;
   root.replaceChildren(el("style", {}, ABLATION_STYLE), intro(view), said,
-    el("div", { class: "ab-columns" },
-      el("div", {}, grid.node, grid.scale),
-      el("div", {}, title, bars, plot?.node)),
+    el("div", { class: state.layers > 8 ? "ab-columns tall" : "ab-columns" },
+      el("div", { class: "ab-heads" }, grid.node, grid.scale),
+      el("div", { class: "ab-odds" }, title, bars), plot?.node),
     tableView("Table: all heads, the largest change first", ablationHead(view), () => ablationTable(view)));
   function show(at) {
     view.at = at;
@@ -188,6 +194,8 @@ function weightRow({ weights, state }, at) {
 /** Return where the last token looks in that head, as the end of a sentence. */
 function looksAt(view, at) {
   if (!view.weights) return "";
+  const [group] = view.state.watch;
+  if (group) return ` Its last token has ${number(groupWeight(weightRow(view, at), group[1]), 2)} of its weight on ${tokenName(group[0])}.`;
   const { key, weight } = mostRead(weightRow(view, at));
   return ` Its last token looks most at '${tokenName(view.state.tokens[key])}' (${key}): ${number(weight, 2)}.`;
 }
@@ -199,6 +207,7 @@ function weightPlot(view, choose) {
   const y = (change) => 12 + (0.5 - (0.5 * change) / view.scale) * (high - bottom - 20);
   const dots = view.heads.map((_, at) => el("circle", { r: 5, onclick: () => choose(at) }));
   const text = (a, b, words, anchor = "middle") => el("text", { x: a, y: b, "text-anchor": anchor }, words);
+  const axis = text((left + wide) / 2, high - 4, "");
   const svg = el("svg", { class: "ab-plot", viewBox: `0 0 ${wide} ${high}`, role: "img" },
     el("line", { x1: left, x2: wide - 14, y1: y(0), y2: y(0), class: "zero" }),
     el("line", { x1: left, x2: left, y1: y(view.scale), y2: y(-view.scale) }),
@@ -206,21 +215,22 @@ function weightPlot(view, choose) {
     text(left - 5, y(view.scale) + 4, `+${number(view.scale, 1)}`, "end"), text(left - 5, y(0) + 4, "0", "end"),
     text(left - 5, y(-view.scale) + 4, `\u2212${number(view.scale, 1)}`, "end"),
     [0, 0.5, 1].map((tick) => text(x(tick), high - bottom + 14, String(tick))),
-    text((left + wide) / 2, high - 4, "weight of the last token on it"), dots);
+    axis, dots);
   const note = el("p", { class: "quiet" });
-  const keys = view.state.tokens.map((token, i) => [String(i), `${i} '${tokenName(token)}'`]);
-  let key = "most";
-  const select = choice("token", [["most", "the one each head reads most"], ...keys], key, (value) => {
-    key = value;
+  const targets = weightTargets(view.state);
+  let target = targets[0];
+  const select = choice("weight on", targets.map(({ face }, i) => [String(i), face]), "0", (value) => {
+    target = targets[Number(value)];
     place();
   });
-  const weightOf = (at) => (key === "most" ? mostRead(weightRow(view, at)).weight : weightRow(view, at)[Number(key)]);
+  const weightOf = (at) => (target.places ? groupWeight(weightRow(view, at), target.places) : mostRead(weightRow(view, at)).weight);
   function place() {
     dots.forEach((dot, at) => {
       dot.setAttribute("cx", x(weightOf(at)));
       dot.setAttribute("cy", y(view.heads[at].change));
     });
-    note.textContent = weightNote(view, weightOf);
+    axis.textContent = `weight of the last token on ${target.face.length > 40 ? "it" : target.face}`;
+    note.textContent = weightNote(view, weightOf, target);
     svg.setAttribute("aria-label", `Weight against change of ln odds. ${note.textContent}`);
   }
   place();
@@ -228,20 +238,35 @@ function weightPlot(view, choose) {
     dots.forEach((dot, at) => dot.classList.toggle("on", at === view.at));
     svg.append(dots[view.at]); // on top
   }
-  const node = el("div", {}, el("h2", {}, "Is a large weight a large effect? Change of ln odds (nats), by weight"),
+  const node = el("div", { class: "ab-weights" }, el("h2", {}, "Is a large weight a large effect? Change of ln odds (nats), by weight"),
     el("div", { class: "controls" }, select), svg, note);
   return { node, paint };
 }
 
+/** Return what a weight can be on: the named groups, each head's own choice, each token.
+ *
+ * [{face, places}]; without places it is another token for each head.
+ */
+export function weightTargets({ watch, tokens }) {
+  return [...watch.map(([name, places]) => ({ face: tokenName(name), places })),
+    { face: "the token each head reads most", places: null },
+    ...tokens.map((token, i) => ({ face: `'${tokenName(token)}' (${i})`, places: [i] }))];
+}
+
 /** Return the sentence that sets the largest weight beside the largest change. */
-function weightNote(view, weightOf) {
+function weightNote(view, weightOf, { face, places }) {
   const order = view.heads.map((_, at) => at);
   const looks = order.reduce((a, b) => (weightOf(b) > weightOf(a) ? b : a));
   const matters = order.reduce((a, b) => (Math.abs(view.heads[b].change) > Math.abs(view.heads[a].change) ? b : a));
   const name = (at) => `layer ${view.heads[at].layer} head ${view.heads[at].head}`;
   const facts = (at) => `weight ${number(weightOf(at), 2)}, ${signedNumber(view.heads[at].change, 2)} nats`;
-  return looks === matters ? `${name(looks)} has both the largest weight and the largest effect (${facts(looks)}).`
-    : `Largest weight: ${name(looks)} (${facts(looks)}). Largest effect: ${name(matters)} (${facts(matters)}).`;
+  if (!places) {
+    const { key } = mostRead(weightRow(view, looks));
+    return `Largest weight on a single token: ${name(looks)}, on '${tokenName(view.state.tokens[key])}' (${key}; ${
+      facts(looks)}). Largest effect: ${name(matters)} (${facts(matters)}).`;
+  }
+  return looks === matters ? `Layer ${view.heads[looks].layer} head ${view.heads[looks].head} has both the largest weight on ${face} and the largest effect (${facts(looks)}).`
+    : `Largest weight on ${face}: ${name(looks)} (${facts(looks)}). Largest effect: ${name(matters)} (${facts(matters)}).`;
 }
 
 // ---------------------------------------------------------------- table

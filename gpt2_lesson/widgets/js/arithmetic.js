@@ -31,6 +31,17 @@ export function reach(points) {
   return far <= 1.6 ? 2 : Math.ceil(far * 1.25);
 }
 
+/** Return the corners of the smallest convex shape that holds all points, in its order. */
+export function hullOf(points) {
+  const sorted = points.toSorted(([ax, ay], [bx, by]) => ax - bx || ay - by);
+  const left = ([ax, ay], [bx, by], [cx, cy]) => (bx - ax) * (cy - ay) - (by - ay) * (cx - ax) > 0;
+  const half = (row) => row.reduce((kept, point) => {
+    while (kept.length > 1 && !left(kept.at(-2), kept.at(-1), point)) kept.pop();
+    return [...kept, point];
+  }, []).slice(0, -1);
+  return sorted.length < 3 ? sorted : [...half(sorted), ...half(sorted.toReversed())];
+}
+
 /** Return given numbers as a vector, whole ones without decimals. */
 const shortVector = (row) => `[${row.map((x) => number(x, Number.isInteger(x) ? 0 : 2)).join(", ")}]`;
 
@@ -54,13 +65,12 @@ export async function mount(root, state) {
   const mask = toggle("mask the future", false, (on) => { now.mask = on; show(); });
   const back = el("button", { type: "button", onclick: reset }, "start again");
   root.replaceChildren(
-    el("div", { class: "controls" }, who, root2, mask, back), said,
+    el("div", { class: "controls" }, who, root2, state.mask ? mask : null, back), said,
     el("div", { class: "columns bench" },
       el("div", { class: "bench-plane" }, el("h2", {}, "query and keys"), plane.node, ...sliders,
         el("p", { class: "quiet" }, "Drag the query\u2019s tip, or focus the plane and use the arrow keys.")),
       el("div", { class: "bench-middle" }, el("h2", {}, "from match to average"), chain),
-      average ? el("div", { class: "bench-values" }, el("h2", {}, "values and their average"), average.node,
-        el("p", { class: "quiet" }, "The average never leaves the space between the values.")) : null));
+      average ? el("div", { class: "bench-values" }, el("h2", {}, "values and their average"), average.node) : null));
 
   function change(point) {
     now.q[now.asks] = point.map((x) => Math.max(-limit, Math.min(limit, x)));
@@ -175,7 +185,13 @@ function keyPlane(tokens, keys, limit, ondrag) {
   const now = { query: [0, 0], held: false };
   const svg = el("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, class: "bench-svg bench-drag", tabindex: "0", role: "application",
     "aria-label": "plane with the keys as arrows and the query; the arrow keys move the query",
-    onpointerdown: (event) => { now.held = true; svg.setPointerCapture(event.pointerId); move(event); },
+    onpointerdown: (event) => {
+      event.preventDefault(); // no text is selected by the drag; the focus is then ours to set
+      svg.focus({ preventScroll: true });
+      now.held = true;
+      svg.setPointerCapture(event.pointerId);
+      move(event);
+    },
     onpointermove: (event) => { if (now.held) move(event); },
     onpointerup: () => { now.held = false; }, onpointercancel: () => { now.held = false; },
     onkeydown: press }, planeGround(limit), layer);
@@ -220,9 +236,11 @@ function valuePlane(tokens, values) {
   const at = (x) => 14 + ((x - low + room / 2) / (high - low + room || 1)) * (SIDE - 28);
   const up = (y) => SIDE - at(y);
   const layer = el("g", {});
+  const corners = hullOf(values).map(([x, y]) => `${at(x)},${up(y)}`).join(" ");
   const svg = el("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, class: "bench-svg", role: "img", "aria-label": "plane of the values, with their average" },
     el("line", { class: "bench-axis", x1: at(0), x2: at(0), y1: 0, y2: SIDE }),
-    el("line", { class: "bench-axis", x1: 0, x2: SIDE, y1: up(0), y2: up(0) }), layer);
+    el("line", { class: "bench-axis", x1: 0, x2: SIDE, y1: up(0), y2: up(0) }),
+    el("polygon", { class: "bench-hull", points: corners }), layer);
   function draw({ weights, mixed }) {
     const [mx, my] = [at(mixed[0]), up(mixed[1])];
     layer.replaceChildren(

@@ -5,7 +5,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const SVG_TAGS = new Set(["svg", "g", "line", "path", "rect", "circle", "text",
-  "polyline", "marker", "defs", "title"]);
+  "polyline", "polygon", "marker", "defs", "title"]);
 // JupyterLab takes keys pressed in an output for its own unless the very node that has
 // the focus says no.
 const FOCUSABLE = new Set(["button", "select", "input", "canvas", "summary"]);
@@ -94,18 +94,19 @@ export function tokenFace(token) {
 /** Return `x` with `digits` decimals and a real minus sign; "approx" puts ~ before. */
 export function number(x, digits = 2, approx = false) {
   if (!Number.isFinite(x)) return x > 0 ? "\u221e" : x < 0 ? "\u2212\u221e" : "not a number";
-  return (approx ? "~" : "") + x.toFixed(digits).replace("-", "\u2212");
+  const text = x.toFixed(digits);
+  return (approx ? "~" : "") + (Number(text) === 0 ? text.replace("-", "") : text.replace("-", "\u2212"));
 }
 
-/** Return odds as text: three decimals, and a power of ten for those that would read 0. */
+/** Return odds as text: three decimals, "<0.001" for those that would read 0. */
 export function oddsText(p) {
-  return p === 0 ? "0" : p >= 0.0005 ? number(p, 3) : p.toExponential(0).replace("-", "\u2212");
+  return p === 0 ? "0" : p >= 0.0005 ? number(p, 3) : "<0.001";
 }
 
 /** Return the end of a scale for bars of shares: a round number none of them passes. */
 export function scaleTop(shares) {
   const most = Math.max(...shares);
-  return [0.01, 0.02, 0.05, 0.1, 0.2, 0.5].find((top) => most <= top) ?? 1;
+  return [0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8].find((top) => most <= top) ?? 1;
 }
 
 // ---------------------------------------------------------------- packed numbers

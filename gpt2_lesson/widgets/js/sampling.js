@@ -123,7 +123,7 @@ const BENCH_STYLE = `
 .sb-row-cut .sb-before { border-style: dashed; }
 .sb-tick { top: 1px; height: 20px; width: 3px; margin-left: -1px; background: var(--mark); }
 .sb-axis { position: relative; height: 16px; font-size: 12px; color: var(--quiet); }
-.sb-axis span { position: absolute; bottom: 0; transform: translateX(-50%); }
+.sb-axis span { position: absolute; bottom: 0; transform: translateX(-50%); white-space: nowrap; }
 .sb-axis span:first-child { transform: none; } .sb-axis span:last-child { transform: translateX(-100%); }
 .sb-key { display: inline-block; width: 22px; height: 10px; vertical-align: middle; margin: 0 4px 0 0; }
 .sb-key-before { border: 1.5px solid var(--quiet); } .sb-key-after { background: var(--accent); }
@@ -203,7 +203,7 @@ function benchControls(bench, changed) {
   const at = (k) => steps.findIndex((step) => step >= Math.min(k ?? size, size));
   const put = (name, value) => { settings[name] = value; changed(); };
   const temperature = slider("temperature", {
-    min: 0, max: Math.max(2, settings.temperature), step: 0.05, value: settings.temperature,
+    min: 0, max: Math.max(3, settings.temperature), step: 0.05, value: settings.temperature,
     show: (x) => (x === 0 ? "0 (greedy)" : String(x)),
   }, (x) => put("temperature", x));
   const topK = slider("top-k", {
