@@ -140,6 +140,27 @@ def test_a_picture_that_is_not_there_is_named(folder: Path, address: str) -> Non
         paged(folder, new_markdown_cell(f"![A picture.]({address})"))
 
 
+def test_a_name_stays_a_name_and_a_space_is_decoded(folder: Path) -> None:
+    (folder / "two heads.svg").write_text(DRAWING)
+    soup = paged(folder, new_markdown_cell(
+        '<a id="here"></a>\n\n![Two.](two%20heads.svg)'))
+    assert soup.find(id="here").get("href") is None
+    assert soup.img["src"].startswith("data:image/svg+xml;base64,")
+
+
+@pytest.mark.parametrize("formula", ["x_1_2", "x^2^3", r"\begin{matrix} 1"])
+def test_a_formula_that_cannot_be_drawn_is_named_with_its_lesson(
+    folder: Path, formula: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = [new_markdown_cell(f"It is ${formula}$.", id="text")]
+    nbformat.write(new_notebook(cells=cells), folder / "03_heads.ipynb")
+    out = folder.parent / "pages"
+    assert main(["page", "--notebooks", str(folder), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "03_heads.ipynb" in said and repr(formula) in said
+    assert list(out.iterdir()) == []
+
+
 def test_the_command_runs_a_lesson_and_keeps_its_figures_alive(folder: Path) -> None:
     source = """
 import torch

@@ -19,8 +19,8 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from gpt2_lesson.cli.notebooks import (
-    NOTEBOOKS,
     PACKAGE,
+    add_lesson_arguments,
     is_readable,
     lessons,
     read,
@@ -46,12 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="change nothing; say which modules differ (exit status 1)",
     )
-    parser.add_argument(
-        "--notebooks",
-        type=Path,
-        default=NOTEBOOKS,
-        help="folder of the lessons (default: %(default)s)",
-    )
+    add_lesson_arguments(parser, run=False)
     parser.add_argument(
         "--package",
         type=Path,

@@ -1,5 +1,6 @@
 """What `export` and `run` share: finding lessons, naming cells, the normal form."""
 
+import argparse
 import os
 import re
 import tempfile
@@ -33,6 +34,30 @@ REPLACED = [  # what differs from run to run
 ]
 # tqdm's [00:03<00:00, 98.1it/s, loss=2]; the times go, the rest stays
 BAR_TIME = r"\[[\d:]+<[\d:?]+, *[^],]+(?:, )?(.*)\]"
+
+
+def add_lesson_arguments(parser: argparse.ArgumentParser, run: bool) -> None:
+    """Add where the lessons are, and with `run` which to run and for how long."""
+    if run:
+        parser.add_argument(
+            "lessons",
+            nargs="*",
+            metavar="LESSON",
+            help="01, attention, 01_attention or a file (default: all)",
+        )
+        parser.add_argument(
+            "--timeout",
+            type=float,
+            default=600,
+            metavar="SECONDS",
+            help="the most that one cell may take (default: %(default)s)",
+        )
+    parser.add_argument(
+        "--notebooks",
+        type=Path,
+        default=NOTEBOOKS,
+        help="folder of the lessons (default: %(default)s)",
+    )
 
 
 def lessons(folder: Path) -> list[Path]:

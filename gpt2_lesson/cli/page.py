@@ -11,17 +11,23 @@ import mimetypes
 import re
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 from bs4 import BeautifulSoup, Tag
 from jinja2 import pass_context
 from latex2mathml.converter import convert
-from latex2mathml.exceptions import NoAvailableTokensError
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from gpt2_lesson.cli.notebooks import NOTEBOOKS, lessons, normalise, read, write_whole
+from gpt2_lesson.cli.notebooks import (
+    add_lesson_arguments,
+    lessons,
+    normalise,
+    read,
+    write_whole,
+)
 from gpt2_lesson.cli.run import LessonFailed, execute, find
 from gpt2_lesson.widgets.figure import POLICY
 
@@ -30,31 +36,13 @@ STYLE = Path(__file__).with_name("page.css")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `gpt2-lesson page`."""
-    parser.add_argument(
-        "lessons",
-        nargs="*",
-        metavar="LESSON",
-        help="01, attention, 01_attention or a file (default: all)",
-    )
+    add_lesson_arguments(parser, run=True)
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("pages"),
         metavar="FOLDER",
         help="folder of the pages (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--notebooks",
-        type=Path,
-        default=NOTEBOOKS,
-        help="folder of the lessons (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        default=600,
-        metavar="SECONDS",
-        help="the most that one cell may take (default: %(default)s)",
     )
 
 
@@ -71,7 +59,11 @@ def run(args: argparse.Namespace) -> int:
             print(error, file=sys.stderr)
             return 1
         target = args.out / f"{path.stem}.html"
-        write_whole(target, page(notebook, path.parent))
+        try:
+            text = page(notebook, path.parent)
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from error
+        write_whole(target, text)
         written.append(target)
     for target in written:
         print(f"{target.stat().st_size / 1e6:6.2f} MB  {target}")
@@ -82,7 +74,7 @@ def page(notebook: NotebookNode, folder: Path) -> str:
     """Return a notebook with its outputs as one HTML page that needs nothing else.
 
     `folder` is the notebook's, from which its drawings are taken. Raises ValueError for
-    a drawing that is not there.
+    a drawing that is not there, and for a formula that cannot be drawn.
     """
     cells = BeautifulSoup(_Cells().from_notebook_node(notebook)[0], "html.parser")
     for image in cells.find_all("img"):
@@ -125,18 +117,21 @@ class _Cells(HTMLExporter):
 
 
 def formula(text: str, display: str) -> str:
-    """Return a formula in LaTeX as MathML, or as it is where that cannot be done."""
+    """Return a formula in LaTeX as MathML. Raises ValueError where that cannot be."""
     try:
         return convert(text.strip(), display=display)
-    except (NoAvailableTokensError, ValueError, IndexError):
-        return f"<code>{html.escape(text)}</code>"
+    except Exception as error:  # latex2mathml's own have no base of their own
+        raise ValueError(
+            f"the formula {text.strip()!r} cannot be drawn ({type(error).__name__}); "
+            "a browser needs LaTeX that is whole, such as x_{1,2} for x_1_2"
+        ) from error
 
 
 def _inside(source: str, folder: Path) -> str:
     """Return the address of a picture as one that holds the picture itself."""
     if source.startswith("data:"):
         return source
-    file = folder / source
+    file = folder / unquote(source)
     if re.match(r"\w+:", source) or not file.is_file():
         raise ValueError(
             f"the picture {source!r} is no file beside the lesson; a page holds its "
@@ -150,8 +145,8 @@ def _point_to_page(link: Tag) -> None:
     """Lead a link to another lesson to its page; drop a heading's link to itself."""
     if "anchor-link" in link.get("class", []):
         link.decompose()
-    elif not re.match(r"\w+:", link.get("href", "")):
-        link["href"] = re.sub(r"\.ipynb(?=#|$)", ".html", link.get("href", ""))
+    elif (href := link.get("href")) and not re.match(r"\w+:", href):
+        link["href"] = re.sub(r"\.ipynb(?=#|$)", ".html", href)
 
 
 PAGE = """<!doctype html>

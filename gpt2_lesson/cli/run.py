@@ -18,8 +18,8 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from gpt2_lesson.cli.notebooks import (
-    NOTEBOOKS,
     PACKAGE,
+    add_lesson_arguments,
     lessons,
     normalise,
     read,
@@ -30,25 +30,7 @@ from gpt2_lesson.cli.notebooks import (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `gpt2-lesson run`."""
-    parser.add_argument(
-        "lessons",
-        nargs="*",
-        metavar="LESSON",
-        help="01, attention, 01_attention or a file (default: all)",
-    )
-    parser.add_argument(
-        "--notebooks",
-        type=Path,
-        default=NOTEBOOKS,
-        help="folder of the lessons (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=float,
-        default=600,
-        metavar="SECONDS",
-        help="the most that one cell may take (default: %(default)s)",
-    )
+    add_lesson_arguments(parser, run=True)
 
 
 def run(args: argparse.Namespace) -> int:
