@@ -33,6 +33,7 @@ def attention(
     *,
     layers: Sequence[int] | None = None,
     heads: Sequence[int] | None = None,
+    simple: bool = False,
 ) -> Figure:
     """Return the map of all heads of `record`, opened at one head and one query.
 
@@ -40,17 +41,19 @@ def attention(
     the last) are where it opens: the first head and the last token by default.
     `measure` is "weights", "scores" (q.k / sqrt(D)) or "value-weighted". `predict`
     hides the map until the reader has guessed what the query looks at. `layers` and
-    `heads` choose what the figure holds, all of the record by default. Raises
+    `heads` choose what the figure holds, all of the record by default. `simple` leaves
+    out the ways to mix, measure and name heads. Raises
     ValueError for what the record does not hold, and for more than fits a notebook.
     """
     record = _part(record, layers, heads)
     state = map_state(record, layer, head, measure, query, predict)
+    state["simple"] = bool(simple)
     row, column = record.layers.index(state["layer"]), record.heads.index(state["head"])
     query = state["query"]
     alt = alt or _alt(record, row, column, query, predict)
     picture = (_question(record, query, alt) if predict
                else _picture(record, row, column, measure, alt))
-    return Figure("attention", state, _small(picture), alt, *_heights(record))
+    return Figure("attention", state, _small(picture), alt, *_heights(record, predict))
 
 
 # ---------------------------------------------------------------- what is in it
@@ -229,9 +232,10 @@ def _small(png: bytes) -> bytes:
     return out.getvalue()
 
 
-def _heights(record: Record) -> tuple[int, int]:
+def _heights(record: Record, predict: bool) -> tuple[int, int]:
     """Return the figure's height on a wide screen and on a phone, in pixels."""
     pixels = sum(max(26, 9 * len(token) + 8) for token in record.tokens)
-    wide, narrow = (min(5, 1 + pixels // width) for width in (900, 350))
+    wide, narrow = (min(8, 1 + pixels // width) for width in (900, 350))
     long = 65 if record.num_tokens > 190 else 20 if record.num_tokens > 100 else 0
-    return 826 + 27 * wide + long, 1610 + 27 * narrow
+    asked = 70 if predict else 0                      # the verdict on the guess
+    return 826 + 27 * wide + long + asked, 1610 + 27 * narrow + asked

@@ -9,8 +9,9 @@ from gpt2_lesson import plots
 from gpt2_lesson.gpt2_model import GPT2Config, GPT2Model
 from gpt2_lesson.widgets.figure import Figure
 
+FORWARD = "feed-forward"
 PARTS = {"tok_emb": "embeddings", "pos_emb": "embeddings", "ln_final": "final norm"}
-BRANCHES = {"attn": "attention", "mlp": "mlp", "ln_attn": "norms", "ln_mlp": "norms"}
+BRANCHES = {"attn": "attention", "mlp": FORWARD, "ln_attn": "norms", "ln_mlp": "norms"}
 
 
 def parameters(model: nn.Module | GPT2Config, alt: str | None = None) -> Figure:
@@ -38,7 +39,7 @@ def parameters(model: nn.Module | GPT2Config, alt: str | None = None) -> Figure:
     picture = plots.as_png(
         plots.show_bars, [count / 1e6 for count in sums.values()], list(sums),
         ylabel="millions of parameters", title=f"{total:,} parameters", alt=alt)
-    return Figure("parameters", state, picture, alt, height=640, narrow=950)
+    return Figure("parameters", state, picture, alt, height=660, narrow=950)
 
 
 def _leaf(name: str, parameter: nn.Parameter) -> dict:
@@ -49,7 +50,7 @@ def _leaf(name: str, parameter: nn.Parameter) -> dict:
 
 
 def _place(name: str) -> tuple[str, str]:
-    """Return where a parameter stands ("block 3") and what it belongs to ("mlp")."""
+    """Return where a parameter stands ("block 3") and what it belongs to ("norms")."""
     first, *rest = name.split(".")
     if first == "blocks" and len(rest) > 2 and rest[0].isdigit():
         return f"block {rest[0]}", BRANCHES.get(rest[1], "other")
@@ -58,7 +59,7 @@ def _place(name: str) -> tuple[str, str]:
 
 
 def _sums(leaves: list[dict]) -> dict[str, int]:
-    sums = dict.fromkeys(("embeddings", "attention", "mlp", "norms", "other"), 0)
+    sums = dict.fromkeys(("embeddings", "attention", FORWARD, "norms", "other"), 0)
     for leaf in leaves:
         sums[leaf["part"]] += leaf["count"]
     return {part: count for part, count in sums.items() if count}

@@ -84,6 +84,6 @@ test("numbers have a real minus and say when they are near only", () => {
   assert.equal(number(-0.002), "0.00");
   assert.equal(number(0.42, 2, true), "~0.42");
   assert.deepEqual([0, 2e-7, 0.0004, 0.0005].map(oddsText), ["0", "<0.001", "<0.001", "0.001"]);
-  assert.deepEqual([[0.03, 0.004], [0.55], [0.9]].map(scaleTop), [0.04, 0.6, 1]);
+  assert.deepEqual([[0.03, 0.004], [0.55], [0.93]].map(scaleTop), [0.04, 0.6, 1]);
   assert.equal(number(-Infinity), "\u2212\u221e");
 });

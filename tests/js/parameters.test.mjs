@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { describeLeaf, layout, percent, rowsFor, strips, withCommas } from "../../gpt2_lesson/widgets/js/parameters.js";
+import { blockName, describeLeaf, layout, percent, rowsFor, strips, withCommas } from "../../gpt2_lesson/widgets/js/parameters.js";
 
 /** A small model: embeddings, `count` blocks of two branches, a final norm. */
 function model(count) {
   const leaf = (name, place, part, shape) => ({ name, place, part, shape, count: shape.reduce((a, b) => a * b, 1) });
   const block = (i) => [leaf(`blocks.${i}.attn.qkv_proj.weight`, `block ${i}`, "attention", [12, 4]),
-    leaf(`blocks.${i}.mlp.up_proj.weight`, `block ${i}`, "mlp", [16, 4])];
+    leaf(`blocks.${i}.mlp.up_proj.weight`, `block ${i}`, "feed-forward", [16, 4])];
   return [leaf("tok_emb.weight", "embeddings", "embeddings", [50, 4]),
     ...Array.from({ length: count }, (_, i) => block(i)).flat(), leaf("ln_final.weight", "final norm", "norms", [4])];
 }
@@ -31,6 +31,12 @@ for (const [count, w, h] of [[1, 900, 400], [7, 900, 400], [12, 370, 560]]) {
     }
   });
 }
+
+test("a block's name stays inside its first part, or is its number alone", () => {
+  assert.equal(blockName("block 11", 80), "block 11");
+  assert.equal(blockName("block 11", 30), "11");
+  assert.equal(blockName("block 11", 12), "");
+});
 
 test("strips fill the box", () => {
   const [a, b] = strips({ x: 10, y: 0, w: 8, h: 4 }, [1, 3], true);

@@ -274,11 +274,12 @@ function buildControls(view) {
     "Point at a token to see where it looks; click to hold it. Keys: ← → token, ↑ ↓ head, page up/down layer, Esc lets go.");
 }
 
-function showControls({ parts, pick, hidden, said }) {
+function showControls({ parts, pick, hidden, said, state: { simple } }) {
   said.hidden = hidden;
   for (const name of ["layer", "head", "over", "measure"]) parts[name].control.value = String(pick[name]);
   parts.over.control.disabled = pick.measure === "scores";
   for (const name of ["over", "measure", "help"]) parts[name].hidden = hidden;
+  if (simple) for (const name of ["over", "measure", "filter", "best"]) parts[name].hidden = true;
   parts.meaning.textContent = MEANINGS[pick.measure];
 }
 
@@ -355,7 +356,20 @@ function showTokens(view) {
     button.style.background = ground;
     button.style.color = plain ? "" : inkOn(table, at(row[i]));
   });
-  reveal(parts.tokens, parts.buttons[query].offsetTop - parts.tokens.offsetTop, 24);
+  showInText(view);
+}
+
+/** Scroll the text: the query is seen, and the key too where there is room for both.
+ *
+ * Where there is not the key is, named and coloured, unless the reader is in the text.
+ */
+function showInText({ parts: { tokens, buttons }, query, key, hidden }) {
+  const [asked, seen] = [query, hidden ? query : key].map((i) => buttons[i].offsetTop - tokens.offsetTop);
+  const within = tokens.matches(":hover, :focus-within");
+  const both = asked + 24 - seen <= tokens.clientHeight;
+  if (both || within) reveal(tokens, asked, 24);
+  if (both && seen < tokens.scrollTop && !tokens.matches(":hover")) tokens.scrollTop = seen;
+  if (!both && !within) reveal(tokens, seen, 24);
 }
 
 /** Scroll a box, and nothing around it, until what is at `top` can be seen. */
@@ -544,18 +558,20 @@ function buildBars({ parts }) {
 
 function showBars(view) {
   const { parts, row, data, query, pick } = view;
-  const places = largestPlaces(row, MOST_BARS);
   const signed = pick.measure === "scores";
+  const places = largestPlaces(row, MOST_BARS)
+    .filter((s, i) => i === 0 || signed || Number(cellText(view, s).replace("~", "")) > 0);
   const limit = signed ? scoreLimit(row) : 1;
   parts.barsTitle.textContent = `The row of ${spoken(data.tokens, query)}`;
-  const lines = places.flatMap((s) => barLine(tokenFace(data.tokens[s]), String(s), row[s] / limit, cellText(view, s), signed));
+  const lines = places.map((s) => barLine(tokenFace(data.tokens[s]), String(s), row[s] / limit, cellText(view, s), signed));
   const others = row.length - places.length;
   const rest = restOf(row, places, data);
-  if (others && signed) lines.push(...barLine(`${others} more, lower`, "", null, ""));
+  if (others && signed) lines.push(barLine(`${others} more, lower`, "", null, ""));
   if (others && !signed && pick.over !== "largest") {
-    lines.push(...barLine(`rest (${others})`, "", rest, shareText(rest, data)));
+    lines.push(barLine(`rest (${others})`, "", rest, shareText(rest, data)));
   }
   parts.barList.replaceChildren(...lines);
+  parts.barList.style.setProperty("--rows", Math.ceil(lines.length / 2)); // of each of two columns
   parts.sum.textContent = sumText(view, places, rest);
 }
 
@@ -564,8 +580,8 @@ function barLine(name, place, share, text, signed = false) {
   const width = Math.min(1, Math.abs(share ?? 0)) * (signed ? 50 : 100);
   fill.style.width = `${Number.isFinite(width) ? width : 0}%`;
   fill.style.left = signed ? `${share < 0 ? 50 - width : 50}%` : "0";
-  return [el("bdi", { class: "att-name" }, name), el("span", { class: "quiet" }, place),
-    el("span", { class: share === null ? "" : "att-track", "aria-hidden": "true" }, fill), el("span", { class: "att-number" }, text)];
+  return el("div", { class: "att-bar" }, el("bdi", { class: "att-name" }, name), el("span", { class: "quiet" }, place),
+    el("span", { class: share === null ? "" : "att-track", "aria-hidden": "true" }, fill), el("span", { class: "att-number" }, text));
 }
 
 function sumText({ row, data, pick, query }, places, rest) {
@@ -678,13 +694,13 @@ function hoverHead(view, event) {
 }
 
 /** Say which head the pointer is on, or which is chosen, and what it is called. */
-function nameHead({ parts, data, labels, pick }, at) {
+function nameHead({ parts, data, labels, pick, state: { simple } }, at) {
   const { layer, head } = at ?? pick;
   const map = layer * data.heads.length + head;
   const names = namesOf(labels, map).map(({ name, score }) => `${name} ${number(score)}`);
   const near = nearestName(labels, map);
   const none = near ? `no name fits (nearest: ${near.name} ${number(near.score)})` : "no name fits";
-  parts.gridNote.textContent = `layer ${data.layers[layer]} head ${data.heads[head]}: ${names.join(", ") || none}`;
+  parts.gridNote.textContent = `layer ${data.layers[layer]} head ${data.heads[head]}${simple ? "" : `: ${names.join(", ") || none}`}`;
 }
 
 function chooseHead(view, at) {

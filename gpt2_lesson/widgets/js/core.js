@@ -106,7 +106,7 @@ export function oddsText(p) {
 /** Return the end of a scale for bars of shares: a round number none of them passes. */
 export function scaleTop(shares) {
   const most = Math.max(...shares);
-  return [0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8].find((top) => most <= top) ?? 1;
+  return [0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9].find((top) => most <= top) ?? 1;
 }
 
 // ---------------------------------------------------------------- packed numbers

@@ -163,8 +163,9 @@ export async function mount(root, state) {
     now.boxes = placed;
     picture.replaceChildren(...placed.map(leafBox), ...frames.map(frameBox), ...frames.map(frameName));
     const tiny = placed.filter(({ box }) => Math.min(box.w, box.h) < 1).map(({ leaf }) => leaf);
-    small.textContent = tiny.length ? `Areas are in proportion. ${tiny.length} tensors (biases, norms) are thinner than a pixel here: `
-      + `${withCommas(countOf(tiny))} numbers, ${percent(countOf(tiny), total)}. The arrow keys reach them too.` : "Areas are in proportion.";
+    const short = /^\d/.test(picture.querySelector(".param-title:not(:empty)")?.textContent ?? "");
+    small.textContent = (short ? "Bold numbers count the blocks. " : "") + (tiny.length ? `Areas are in proportion. ${tiny.length} tensors (biases, norms) are thinner than a pixel here: `
+      + `${withCommas(countOf(tiny))} numbers, ${percent(countOf(tiny), total)}. The arrow keys reach them too.` : "Areas are in proportion.");
     go(now.index);
   }
 }
@@ -185,15 +186,16 @@ function frameBox({ box, level }) {
   return el("rect", { class: level ? "param-branch" : "param-block", x: box.x, y: box.y, width: box.w, height: box.h });
 }
 
-function frameName({ name, box, level }) {
-  const fits = (face, size) => face.length * size < box.w - 6;
-  if (!level) {
-    return /^block \d+$/.test(name) && fits(name, 6.8) && box.h > 60
-      ? el("text", { class: "param-title", x: box.x + 6, y: box.y + 15 }, name) : "";
-  }
-  const face = fits(name, 6.2) ? name : name === "attention" ? "attn" : "";
-  return face && fits(face, 6.2) && box.h > 90 ? el("text", { class: "param-part", x: box.x + box.w / 2,
-    y: box.y + box.h - 7, "text-anchor": "middle" }, face) : "";
+/** Return a block's name, or its number alone, that fits into the width of its first part. */
+export function blockName(name, width) {
+  return [name, name.replace("block ", "")].find((face) => face.length * 7.4 < width - 8) ?? "";
+}
+
+/** Return the name of a block over the first of its parts that is no mere line. */
+function frameName({ name, box, level }, at, frames) {
+  if (level || !/^block \d+$/.test(name) || box.h < 45) return "";
+  const part = frames.slice(at + 1).find((frame) => frame.box.w > 10);
+  return el("text", { class: "param-title", x: box.x + 5, y: box.y + 15 }, blockName(name, part?.box.w ?? 0));
 }
 
 /** Return the parts' counts and shares, each with its colour. */

@@ -131,7 +131,7 @@ const BENCH_STYLE = `
 .sb-said { min-height: 1.5em; }
 @media (max-width: 1000px) { .sb-said { min-height: 3em; } }
 @media (max-width: 560px) {
-  .sb-grid { grid-template-columns: minmax(60px, 6.4em) 1fr 3.5em 3.5em 2.9em; gap: 0 6px; font-size: 13px; }
+  .sb-grid { grid-template-columns: minmax(60px, 6.4em) 1fr 3.8em 3.8em 2.9em; gap: 0 6px; font-size: 13px; }
   .sb-said { min-height: 6em; }
 }`;
 
