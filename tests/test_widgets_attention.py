@@ -332,6 +332,48 @@ def test_the_picture_of_a_question_does_not_tell_the_answer(record) -> None:
     assert asked[0] == asked[1] and told[0] != told[1]
 
 
+def test_rows_hold_no_zeros_and_are_read_downwards(record, open_figure):
+    """What would read 0.0000 is in the rest; two columns, one after the other."""
+    row = np.array([0.6, 0, 0.3, 0.00001, 0.06, 0, 0.03, 0.00999])
+    weights = np.tile(np.eye(8), (1, 1, 1, 1))
+    weights[0, 0, 7] = row
+    page = open_figure(widgets.attention(made(record, weights)))
+    numbers = page.locator(".att-number").all_inner_texts()
+    assert numbers == ["0.6000", "0.3000", "0.0600", "0.0300", "0.0100", "0.0000"]
+    assert page.locator(".att-name").last.inner_text() == "rest (3)"
+    tops = page.evaluate("[...document.querySelectorAll('.att-bar')]"
+                         ".map(bar => bar.getBoundingClientRect().top)")
+    assert tops[:3] == tops[3:] and tops[0] < tops[1] < tops[2]
+
+
+def test_simple(record, open_figure):
+    """Only layer and head are left to choose; map, text, row and heads stay."""
+    page = open_figure(widgets.attention(record, simple=True))
+    shown = page.locator("select:visible")
+    assert shown.count() == 2
+    assert "name" not in page.locator(".att-heads").inner_text()
+    for part in (".att-tokens", ".att-map", ".att-bars", ".att-heads canvas"):
+        assert page.locator(part).first.is_visible()
+
+
+@pytest.mark.parametrize("width", [1280, 800, 390])
+def test_the_key_is_in_sight_and_a_guess_fits(record, open_figure, width):
+    """Of a long text too, and whatever the verdict says."""
+    weights = np.tile(np.eye(300), (1, 1, 1, 1))
+    weights[0, 0, 299], weights[0, 0, 299, 3] = 0, 1.0
+    long = made(record, weights, [1] * 300)
+    page = open_figure(widgets.attention(long), width=width)
+    assert page.evaluate(
+        "(() => { const box = document.querySelector('.att-tokens'),"
+        " key = document.querySelectorAll('.token')[3], top = key.offsetTop - "
+        "box.offsetTop - box.scrollTop; return top >= 0 && top < box.clientHeight })()")
+    figure = widgets.attention(long, query=299, predict=True)
+    page = open_figure(figure, width=width)
+    page.locator(".token").nth(1).click()
+    height = page.locator("main").bounding_box()["height"]
+    assert height <= (figure.height if width > 760 else figure.narrow)
+
+
 def test_predict(record, open_figure):
     """Nothing is shown before the guess; then what the guess really got."""
     figure = widgets.attention(record, layer=1, head=1, query=12, predict=True)

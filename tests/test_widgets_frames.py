@@ -7,9 +7,11 @@ import torch
 from gpt2_lesson import widgets
 from gpt2_lesson.attention import attention
 from gpt2_lesson.causal_masking import causal_mask
+from gpt2_lesson.widgets import frames as frames_module
 from gpt2_lesson.widgets.figure import MOST_BYTES
 from gpt2_lesson.widgets.packing import unpack_triangles
 
+PNG = bytes(24)  # a picture without any height
 HOSTILE = ["</script><img src=x onerror=alert(1)>", "\u2028", "", "x" * 40, "😀",
            "שלום"]
 
@@ -47,6 +49,20 @@ def test_a_setting_shows_its_own_numbers_meter_and_nan(open_figure) -> None:
     wanted = frames["inverted"]["weights"][0, 3].item()
     assert f"row “a”, column “d”: weights {wanted:.4f}, mask 1.0000" in (
         page.locator(".said").inner_text())
+
+
+def test_the_axes_of_influence_and_the_meter_in_the_still_picture(monkeypatch) -> None:
+    drawn = {}
+    monkeypatch.setattr(frames_module.plots, "as_png",
+                        lambda *_, **settings: drawn.update(settings) or PNG)
+    maps = {name: {"influence": torch.eye(2)} for name in ("a", "b", "c")}
+    meter = ("leak", {"a": 0.561, "b": 0.0, "c": 1.0})
+    figure = widgets.choose(maps, ["x", "y"], meter=meter)
+    assert figure.state["axes"] == [
+        "row: whose output moves; column: which token was changed"]
+    assert drawn["title"] == ["a: leak 0.56", "b: leak 0", "c: leak 1.00"]
+    own = widgets.choose(maps, ["x", "y"], axes={"influence": "mine"})
+    assert own.state["axes"] == ["mine"] and drawn["title"] == ["a", "b", "c"]
 
 
 def test_the_table_holds_every_number_and_the_sum_of_each_row(open_figure) -> None:
@@ -134,8 +150,9 @@ def test_twenty_checkpoints_of_128_tokens_fit_and_more_are_approximate() -> None
 def test_the_button_steps_where_motion_is_reduced(open_figure) -> None:
     page = open_figure(widgets.scrub(runs(3, 4), [5, 6, 7], list("abcd")))
     assert page.get_by_role("button", name="play").count() == 0
-    page.get_by_role("button", name="next").click()
     assert page.locator(".said").inner_text().startswith("Step 5")
+    page.get_by_role("button", name="next").click()
+    assert page.locator(".said").inner_text().startswith("Step 6")
 
 
 def test_names_in_the_alt_text_keep_their_capitals() -> None:

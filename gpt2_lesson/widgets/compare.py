@@ -145,7 +145,7 @@ def stages_of(record: Record) -> dict[str, np.ndarray]:
         stages[f"layer {layer}: weights{some}"] = weights
         stages[f"layer {layer}: norms of the values{some}"] = record.sizes[i]
         stages[f"layer {layer}: norm from attention"] = record.from_attention[layer]
-        stages[f"layer {layer}: norm from the mlp"] = record.from_mlp[layer]
+        stages[f"layer {layer}: norm from feed-forward"] = record.from_mlp[layer]
     return stages | {"logits": record.logits}
 
 

@@ -12,6 +12,7 @@ from gpt2_lesson.widgets.packing import pack, pack_triangles
 
 UNITS = {"loss": "nats per token"}  # of curves that are known by their name
 MOST_MAPS = 3  # side by side
+AXES = {"influence": "row: whose output moves; column: which token was changed"}
 CANNOT_DRAW = "every matrix of one setting needs its counterpart in all others"
 
 
@@ -48,7 +49,8 @@ def choose(
         "meter": meter and [meter[0], [_or_none(meter[1][name]) for name in maps]],
     }
     rows = len(tokens) * min(40, max(6, 300 // len(tokens)))
-    return Figure("frames", state, _picture_of_choice(maps, titles, tokens, alt), alt,
+    picture = _picture_of_choice(maps, titles, tokens, meter, alt)
+    return Figure("frames", state, picture, alt,
                   height=300 + rows,
                   narrow=260 + 12 * len(maps) + (rows + 130) * len(titles))
 
@@ -136,7 +138,8 @@ def _state_of_choice(maps: Mapping, titles: list[str], shares: Sequence[str],
     return {
         "kind": "choose", "settings": list(maps), "titles": titles,
         "shares": [title in shares for title in titles],
-        "axes": [axes.get(title, "rows: query, columns: key") for title in titles],
+        "axes": [axes.get(title, AXES.get(title, "rows: query, columns: key"))
+                 for title in titles],
         "maps": pack(stacked.astype(np.float32)),
     }
 
@@ -164,13 +167,23 @@ def _or_none(value: float) -> float | None:
 
 
 def _picture_of_choice(maps: Mapping, titles: list[str], tokens: Sequence[str],
+                       meter: tuple[str, Mapping[str, float]] | None,
                        alt: str) -> bytes:
-    """Return the first map of each setting as a still picture."""
+    """Return the first map of each setting, with its meter, as a still picture."""
     shown = [mine[titles[0]] for mine in maps.values()]
     names = [str(token)[:12] for token in tokens] if len(tokens) <= 12 else None
     return plots.as_png(
-        plots.show_matrix, shown, title=list(maps), values=False, xlabel=titles[0],
+        plots.show_matrix, shown, title=[_titled(name, meter) for name in maps],
+        values=False, xlabel=titles[0],
         rows=names, columns=names, alt=alt)
+
+
+def _titled(name: str, meter: tuple[str, Mapping[str, float]] | None) -> str:
+    """Return a setting's name, and what the meter shows there."""
+    if meter is None:
+        return name
+    value = float(meter[1][name])
+    return f"{name}: {meter[0]} {value:.2f}" if value else f"{name}: {meter[0]} 0"
 
 
 def _checked_maps(maps: Any, count: int, size: int) -> np.ndarray:

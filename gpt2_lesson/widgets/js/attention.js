@@ -244,6 +244,7 @@ function showAll(view) {
     showGrid(view);
   }
   showRow(view);
+  if (view.hidden) view.parts.veil.style.setProperty("--above", `${view.parts.veil.offsetTop + 16}px`);
 }
 
 function showRow(view) {

@@ -194,8 +194,8 @@ async function mountScrub(root, state) {
   const { tokens, steps } = state;
   const size = tokens.length;
   const maps = await unpackTriangles(state.maps, size);
-  const now = { index: steps.length - 1, row: size - 1, column: 0 };
-  now.column = mostSeen((s) => maps.get(now.index, now.row, s), now.row).column;
+  const now = { index: 0, row: size - 1, column: 0 };
+  now.column = mostSeen((s) => maps.get(steps.length - 1, now.row, s), now.row).column; // at the end
   const said = speaker();
   const map = cellMap({ title: "One head's attention", rows: size, columns: size,
     axes: "rows: query, this token looks; columns: key, at this token. Each row adds up to 1.",
