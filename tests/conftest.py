@@ -26,21 +26,33 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+def lacks(what: str) -> None:
+    """Skip the test, and say so; fail it with GPT2_LESSON_NEEDS_BROWSER, as in CI."""
+    missing = f"no {what} on this machine: the figures' browser tests need it"
+    if os.environ.get("GPT2_LESSON_NEEDS_BROWSER"):
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """Give axe-core, which finds what keeps someone out."""
+    try:
+        from axe_playwright_python.sync_playwright import Axe
+    except ImportError:
+        lacks("axe-playwright-python")
+    return Axe()
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator:
-    """Give Playwright's Chromium; without one the test is skipped, and says so.
-
-    With GPT2_LESSON_NEEDS_BROWSER set, as in .ci/run, it fails instead.
-    """
+    """Give Playwright's Chromium."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
         sync_playwright = None
     if CHROMIUM is None or sync_playwright is None:
-        missing = "no Chromium on this machine: the figures' browser tests need it"
-        if os.environ.get("GPT2_LESSON_NEEDS_BROWSER"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        lacks("Chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
         yield browser
@@ -51,14 +63,17 @@ def chromium() -> Iterator:
 def open_figure(chromium, tmp_path: Path) -> Iterator[Callable]:
     """Give `open_figure(figure, dark=False, width=1280)`, a page without a network.
 
-    At the end no page may have asked for anything outside, nor reported an error.
+    With `motion` what moves by itself may move. At the end no page may have asked for
+    anything outside, nor reported an error.
     """
     contexts, outside, errors = [], [], []
 
-    def open_it(figure, dark: bool = False, width: int = 1280, height: int = 900):
+    def open_it(figure, dark: bool = False, width: int = 1280, height: int = 900,
+                motion: bool = False):
         context = chromium.new_context(
             color_scheme="dark" if dark else "light",
-            viewport={"width": width, "height": height}, reduced_motion="reduce",
+            viewport={"width": width, "height": height},
+            reduced_motion="no-preference" if motion else "reduce",
         )
         contexts.append(context)
         page = context.new_page()

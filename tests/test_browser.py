@@ -19,6 +19,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from conftest import lacks
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -46,6 +47,20 @@ SETTINGS = {  # what JupyterLab would ask the network for by itself
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "extensionmanager-extension/plugin": {"enabled": False},
 }
+DEADLINE = 120  # seconds, for a slow machine: what is waited for comes much sooner
+# Ends when a node has stood still for ten frames: clicks then go where it is.
+STILL = """node => new Promise((done, fail) => {
+  const end = performance.now() + 60000;
+  let before = "", same = 0;
+  (function look() {
+    const now = JSON.stringify(node.getBoundingClientRect());
+    same = now === before ? same + 1 : 0;
+    before = now;
+    if (same === 10) done();
+    else if (performance.now() > end) fail(new Error("it never stood still"));
+    else requestAnimationFrame(look);
+  })();
+})"""
 OURS = re.compile("srcdoc|blob:|file:")  # where the figures' scripts come from
 ADDRESS = {"lab": "lab/tree", "notebook": "notebooks"}
 
@@ -84,7 +99,8 @@ class Server:
         self._wait()
 
     def _wait(self) -> None:
-        for _ in range(300):
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
             try:
                 return self.ask("api/status") and None
             except OSError:
@@ -95,7 +111,7 @@ class Server:
     def ask(self, path: str, method: str = "GET"):
         """Return what the server answers, read from JSON."""
         request = urllib.request.Request(f"{self.url}/{path}", method=method)
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or "null")
 
     def stop_kernels(self) -> None:
@@ -107,7 +123,7 @@ class Server:
         """End the server and its kernels."""
         self.stop_kernels()
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
+        self.process.wait(DEADLINE)
         self.log.close()
 
 
@@ -128,6 +144,7 @@ def browse(chromium) -> Iterator:
         home = "/".join(url.split("/")[:3])
         context = chromium.new_context(viewport={"width": 1280, "height": 1000})
         contexts.append(context)
+        context.set_default_timeout(1000 * DEADLINE)
         inside = (home, home.replace("http", "ws"), "data:", "blob:", "about:")
 
         def gate(route) -> None:
@@ -163,7 +180,7 @@ class Front:
         """Wait until the kernel is there."""
         self.page.wait_for_function(
             "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status"
-            " === 'idle'", timeout=30_000)
+            " === 'idle'")
 
     def command(self, name: str, **words: object) -> None:
         """Run a command of the front end, as its menus do."""
@@ -175,21 +192,19 @@ class Front:
         """Run one cell, and wait until it has run."""
         node = self.page.locator(".jp-Notebook .jp-CodeCell").nth(cell)
         prompt = node.locator(".jp-InputPrompt").first
-        before = prompt.inner_text()
-        for _ in range(40):  # a kernel that is not quite there forgets what it is told
-            node.locator(".cm-content").click()
-            self.page.keyboard.press("Control+Enter")
-            for _ in range(20):
-                self.page.wait_for_timeout(100)
-                if prompt.inner_text() != before:
-                    break
-            else:
-                continue
-            for _ in range(600):
-                if re.search(r"\d", prompt.inner_text()):
-                    return
-                self.page.wait_for_timeout(100)
-        raise AssertionError(f"cell {cell} did not run")
+        before, pressed = prompt.inner_text(), 0.0
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            text = prompt.inner_text()
+            if text != before and re.search(r"\d", text):
+                return
+            if "*" not in text and time.monotonic() > pressed + 3:
+                # again: a kernel that is not quite there forgets what it is told
+                node.locator(".cm-content").click()
+                self.page.keyboard.press("Control+Enter")
+                pressed = time.monotonic()
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"cell {cell} did not run: {prompt.inner_text()}")
 
     def seen(self) -> str:
         """Return what Python says the live figure shows."""
@@ -199,9 +214,11 @@ class Front:
 
     def wait_seen(self, expected: str) -> None:
         """Wait until Python has heard of it: a front end holds back quick changes."""
-        for _ in range(10):
-            if (seen := self.seen()) == expected:
-                return
+        end = time.monotonic() + DEADLINE
+        while (seen := self.seen()) != expected and time.monotonic() < end:
+            self.page.wait_for_timeout(200)
+        if seen == expected:
+            return
         raise AssertionError(f"{seen} is not {expected}")
 
     def cells(self) -> int:
@@ -229,7 +246,7 @@ def front(request, server: Server, browse) -> Front:
 def is_alive(page) -> None:
     """Check that the first figure of a page answers to its controls."""
     frame = page.frame_locator(".gpt2-lesson-figure iframe").first
-    frame.locator("#figure[data-ready]").wait_for(timeout=10_000)
+    frame.locator("#figure[data-ready]").wait_for()
     frame.get_by_role("combobox", name="layer", exact=True).select_option("1")
     said = frame.locator(".said").first
     assert said.inner_text().startswith("layer 1 head 0:")
@@ -245,10 +262,10 @@ def test_a_figure_runs_and_answers(front: Front) -> None:
 def live(front: Front):
     """Return the live figure's part of the page, once it is drawn and in view."""
     root = front.page.locator(".live")
-    root.locator(".figure[data-ready]").wait_for(timeout=60_000)
+    root.locator(".figure[data-ready]").wait_for()
     root.locator("input").scroll_into_view_if_needed()
     root.locator(".tokens").scroll_into_view_if_needed()
-    front.page.wait_for_timeout(300)  # until clicks go where things are now
+    root.locator(".tokens").evaluate(STILL)
     return root
 
 
@@ -414,12 +431,20 @@ NO_FIGURES = {"Comparison", "Figure", "Record", "ablate_each", "capture", "explo
 AXE = {"rules": {"page-has-heading-one": {"enabled": False}}}
 
 
-def barriers(page) -> list[str]:
+def barriers(page, axe) -> list[str]:
     """Return what axe-core finds on a page that keeps someone out."""
-    Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
-    found = Axe().run(page, options=AXE).response["violations"]
+    found = axe.run(page, options=AXE).response["violations"]
     return [f"{rule['id']}: {node['html'][:200]} {node['failureSummary'][:200]}"
             for rule in found for node in rule["nodes"]]
+
+
+def test_where_a_browser_is_needed_none_of_its_tests_is_skipped(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPT2_LESSON_NEEDS_BROWSER", "1")
+    with pytest.raises(pytest.fail.Exception, match="no axe on this machine"):
+        lacks("axe")
+    assert "importorskip" + "(" not in Path(__file__).read_text(encoding="utf-8")
 
 
 def test_every_figure_is_tried() -> None:
@@ -427,16 +452,18 @@ def test_every_figure_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_keeps_nobody_out(name: str, record, open_figure) -> None:
+def test_a_figure_keeps_nobody_out(name: str, record, open_figure, axe) -> None:
     page = open_figure(FIGURES[name](record))
     for details in page.locator("details").all():
         details.evaluate("node => { node.open = true; }")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        assert barriers(page) == [], scheme
+        assert barriers(page, axe) == [], scheme
 
 
-def test_a_lessons_page_keeps_nobody_out(record, chromium, tmp_path: Path) -> None:
+def test_a_lessons_page_keeps_nobody_out(
+    record, chromium, axe, tmp_path: Path
+) -> None:
     path = tmp_path / "lesson.html"
     path.write_text(lesson_page(notebook_of(widgets.attention(record)), tmp_path))
     page = chromium.new_page()
@@ -446,13 +473,13 @@ def test_a_lessons_page_keeps_nobody_out(record, chromium, tmp_path: Path) -> No
         page.goto(path.as_uri())
         frame = page.frame_locator("iframe")
         frame.locator("#figure[data-ready]").wait_for()
-        page.wait_for_timeout(300)
         room = min(420, width - 48 - 44) - 76  # names beside a map of few tokens
-        canvas = frame.locator(".att-box canvas").first
-        assert canvas.bounding_box()["width"] == 4 * min(40, room // 4)
+        page.frames[1].wait_for_function(
+            "wide => document.querySelector('.att-box canvas').clientWidth === wide",
+            arg=4 * min(40, room // 4))
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.locator("math").evaluate("node => node.clientHeight") > 10
-        assert barriers(page) == [], scheme
+        assert barriers(page, axe) == [], scheme
         page.locator("summary").click()
         assert page.locator("details code").is_visible()
     page.close()
@@ -467,11 +494,14 @@ idle(400);
 """
 
 
-@pytest.mark.parametrize("spread", figures.SPREADS.values(), ids=figures.SPREADS)
-def test_the_largest_map_is_quick_enough(spread: float, chromium) -> None:
-    """Three times what `gpt2-lesson bench --figures` allows: tests run side by side."""
-    figure = widgets.attention(figures.record(spread))
-    found = figures.measure(figure, chromium, rounds=1)
+@pytest.mark.parametrize("case", figures.CASES.values(), ids=figures.CASES)
+def test_the_largest_map_is_quick_enough(case: tuple, chromium) -> None:
+    """The best of 3, and three times what the command allows: tests run side by side.
+
+    The command is `gpt2-lesson bench --figures`.
+    """
+    figure = widgets.attention(figures.record(*case))
+    found = figures.measure(figure, chromium, rounds=3, of=min)
     assert {what: value for what, value in found.items()
             if value > 3 * figures.LIMITS[what]} == {}
     assert found["size in a notebook, MB"] <= 1.1
@@ -485,6 +515,22 @@ def test_a_slow_figure_is_found_out(
     _, paint, stall, hover = figures.measure(
         widgets.attention(record), chromium, rounds=1).values()
     assert paint > 400 and stall > 390 and hover > 70
+
+
+def test_a_figure_that_asks_outside_is_found_out(
+    chromium, record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = widgets.figure.script
+    monkeypatch.setattr(widgets.figure, "POLICY", "script-src 'unsafe-inline'")
+    monkeypatch.setattr(widgets.figure, "script", lambda view: quick(view)
+                        + 'fetch("https://example.org/seen").catch(() => 0);')
+    with pytest.raises(RuntimeError, match=r"https://example\.org/seen"):
+        figures.measure(widgets.attention(record), chromium, rounds=1)
+
+
+def test_a_model_is_not_chosen_for_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--figures", "--model", "gpt2"]) == 2
+    assert "--model" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_named(

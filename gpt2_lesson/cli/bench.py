@@ -37,7 +37,7 @@ CASES = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `gpt2-lesson bench` takes."""
     parser.description = "Measure training and writing, beside two peers."
-    parser.add_argument("--model", choices=CASES, default="demo", help="default: demo")
+    parser.add_argument("--model", choices=CASES, help="default: demo")
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument(
         "--figures",
@@ -50,9 +50,13 @@ def run(args: argparse.Namespace) -> int:
     """Print a table of measurements; return 0, or 1 for a figure over its limits."""
     if args.rounds < 1:
         raise ValueError(f"--rounds is {args.rounds}, expected 1 or more")
+    if args.figures and args.model:
+        raise ValueError("--model chooses what is trained, --figures measures an "
+                         "attention map: give one of the two")
     if args.figures:
         return figures.report(args.rounds)
-    config, batch_size, seq_length, new_tokens = CASES[args.model]
+    model_name = args.model or "demo"
+    config, batch_size, seq_length, new_tokens = CASES[model_name]
     torch.manual_seed(0)
     started = perf_counter()
     model = GPT2Model(**asdict(config))
@@ -62,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     prompt = ids[:1, :16]
     parameters = sum(p.numel() for p in model.parameters())
     print(
-        f"{args.model}: {parameters:,} parameters, float32, "
+        f"{model_name}: {parameters:,} parameters, float32, "
         f"{torch.get_num_threads()} threads, medians of {args.rounds} rounds"
     )
     print(f"building the model          {built:8.2f} s")

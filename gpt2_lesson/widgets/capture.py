@@ -47,7 +47,7 @@ class Record:
     from_attention: np.ndarray
     from_mlp: np.ndarray
     vocabulary: list[str]
-    lens_next: np.ndarray | None = None
+    lens_next: np.ndarray
 
     @property
     def num_tokens(self) -> int:
