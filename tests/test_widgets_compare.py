@@ -56,6 +56,33 @@ def test_the_tolerance_is_kept_and_close_numbers_get_more_digits() -> None:
     assert "place 1: yours 1.00001, expected 1" in str(figure)
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_float32_cannot_tell_apart_is_read_as_the_headline_says(
+    open_figure
+) -> None:
+    page = open_figure(widgets.compare({"x": [1000000.01]}, {"x": [1e6]}))
+    assert page.locator(".said").inner_text().endswith("difference 0.01.")
+    page = open_figure(widgets.compare({"x": [1e300, 1e-5 + 1e-13]}, {"x": [1e300, 0]}))
+    said = page.locator(".said").inner_text()
+    assert "place 1: yours" in said and "tolerance" not in said
+    page = open_figure(widgets.compare({"x": [0.1]}, {"x": [0.0]}, atol=0.1))
+    assert "difference 0.1, within the tolerance" in page.locator(".said").inner_text()
+
+
+def test_a_long_name_of_a_stage_stays_inside(open_figure) -> None:
+    name = "x" * 80
+    page = open_figure(widgets.compare({name: torch.ones(4, 4)},
+                                       {name: torch.zeros(4, 4)}), width=320)
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+
+
+def test_all_that_differs_still_fits() -> None:
+    mine, other = ({f"stage {i}": torch.randn(64, 64) for i in range(12)}
+                   for _ in range(2))
+    widgets.compare(mine, other)
+    widgets.compare({"x": torch.randn(9, 64, 64)}, {"x": torch.randn(9, 64, 64)})
+
+
 def test_nan_infinity_shape_and_a_missing_stage_are_differences() -> None:
     mine, reference = changed("scores", (0, 0, 2, 1), torch.nan)
     assert "row 2, column 1: yours NaN (not a number), expected" in str(

@@ -13,7 +13,7 @@ from gpt2_lesson.widgets.capture import Record
 from gpt2_lesson.widgets.figure import Figure
 from gpt2_lesson.widgets.packing import pack
 
-MOST_CELLS = 60_000  # kept of both sides, in all stages together
+MOST_CELLS = 45_000  # kept of both sides, in all stages together
 MOST_WIDE = 64  # rows or columns of one map
 
 
@@ -98,7 +98,7 @@ def compare(
     state = {
         "headline": headline, "atol": atol, "start": at or 0,
         "tokens": [str(token) for token in tokens or []],
-        "extra": extra, "stages": _packed(stages, at or 0),
+        "extra": extra, "stages": _packed(stages, at or 0, atol),
     }
     picture = _picture(stages[at or 0], headline)
     figure = Comparison("compare", state, picture, alt or headline, height=560,
@@ -181,15 +181,38 @@ def _stage(name: str, mine: np.ndarray | None, expected: np.ndarray,
     elif mine.shape != expected.shape:
         stage.reason = f"yours has the shape {mine.shape}, expected {expected.shape}"
     elif expected.size:
-        same = (mine == expected) | (np.isnan(mine) & np.isnan(expected))
-        with np.errstate(invalid="ignore"):
-            off = np.where(same, 0.0, np.abs(mine - expected))
+        off = np.abs(_apart(mine, expected))
         off = np.where(np.isnan(off), np.inf, off)       # only one is a number
         stage.largest = float(off.max())
         stage.worst = int(off.argmax())
         if stage.largest > atol:
             stage.first = int((off > atol).argmax())
     return stage
+
+
+def _apart(mine: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Return mine - expected; 0 where both are the same, or no number."""
+    same = (mine == expected) | (np.isnan(mine) & np.isnan(expected))
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(same, 0.0, mine - expected)
+
+
+def _short(values: np.ndarray) -> np.ndarray:
+    """Return float32 numbers; what is too large for them is infinite."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
+def _short_apart(mine: np.ndarray, expected: np.ndarray, atol: float) -> np.ndarray:
+    """Return mine - expected as float32, on the right side of the tolerance."""
+    off = _apart(mine, expected)
+    short = _short(off)
+    above, below = np.abs(off) > atol, np.abs(off) <= atol       # neither: NaN
+    size = np.abs(short.astype(float))
+    more = np.nextafter(short, np.copysign(np.float32(np.inf), short))
+    less = np.nextafter(short, np.float32(0))
+    short = np.where(above & (size <= atol), more, short)
+    return np.where(below & (size > atol), less, short)
 
 
 def _index(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -235,16 +258,19 @@ def _plural(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def _packed(stages: list[_Stage], start: int) -> list[dict]:
+def _packed(stages: list[_Stage], start: int, atol: float) -> list[dict]:
     """Return the stages as JSON; half of the room is for the one shown first."""
     others = max(1, len(stages) - 1)
-    return [_as_state(stage, MOST_CELLS // 2 if i == start
+    return [_as_state(stage, atol, MOST_CELLS // 2 if i == start
                       else max(MOST_CELLS // 2 // others, 16))
             for i, stage in enumerate(stages)]
 
 
-def _as_state(stage: _Stage, room: int) -> dict:
-    """Return one stage as JSON: its maps as two packed arrays, cut to `room` cells."""
+def _as_state(stage: _Stage, atol: float, room: int) -> dict:
+    """Return one stage as JSON: its maps, packed and cut to `room` cells.
+
+    The difference is that of the numbers as given, not of the shorter ones shipped.
+    """
     shape = stage.expected.shape
     state = {"name": stage.name, "shape": list(shape), "axes": _axes(shape),
              "differs": stage.differs, "reason": stage.reason, "largest": None}
@@ -264,8 +290,8 @@ def _as_state(stage: _Stage, room: int) -> dict:
         "focus": [which if every else 0, row - top, column - left],
         "maps": [list(_index(i, shape[:-2])) for i in range(count)][kept],
         "count": count, "top": top, "left": left, "rows": rows, "columns": columns,
-        "mine": pack(cut[0].astype(np.float32)),
-        "expected": pack(cut[1].astype(np.float32)),
+        "mine": pack(_short(cut[0])), "expected": pack(_short(cut[1])),
+        "apart": pack(_short_apart(*cut, atol)),
     }
 
 
@@ -298,8 +324,7 @@ def _picture(stage: _Stage, headline: str) -> bytes:
         focus = stage.focus[:-2]
         shown = [_thumb(_as_maps(x[focus])[0]) for x in (stage.mine, stage.expected)]
         titles = ["yours", "expected", "difference"]
-        with np.errstate(invalid="ignore"):
-            shown.append(shown[0] - shown[1])
+        shown.append(_apart(*shown))
     return plots.as_png(plots.show_matrix, shown, title=titles, values=False,
                         signed=True, xlabel=stage.name, alt=headline)
 

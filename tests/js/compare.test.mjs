@@ -1,15 +1,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { cellsDiffer, differenceOf, mapName, placeIn, scaleOf, sixDigits, stageWords } from "../../gpt2_lesson/widgets/js/compare.js";
-
-test("equal cells have the difference 0, also infinite ones and two that are no number", () => {
-  for (const x of [1.5, -Infinity, NaN]) assert.equal(differenceOf(x, x), 0);
-  assert.equal(differenceOf(0.31, 0.12), 0.31 - 0.12);
-});
+import { cellsDiffer, mapName, placeIn, scaleOf, sixDigits, stageWords } from "../../gpt2_lesson/widgets/js/compare.js";
 
 test("cells differ beyond the tolerance, or where one is no number", () => {
-  assert.deepEqual([[1, 1.00001], [1, 1.1], [NaN, 1], [1, NaN], [-Infinity, 1], [NaN, NaN]].map(([a, b]) =>
-    cellsDiffer(a, b, 1e-4)), [false, true, true, true, true, false]);
+  assert.deepEqual([-1e-5, -0.1, NaN, -Infinity, 0].map((apart) => cellsDiffer(apart, 1e-4)),
+    [false, true, true, true, false]);
 });
 
 test("a scale comes from finite numbers, and knows about signs", () => {

@@ -4,17 +4,8 @@ import { cellMap, choice, colourTable, el, isDark, number, onTheme, shortCell, s
 
 const MOST_LISTED = 50; // cells in the table
 
-/** Return mine - expected of two cells; 0 where both are the same, or no number. */
-export function differenceOf(mine, expected) {
-  if (Object.is(mine, expected) || mine === expected) return 0;
-  return mine - expected;
-}
-
-/** Return whether two cells differ by more than atol, or only one is a number. */
-export function cellsDiffer(mine, expected, atol) {
-  const off = differenceOf(mine, expected);
-  return Number.isNaN(off) || Math.abs(off) > atol;
-}
+/** Return whether cells so far apart differ: beyond atol, or only one is a number. */
+export const cellsDiffer = (apart, atol) => Number.isNaN(apart) || Math.abs(apart) > atol;
 
 /** Return the largest finite size of some numbers, and whether one is negative. */
 export function scaleOf(values) {
@@ -83,10 +74,10 @@ export async function mount(root, state) {
   async function open(index) {
     const stage = stages[index];
     now.asked = index;
-    const [mine, expected] = stage.mine ? await Promise.all([unpackFloats(stage.mine), unpackFloats(stage.expected)]) : [];
+    const [mine, expected, apart] = stage.mine ? await Promise.all([stage.mine, stage.expected, stage.apart].map(unpackFloats)) : [];
     if (now.asked !== index) return; // the reader has gone on
     const [map, row, column] = stage.focus ?? [0, 0, 0];
-    Object.assign(now, { stage: index, map, row, column, mine, expected });
+    Object.assign(now, { stage: index, map, row, column, mine, expected, apart });
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === index)));
     list.scrollTop = buttons[index].offsetTop - list.offsetTop - 60;
     stageName.textContent = stage.name;
@@ -99,7 +90,7 @@ export async function mount(root, state) {
     const { rows, columns } = stages[now.stage];
     return now[side][(now.map * rows + row) * columns + column];
   }
-  function off(row, column) { return differenceOf(at("mine", row, column), at("expected", row, column)); }
+  function off(row, column) { return at("apart", row, column); }
   function threeMaps(stage) {
     const { rows, columns, top, left, shape } = stage;
     const names = (from, size, count) => Array.from({ length: count }, (_, i) => (size === tokens.length ? tokenFace(tokens[from + i]) : String(from + i)));
@@ -115,7 +106,7 @@ export async function mount(root, state) {
   function mapTitle(stage, i) {
     const size = stage.rows * stage.columns;
     for (let c = i * size; c < (i + 1) * size; c++) {
-      if (cellsDiffer(now.mine[c], now.expected[c], atol)) return `${mapName(stage.axes, stage.maps[i])}: differs`;
+      if (cellsDiffer(now.apart[c], atol)) return `${mapName(stage.axes, stage.maps[i])}: differs`;
     }
     return `${mapName(stage.axes, stage.maps[i])}: equal`;
   }
@@ -150,7 +141,7 @@ export async function mount(root, state) {
     const stage = stages[now.stage];
     maps.forEach((map) => map.mark(now.row, now.column));
     const [mine, expected] = [at("mine", now.row, now.column), at("expected", now.row, now.column)];
-    const same = cellsDiffer(mine, expected, atol) ? "" : ", within the tolerance";
+    const same = cellsDiffer(off(now.row, now.column), atol) ? "" : ", within the tolerance";
     said.say(`${placeWords(stage, now.map, now.row, now.column)}: yours ${sixDigits(mine)}, expected ${sixDigits(expected)}, difference ${sixDigits(off(now.row, now.column))}${same}.`);
   }
   function placeWords(stage, map, row, column) {
@@ -165,10 +156,10 @@ export async function mount(root, state) {
     const stage = stages[now.stage];
     const found = [];
     for (let i = 0; stage.mine && i < now.mine.length && found.length < MOST_LISTED; i++) {
-      if (!cellsDiffer(now.mine[i], now.expected[i], atol)) continue;
+      if (!cellsDiffer(now.apart[i], atol)) continue;
       const [map, rest] = [Math.floor(i / (stage.rows * stage.columns)), i % (stage.rows * stage.columns)];
       found.push([placeWords(stage, map, Math.floor(rest / stage.columns), rest % stage.columns),
-        sixDigits(now.mine[i]), sixDigits(now.expected[i]), sixDigits(differenceOf(now.mine[i], now.expected[i]))]);
+        sixDigits(now.mine[i]), sixDigits(now.expected[i]), sixDigits(now.apart[i])]);
     }
     return found.length ? found : [["none", "", "", ""]];
   }
