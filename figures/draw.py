@@ -465,17 +465,19 @@ def measuring_stride() -> Shapes:
          "layer 1 the second A looks for the token that comes after an A, finds B, and "
          "says B.")
 def looking_inside_induction() -> Shapes:
-    left, step, width = 120, 122, 100
+    left, step, width = 116, 124, 112
     shapes = [text(20, y, words, 20, "start", bold=True)
               for y, words in ((292, "tokens"), (182, "layer 0"), (62, "layer 1"))]
-    notes = ["", "after A", "after B", "after C"]
+    notes = ["", "B, after A", "C, after B", "A, after C"]
     for i, (token, note) in enumerate(zip("ABCA", notes, strict=True)):
         x = left + step * i
         shapes.append(box(x, 270, width, 44, token, GREY, 22, bold=True))
         if note:
             shapes += [box(x, 160, width, 44, note, RED if i == 1 else ORANGE, 20),
                        arrow((x + width / 2 - step + 30, 264), (x + 20, 210),
-                             colour=ORANGE)]
+                             colour=ORANGE),
+                       line((x + width / 2, 264), (x + width / 2, 210), colour=GREY,
+                            dashed=True)]
     last, found = left + 3 * step + width / 2, left + step + width / 2
     return [*shapes, box(last - 62, 40, 124, 44, "after an A?", BLUE, 20),
             arrow((last - 70, 62), (found, 62), (found, 152), colour=BLUE),

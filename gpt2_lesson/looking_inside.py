@@ -64,7 +64,7 @@ def ablate_heads(model: GPT2Model, heads: Sequence[tuple[int, int]]) -> Iterator
             raise ValueError(f"no head ({layer}, {head}): the model has layers 0 to "
                              f"{num_layers - 1} and heads 0 to {num_heads - 1}")
 
-    def cut(layer: int):
+    def silence(layer: int):
         mine = [head for at, head in heads if at == layer]
 
         def hook(module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
@@ -73,7 +73,7 @@ def ablate_heads(model: GPT2Model, heads: Sequence[tuple[int, int]]) -> Iterator
             return (merged.flatten(-2),)
         return hook
 
-    hooks = [model.blocks[layer].attn.out_proj.register_forward_pre_hook(cut(layer))
+    hooks = [model.blocks[layer].attn.out_proj.register_forward_pre_hook(silence(layer))
              for layer in sorted({layer for layer, _ in heads})]
     try:
         yield
@@ -85,8 +85,9 @@ def ablate_heads(model: GPT2Model, heads: Sequence[tuple[int, int]]) -> Iterator
 def logit_lens(model: GPT2Model, input_ids: Tensor) -> Tensor:
     """Return the logits that the model would give if it stopped early, (L+1, B, T, V).
 
-    Entry l reads the stream after l blocks, through the final norm and the head; the
-    last is the model's own answer. Source: nostalgebraist 2020.
+    Entry 0 reads the embeddings, entry l + 1 the stream after layer l, both through the
+    final norm and the output head; the last is the model's own answer. Source:
+    nostalgebraist 2020.
     """
     stream = inputs_of([*model.blocks, model.ln_final], model, input_ids)
     with torch.no_grad():
