@@ -1,9 +1,10 @@
 """One token's way: every number shown is the model's."""
 
+import numpy as np
 import pytest
 import torch
 
-from gpt2_lesson import widgets
+from gpt2_lesson import plots, widgets
 from gpt2_lesson.corpora import story_model
 from gpt2_lesson.looking_inside import attention_maps, logit_lens
 
@@ -35,7 +36,9 @@ def test_numbers_on_the_page(record, open_figure):
     ids = torch.tensor([list(TEXT)])
     lens = logit_lens(story_model(), ids)[:, 0, at].softmax(-1)
     maps = attention_maps(story_model(), ids)[:, 0, :, at]          # (L, H, T)
+    norms = np.stack([record.stream, record.from_attention, record.from_mlp])
     shown = rows(page)
+    assert norms[:, :, at].max() >= 10
     assert len(shown) == 5 and "not captured" in shown[1]
     for floor, odds in enumerate(lens):
         assert chr(odds.argmax()) in shown[floor]
@@ -47,7 +50,10 @@ def test_numbers_on_the_page(record, open_figure):
         key = int(maps[layer, head].argmax())
         assert f"head {head}: {maps[layer, head, key]:.2f} on" in shown[layer + 1]
         assert f"({key})" in shown[layer + 1]
-        assert f"{record.from_mlp[layer, at]:.3g}" in shown[layer + 1]
+        digits = 0 if norms[:, :, at].max() >= 100 else 1           # one format for all
+        for norm in norms[:, layer, at]:
+            assert f"{norm:.{digits}f}" in shown[layer + 1].split()
+    assert shown[2].startswith("after layer 1")
 
 
 def test_choosing_a_token(record, open_figure):
@@ -99,3 +105,30 @@ def test_the_alt_text_holds_no_control_characters(record):
 def test_bad_position(record):
     with pytest.raises(IndexError, match="position is 99, expected 0 to"):
         widgets.trace(record, position=99)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_text_is_cut_between_its_rows(record, open_figure, width):
+    """However far it is scrolled, no row of letters is seen in part."""
+    long = widgets.capture(story_model(), torch.tensor([list(TEXT * 6)]))
+    page = open_figure(widgets.trace(long, position=170), width=width)
+    cut = ("(() => { const box = document.querySelector('.tr-tokens')"
+           ".getBoundingClientRect(); return [...document.querySelectorAll('.token')]"
+           ".map(t => t.getBoundingClientRect()).filter(r => (r.top < box.top) != "
+           "(r.bottom <= box.top + 3) || (r.bottom > box.bottom) != "
+           "(r.top >= box.bottom - 3)).length })()")
+    assert page.evaluate(cut) == 0
+    page.locator(".token[tabindex='0']").focus()
+    page.keyboard.press("End")
+    assert page.evaluate(cut) == 0
+
+
+def test_the_still_picture_names_the_likeliest(record, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "as_png",
+                        lambda *given, **_: drawn.extend(given) or bytes(24))
+    at = TEXT.index(b"d lamp") - 1
+    widgets.trace(record, position=at)
+    read = [record.name(int(ids[0])) for ids in record.lens_ids[:, at]]
+    assert drawn[2][0].startswith("embedding '") and drawn[2][-1] == (
+        f"after layer 3 '{read[-1]}'")

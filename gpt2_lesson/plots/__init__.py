@@ -135,6 +135,7 @@ def show_bars(values: Any, labels: Sequence[str], *, xlabel: str = "", ylabel: s
     """
     groups = values if isinstance(values, Mapping) else {"": values}
     names = [token_name(label) for label in labels]
+    text = _alike(np.concatenate([np.ravel(group) for group in groups.values()]))
     with _picture(SIZES["wide"], alt, title) as (_, [[ax]]):
         for i, (name, numbers) in enumerate(groups.items()):
             heights = _array(numbers, f"values {name}".strip(), dims=(1,))
@@ -143,7 +144,7 @@ def show_bars(values: Any, labels: Sequence[str], *, xlabel: str = "", ylabel: s
             bars = ax.bar(places, heights, 0.76 / len(groups), label=name,
                           color=COLOURS[i % len(COLOURS)])
             if len(names) * len(groups) <= 14:
-                ax.bar_label(bars, [_number(h) for h in heights], fontsize=9, padding=1)
+                ax.bar_label(bars, [text(h) for h in heights], fontsize=9, padding=1)
         ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.6, len(names) - 0.4))
         _name_ticks(ax.xaxis, names, room=66 / len(names))
         _name_colours(ax, len(groups))
@@ -294,6 +295,12 @@ def _number(value: float) -> str:
         return "∞" if value > 0 else "−∞"
     short = f"{value:.0f}" if value == np.round(value) else f"{value:.2f}"
     return short.replace("-", "−")
+
+
+def _alike(values: np.ndarray) -> Callable[[float], str]:
+    """Return what writes these numbers in one format: all whole, or two decimals."""
+    whole = all(not np.isfinite(x) or x == np.round(x) for x in values)
+    return lambda x: (_number(x) if whole or not np.isfinite(x) else f"{x:.2f}")
 
 
 def token_name(token: Any) -> str:

@@ -15,7 +15,7 @@ LOOKS = 3  # heads shown for each layer, those with the largest weights
 
 
 def trace(record: Record, position: int = -1, alt: str | None = None) -> Figure:
-    """Show what each block makes of the token at `position`; any other can be chosen.
+    """Show what each layer makes of the token at `position`; any other can be chosen.
 
     For every layer: the likeliest next tokens if the model stopped there (the logit
     lens), the odds of the token that came next, the norms of the stream and of what
@@ -40,7 +40,7 @@ def trace(record: Record, position: int = -1, alt: str | None = None) -> Figure:
     alt = alt or _point(record, at)
     rows = len(record.lens_odds)
     return Figure("trace", state, _picture(record, at, alt), alt,
-                  height=380 + 36 * rows, narrow=490 + 116 * rows)
+                  height=380 + 36 * rows + 50, narrow=620 + 116 * rows)
 
 
 def names_of_next(record: Record) -> list[str]:
@@ -93,16 +93,19 @@ def _point(record: Record, at: int) -> str:
     return (
         f"After '{token}' the lens first reads '{first}'; "
         f"the odds of '{wanted}', {what}, go from {odds[0]:.2g} at the "
-        f"embedding to {odds[-1]:.2g} after block {len(odds) - 2}."
+        f"embedding to {odds[-1]:.2g} after layer {len(odds) - 2}."
     )
 
 
 def _picture(record: Record, at: int, alt: str) -> bytes:
-    """Return the odds, layer by layer, of what came next and of the first reading."""
+    """Return the odds, layer by layer, of the likeliest, named, and what came next."""
     wanted = names_of_next(record)[at]
-    layers = ["embedding", *(f"block {i}" for i in range(len(record.stream)))]
+    depths = ["embedding", *(f"after layer {i}" for i in range(len(record.stream)))]
+    read = [label(plots.token_name(record.name(int(ids[0]))))
+            for ids in record.lens_ids[:, at]]
+    layers = [f"{depth} '{name}'" for depth, name in zip(depths, read, strict=True)]
     values: dict[str, Any] = {
-        "likeliest at that layer": record.lens_odds[:, at, 0],
+        "likeliest there, named below": record.lens_odds[:, at, 0],
         f"'{label(plots.token_name(wanted))}', which came next"
         if at + 1 < record.num_tokens else "the answer": record.lens_next[:, at],
     }

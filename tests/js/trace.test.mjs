@@ -26,6 +26,6 @@ test("a layer that was not captured has no looks", () => {
 test("the sentence says from where on the lens is right", () => {
   assert.equal(settledAt(traceOf(data, 0)), 1);
   assert.equal(traceSentence(traceOf(data, 0)), "Position 0, 'a': at the embedding the lens reads 'c' (0.600). "
-    + "'space', which really came next, goes from 0.300 to 0.800 and leads for good after block 0.");
+    + "'space', which really came next, goes from 0.300 to 0.800 and leads for good after layer 0.");
   assert.match(traceSentence(traceOf(data, 1)), /ends here.* leads all the way/);
 });

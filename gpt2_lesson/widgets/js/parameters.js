@@ -203,6 +203,6 @@ function legendOf(leaves, parts, total) {
   return el("ul", { class: "param-legend" }, parts.map((part) => {
     const count = countOf(leaves.filter((leaf) => leaf.part === part));
     return el("li", {}, el("span", { class: `param-key param-${part}`, "aria-hidden": "true" }),
-      el("strong", {}, part), ` ${withCommas(count)} `, el("span", { class: "quiet" }, `(${percent(count, total)})`));
+      el("strong", {}, part), ` ${withCommas(count)} `, el("span", { class: "quiet" }, `(${count < total / 1000 ? "under 0.1%" : percent(count, total)})`));
   }));
 }

@@ -16,7 +16,7 @@ async function unpackShares(text) {
 export function traceOf(data, position) {
   const { tokens, blocks } = data;
   const layers = Array.from({ length: blocks + 1 }, (_, floor) => ({
-    name: floor === 0 ? "embedding" : `block ${floor - 1}`,
+    name: floor === 0 ? "embedding" : `after layer ${floor - 1}`,
     readings: readingsAt(data, floor, position),
     nextOdds: data.nextOdds[floor * tokens.length + position],
     ...(floor === 0 ? {} : blockAt(data, floor - 1, position)),
@@ -57,7 +57,7 @@ export function settledAt({ layers }) {
 export function traceSentence(trace) {
   const { layers, next, token, position, last } = trace;
   const face = (name) => `'${tokenName(name)}'`;
-  const where = (i) => (i === 0 ? "at the embedding" : `after ${layers[i].name}`);
+  const where = (i) => (i === 0 ? "at the embedding" : layers[i].name);
   const [start, end] = [layers[0], layers.at(-1)];
   const settled = settledAt(trace);
   const what = last ? "its own answer (the text ends here)" : "which really came next";
@@ -76,8 +76,9 @@ function percent(odds) {
 // ---------------------------------------------------------------- the figure
 
 const TRACE_STYLE = `
-.tr-tokens { max-height: 5.8em; overflow-y: auto; border: 1px solid var(--line); border-radius: 4px; padding: 2px 6px; margin-bottom: 6px; }
-.tr-grid { display: grid; grid-template-columns: 6em minmax(200px, 5fr) minmax(110px, 1.4fr) minmax(170px, 2.2fr) minmax(150px, 2.2fr); gap: 0 14px; }
+.tr-tokens { display: flex; flex-wrap: wrap; max-height: 84px; overflow-y: auto; border: 1px solid var(--line); border-radius: 4px; padding: 2px 6px; margin-bottom: 6px; }
+.figure .tr-tokens .token { height: 26px; max-width: 100%; overflow: hidden; text-overflow: ellipsis; }
+.tr-grid { display: grid; grid-template-columns: 6.6em minmax(200px, 5fr) minmax(110px, 1.4fr) minmax(120px, 1.8fr) minmax(206px, 2.2fr); gap: 0 14px; }
 .tr-row { display: grid; grid-template-columns: subgrid; grid-column: 1 / -1; align-items: center;
   min-height: 34px; border-top: 1px solid var(--line); padding: 3px 0; }
 .tr-row.head { border: 0; color: var(--quiet); font-size: 12px; align-items: end; min-height: 0; }
@@ -175,7 +176,7 @@ function tokenRow(tokens, go) {
       button.tabIndex = i === position ? 0 : -1;
     });
     const { offsetTop: top, offsetHeight: high } = buttons[position];
-    const above = top - node.offsetTop;
+    const above = top - node.offsetTop - 3; // its border and padding: whole rows are seen
     if (above < node.scrollTop || above + high > node.scrollTop + node.clientHeight) node.scrollTop = above - high;
   }
   return { node, mark };
@@ -186,7 +187,7 @@ function paintLayers(grid, trace, tokens) {
   const table = colourTable("shares", isDark());
   const most = Math.max(...trace.layers.flatMap(({ stream = 0, attention = 0, mlp = 0 }) => [stream, attention, mlp]));
   const next = `odds of '${tokenName(trace.next)}'${trace.last ? " (its answer)" : " (came next)"}`;
-  const head = ["after", "the lens reads: likeliest next tokens", next, "norms", "heads that look hardest"];
+  const head = ["depth", "the lens reads: likeliest next tokens", next, "norms", "heads that look hardest"];
   grid.replaceChildren(el("div", { class: "tr-row head" }, head.map((text) => el("div", {}, text))),
     ...trace.layers.map((layer) => el("div", { class: "tr-row" },
       el("div", { class: "tr-name" }, layer.name),
@@ -209,14 +210,15 @@ function nextBar({ nextOdds }, title) {
       el("div", { class: "tr-fill", style: `width:${100 * nextOdds}%` })), percent(nextOdds));
 }
 
-/** Return three bars: the stream before the block, and what its branches add. */
+/** Return three bars: the stream before the layer, and what its branches add. */
 function normBars({ stream, attention, mlp }, most) {
   if (stream == null) return el("div", { class: "quiet tr-looks" });
+  const text = (norm) => number(norm, most >= 100 ? 0 : most >= 10 ? 1 : 2); // one format for all
   const rows = [stream, attention, mlp].flatMap((norm, kind) => [
     el("div", { class: `tr-k${kind}`, style: `width:${(100 * norm) / most}%` }),
-    el("span", {}, norm.toPrecision(3))]);
+    el("span", {}, text(norm))]);
   return el("div", { class: "tr-norms", role: "img", "aria-label":
-    `norms: stream ${stream.toPrecision(3)}, attention adds ${attention.toPrecision(3)}, feed-forward adds ${mlp.toPrecision(3)}` }, rows);
+    `norms: stream ${text(stream)}, attention adds ${text(attention)}, feed-forward adds ${text(mlp)}` }, rows);
 }
 
 /** Return where the heads looked most, as text. */
@@ -232,13 +234,16 @@ function looksText({ name, looks }, tokens) {
 function traceNotes() {
   const key = (kind) => el("span", { class: `tr-key tr-k${kind}`, "aria-hidden": "true" });
   return el("div", { class: "quiet" },
-    el("p", {}, "The lens: stop after this block, put the stream through the final norm and the output table, "
+    el("p", {}, "The lens: stop there, put the stream through the final norm and the output table, "
       + "and read which token would come next. All odds of a layer, with those not shown, add up to 1."),
-    el("p", {}, "Norms, in lengths of vectors: ", key(0), "the stream as the block gets it, ",
-      key(1), "what attention adds, ", key(2), "what the feed-forward adds."));
+    el("p", {}, "Norms, in lengths of vectors: ", key(0), "the stream as the layer gets it, ",
+      key(1), "what attention adds, ", key(2), "what the feed-forward adds. "
+      + "A long addition beside a short stream: this layer changes much here."),
+    el("p", {}, "Heads that look hardest: the two with the largest weight on one token, and that token. "
+      + "They show what this layer may have fetched for the answer, and from where."));
 }
 
-const TRACE_HEAD = ["after", "likeliest next tokens", "odds of what came next", "stream before",
+const TRACE_HEAD = ["depth", "likeliest next tokens", "odds of what came next", "stream before",
   "attention adds", "feed-forward adds", "heads that look hardest"];
 
 /** Return the table's rows: four decimals, and all that was kept. */
@@ -246,7 +251,7 @@ function traceTable({ layers }, tokens) {
   const norm = (x) => (x == null ? "\u2013" : x.toPrecision(4));
   return layers.map(({ name, readings, nextOdds, stream, attention, mlp, looks }) => [name,
     readings.map((r) => `${tokenName(r.name)} ${number(r.odds, 4)}`).join("; "),
-    nextOdds < 0.00005 ? nextOdds.toExponential(1).replace("-", "\u2212") : number(nextOdds, 4),
+    nextOdds > 0 && nextOdds < 0.00005 ? "<0.0001" : number(nextOdds, 4),
     norm(stream), norm(attention), norm(mlp),
     looks ? looks.map((l) => `head ${l.head}: ${number(l.weight, 4)} on ${tokenName(tokens[l.key])} (${l.key})`).join("; ") : "\u2013"]);
 }
