@@ -191,3 +191,11 @@ def test_drawings_are_what_their_code_draws_and_say_their_point() -> None:
         assert ground.get("fill") == "white" and len(data) < 40_000, name
         sizes = [int(n) for n in re.findall(r'font-size="(\d+)"', data.decode())]
         assert min(sizes) >= 18, f"{name} has letters too small for a phone"
+
+
+def test_the_numbers_above_bars_have_one_format():
+    """No 1 beside 0.25; whole numbers stay whole."""
+    for values, expected in (([1, 0.25, math.nan], ["1.00", "0.25", "nan"]),
+                             ([1, 3], ["1", "3"])):
+        text = plots._alike(np.array(values, dtype=float))
+        assert [text(x) for x in values] == expected

@@ -56,7 +56,7 @@ const ABLATION_STYLE = `
 .ab-grid .name { font-size: 12px; color: var(--quiet); align-self: center; text-align: center; white-space: nowrap; }
 .ab-grid .name.side { text-align: right; padding-right: 4px; }
 .figure .ab-cell { min-width: 0; min-height: 30px; height: 34px; padding: 0; border: 1px solid var(--line); border-radius: 2px;
-  font-size: 12px; font-variant-numeric: tabular-nums; overflow: hidden; }
+  font-size: 12px; font-variant-numeric: tabular-nums; overflow: hidden; white-space: nowrap; }
 .ab-cell .narrow { display: none; }
 .figure .ab-cell[aria-pressed="true"] { outline: 3px solid var(--mark); outline-offset: 0; position: relative; z-index: 1; }
 .ab-scale { display: flex; align-items: center; gap: 8px; font-size: 12px; margin-top: 6px; }
@@ -74,6 +74,7 @@ const ABLATION_STYLE = `
 .ab-plot circle { fill: var(--accent); fill-opacity: 0.65; stroke: var(--ground); cursor: pointer; }
 .ab-plot circle.on { fill: var(--mark); fill-opacity: 1; stroke: var(--ink); }
 .ab-said { min-height: 1.5em; }
+@media (max-width: 1000px) { .ab-cell.small .wide { display: none; } .ab-cell.small .narrow { display: inline; } }
 @media (max-width: 760px) {
   .ab-cell .wide { display: none; } .ab-cell .narrow { display: inline; }
   .figure .ab-cell.small { font-size: 10px; letter-spacing: -0.04em; }
