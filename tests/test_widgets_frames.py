@@ -155,6 +155,19 @@ def test_the_button_steps_where_motion_is_reduced(open_figure) -> None:
     assert page.locator(".said").inner_text().startswith("Step 6")
 
 
+def test_played_it_goes_to_the_end_and_stops(open_figure) -> None:
+    page = open_figure(widgets.scrub(runs(3, 4), [5, 6, 7], list("abcd")), motion=True)
+    page.get_by_role("slider").press("Home")
+    play = page.get_by_role("button", name="play")
+    play.click()
+    assert play.get_attribute("aria-pressed") == "true"
+    for step in (6, 7):
+        page.locator(".said").get_by_text(f"Step {step}").wait_for()
+    assert play.get_attribute("aria-pressed") == "false"
+    page.wait_for_timeout(1300)                      # two more steps, if it went on
+    assert page.locator(".said").inner_text().startswith("Step 7")
+
+
 def test_names_in_the_alt_text_keep_their_capitals() -> None:
     alt = widgets.choose({"QK": {"scores of K": torch.eye(2)}}, ["a", "b"]).alt
-    assert alt == "Scores of K at 1 settings: QK."
+    assert alt == "Scores of K at 1 setting: QK."

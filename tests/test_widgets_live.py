@@ -43,6 +43,13 @@ def read_weights(message: dict, buffers: list[bytes]) -> np.ndarray:
     return unpack_triangles({"code": packed["code"], "data": data}, 4, size)
 
 
+def test_its_style_and_its_sentence_are_its_own(live, monkeypatch) -> None:
+    assert ":root" not in live._css and "\n.figure {" in live._css
+    seen = live.figure().alt
+    monkeypatch.setattr(widgets.live, "attention", None)     # no picture for a sentence
+    assert repr(live).startswith(seen)
+
+
 def test_an_answer_holds_the_models_own_weights_as_bytes(live, model) -> None:
     for text in (None, "Tom sat", "Töm\n"):
         message, buffers = ask(live, {"request": "a-1", "text": text})

@@ -1,5 +1,7 @@
 """One token's way: every number shown is the model's."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -40,8 +42,9 @@ def test_numbers_on_the_page(record, open_figure):
     shown = rows(page)
     assert norms[:, :, at].max() >= 10
     assert len(shown) == 5 and "not captured" in shown[1]
+    first = page.locator(".tr-chip:first-child bdi").all_inner_texts()
     for floor, odds in enumerate(lens):
-        assert chr(odds.argmax()) in shown[floor]
+        assert first[floor] == plots.token_name(chr(odds.argmax()))
         assert f"{odds.max():.2f}" in shown[floor]
         wanted = float(odds[ord("d")])
         assert (f"{wanted:.3f}" if wanted >= 0.0005 else "<0.001") in shown[floor]
@@ -100,6 +103,18 @@ def test_the_alt_text_holds_no_control_characters(record):
     alt = widgets.attention(widgets.capture(story_model(), ids[:, 1:2])).alt
     assert '"\\x02" (token 0)' in alt
     assert "'\\x03'" in widgets.ablation(story_model(), ids, 3).alt
+
+
+def test_a_record_that_broke_is_named_and_numpy_counts(record):
+    for part in ("weights", "lens_odds", "stream"):
+        broken = getattr(record, part).copy()
+        broken.flat[-1] = np.nan
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            widgets.trace(replace(record, **{part: broken}))
+    for figure in (widgets.trace, widgets.sampling):
+        assert figure(record, np.int64(2)).state["position"] == 2
+        with pytest.raises(TypeError, match="expected a whole number"):
+            figure(record, 1.0)
 
 
 def test_bad_position(record):

@@ -310,10 +310,10 @@ def token_name(token: Any) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def _short(token: Any) -> str:
-    """Return a token as a label that leaves room for the map beside it."""
+def short_name(token: Any, most: int = LABEL) -> str:
+    """Return a token's name, cut to `most` characters: it leaves room for the rest."""
     text = token_name(token)
-    return text if len(text) <= LABEL else f"{text[: LABEL - 1]}…"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 # ---------------------------------------------------------------- maps of cells
@@ -392,7 +392,7 @@ def _name_cells(ax: Axes, cells: np.ndarray, rows: Sequence[str] | None,
     for axis, given, length, room in ((ax.yaxis, rows, len(cells), 0),
                                       (ax.xaxis, columns, cells.shape[1], cell * 13)):
         if given is not None and cell >= 0.12:
-            _name_ticks(axis, [_short(token) for token in given], at=0.5, room=room,
+            _name_ticks(axis, [short_name(token) for token in given], at=0.5, room=room,
                         small=cell < 0.15)
         else:
             shown = SMALL if length * cell > 2 else SMALL // 2

@@ -13,8 +13,8 @@ from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.looking_inside import ablate_heads, inputs_of
 from gpt2_lesson.widgets.capture import byte_name
 from gpt2_lesson.widgets.figure import Figure
-from gpt2_lesson.widgets.packing import pack
-from gpt2_lesson.widgets.sampling import label, named
+from gpt2_lesson.widgets.packing import pack_shares
+from gpt2_lesson.widgets.sampling import named
 
 LIKELIEST = 5  # tokens shown before, and after, each cut
 
@@ -188,8 +188,7 @@ def _last_weights(model: GPT2Model, input_ids: Tensor) -> str:
     with torch.no_grad():
         rows = [attn.weights(x)[0, :, -1].float().cpu()
                 for attn, x in zip(attentions, given, strict=True)]
-    codes = (torch.stack(rows).clamp(0, 1) * 65535).round()
-    return pack(codes.numpy().astype("uint16"))
+    return pack_shares(torch.stack(rows).numpy())
 
 
 def _digits(value: Tensor) -> float:
@@ -198,7 +197,7 @@ def _digits(value: Tensor) -> float:
 
 
 def _quoted(ids: list[int], names: list[str]) -> str:
-    return " or ".join(f"'{plots.token_name(label(names[i]))}'" for i in ids)
+    return " or ".join(f"'{plots.short_name(names[i], 14)}'" for i in ids)
 
 
 def _measure_name(wanted: list[int], against: list[int], names: list[str]) -> str:

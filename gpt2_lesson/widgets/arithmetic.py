@@ -50,8 +50,8 @@ def arithmetic(
     state = {"tokens": [str(token) for token in tokens], "q": q.tolist(),
              "k": k.tolist(), "v": v.tolist(), "mask": bool(mask)}
     picture = plots.as_png(
-        plots.show_bars, weights[-1], [_short(token) for token in tokens], xlabel="key",
-        ylabel="weight: share of attention",
+        plots.show_bars, weights[-1], [plots.short_name(x, 12) for x in tokens],
+        xlabel="key", ylabel="weight: share of attention",
         title=f"the average of the values is [{average}]", alt=alt)
     rows = 52 * len(tokens)
     return Figure("arithmetic", state, picture, alt, height=max(530, 250 + rows),
@@ -77,8 +77,3 @@ def _check(q: np.ndarray, k: np.ndarray, v: np.ndarray, count: int) -> None:
                              "2): a plane has two channels, and each token a row")
     if v.shape[0] != count or not 1 <= v.shape[1] <= 4:
         raise ValueError(f"v has the shape {v.shape}, expected ({count}, 1 to 4)")
-
-
-def _short(token: str) -> str:
-    """Return a token as a label that leaves room for the others."""
-    return token if len(token) <= 12 else f"{token[:11]}…"

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from gpt2_lesson import plots
-from gpt2_lesson.widgets.capture import Record
+from gpt2_lesson.widgets.capture import Record, check_finite, plural
 from gpt2_lesson.widgets.figure import MOST_BYTES, Figure
 from gpt2_lesson.widgets.labels import head_labels
 from gpt2_lesson.widgets.packing import pack, pack_triangles
@@ -43,14 +43,17 @@ def attention(
     hides the map until the reader has guessed what the query looks at. `layers` and
     `heads` choose what the figure holds, all of the record by default. `simple` leaves
     out the ways to mix, measure and name heads. Raises
-    ValueError for what the record does not hold, and for more than fits a notebook.
+    ValueError for what the record does not hold, and for more than fits a notebook,
+    TypeError for a query that is no whole number.
     """
     record = _part(record, layers, heads)
     state = map_state(record, layer, head, measure, query, predict)
     state["simple"] = bool(simple)
     row, column = record.layers.index(state["layer"]), record.heads.index(state["head"])
     query = state["query"]
-    alt = alt or _alt(record, row, column, query, predict)
+    if not alt:
+        alt = (_riddle(record, row, column, query) if predict else
+               point(record, state["layer"], state["head"], measure, query))
     picture = (_question(record, query, alt) if predict
                else _picture(record, row, column, measure, alt))
     return Figure("attention", state, _small(picture), alt, *_heights(record, predict))
@@ -65,10 +68,7 @@ def map_state(
     """Return what js/attention.js draws, without a picture. Raises as `attention`."""
     if measure not in MEASURES:
         raise ValueError(f"measure is {measure!r}, expected one of {MEASURES}")
-    for numbers in (record.weights, record.totals, record.sizes):
-        if not np.isfinite(numbers).all():
-            raise ValueError("the attention holds NaN or infinity, which no map can "
-                             "show: look for where they enter the model")
+    check_finite("the attention", record.weights, record.totals, record.sizes)
     row = _index(record.layers, layer, "layer")
     column = _index(record.heads, head, "head")
     query = _query(record, row, column, query, predict)
@@ -96,10 +96,11 @@ def check_size(record: Record, layers: int, heads: int) -> None:
     cells = layers * heads * size * (size + 1) // 2
     if cells > MOST_CELLS:
         raise ValueError(
-            f"{layers} layers x {heads} heads on {size} tokens would take "
-            f"about {cells * 0.5e-6:.1f} MB, the most for a notebook is "
-            f"{MOST_BYTES / 1e6:.1f}: choose some, as in layers=[{record.layers[0]}], "
-            f"heads=[{record.heads[0]}], or take fewer tokens"
+            f"{plural(layers, 'layer')} x {plural(heads, 'head')} on "
+            f"{plural(size, 'token')} would take about {cells * 0.5e-6:.1f} MB, the "
+            f"most for a notebook is {MOST_BYTES / 1e6:.1f}: choose some, as in "
+            f"layers=[{record.layers[0]}], heads=[{record.heads[0]}], or take fewer "
+            "tokens"
         )
 
 
@@ -125,7 +126,11 @@ def _query(record: Record, row: int, column: int, query: int | None,
     if query is None and predict and size > 3:
         others = np.tril(record.weights[row, column], -1)
         return 3 + int(others[3:].max(-1).argmax())
-    query = size - 1 if query is None else operator.index(query)
+    try:
+        query = size - 1 if query is None else operator.index(query)
+    except TypeError:
+        raise TypeError(f"query is {query!r}, expected a whole number: the place of a "
+                        f"token, 0 to {size - 1}") from None
     if not -size <= query < size:
         raise ValueError(f"query is {query}, expected a place from 0 to {size - 1}")
     return query % size
@@ -178,18 +183,46 @@ def _list(scores: np.ndarray | None) -> list[float] | None:
 
 # ---------------------------------------------------------------- the still picture
 
-def _alt(record: Record, row: int, column: int, query: int, predict: bool) -> str:
-    """Return the point of the figure; it keeps what is to be guessed to itself."""
-    place = f"layer {record.layers[row]} head {record.heads[column]}"
+def _riddle(record: Record, row: int, column: int, query: int) -> str:
+    return (f"Guess the token that {_quoted(record.tokens[query])} (token {query}) "
+            f"looks at most in layer {record.layers[row]} head {record.heads[column]}.")
+
+
+def point(record: Record, layer: int, head: int, measure: str, query: int) -> str:
+    """Return in a sentence what one query sees of one head, by a measure."""
+    row, column = record.layers.index(layer), record.heads.index(head)
+    values = _measured(record, row, column, measure)[query, : query + 1]
+    key = int(values.argmax())
     asker = f"{_quoted(record.tokens[query])} (token {query})"
-    if predict:
-        return f"Guess the token that {asker} looks at most in {place}."
-    weights = record.weights[row, column, query]
-    key = int(weights.argmax())
     target = "itself" if key == query else (
         f"{_quoted(record.tokens[key])} (token {key})")
-    return (f"Attention map, {place}: {asker} looks most at {target}, "
-            f"{weights[key]:.2f}.")
+    where = f"Attention map, layer {layer} head {head}: {asker}"
+    if measure == "scores":
+        return f"{where} scores {target} highest, {_digits(values[key])}."
+    if measure == "weights":
+        return f"{where} looks most at {target}, {_digits(values[key])}."
+    if values[key] == 0:
+        return f"{where} gets nothing from any token."
+    return (f"{where} gets most from {target}, {_digits(values[key])} of all by weight "
+            "times size of the value.")
+
+
+def _measured(record: Record, row: int, column: int, measure: str) -> np.ndarray:
+    """Return one head's map (T, T) by a measure; scores of the future are -inf."""
+    weights = record.weights[row, column]
+    if measure == "scores":
+        with np.errstate(divide="ignore"):
+            return np.log(weights) + record.totals[row, column, :, None]
+    if measure == "weights":
+        return weights
+    brought = weights * record.sizes[row, column]
+    sums = brought.sum(-1, keepdims=True)
+    return np.divide(brought, sums, out=np.zeros_like(brought), where=sums > 0)
+
+
+def _digits(value: float) -> str:
+    """Return a number with two decimals, and one below 0.01 in three digits."""
+    return f"{value:.2f}" if value == 0 or abs(value) >= 0.01 else f"{value:.3g}"
 
 
 def _quoted(token: str) -> str:
@@ -208,18 +241,13 @@ def _question(record: Record, query: int, alt: str) -> bytes:
 
 def _picture(record: Record, row: int, column: int, measure: str, alt: str) -> bytes:
     title = f"layer {record.layers[row]}, head {record.heads[column]}: {measure}"
-    weights = record.weights[row, column]
+    values = _measured(record, row, column, measure)
     if measure == "scores":
-        with np.errstate(divide="ignore"):
-            scores = np.log(weights) + record.totals[row, column, :, None]
         return plots.as_png(
-            plots.show_matrix, scores, rows=record.tokens, columns=record.tokens,
+            plots.show_matrix, values, rows=record.tokens, columns=record.tokens,
             title=title, xlabel="key: at this token", alt=alt, signed=True,
             ylabel="query: this token looks")
-    if measure == "value-weighted":
-        weights = weights * record.sizes[row, column]
-        weights = weights / weights.sum(-1, keepdims=True)
-    return plots.as_png(plots.show_attention, weights, record.tokens, title=title,
+    return plots.as_png(plots.show_attention, values, record.tokens, title=title,
                         alt=alt)
 
 

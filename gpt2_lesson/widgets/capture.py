@@ -74,9 +74,11 @@ def capture(
     needs neither. `layers` and `heads` choose whose attention is kept (all by default).
     The model is left as it was, even after an error. Raises ValueError for names that
     do not fit, for a layer or head that is not there or is named twice, and when the
-    weights would take more than 512 MB, TypeError for one that is no whole number, and
-    what the model raises.
+    weights would take more than 512 MB, TypeError for one that is no whole number
+    and for what is no model, and what the model raises.
     """
+    if not hasattr(model, "config") or not hasattr(model, "blocks"):
+        raise TypeError(f"model is a {type(model).__name__}, expected a GPT2Model")
     if isinstance(input_ids, Tensor) and input_ids.dim() == 1:
         input_ids = input_ids[None]
     config = model.config
@@ -94,9 +96,10 @@ def capture(
     wanted = 4 * len(layers) * len(heads) * num_tokens**2
     if wanted > MOST_BYTES:
         raise ValueError(
-            f"the weights of {len(layers)} layers x {len(heads)} heads on {num_tokens} "
-            f"tokens take {wanted / 2**20:.0f} MB, the most is "
-            f"{MOST_BYTES / 2**20:.0f}: choose some with layers=[...], heads=[...]"
+            f"the weights of {plural(len(layers), 'layer')} x "
+            f"{plural(len(heads), 'head')} on {plural(num_tokens, 'token')} take "
+            f"{wanted / 2**20:.0f} MB, the most is {MOST_BYTES / 2**20:.0f}: "
+            "choose some with layers=[...], heads=[...]"
         )
     vocabulary = _vocabulary(vocabulary, config.vocab_size)
     tokens = _tokens(tokens, input_ids[0].tolist(), vocabulary)
@@ -191,6 +194,18 @@ def _tokens(
             f"{len(names)}, expected a list of {len(ids)} names, one for each token id"
         )
     return [str(name) for name in names]
+
+
+def check_finite(what: str, *numbers: np.ndarray) -> None:
+    """Raise ValueError where `what` holds a number that no figure can show."""
+    if not all(np.isfinite(x).all() for x in numbers):
+        raise ValueError(f"{what} holds NaN or infinity, which no figure can show: "
+                         "look for where they enter the model")
+
+
+def plural(count: int, word: str) -> str:
+    """Return a count with its word: "1 token", "2 tokens"."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def byte_name(byte: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from gpt2_lesson import plots
-from gpt2_lesson.widgets.capture import Record
+from gpt2_lesson.widgets.capture import Record, plural
 from gpt2_lesson.widgets.figure import Figure
 from gpt2_lesson.widgets.packing import pack
 
@@ -93,7 +93,7 @@ def compare(
     at = next((i for i, stage in enumerate(stages) if stage.differs), None)
     difference = None if at is None else _difference(stages[at])
     headline = str(difference) if difference else (
-        f"no difference above {_digits(atol, 4)} in {_plural(len(stages), 'stage')}")
+        f"no difference above {_digits(atol, 4)} in {plural(len(stages), 'stage')}")
     extra = [name for name in mine if name not in reference]
     state = {
         "headline": headline, "atol": atol, "start": at or 0,
@@ -252,10 +252,6 @@ def _digits(value: float, digits: int) -> str:
         return "NaN (not a number)"
     text = f"{value:.{digits}g}".replace("inf", "infinity")
     return re.sub(r"e([+-])0", r"e\1", text).replace("e+", "e")
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _packed(stages: list[_Stage], start: int, atol: float) -> list[dict]:

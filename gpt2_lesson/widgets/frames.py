@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from gpt2_lesson import plots
+from gpt2_lesson.widgets.capture import plural
 from gpt2_lesson.widgets.figure import MOST_BYTES, Figure
 from gpt2_lesson.widgets.packing import pack, pack_triangles
 
@@ -76,8 +77,9 @@ def scrub(
         raise ValueError(f"steps is {steps}, expected numbers that rise")
     drawn = {name: _curve(name, line, steps) for name, line in (curves or {}).items()}
     alt = alt or (
-        f"One head's attention on {len(tokens)} tokens at {len(steps)} checkpoints of "
-        f"a training run, from step {steps[0]} to step {steps[-1]}"
+        f"One head's attention on {plural(len(tokens), 'token')} at "
+        f"{plural(len(steps), 'checkpoint')} of a training run, from step "
+        f"{steps[0]} to step {steps[-1]}"
         + "".join(f"; {name} from {ys[0]:.3g} to {ys[-1]:.3g}"
                   for name, (_, ys) in drawn.items()) + "."
     )
@@ -147,10 +149,11 @@ def _state_of_choice(maps: Mapping, titles: list[str], shares: Sequence[str],
 def _alt_of_choice(maps: Mapping, meter: tuple[str, Mapping[str, float]] | None) -> str:
     titles = " and ".join(next(iter(maps.values())))
     if meter is None:
-        return f"{titles[:1].upper()}{titles[1:]} at {len(maps)} settings: " + (
-            f"{', '.join(maps)}.")
+        return (f"{titles[:1].upper()}{titles[1:]} at "
+                f"{plural(len(maps), 'setting')}: {', '.join(maps)}.")
     values = (f"{name} {_said(meter[1][name]) or 'none'}" for name in maps)
-    return f"{titles} at {len(maps)} settings; {meter[0]}: {', '.join(values)}."
+    return (f"{titles} at {plural(len(maps), 'setting')}; {meter[0]}: "
+            f"{', '.join(values)}.")
 
 
 def _said(value: str | float) -> str:

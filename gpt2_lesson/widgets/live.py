@@ -4,6 +4,7 @@ This one needs a kernel. Saved, it is a picture; `attention` stays alive in a pa
 """
 
 import base64
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -12,8 +13,14 @@ import torch
 import traitlets
 
 from gpt2_lesson.gpt2_model import GPT2Model
-from gpt2_lesson.widgets.attention import MEASURES, attention, check_size, map_state
-from gpt2_lesson.widgets.capture import Record, capture
+from gpt2_lesson.widgets.attention import (
+    MEASURES,
+    attention,
+    check_size,
+    map_state,
+    point,
+)
+from gpt2_lesson.widgets.capture import Record, capture, plural
 from gpt2_lesson.widgets.figure import Figure, script, style
 
 PACKED = ("weights", "totals", "sizes")  # what goes as bytes beside a message
@@ -36,7 +43,7 @@ class Live(anywidget.AnyWidget):
     """
 
     _esm = script("attention", "live")
-    _css = style().replace(":root, ", "")  # the notebook around it stays as it is
+    _css = re.sub(r":root\s*,\s*", "", style())  # the notebook stays as it is
     layer = traitlets.Int().tag(sync=True)
     head = traitlets.Int().tag(sync=True)
     query = traitlets.Int().tag(sync=True)
@@ -87,7 +94,8 @@ class Live(anywidget.AnyWidget):
         ids, tokens = self._tokens(text)
         most = self._model.config.max_seq_length
         if len(ids) > most:
-            raise ValueError(f"the text has {len(ids)} tokens, the model reads {most}")
+            raise ValueError(f"the text has {plural(len(ids), 'token')}, the model "
+                             f"reads {most}")
         device = next(self._model.parameters()).device
         input_ids = torch.tensor([ids], device=device)
         record = capture(self._model, input_ids, tokens, **self._chosen)
@@ -139,7 +147,8 @@ class Live(anywidget.AnyWidget):
         return value
 
     def __repr__(self) -> str:
-        return f"{self.figure().alt} (Run the cell to change the text.)"
+        seen = point(self.record, self.layer, self.head, self.measure, self.query)
+        return f"{seen} (Run the cell to change the text.)"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
         """Return the widget and its picture; no HTML, which would hide the picture."""

@@ -1,6 +1,7 @@
 """The sampling bench: temperature, top-k and top-p on a model's own logits."""
 
 import json
+import operator
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,8 +65,10 @@ def sampling(
 
 def place(position: int, count: int) -> int:
     """Return a position from 0 on; -1 is the last. Raises IndexError, TypeError."""
-    if isinstance(position, bool) or not isinstance(position, int):
-        raise TypeError(f"position is {position!r}, expected a whole number")
+    try:
+        position = operator.index(None if isinstance(position, bool) else position)
+    except TypeError:
+        raise TypeError(f"position is {position!r}, expected a whole number") from None
     if not -count <= position < count:
         raise IndexError(
             f"position is {position}, expected 0 to {count - 1}, or -1 for the last"
@@ -89,11 +92,6 @@ def named(names: Sequence[str] | None, count: int) -> list[str]:
 def pack_names(names: Sequence[str]) -> str:
     """Return the names zipped, as 50,257 of them must be to fit. core.js unpacks it."""
     return pack(np.frombuffer(json.dumps(list(names)).encode(), np.uint8))
-
-
-def label(name: str, most: int = 14) -> str:
-    """Return a name short enough to stand below a bar."""
-    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def _checked(logits: Tensor) -> Tensor:
@@ -136,5 +134,5 @@ def _picture(
     return plots.as_png(
         plots.show_bars,
         {"the model's odds": before[order], settings: after[order]},
-        [label(names[i]) for i in order], ylabel="probability", alt=alt,
+        [plots.short_name(names[i], 14) for i in order], ylabel="probability", alt=alt,
     )

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from gpt2_lesson import plots
-from gpt2_lesson.widgets.capture import Record
+from gpt2_lesson.widgets.capture import Record, check_finite
 from gpt2_lesson.widgets.figure import Figure
-from gpt2_lesson.widgets.packing import pack
-from gpt2_lesson.widgets.sampling import label, place
+from gpt2_lesson.widgets.packing import pack, pack_shares
+from gpt2_lesson.widgets.sampling import place
 
 LIKELIEST = 5  # next tokens shown for each layer
 LOOKS = 3  # heads shown for each layer, those with the largest weights
@@ -20,9 +20,12 @@ def trace(record: Record, position: int = -1, alt: str | None = None) -> Figure:
     For every layer: the likeliest next tokens if the model stopped there (the logit
     lens), the odds of the token that came next, the norms of the stream and of what
     attention and feed-forward add to it, and which tokens the heads looked at most.
-    Raises IndexError or TypeError for a position that is not there.
+    Raises IndexError or TypeError for a position that is not there, ValueError for a
+    record with NaN or infinity.
     """
     at = place(position, record.num_tokens)
+    check_finite("the record", record.weights, record.lens_odds, record.lens_next,
+                 record.stream, record.from_attention, record.from_mlp)
     ids, names, followed = _names(record)
     keys, weights, heads = _looks(record)
     state = {
@@ -31,11 +34,11 @@ def trace(record: Record, position: int = -1, alt: str | None = None) -> Figure:
         "likeliest": ids.shape[-1], "looks": heads.shape[-1],
         "next": names_of_next(record), "next_reading": followed,
         "lens": pack(ids.astype(np.uint32)),
-        "odds": _shares(record.lens_odds[..., :LIKELIEST]),
+        "odds": pack_shares(record.lens_odds[..., :LIKELIEST]),
         "next_odds": pack(record.lens_next.astype(np.float32)),
         "norms": pack(_norms(record)),
         "keys": pack(keys.astype(np.uint16)), "heads": pack(heads.astype(np.uint16)),
-        "weights": _shares(weights),
+        "weights": pack_shares(weights),
     }
     alt = alt or _point(record, at)
     rows = len(record.lens_odds)
@@ -79,10 +82,6 @@ def _norms(record: Record) -> np.ndarray:
     return (np.round(norms * 10**digits) / 10**digits).astype(np.float32)
 
 
-def _shares(values: np.ndarray) -> str:
-    return pack(np.rint(np.clip(values, 0, 1) * 65535).astype(np.uint16))
-
-
 def _point(record: Record, at: int) -> str:
     """Return what the picture says, in a sentence."""
     odds = record.lens_next[:, at]
@@ -101,15 +100,15 @@ def _picture(record: Record, at: int, alt: str) -> bytes:
     """Return the odds, layer by layer, of the likeliest, named, and what came next."""
     wanted = names_of_next(record)[at]
     depths = ["embedding", *(f"after layer {i}" for i in range(len(record.stream)))]
-    read = [label(plots.token_name(record.name(int(ids[0]))))
+    read = [plots.short_name(record.name(int(ids[0])), 14)
             for ids in record.lens_ids[:, at]]
     layers = [f"{depth} '{name}'" for depth, name in zip(depths, read, strict=True)]
     values: dict[str, Any] = {
         "likeliest there, named below": record.lens_odds[:, at, 0],
-        f"'{label(plots.token_name(wanted))}', which came next"
+        f"'{plots.short_name(wanted, 14)}', which came next"
         if at + 1 < record.num_tokens else "the answer": record.lens_next[:, at],
     }
     return plots.as_png(
         plots.show_bars, values, layers, ylabel="probability", alt=alt,
-        title=f"after '{label(plots.token_name(record.tokens[at]))}', layer by layer",
+        title=f"after '{plots.short_name(record.tokens[at], 14)}', layer by layer",
     )

@@ -1,6 +1,6 @@
 // The grid of all heads: what the next token's odds become without each of them.
 import {
-  el, choice, number, oddsText, scaleTop, speaker, stepCell, tableView, tokenName, unpackBytes,
+  el, choice, number, oddsText, scaleTop, speaker, stepCell, tableView, tokenName, unpackShares,
   colourTable, cssColour, inkOn, isDark, onTheme,
 } from "./core.js";
 
@@ -83,8 +83,7 @@ const ABLATION_STYLE = `
 
 /** Fill `root` with the figure. */
 export async function mount(root, state) {
-  const codes = state.weights && new Uint16Array((await unpackBytes(state.weights)).buffer);
-  const view = { state, heads: headChanges(state), weights: codes && Float32Array.from(codes, (c) => c / 65535) };
+  const view = { state, heads: headChanges(state), weights: state.weights && await unpackShares(state.weights) };
   view.most = Math.max(...view.heads.map(({ change }) => Math.abs(change)));
   view.scale = Math.max(view.most, 0.1); // smaller changes are no change, and stay pale
   view.at = view.heads.findIndex(({ change }) => Math.abs(change) === view.most);

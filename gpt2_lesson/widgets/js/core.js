@@ -124,6 +124,12 @@ export async function unpackFloats(text) {
   return new Float32Array((await unpackBytes(text)).buffer);
 }
 
+/** Return the numbers in 0..1 that Python's `pack_shares` wrote. */
+export async function unpackShares(text) {
+  const codes = new Uint16Array((await unpackBytes(text)).buffer);
+  return Float32Array.from(codes, (code) => code / 65535);
+}
+
 /** Return the place of row t, column s among a lower triangle's cells. */
 export const cellAt = (t, s) => (t * (t + 1)) / 2 + s;
 

@@ -1,16 +1,10 @@
 // One token's way through the blocks: what the model would say if it stopped there.
 import {
-  el, number, slider, speaker, tableView, tokenName, tokenFace, unpackBytes, unpackFloats,
+  el, number, slider, speaker, tableView, tokenName, tokenFace, unpackBytes, unpackFloats, unpackShares,
   colourTable, cssColour, inkOn, isDark, onTheme,
 } from "./core.js";
 
 // ---------------------------------------------------------------- numbers
-
-/** Return 16-bit shares as numbers in 0..1. */
-async function unpackShares(text) {
-  const codes = new Uint16Array((await unpackBytes(text)).buffer);
-  return Float32Array.from(codes, (code) => code / 65535);
-}
 
 /** Return {position, token, next, last, layers: [...]} of one token, from all numbers. */
 export function traceOf(data, position) {
