@@ -266,4 +266,4 @@ def _heights(record: Record, predict: bool) -> tuple[int, int]:
     wide, narrow = (min(8, 1 + pixels // width) for width in (900, 350))
     long = 65 if record.num_tokens > 190 else 20 if record.num_tokens > 100 else 0
     asked = 70 if predict else 0                      # the verdict on the guess
-    return 826 + 27 * wide + long + asked, 1610 + 27 * narrow + asked
+    return 826 + 27 * wide + long + asked, 1630 + 27 * narrow + asked
