@@ -56,7 +56,8 @@ def attention(
                point(record, state["layer"], state["head"], measure, query))
     picture = (_question(record, query, alt) if predict
                else _picture(record, row, column, measure, alt))
-    return Figure("attention", state, _small(picture), alt, *_heights(record, predict))
+    return Figure("attention", state, _small(picture), alt,
+                  *_heights(record, predict, simple))
 
 
 # ---------------------------------------------------------------- what is in it
@@ -260,10 +261,12 @@ def _small(png: bytes) -> bytes:
     return out.getvalue()
 
 
-def _heights(record: Record, predict: bool) -> tuple[int, int]:
+def _heights(record: Record, predict: bool, simple: bool) -> tuple[int, int]:
     """Return the figure's height on a wide screen and on a phone, in pixels."""
     pixels = sum(max(26, 9 * len(token) + 8) for token in record.tokens)
     wide, narrow = (min(8, 1 + pixels // width) for width in (900, 350))
     long = 65 if record.num_tokens > 190 else 20 if record.num_tokens > 100 else 0
     asked = 70 if predict else 0                      # the verdict on the guess
-    return 826 + 27 * wide + long + asked, 1630 + 27 * narrow + asked
+    less = (20, 290) if simple else (0, 0)            # no names of heads
+    return (826 + 27 * wide + long + asked - less[0],
+            1630 + 27 * narrow + asked - less[1])
