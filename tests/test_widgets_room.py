@@ -53,7 +53,7 @@ def test_nothing_scrolls_inside(name: str, chromium, tmp_path: Path) -> None:
     for width in (1264, 1000, 850, 700, 390, 320):
         page.evaluate("width => document.body.style = `margin:0;width:${width}px`",
                       width)
-        for _ in range(50):                     # until it is drawn for that width
+        for _ in range(400):                    # until it is drawn for that width
             page.wait_for_timeout(50)
             wide, room, needed = page.frames[1].evaluate(
                 "[innerWidth, innerHeight, document.documentElement.scrollHeight]")
