@@ -166,7 +166,7 @@ def test_played_it_goes_to_the_end_and_stops(open_figure) -> None:
     play = page.get_by_role("button", name="play")
     play.click()
     assert play.get_attribute("aria-pressed") == "true"
-    page.wait_for_function("steps.length === 4")
+    page.wait_for_function("() => steps.length === 4")
     assert play.get_attribute("aria-pressed") == "false"
     page.wait_for_timeout(1300)                      # two more steps, if it went on
     assert page.evaluate("steps") == [1, 2, 3, 4]
