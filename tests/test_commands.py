@@ -1,12 +1,15 @@
 """The commands, from outside: train, go on, generate; and what they refuse."""
 
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 import gpt2_lesson.training as training
-from gpt2_lesson.cli import COMMANDS, main
+from gpt2_lesson.cli import COMMANDS, main, memory
 from gpt2_lesson.cli.train import floor, prepare_text
 from gpt2_lesson.corpora import stories, story_model
 from gpt2_lesson.measuring import bits_per_byte, perplexity
@@ -205,3 +208,13 @@ def test_the_shipped_model_goes_on_beyond_its_window(capsys) -> None:
     known = set(stories.stories(3000).replace("\n", " ").split())
     words = capsys.readouterr().out.split()[60:-1]
     assert sum(word in known for word in words) > 0.95 * len(words)
+
+
+def test_memory_is_kept_where_glibc_allocates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it does, each option is one that it takes; elsewhere nothing happens."""
+    code = "from gpt2_lesson.cli.memory import *; print(keep_freed_memory())"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True,
+                         text=True).stdout
+    assert out == f"{platform.libc_ver()[0] == 'glibc'}\n"
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    assert memory.keep_freed_memory() is False
