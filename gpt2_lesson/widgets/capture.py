@@ -110,7 +110,8 @@ def capture(
             _maps(attentions[layer], given[2 * layer], heads) for layer in layers
         ]
     lens = logit_lens(model, input_ids)[:, 0].float()                # (L + 1, T, V)
-    likeliest = lens.softmax(-1).topk(min(LENS, config.vocab_size))
+    likeliest = lens.topk(min(LENS, config.vocab_size))
+    sums = lens.logsumexp(-1, keepdim=True)      # odds are exp(logit - sum)
     weights, totals, sizes = (_stacked(parts) for parts in zip(*maps, strict=True))
     return Record(
         tokens=tokens,
@@ -122,7 +123,7 @@ def capture(
         sizes=sizes,
         logits=_numbers(lens[-1]),
         lens_ids=likeliest.indices.cpu().numpy(),
-        lens_odds=_numbers(likeliest.values),
+        lens_odds=_numbers((likeliest.values - sums).exp()),
         stream=_stacked([x.norm(dim=-1) for x in stream[:-1]]),
         from_attention=_stacked(
             [(y[0] - x).norm(dim=-1) for x, y in zip(stream, middle, strict=False)]
@@ -131,18 +132,18 @@ def capture(
             [(x - y[0]).norm(dim=-1) for x, y in zip(stream[1:], middle, strict=True)]
         ),
         vocabulary=vocabulary,
-        lens_next=_numbers(_odds_of_next(lens, input_ids[0])),
+        lens_next=_numbers((_next_logits(lens, input_ids[0]) - sums).exp()[..., 0]),
     )
 
 
-def _odds_of_next(lens: Tensor, ids: Tensor) -> Tensor:
-    """Return each layer's odds (L + 1, T) of the token that came next.
+def _next_logits(lens: Tensor, ids: Tensor) -> Tensor:
+    """Return each layer's logit (L + 1, T, 1) of the token that came next.
 
     After the last token nothing came: there it is the model's own likeliest.
     """
     followed = torch.cat([ids[1:].long(), lens[-1, -1:].argmax(-1)])     # (T,)
     places = followed[None, :, None].expand(len(lens), -1, 1)
-    return lens.softmax(-1).gather(-1, places)[..., 0]
+    return lens.gather(-1, places)
 
 
 def _maps(module, x: Tensor, heads: list[int]) -> tuple[Tensor, Tensor, Tensor]:
