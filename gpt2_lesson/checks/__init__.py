@@ -1,0 +1,79 @@
+"""Checks that say which known mistake a function behaves like.
+
+`checks.attention(my_attention)` returns a report: text in a terminal, HTML in a
+notebook. There is one check for each exercise (`dir(checks)` lists them), and
+`checks.answer("07.1", value)` for answers that are values. `checks.hint("attention")`
+opens the next hint, `checks.progress()` shows what is done, and
+`checks.solution("attention")` a solution when it has been earned.
+
+To add a mistake, as a teacher who has seen a new one:
+
+1. Open the component's file, say `components/attention.py`.
+2. Give the reference a knob for it, whose default is right: `*, scale=None`.
+3. Add `Mistake("A1", "no scale", why="...", knobs={"scale": 1.0})` to its mistakes:
+   `name` completes "behaves like ...", `why` says what the numbers show, and `idea`,
+   `where`, `fix` are the hints.
+4. If no probe tells it from its neighbours, add one to `probes`.
+5. In `tests/test_checks_attention.py` add the mistake as a learner would write it; the
+   tests then show that it is rejected, named, and confused with nothing.
+
+A new exercise is a new `Exercise` in a file of `components`; nothing else need be told.
+"""
+
+from functools import lru_cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from gpt2_lesson.checks.hints import hint, progress, solution
+from gpt2_lesson.checks.report import Report, settings
+
+_OWN = ["answer", "hint", "progress", "solution", "settings", "Report"]
+
+
+@lru_cache(maxsize=1)
+def everything() -> dict:
+    """Return all exercises and answers by name, in the order of the lessons."""
+    from gpt2_lesson.checks.engine import Exercise
+    from gpt2_lesson.checks.values import Answer
+
+    found = []
+    for folder in ("components", "answers"):
+        package = import_module(f"gpt2_lesson.checks.{folder}")
+        for module in sorted(iter_modules(package.__path__), key=lambda one: one.name):
+            names = vars(import_module(f"{package.__name__}.{module.name}"))
+            found += [one for one in (*names.values(), *names.get("ANSWERS", ()))
+                      if isinstance(one, Exercise | Answer)]
+    found = list(dict.fromkeys(found))
+    return {one.name: one for one in sorted(found, key=lambda one: one.lesson)}
+
+
+def answer(name: str, value: object) -> Report:
+    """Return the report on the value asked for by exercise `name`, such as "07.1".
+
+    Raises KeyError for an exercise that does not exist, TypeError if it asks for a
+    function.
+    """
+    from gpt2_lesson.checks.hints import find
+    from gpt2_lesson.checks.values import Answer
+
+    exercise = find(name)
+    if not isinstance(exercise, Answer):
+        raise TypeError(f"{name} asks for a function: checks.{name}(your_function)")
+    return exercise(value)
+
+
+def __getattr__(name: str):
+    if not name.startswith("_") and name in everything():
+        return everything()[name]
+    import difflib
+
+    near = difflib.get_close_matches(name, __dir__(), 3)
+    raise AttributeError(f"no check is called {name!r}"
+                         + (f"; nearest: {', '.join(near)}" if near else ""))
+
+
+def __dir__() -> list[str]:
+    return sorted([*_OWN, *(name for name in everything() if name.isidentifier())])
+
+
+__all__ = ["Report", "answer", "everything", "hint", "progress", "settings", "solution"]

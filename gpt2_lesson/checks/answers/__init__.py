@@ -1,0 +1,1 @@
+"""What predictions and measurements should give, one file for each lesson."""

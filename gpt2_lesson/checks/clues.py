@@ -1,0 +1,395 @@
+"""What can be measured about a wrong function when no mistake has its behaviour.
+
+Every clue is a fact about what the function did; none guesses a cause.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gpt2_lesson.checks.probing import Probe, Seen, call
+
+if TYPE_CHECKING:
+    from gpt2_lesson.checks.engine import Exercise
+
+
+@dataclass(frozen=True)
+class Clue:
+    """A measured fact: `key` names its kind, `text` is read by the learner."""
+
+    key: str
+    text: str
+
+
+_CRASHES = (
+    (r"mat1 and mat2|size of tensor a|batch2 tensor|must match the size|inconsistent "
+     r"tensor size", "two shapes do not fit; write the shape behind each line, and see "
+                     "which axis should be transposed or kept (keepdim=True)"),
+    (r"shape '.*' is invalid for input", "view and reshape must keep the number of "
+                                         "entries: multiply the sizes on both sides"),
+    (r"Dimension out of range", "an axis is named that this tensor does not have: "
+                                "count from the end, dim=-1 is the last"),
+    (r"view size is not compatible", "after a transpose use reshape, or "
+                                     ".contiguous().view"),
+    (r"positional argument|unexpected keyword", "the check passes the arguments by "
+     "position, in the order of the contract"),
+    (r"index out of range|out of bounds", "an index is as large as the axis, or "
+     "larger: print the largest index and the size"),
+    (r"name '(\w+)' is not defined", "a name is used that was never set: a typing "
+                                     "error, or a cell that was not run"),
+    (r"a leaf Variable that requires grad|modified by an inplace", "a tensor is "
+     "changed in place (+=, [...] =, a method ending in _): build a new one"),
+    (r"boolean|Boolean|bool", "a mask may need another type: True/False for "
+     "masked_fill, numbers for adding"),
+)
+
+
+def arguments(exercise: "Exercise") -> list[str]:
+    """Return the names of the exercise's arguments, read from its contract."""
+    inside = exercise.call[exercise.call.find("(") + 1:exercise.call.find(")")]
+    return [part.split("=")[0].split(":")[0].strip() for part in inside.split(",")]
+
+
+def crash(exercise: "Exercise", probe: Probe, seen: Seen, failing: int,
+          n: int) -> list[str]:
+    """Return what to say about a crash: which shapes came, what commonly causes it."""
+    shapes = ", ".join(
+        f"{name} {tuple(arg.shape) if isinstance(arg, Tensor) else shown(arg)}"
+        for name, arg in zip(arguments(exercise), probe.args, strict=False)
+        if isinstance(arg, Tensor | int | float | str))
+    lines = [f'crashed on "{probe.name}"' + (f" with {shapes}" if shapes else ""),
+             f"{seen.error}: {seen.message}"]
+    if seen.where:
+        lines.append(seen.where)
+    lines += [hint for pattern, hint in (*exercise.crashes, *_CRASHES)
+              if re.search(pattern, f"{seen.error}: {seen.message}")][:1]
+    return lines
+
+
+def wrong_type(value: object, wanted: object) -> list[str]:
+    """Return what to say about None, a tuple, a number where a tensor is wanted."""
+    if value is None:
+        return ["it returns None: is there a `return` at the end?"]
+    text = f"it returns {_named(value)}, expected {_named(wanted)}"
+    if isinstance(value, tuple) and isinstance(wanted, Tensor):
+        text += ": return the result alone"
+    if isinstance(value, Tensor) and isinstance(wanted, float | int):
+        text += ": .item() turns a tensor of one number into a number"
+    return [text]
+
+
+def _named(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)} of {value.dtype}"
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"the {type(value).__name__} {shown(value)}"
+
+
+def shown(value: object) -> str:
+    """Return plain data as a short text."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 110 else text[:107] + "..."
+
+
+def wrong_shape(value: object, wanted: object, probe: Probe) -> list[str]:
+    """Return what to say about a wrong shape or dtype; nothing if both are right."""
+    if not isinstance(value, Tensor) or not isinstance(wanted, Tensor):
+        return []
+    if value.shape != wanted.shape:
+        return [f"it returns {_shape(value, probe)}, expected {_shape(wanted, probe)}"]
+    if value.is_floating_point() != wanted.is_floating_point():
+        return [f"it returns numbers of {value.dtype}, expected {wanted.dtype}"]
+    return []
+
+
+def _shape(value: Tensor, probe: Probe) -> str:
+    """Return a shape in numbers, and in letters where the sizes tell the axes apart."""
+    letters = {size: name for name, size in probe.sizes.items()}
+    shape = tuple(value.shape)
+    if len(letters) < len(probe.sizes) or not all(size in letters for size in shape):
+        return str(shape)
+    return f"({', '.join(letters[size] for size in shape)}) = {shape}"
+
+
+def difference(exercise: "Exercise", battery: list[Probe], seen: list[Seen],
+               expected: list[Seen], right: list[bool]) -> list[str]:
+    """Return how far off the values are, where, and what NaN commonly comes from."""
+    lines = []
+    gaps = [gap(a.value, b.value) for a, b in zip(seen, expected, strict=True)]
+    largest = max((g for g in gaps if g == g), default=0.0)
+    good = [probe.name for probe, ok in zip(battery, right, strict=True) if ok]
+    if largest > 0:
+        lines.append(f"the right function differs from yours by up to {largest:.2g}")
+    if good:
+        lines.append(f"right on: {'; '.join(good)}; wrong on the rest")
+    nan = any(part.isnan().any() for one in seen for part in tensors(one.value))
+    if nan and not any(part.isnan().any() for one in expected
+                       for part in tensors(one.value)):
+        lines.append("there is nan: it comes from 0/0, inf - inf, inf/inf, or from a "
+                     "softmax over a row that is -inf throughout")
+    return lines
+
+
+def gap(a: object, b: object) -> float:
+    """Return the largest finite difference of two pieces of plain data; NaN if none."""
+    pairs = [(x, y) for x, y in zip(tensors(a), tensors(b), strict=False)
+             if x.shape == y.shape and x.numel()]
+    found = [d[d.isfinite()].max().item() for x, y in pairs
+             if (d := (x.double() - y.double()).abs()).isfinite().any()]
+    return max(found, default=float("nan"))
+
+
+def tensors(value: object) -> Iterator[Tensor]:
+    """Yield the tensors, and the numbers as tensors, inside plain data."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from tensors(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from tensors(part)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            yield torch.tensor(float(value), dtype=torch.float64)
+        except OverflowError:
+            return
+
+
+def fingerprint(seen: list[Seen]) -> str:
+    """Return a short text that changes when the behaviour changes."""
+    text = "|".join(
+        f"{one.error}{one.changed}{one.repeats}"
+        + ",".join(f"{part.double().round(decimals=4).tolist()}" for part in
+                   tensors(one.value)) + (repr(one.value)[:500] if not any(
+                       True for _ in tensors(one.value)) else "")
+        for one in seen)
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+# --- general clues, for any function of tensors ---------------------------------------
+
+
+def general(exercise: "Exercise", look: Callable[[Probe], Seen], battery: list[Probe],
+            seen: list[Seen], expected: list[Seen], right: list[bool]) -> list[Clue]:
+    """Return what is true of a wrong function: arguments unread, leaks, factors."""
+    i = next((i for i, ok in enumerate(right)
+              if not ok and not seen[i].error and not expected[i].error), None)
+    if i is None:
+        return []
+    mine, wanted = seen[i].value, expected[i].value
+    found = []
+    if isinstance(wanted, Tensor) and battery[i].drive is call:
+        found += list(_arguments_read(exercise, look, battery[i]))
+        found += list(_spread(exercise, look, battery[i]))
+    pairs = [(a.value, b.value) for a, b, ok in zip(seen, expected, right, strict=True)
+             if not ok and isinstance(a.value, Tensor) and isinstance(b.value, Tensor)
+             and a.value.shape == b.value.shape and a.value.numel() > 1]
+    if pairs:
+        found += list(_relation(pairs))
+    elif isinstance(mine, Tensor) and isinstance(wanted, Tensor):
+        found += list(_axes_swapped(mine, wanted))
+    return found
+
+
+def _other(arg: Tensor, among: object = ...) -> Tensor:
+    """Return `arg` with other numbers in the part `among`, of the same kind."""
+    changed = arg.clone()
+    part = changed[among]
+    if arg.is_floating_point():
+        changed[among] = part * -0.7 + 0.9
+    elif part.dim() and not torch.equal(part, part.flip(-1)):
+        changed[among] = part.flip(-1)
+    else:
+        changed[among] = (part + 1) % (int(arg.max()) + 1)
+    return changed
+
+
+def _with(probe: Probe, k: int, arg: Tensor) -> Probe:
+    return replace(probe, args=(*probe.args[:k], arg, *probe.args[k + 1:]))
+
+
+def _arguments_read(exercise: "Exercise", look: Callable, probe: Probe
+                    ) -> Iterator[Clue]:
+    """Yield the arguments that the function never reads, though the right one does."""
+    from gpt2_lesson.checks.engine import observe
+
+    base = look(probe), observe(exercise.reference, probe)
+    for k, (name, arg) in enumerate(zip(arguments(exercise), probe.args, strict=False)):
+        if not isinstance(arg, Tensor):
+            continue
+        changed = _with(probe, k, _other(arg))
+        now = look(changed), observe(exercise.reference, changed)
+        if any(one.error for one in now) or now[1].value is None:
+            continue
+        if not _moved(base[0].value, now[0].value).any() and _moved(
+                base[1].value, now[1].value).any():
+            yield Clue(f"unread {name}", f"your result stays the same when `{name}` "
+                       "changes: the function never really uses it")
+
+
+def _moved(before: object, after: object) -> Tensor:
+    """Return where two results differ; True for results that can't be compared."""
+    if not (isinstance(before, Tensor) and isinstance(after, Tensor)
+            and before.shape == after.shape):
+        return torch.tensor(True)
+    return ~before.double().isclose(after.double(), rtol=1e-4, atol=1e-6,
+                                    equal_nan=True)
+
+
+def _spread(exercise: "Exercise", look: Callable, probe: Probe) -> Iterator[Clue]:
+    """Yield the axes along which a change travels where it should not, or should."""
+    from gpt2_lesson.checks.engine import observe
+
+    out_axes = exercise.axes.get("", "").split()
+    base = look(probe).value, observe(exercise.reference, probe).value
+    if not (isinstance(base[0], Tensor) and isinstance(base[1], Tensor)
+            and base[0].shape == base[1].shape and base[1].dim() == len(out_axes)):
+        return
+    for k, (name, arg) in enumerate(zip(arguments(exercise), probe.args, strict=False)):
+        for axis, letter in enumerate(exercise.axes.get(name, "").split()):
+            if (letter not in out_axes or not isinstance(arg, Tensor)
+                    or arg.dim() <= axis or arg.size(axis) < 2):
+                continue
+            place = out_axes.index(letter)
+            for index in (arg.size(axis) - 1, 0):
+                among = (slice(None),) * axis + (index,)
+                changed = _with(probe, k, _other(arg, among))
+                now = look(changed).value, observe(exercise.reference, changed).value
+                mine, right = (
+                    [j for j in range(base[1].size(place))
+                     if moved.dim() and moved.select(place, j).any()]
+                    for moved in map(_moved, base, now))
+                clue = _travel(name, letter, index, mine, right)
+                if clue is not None:
+                    yield clue
+                    return
+
+
+_AXES = {"B": "example", "T": "token", "Tq": "query", "Tk": "key", "C": "channel",
+         "H": "head", "V": "vocabulary entry"}
+
+
+def _travel(name: str, letter: str, index: int, mine: list[int], right: list[int]
+            ) -> Clue | None:
+    """Return the clue for a change at `index` that moved `mine` instead of `right`."""
+    word = _AXES.get(letter, f"index along {letter}")
+    extra = sorted(set(mine) - set(right))
+    missing = sorted(set(right) - set(mine))
+    if extra:
+        return Clue(f"leak {letter}", f"changing {word} {index} of `{name}` changes "
+                    f"your result for {word} {_listed(extra)}, which must not depend "
+                    "on it")
+    if missing:
+        return Clue(f"deaf {letter}", f"changing {word} {index} of `{name}` leaves "
+                    f"your result for {word} {_listed(missing)} unchanged, which "
+                    "should react")
+    return None
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:6])) + (", ..." if len(numbers) > 6 else "")
+
+
+def _relation(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Clue]:
+    """Yield one relation between yours and the expected that holds on all pairs."""
+    pairs = [(a.double(), b.double()) for a, b in pairs]
+    if any(not a.isfinite().all() for a, _ in pairs):
+        yield from _nan_places(pairs)
+        return
+    flat_a, flat_b = (torch.cat([pair[k].flatten() for pair in pairs]) for k in (0, 1))
+    if flat_a.abs().max() < 1e-12:
+        yield Clue("zero", "your result is 0 everywhere")
+        return
+    use = flat_b.abs() > 1e-3
+    if use.any() and _constant(flat_a[use] / flat_b[use]):
+        ratio = (flat_a[use] / flat_b[use]).median().item()
+        yield Clue("factor", f"your result is {ratio:.4g} times the expected one")
+        return
+    if _constant(flat_a - flat_b):
+        yield Clue("offset", "your result is the expected one plus "
+                   f"{(flat_a - flat_b).median().item():.4g}")
+        return
+    for key, text, change in _REARRANGED:
+        if all(a.shape == (c := change(b)).shape and a.allclose(c, atol=1e-5, rtol=1e-4)
+               for a, b in pairs):
+            yield Clue(key, text)
+            return
+    yield from _places(pairs)
+
+
+def _constant(values: Tensor) -> bool:
+    middle = values.median()
+    return bool(((values - middle).abs() < 1e-4 * middle.abs().clamp(min=1e-2)).all())
+
+
+_REARRANGED = (
+    ("transposed", "your result is the expected one with its last two axes swapped",
+     lambda b: b.transpose(-2, -1) if b.dim() > 1 else b),
+    ("reversed", "your result is the expected one in reverse along the last axis",
+     lambda b: b.flip(-1)),
+    ("reversed tokens", "your result is the expected one with the tokens in reverse",
+     lambda b: b.flip(-2) if b.dim() > 1 else b),
+    ("late", "your result at token t is the expected one of token t - 1",
+     lambda b: b.roll(1, -2) if b.dim() > 1 else b),
+    ("early", "your result at token t is the expected one of token t + 1",
+     lambda b: b.roll(-1, -2) if b.dim() > 1 else b),
+    ("magnitude", "your result has the expected size with the wrong sign in places",
+     lambda b: b.abs()),
+)
+
+
+def _nan_places(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Clue]:
+    a = pairs[0][0]
+    if a.dim() < 2:
+        return
+    rows = (~a.isfinite()).flatten(0, -3).any(0).any(-1) if a.dim() > 2 else (
+        ~a.isfinite()).any(-1)
+    bad = rows.nonzero().flatten().tolist()
+    if len(bad) < rows.numel():
+        yield Clue("nan rows", f"nan or infinity stands in row {_listed(bad)} only, of "
+                   f"{rows.numel()}")
+    elif bad:
+        yield Clue("nan", "nan or infinity stands in every row")
+
+
+def _places(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Clue]:
+    """Yield where the differences lie, if they lie in some places only."""
+    a, b = pairs[0]
+    wrong = ~a.isclose(b, rtol=1e-4, atol=1e-5)
+    if not wrong.any():
+        return
+    for axis in range(a.dim()):
+        here = wrong.transpose(0, axis).flatten(1).any(1) if a.dim() > 1 else wrong
+        bad = here.nonzero().flatten().tolist()
+        if len(bad) < here.numel():
+            names = {0: "first axis", a.dim() - 1: "last axis", a.dim() - 2: "tokens"}
+            yield Clue(f"places {axis}", "only some entries differ: along the "
+                       f"{names.get(axis, f'axis {axis}')} ({here.numel()} long) "
+                       f"those at {_listed(bad)}")
+            return
+    diff = (a - b)[wrong]
+    if (diff > 0).all() or (diff < 0).all():
+        yield Clue("bias", f"your result is too {'large' if diff[0] > 0 else 'small'} "
+                   f"everywhere, by {diff.abs().min():.2g} to {diff.abs().max():.2g}")
+    elif diff.abs().max() < 0.02 * b.abs().max():
+        yield Clue("close", "your result is close, off by at most "
+                   f"{diff.abs().max():.2g}: a constant or an epsilon may differ")
+
+
+def _axes_swapped(mine: Tensor, wanted: Tensor) -> Iterator[Clue]:
+    """Yield that the result has the expected entries in another order of the axes."""
+    if mine.dim() == wanted.dim() and sorted(mine.shape) == sorted(wanted.shape):
+        yield Clue("axes", "the sizes are right, but in another order: an axis was "
+                   "moved and not moved back")

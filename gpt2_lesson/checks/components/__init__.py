@@ -1,0 +1,1 @@
+"""The components: a reference with knobs, probes and mistakes, one file each."""

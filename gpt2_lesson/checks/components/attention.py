@@ -1,0 +1,398 @@
+"""Attention, its mask, and what goes wrong with them (catalogue: A and M)."""
+
+import math
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from gpt2_lesson.checks.clues import Clue
+from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
+from gpt2_lesson.checks.probing import Probe, gradients
+from gpt2_lesson.checks.stand_ins.drives import in_half, softened
+
+
+def _scale(name: str, q: Tensor, v: Tensor) -> float:
+    """Return the factor of the scores: 1/sqrt(d), or what a mistake makes of it."""
+    sizes = {"d": q.size(-1), "T": q.size(-2), "dv": v.size(-1), "B": q.size(0)}
+    return {"none": 1.0, "1/d": 1 / sizes["d"], "times": math.sqrt(sizes["d"]),
+            **{key: 1 / math.sqrt(size) for key, size in sizes.items()}}[name]
+
+
+def _masked(scores: Tensor, mask: str, fill: float) -> Tensor:
+    """Return the scores with the future hidden, or what a mistake hides."""
+    past = torch.ones(scores.shape[-2:]).tril().bool()           # True = may look
+    allowed = {"right": past, "upside": past.T, "inverted": ~past,
+               "strict": past & ~torch.eye(len(past)).bool(),
+               "one more": torch.ones_like(past).tril(1),
+               "after": torch.ones_like(past)}.get(mask, torch.ones_like(past))
+    if mask == "added":
+        return scores + past
+    if mask == "first":                                          # one example only
+        rest = torch.arange(scores.size(0))[:, None, None] > 0
+        return scores.masked_fill(~(past | rest), fill)
+    return scores.masked_fill(~allowed, fill)
+
+
+def _normalised(scores: Tensor, how: str, axis: int) -> Tensor:
+    """Return weights from scores: the softmax, or what stands in for it."""
+    if how == "naive":
+        powers = scores.exp()
+        return powers / powers.sum(axis, keepdim=True)
+    if how == "twice":
+        return scores.softmax(axis).softmax(axis)
+    return {"softmax": lambda: scores.softmax(axis), "none": lambda: scores,
+            "log": lambda: scores.log_softmax(axis), "sigmoid": scores.sigmoid,
+            "sum": lambda: scores / scores.sum(axis, keepdim=True)}[how]()
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, *, mask: str = "none", scale: str = "d",
+           how: str = "softmax", axis: int = -1, fill: float = -torch.inf,
+           match: str = "q k", late: bool = False, turned: bool = False,
+           averaged: str = "v", in_place: bool = False, dropout: float = 0.0,
+           detached: bool = False) -> Tensor:
+    """Return the average of v (B, T, dv) for queries q and keys k (B, T, d)."""
+    if in_place:
+        q = q.mul_(_scale("d", q, v)) if not q.requires_grad else q / q.size(-1) ** 0.5
+        scale = "none"
+    one, other = {"q k": (q, k), "k q": (k, q), "q q": (q, q), "k k": (k, k)}[match]
+    scores = one @ other.transpose(-2, -1)                       # (B, T, T)
+    if not late:
+        scores = scores * _scale(scale, q, v)
+    if mask != "none":
+        scores = _masked(scores, mask, fill)
+    weights = _normalised(scores, how, axis)
+    if mask == "after":
+        weights = weights.tril()
+    if late:
+        weights = weights * _scale(scale, q, v)
+    weights = torch.dropout(weights, dropout, train=True)
+    weights = weights.transpose(-2, -1) if turned else weights
+    weights = weights.detach() if detached else weights
+    return {"v": lambda: weights @ v, "k": lambda: weights @ k,
+            "w": lambda: weights}[averaged]()
+
+
+def mask_only(scores: Tensor, *, mask: str = "right", fill: float = -torch.inf,
+              in_place: bool = False) -> Tensor:
+    """Return raw scores (B, T, T), with the future hidden: ready for softmax(-1)."""
+    if in_place:
+        return scores.copy_(_masked(scores, mask, fill))
+    return _masked(scores, mask, fill)
+
+
+# --- probes ---------------------------------------------------------------------------
+
+
+def _qkv(g: Generator, b: int, t: int, d: int, dv: int, size: float = 1.0) -> tuple:
+    q, k = size * torch.randn(2, b, t, d, generator=g)
+    return q, k, torch.randn(b, t, dv, generator=g)
+
+
+def _identity(g: Generator) -> Probe:
+    q, k, _ = _qkv(g, 2, 6, 4, 1, 1.5)
+    return Probe("v is the identity: the result is the weights",
+                 (q, k, torch.eye(6).repeat(2, 1, 1)), sizes={"B": 2, "T": 6, "d": 4})
+
+
+def _large(g: Generator, key: int) -> Probe:
+    """Return a probe with scores near 10,000, the largest at one key."""
+    q, k, v = _qkv(g, 2, 5, 4, 3)
+    q, k = torch.ones_like(q) * 100, k.sign() * 10
+    k[:, key] = 50.0
+    return Probe("scores of 10,000", (q, k, v))
+
+
+def probes(g: Generator) -> list[Probe]:
+    """Return the battery: all sizes different, square, special values, gradients."""
+    sizes = {"B": 3, "T": 5, "d": 4, "dv": 7}
+    q, k, v = _qkv(g, 2, 6, 3, 4)
+    return [
+        Probe("B, T, d, dv all different", _qkv(g, 3, 5, 4, 7, 1.5), sizes=sizes),
+        _identity(g),
+        Probe("one example, T = d = dv", _qkv(g, 1, 4, 4, 4, 1.5)),
+        Probe("q is 0", (torch.zeros_like(q), k, v)),
+        Probe("T = 1", _qkv(g, 2, 1, 3, 4)),
+        _large(g, 0),
+        Probe("gradients", _qkv(g, 2, 5, 3, 4), gradients),
+    ]
+
+
+def mask_probes(g: Generator) -> list[Probe]:
+    """Return scores to be masked: random, 0, very negative, large, T = 1."""
+    scores = 2 * torch.randn(3, 6, 6, generator=g)
+    large = 200 * torch.randn(1, 5, 5, generator=g)
+    return [Probe("random scores", (scores,), softened, {"B": 3, "T": 6}),
+            Probe("all scores 0", (torch.zeros(2, 5, 5),), softened),
+            Probe("scores near -50", (scores - 50,), softened),
+            Probe("large scores", (large,), softened),
+            Probe("T = 1", (torch.randn(2, 1, 1, generator=g),), softened)]
+
+
+# --- what can be read out when nothing matches ----------------------------------------
+
+
+def read_out(look: Look, g: Generator, causal: bool = False) -> list[Clue]:
+    """Return what the weights show: leaks, sums, nan rows, the effective scale."""
+    probe = _identity(g)
+    q, k, _ = probe.args
+    weights = look(probe).value
+    if not isinstance(weights, Tensor) or weights.shape != (2, 6, 6):
+        return []
+    bad = (~weights.isfinite()).any(-1).any(0).nonzero().flatten().tolist()
+    if bad:
+        return [Clue("nan rows", "nan or infinity stands in row "
+                     f"{', '.join(map(str, bad))} of your weights")]
+    found = []
+    leak = weights.triu(1).abs().amax().item()
+    if causal and leak > 1e-6:
+        found.append(Clue("future", "with v = identity your weights show: a token "
+                          f"gives up to {leak:.2g} of its attention to later tokens"))
+    rows, columns = weights.sum(-1), weights.sum(-2)
+    if not rows.allclose(torch.ones_like(rows), atol=1e-4):
+        along = (", but the columns do"
+                 if columns.allclose(torch.ones_like(rows), atol=1e-4) else "")
+        found.append(Clue("row sums", "the rows of your weights do not add up to 1 "
+                          f"(they give {rows.min():.3g} to {rows.max():.3g}){along}"))
+    if weights.min() < -1e-6:
+        found.append(Clue("negative", f"some weights are negative (down to "
+                          f"{weights.min():.3g}): shares can't be"))
+    return found + _effective_scale(weights, q @ k.transpose(-2, -1))
+
+
+def _effective_scale(weights: Tensor, scores: Tensor) -> list[Clue]:
+    """Regress the logs of the weights in a row on q.k: the slope is the scale."""
+    allowed = (weights[:, -1] > 1e-7).all()
+    if not allowed:
+        return []
+    logs, dots = weights[:, -1].log(), scores[:, -1]             # the last row sees all
+    logs, dots = (part - part.mean(-1, keepdim=True) for part in (logs, dots))
+    slope = ((logs * dots).sum() / (dots * dots).sum()).item()
+    miss = (logs - slope * dots).abs().max().item()
+    if miss < 1e-2 and abs(slope - 0.5) > 1e-3:
+        return [Clue("scale", f"your effective scale is {slope:.4f}, expected 0.5000 "
+                     "(1/sqrt(d), d = 4)")]
+    if miss > 1e-2:
+        return [Clue("not q.k", "your weights are not the softmax of a multiple of "
+                     "q.k: their logs do not follow the dot products")]
+    return []
+
+
+# --- mistakes -------------------------------------------------------------------------
+
+_Q_SCALE = "By how much should q.k shrink so that its spread is 1 for every d?"
+_Q_AXIS = "For one query, over which axis must the weights add up to 1?"
+
+ATTENTION = (
+    Mistake("A1", "no scale: the scores are not divided by sqrt(d)",
+            "the weights are too sharp: the effective scale is 1, expected 1/sqrt(d)",
+            _Q_SCALE, "look at the line that makes the scores",
+            "scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))",
+            {"scale": "none"}),
+    Mistake("A2", "scores divided by d, not by its root (or by the root twice)",
+            "the weights are too flat: the effective scale is 1/d", _Q_SCALE,
+            "count how often, and by what, the scores are divided",
+            "divide once, by math.sqrt(q.size(-1))", {"scale": "1/d"}),
+    Mistake("A3", "scores multiplied by sqrt(d)",
+            "the weights are far too sharp: the effective scale is sqrt(d)", _Q_SCALE,
+            "look at the operator before the root", "divide by math.sqrt(q.size(-1))",
+            {"scale": "times"}),
+    Mistake("A4", "scores divided by sqrt(T), the number of tokens",
+            "the scale changes with the length of the text",
+            "Which axis does the dot product add up over?",
+            "which size stands under the root?", "q.size(-1), not q.size(-2)",
+            {"scale": "T"}),
+    Mistake("A5", "scores divided by sqrt(dv), the width of the values",
+            "right only where d = dv", "Whose channels does q.k add up?",
+            "which tensor's size stands under the root?", "q.size(-1), not v.size(-1)",
+            {"scale": "dv"}),
+    Mistake("A6", "scores divided by sqrt(B), the number of examples",
+            "one example alone gives another result than in a batch",
+            "May the number of examples change the result of one?",
+            "which axis does the size under the root belong to?",
+            "q.size(-1), not q.size(0)", {"scale": "B"}),
+    Mistake("A7", "scaled after the softmax, not before",
+            "the rows of the weights add up to 1/sqrt(d), not to 1",
+            "What must the weights of one query add up to?",
+            "compare the order: score, scale, softmax", "divide before .softmax(-1)",
+            {"late": True}),
+    Mistake("A8", "softmax over the queries (dim=-2, here the same as dim=1)",
+            "rows do not add to 1, but columns do: the softmax runs over the wrong "
+            "axis",
+            _Q_AXIS, "look at the number given to softmax", ".softmax(-1)",
+            {"axis": -2}),
+    Mistake("A9", "softmax over the batch (dim=0)",
+            "with one example alone every weight is 1", _Q_AXIS,
+            "look at the number given to softmax", ".softmax(-1)", {"axis": 0}),
+    Mistake("A11", "no softmax at all", "some weights are negative, and with q = 0 all "
+            "are 0", "How does any number become a positive share?",
+            "what stands between the scores and the product with v?",
+            "weights = scores.softmax(-1)", {"how": "none"}),
+    Mistake("A12", "log_softmax in the place of softmax",
+            "all weights are 0 or negative",
+            "Are logs of shares shares?", "look at the function's name",
+            "softmax, not log_softmax", {"how": "log"}),
+    Mistake("A13", "scores divided by their sum, without exponentials",
+            "weights change their sign and blow up where the scores add up to nearly 0",
+            "What makes a score positive before it is divided by the sum?",
+            "what happens to a negative score?", "weights = scores.softmax(-1)",
+            {"how": "sum"}),
+    Mistake("A14", "sigmoid in the place of softmax",
+            "rows add up to anything; with q = 0 each weight is 0.5",
+            "Sigmoid looks at one score at a time. Who makes a row add up to 1?",
+            "look at the function between scores and weights",
+            "weights = scores.softmax(-1)", {"how": "sigmoid"}),
+    Mistake("A15", "softmax twice",
+            "the rows add up to 1, but are pulled towards equal shares",
+            "What does softmax do to numbers between 0 and 1?",
+            "count the softmaxes, also inside functions that you call",
+            "one softmax is enough", {"how": "twice"}),
+    Mistake("A16", "k @ q.T: queries and keys exchanged",
+            "row i holds the matches of key i, not of query i",
+            "Whose matches stand in row i?", "look at the order of the product",
+            "q @ k.transpose(-2, -1)", {"match": "k q"}),
+    Mistake("A17", "q @ q.T: the keys are never used",
+            "changing k changes nothing, and no gradient reaches it",
+            "Which two things are compared?", "look at both sides of the product",
+            "q @ k.transpose(-2, -1)", {"match": "q q"}),
+    Mistake("A17k", "k @ k.T: the queries are never used",
+            "changing q changes nothing, and no gradient reaches it",
+            "Which two things are compared?", "look at both sides of the product",
+            "q @ k.transpose(-2, -1)", {"match": "k k"}),
+    Mistake("A18", "weights transposed before the product with v",
+            "query 0 gets the shares that others give to token 0",
+            "Row i of the weights belongs to query i. Which rows meet which values?",
+            "look at the last product", "weights @ v", {"turned": True}),
+    Mistake("A19", "averages the keys, not the values",
+            "the result has the keys' width, and v is never used",
+            "What does a token hand over: its key or its value?",
+            "look at the last product", "weights @ v", {"averaged": "k"}),
+    Mistake("A19w", "returns the weights, not the average of the values",
+            "the result is (B, T, T), and v is never used",
+            "What are the shares for?", "look at the last line", "return weights @ v",
+            {"averaged": "w"}),
+    Mistake("A20", "exp without subtracting the largest score",
+            "nan at large scores: e to the 10,000 is infinite, and inf/inf is nan",
+            "Softmax stays the same if every score of a row shrinks by the same "
+            "number. Which number keeps exp finite?", "look at the exponential",
+            "use .softmax(-1), which subtracts the maximum", {"how": "naive"}),
+    Mistake("A21", "changes its input in place (/=, *=, a method ending in _)",
+            "the caller's q is not the same after the call",
+            "Who else may still need q?", "look for /=, *=, += and names ending in _",
+            "q = q / math.sqrt(d) makes a new tensor", {"in_place": True}),
+    Mistake("A21d", "dropout that is always on", "two calls give different results",
+            "When should dropout act?", "look for dropout",
+            "leave it out here; a module has self.training", {"dropout": 0.3}),
+    Mistake("A21n", "no gradient passes through the weights (detach, no_grad, .data)",
+            "the values are right, but q and k get no gradient and would never learn",
+            "How would training reach q and k?", "look for detach, no_grad, .data",
+            "leave the weights attached", {"detached": True}),
+)
+
+_Q_MASK = "Which keys may query 0 look at? And the last query?"
+
+MASK = (
+    Mistake("M1", "no mask (or the result of masked_fill is thrown away)",
+            "earlier tokens see later ones: row 0 is not one-hot", _Q_MASK,
+            "masked_fill returns a new tensor: where does it go?",
+            "scores = scores.masked_fill(~allowed, -torch.inf)", {"mask": "off"}),
+    Mistake("M2", "the mask upside down: the past is hidden, the future shown",
+            "the last row is one-hot and row 0 is spread out", _Q_MASK,
+            "tril keeps the lower triangle, triu the upper one",
+            "allowed = torch.ones(T, T).tril().bool()", {"mask": "upside"}),
+    Mistake("M3", "the mask inverted: what may be seen is hidden",
+            "only the last row is nan: it has nothing left to look at", _Q_MASK,
+            "masked_fill fills where the mask is True", "masked_fill(~allowed, ...)",
+            {"mask": "inverted"}),
+    Mistake("M4", "the diagonal hidden: a token may not see itself",
+            "only row 0 is nan: it has nothing left to look at",
+            "May a token look at itself?", "look at the `diagonal` of tril or triu",
+            "tril() keeps the diagonal; triu(1) leaves it out", {"mask": "strict"}),
+    Mistake("M5", "one future token visible",
+            "w[t, t+1] is above 0, w[t, t+2] is 0", _Q_MASK,
+            "look at the `diagonal` of tril or triu, or at < against <=",
+            "tril(), or triu(1) for what is hidden", {"mask": "one more"}),
+    Mistake("M6", "filled with 0 (or -1e-10), not with minus infinity",
+            "hidden cells keep a weight: e to the 0 is 1, not 0",
+            "Which score gets the share 0 from softmax?",
+            "look at the number that is filled in", "-torch.inf", {"mask": "right",
+                                                                  "fill": 0.0}),
+    Mistake("M8", "the 0/1 mask added to the scores",
+            "allowed cells gain a factor e, and the future stays visible",
+            "What must be added to a score so that its share is 0?",
+            "look at what is added", "masked_fill(~allowed, -torch.inf)",
+            {"mask": "added"}),
+    Mistake("M9", "a weak fill: -1", "the future is only pushed down, not hidden",
+            "Which score gets the share 0 from softmax?",
+            "look at the number that is filled in", "-torch.inf",
+            {"mask": "right", "fill": -1.0}),
+    Mistake("M9b", "a weak fill: -10",
+            "a little of the future leaks, and all of it when the real scores are very "
+            "negative",
+            "Is there a score below -10?", "look at the number that is filled in",
+            "-torch.inf", {"mask": "right", "fill": -10.0}),
+    Mistake("M10", "filled with plus infinity",
+            "nan in every row but the last: inf / inf",
+            "Which score gets the share 0 from softmax?", "look at the sign",
+            "-torch.inf", {"mask": "right", "fill": torch.inf}),
+    Mistake("M14", "only the first example of the batch is masked",
+            "example 0 is right, the others see the future",
+            "Is your mask the same for every example?",
+            "look for a [0], or a loop that returns too early",
+            "a mask (T, T) serves all examples by broadcasting", {"mask": "first"},
+            mark="S"),
+)
+_MASK_LATE = Mistake(
+    "M11", "masked after the softmax, without dividing by the new sum",
+    "nothing leaks, but the rows add up to less than 1",
+    "The hidden shares are gone. Who gets them?", "compare the order: mask, softmax",
+    "mask the scores before the softmax", {"mask": "after"})
+
+_CRASHES = ((r"batch2 tensor|mat1 and mat2|size of tensor a",
+             "q @ k: did you transpose k? (B, T, d) @ (B, d, T) gives (B, T, T)"),)
+_HALF = Robust("it fails in half precision: -1e9 is too large for float16; -torch.inf "
+               "is not",
+               lambda g: Probe("half precision", _qkv(g, 2, 4, 3, 5), in_half))
+_FAR = Robust("it is fragile: nan when a hidden score is 10,000 (0/0); mask before the "
+              "softmax", lambda g: _large(g, 4))
+_HINTS = ("Three steps: match (q.k), turn the matches of each query into shares, "
+          "average the values by the shares. Which of them differs from yours?",
+          "Print your scores and weights for T = 3: do the rows add up to 1?",
+          "softmax(q @ k.transpose(-2, -1) / sqrt(d)) @ v")
+
+attention = Exercise(
+    "attention", "01", "attention(q, k, v) -> (B, T, dv)", attend, probes, ATTENTION,
+    read_out, axes={"q": "B T d", "k": "B T d", "v": "B T dv", "": "B T dv"},
+    crashes=_CRASHES, hints=_HINTS, show="v is the identity: the result is the weights",
+    sums=True, solution="""\
+def attention(q, k, v):
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))
+    weights = scores.softmax(-1)
+    return weights @ v""")
+
+causal_attention = Exercise(
+    "causal_attention", "02", "causal_attention(q, k, v) -> (B, T, dv)",
+    partial(attend, mask="right"), probes, (*ATTENTION, *MASK, _MASK_LATE),
+    partial(read_out, causal=True), (_HALF, _FAR),
+    {"q": "B T d", "k": "B T d", "v": "B T dv", "": "B T dv"}, _CRASHES, _HINTS,
+    show="v is the identity: the result is the weights", sums=True, solution="""\
+def causal_attention(q, k, v):
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))
+    allowed = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    weights = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
+    return weights @ v""")
+
+mask_scores = Exercise(
+    "mask_scores", "02", "mask_scores(scores) -> (B, T, T), ready for softmax(-1)",
+    mask_only, mask_probes,
+    (*MASK, Mistake(
+        "M1i", "right, but the caller's scores are changed in place",
+        "the scores are not the same after the call", "Who else may need the scores?",
+        "look for a method ending in _, or scores[...] =",
+        "masked_fill without the underscore", {"in_place": True}, mark="R")),
+    axes={"scores": "B T Tk", "": "B T Tk"}, sums=True,
+    hints=("Query t may look at keys 0 to t.", "Print your result for 4 x 4 zeros.",
+           "scores.masked_fill(~allowed, -torch.inf)"), solution="""\
+def mask_scores(scores):
+    allowed = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    return scores.masked_fill(~allowed, -torch.inf)""")

@@ -1,0 +1,295 @@
+"""From what a function does to the name of the mistake that it behaves like.
+
+An `Exercise` holds a reference with knobs, a battery of probes, and mistakes, each of
+which turns knobs. `examine` compares, in this order: not written, crash, None or a
+wrong type, shape, values; then it looks for one mistake, then for two at once, that do
+the same on every probe, and again on fresh inputs before it names them. When nothing
+fits it reads out what can be measured (`clues.py`).
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+
+import torch
+from torch import Generator, Tensor
+
+from gpt2_lesson.checks import clues
+from gpt2_lesson.checks.clues import Clue
+from gpt2_lesson.checks.probing import Function, Probe, Seen, observe
+from gpt2_lesson.checks.report import Report, rows_of
+
+Look = Callable[[Probe], Seen]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A known mistake: what it is called, what shows it, and four rungs of help.
+
+    `id` is the catalogue's, `mark` V (reproduced), S (seen in a source) or R
+    (reasoned). `name` completes "behaves like ..."; `why` says what the numbers show.
+    `idea` asks a question, `where` says where to look, `fix` is the line. `knobs` turn
+    the reference into the mistake; a `function` replaces it whole (then no pairs).
+    """
+
+    id: str
+    name: str
+    why: str
+    idea: str = ""
+    where: str = ""
+    fix: str = ""
+    knobs: dict[str, object] = field(default_factory=dict)
+    function: Function | None = None
+    mark: str = "V"
+
+
+@dataclass(frozen=True)
+class Robust:
+    """What a right function should also stand; if it does not: "right, but ..."."""
+
+    but: str
+    probe: Callable[[Generator], Probe]
+
+
+@dataclass(frozen=True, eq=False)
+class Exercise:
+    """A function to be written, and all that is known about getting it wrong.
+
+    `call` is the contract as a learner reads it. `axes` names the axes of each tensor
+    argument and of the result ("q": "B T d", "": "B T dv"), for the general clues.
+    `show` names the probe whose numbers are shown when it fails (with `sums` of rows).
+    `crashes` maps a pattern of PyTorch's message to a hint. `hints` are the rungs 2 to
+    4 when no mistake matches.
+    """
+
+    name: str
+    lesson: str
+    call: str
+    reference: Function
+    probes: Callable[[Generator], list[Probe]]
+    mistakes: tuple[Mistake, ...] = ()
+    read_out: Callable[[Look, Generator], list[Clue]] | None = None
+    robust: tuple[Robust, ...] = ()
+    axes: dict[str, str] = field(default_factory=dict)
+    crashes: tuple[tuple[str, str], ...] = ()
+    hints: tuple[str, str, str] = ("", "", "")
+    solution: str = ""
+    show: str = ""
+    sums: bool = False
+    atol: float = 1e-5
+    rtol: float = 1e-4
+
+    def __call__(self, function: object, seed: int = 0) -> Report:
+        """Return the report on a learner's `function`, and note it as progress."""
+        from gpt2_lesson.checks import hints
+
+        report = self.examine(partial(observe, function), seed)
+        hints.note(report)
+        return report
+
+    def examine(self, look: Look, seed: int = 0) -> Report:
+        """Return the report on what `look(probe)` sees; `look` may be far away."""
+        start = time.perf_counter()
+        report = _Examination(self, look, seed).report()
+        report.seconds = time.perf_counter() - start
+        return report
+
+    def battery(self, seed: int) -> list[Probe]:
+        """Return the probes for a seed; the same seed gives the same numbers."""
+        return _battery(self, seed)
+
+    def expected(self, seed: int) -> list[Seen]:
+        """Return what the reference does on each probe."""
+        return [observe(self.reference, probe) for probe in self.battery(seed)]
+
+    def same(self, a: Seen, b: Seen) -> bool:
+        """Return True if two functions did the same with one probe."""
+        if a.error or b.error:
+            return a.error == b.error
+        if a.changed != b.changed or a.repeats != b.repeats:
+            return False
+        return not a.repeats or equal(a.value, b.value, self.atol, self.rtol)
+
+
+@lru_cache(maxsize=64)
+def _battery(exercise: Exercise, seed: int) -> list[Probe]:
+    return exercise.probes(Generator().manual_seed(seed))
+
+
+@lru_cache(maxsize=50_000)
+def _on_probe(exercise: Exercise, names: tuple[str, ...], seed: int, i: int) -> Seen:
+    """Return what the mistakes called `names`, together, do on probe i."""
+    chosen = [mistake for mistake in exercise.mistakes if mistake.id in names]
+    function = chosen[0].function or partial(
+        exercise.reference,
+        **{key: value for one in chosen for key, value in one.knobs.items()})
+    return observe(function, exercise.battery(seed)[i])
+
+
+def equal(a: object, b: object, atol: float, rtol: float) -> bool:
+    """Return True for plain data equal within the tolerances; NaN equals NaN."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return (a.shape == b.shape and a.is_floating_point() == b.is_floating_point()
+                and torch.allclose(a.double(), b.double(), atol=atol, rtol=rtol,
+                                   equal_nan=True))
+    if isinstance(a, Tensor) or isinstance(b, Tensor):
+        return False
+    if isinstance(a, dict) and isinstance(b, dict):
+        return list(a) == list(b) and all(equal(a[k], b[k], atol, rtol) for k in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(
+            equal(x, y, atol, rtol) for x, y in zip(a, b, strict=True))
+    if isinstance(a, float) or isinstance(b, float):
+        if not (isinstance(a, int | float) and isinstance(b, int | float)):
+            return False
+        return (a != a and b != b) or a == b or abs(a - b) <= atol + rtol * abs(b)
+    return type(a) is type(b) and a == b
+
+
+class _Examination:
+    """One examination of one function: what was seen, and what follows from it."""
+
+    def __init__(self, exercise: Exercise, look: Look, seed: int) -> None:
+        self.exercise, self.look, self.seed = exercise, look, seed
+        self.battery = exercise.battery(seed)
+        self.expected = exercise.expected(seed)
+
+    def report(self) -> Report:
+        first = self.look(self.battery[0])
+        if not first.written:
+            return Report(self.exercise, "not written")
+        self.seen = [first, *(self.look(probe) for probe in self.battery[1:])]
+        self.right = [self.exercise.same(*pair)
+                      for pair in zip(self.seen, self.expected, strict=True)]
+        if all(self.right):
+            return Report(self.exercise, "right", remarks=self.remarks(),
+                          printed=first.printed, fingerprint=self.fingerprint())
+        matches = self.matches()
+        found = [] if matches else self.clues()
+        return Report(
+            self.exercise, "wrong", matches=matches, symptoms=self.symptoms(),
+            table=self.table(), clues=found, agree=self.agree(matches),
+            printed=first.printed, fingerprint=self.fingerprint())
+
+    # --- what is wrong, in numbers ---------------------------------------------------
+
+    def symptoms(self) -> list[str]:
+        """Return what anyone can see: crash, type, shape, size of the difference."""
+        failing = [i for i, right in enumerate(self.right) if not right]
+        crashed = next((i for i in failing if self.seen[i].error), None)
+        if crashed is not None and not self.expected[crashed].error:
+            return clues.crash(self.exercise, self.battery[crashed],
+                               self.seen[crashed], len(failing), len(self.battery))
+        i = failing[0]
+        seen, wanted, probe = self.seen[i], self.expected[i], self.battery[i]
+        if wanted.error and not seen.error:
+            return [f'on "{probe.name}" an error was expected ({wanted.error}: '
+                    f"{wanted.message}), but yours returned a value"]
+        if seen.changed != wanted.changed:
+            names = clues.arguments(self.exercise)
+            changed = " and ".join(names[k] for k in seen.changed if k < len(names))
+            return [f"your function changes its input {changed}: the caller's tensor "
+                    "is not the same afterwards"]
+        if not seen.repeats:
+            return ["two calls with the same input give different results: something "
+                    "in it draws random numbers, or remembers the call before"]
+        if not isinstance(seen.value, type(wanted.value)):
+            return clues.wrong_type(seen.value, wanted.value)
+        shape = clues.wrong_shape(seen.value, wanted.value, probe)
+        if shape:
+            return shape
+        return clues.difference(self.exercise, self.battery, self.seen, self.expected,
+                                self.right)
+
+    def table(self) -> list[str]:
+        """Return a few of the numbers, yours beside the expected ones."""
+        order = sorted(range(len(self.battery)),
+                       key=lambda i: self.battery[i].name != self.exercise.show)
+        for i in order:
+            seen, wanted = self.seen[i], self.expected[i]
+            if not (self.right[i] or seen.error or wanted.error):
+                return rows_of(seen.value, wanted.value, self.exercise.sums)
+        return []
+
+    def agree(self, matches: list[tuple[Mistake, ...]]) -> str:
+        n = len(self.battery)
+        if matches:
+            return f"same output as that mistake on {n} of {n} probes"
+        return f"right on {sum(self.right)} of {n} probes"
+
+    # --- which mistake it behaves like -----------------------------------------------
+
+    def matches(self) -> list[tuple[Mistake, ...]]:
+        """Return what behaves the same: single mistakes, or else pairs, or nothing."""
+        mistakes = self.exercise.mistakes
+        single = [(mistake,) for mistake in mistakes if self.behaves_like((mistake,))]
+        if single or not self.finite():
+            return self.confirmed(single)
+        pairs = [pair for pair in itertools.combinations(mistakes, 2)
+                 if all(mistake.knobs and mistake.function is None for mistake in pair)
+                 and not pair[0].knobs.keys() & pair[1].knobs.keys()
+                 and self.behaves_like(pair)]
+        return self.confirmed(pairs)
+
+    def behaves_like(self, mistakes: tuple[Mistake, ...]) -> bool:
+        """Return True if the mistakes together do the same on every probe.
+
+        Crashes alone are no evidence: on one probe at least it must return a value.
+        """
+        names = tuple(mistake.id for mistake in mistakes)
+        order = sorted(range(len(self.seen)), key=lambda i: self.right[i])
+        for i in order:
+            wrong = _on_probe(self.exercise, names, self.seed, i)
+            if not self.exercise.same(self.seen[i], wrong):
+                return False
+        return any(not seen.error for seen in self.seen)
+
+    def confirmed(self, candidates: list[tuple[Mistake, ...]]) -> list:
+        """Return the candidates that also agree with the function on fresh inputs."""
+        if not candidates:
+            return []
+        seed = self.seed + 1
+        fresh = [self.look(probe) for probe in self.exercise.battery(seed)]
+
+        def agrees(mistakes: tuple[Mistake, ...]) -> bool:
+            names = tuple(mistake.id for mistake in mistakes)
+            return all(
+                self.exercise.same(seen, _on_probe(self.exercise, names, seed, i))
+                for i, seen in enumerate(fresh))
+
+        return [mistakes for mistakes in candidates if agrees(mistakes)]
+
+    def finite(self) -> bool:
+        """Return True if at least half of all the numbers seen are finite."""
+        numbers = [part for seen in self.seen for part in clues.tensors(seen.value)]
+        total = sum(part.numel() for part in numbers)
+        finite = sum(int(part.isfinite().sum()) for part in numbers)
+        return total == 0 or finite >= total / 2
+
+    def clues(self) -> list[Clue]:
+        """Return what can be measured where no mistake matches: at most three."""
+        found = []
+        if self.exercise.read_out is not None:
+            found += self.exercise.read_out(
+                self.look, Generator().manual_seed(self.seed + 2))
+        found += clues.general(self.exercise, self.look, self.battery, self.seen,
+                               self.expected, self.right)
+        return found[:3]
+
+    # --- right, but ------------------------------------------------------------------
+
+    def remarks(self) -> list[str]:
+        """Return where a right function is fragile."""
+        found = []
+        for robust in self.exercise.robust:
+            probe = robust.probe(Generator().manual_seed(self.seed))
+            wanted = observe(self.exercise.reference, probe)
+            if not self.exercise.same(self.look(probe), wanted):
+                found.append(robust.but)
+        return found
+
+    def fingerprint(self) -> str:
+        """Return a short text that changes when the behaviour changes."""
+        return clues.fingerprint(self.seen)

@@ -1,0 +1,200 @@
+"""Look at what a function does: probes go in, plain data comes out.
+
+Nothing here, nor in `stand_ins`, holds an answer: when a class is graded this file runs
+beside the learner's code, in a process that never sees the references.
+"""
+
+import contextlib
+import copy
+import dis
+import io
+import linecache
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Function = Callable[..., object]
+
+
+def call(function: Function, *args: object) -> object:
+    """Return what the function returns: the plainest way to drive it."""
+    return function(*args)
+
+
+def gradients(function: Function, *args: object) -> list[Tensor | None]:
+    """Return the gradient that reaches each float argument; None where none does.
+
+    What is differentiated is the sum of the output's squares, halved.
+    """
+    leaves = [arg.requires_grad_() if _is_float(arg) else arg for arg in args]
+    output = function(*leaves)
+    if isinstance(output, Tensor) and output.requires_grad:
+        (output.square().sum() / 2).backward()
+    return [leaf.grad for leaf in leaves if _is_float(leaf)]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One input, and how to drive a function with it.
+
+    `name` is read by learners ("T = 1"). `args` are tensors, plain values or stand-ins;
+    `drive(function, *args)` returns plain data. `sizes` names the sizes of the axes
+    ({"B": 2, "T": 5}), so that a wrong shape can be read as (B, T, T).
+    """
+
+    name: str
+    args: tuple
+    drive: Callable[..., object] = call
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a function did with one probe.
+
+    `value` is plain data (tensors, numbers, texts, lists, tuples, dicts of them).
+    `error` is the class of an exception, `message` its text, `where` the line of it.
+    `changed` lists the arguments that were changed in place; `repeats` is False if a
+    second call gave something else. `written` is False for a function not yet written.
+    """
+
+    value: object = None
+    error: str = ""
+    message: str = ""
+    where: str = ""
+    changed: tuple[int, ...] = ()
+    repeats: bool = True
+    written: bool = True
+    printed: str = ""
+
+
+def observe(function: object, probe: Probe) -> Seen:
+    """Return what `function` does with the probe, called twice on copies of its input.
+
+    The global random states, stdout, stderr and the warnings are left untouched.
+    """
+    if not_written(function):
+        return Seen(written=False)
+    if not callable(function):
+        return Seen(error="TypeError", message=f"{_article(function)} came, expected a "
+                    "function: pass its name, without brackets")
+    with _quiet() as printed:
+        args = copy.deepcopy(probe.args)
+        try:
+            value = plain(probe.drive(function, *args))
+        except NotImplementedError:
+            return Seen(written=False)
+        except (Exception, SystemExit, GeneratorExit) as error:
+            return _crash(error, function, printed)
+        changed = tuple(
+            i for i, (now, before) in enumerate(zip(args, probe.args, strict=True))
+            if isinstance(before, Tensor) and not _equal(now.detach(), before)
+        )
+        repeats = _same_again(function, probe, value)
+    return Seen(value, changed=changed, repeats=repeats, written=value is not ...,
+                printed=printed.getvalue()[:2000])
+
+
+def not_written(function: object) -> bool:
+    """Return True for None, `...`, and functions with a docstring or `...` alone."""
+    if function is None or function is ...:
+        return True
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    names = {op.opname for op in dis.get_instructions(code)}
+    returned = {op.argval for op in dis.get_instructions(code)
+                if op.opname in ("LOAD_CONST", "RETURN_CONST")}
+    return names <= {"RESUME", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "NOP",
+                     "POP_TOP"} and returned <= {None, ...}
+
+
+def plain(value: object) -> object:
+    """Return a copy of `value` that later changes can't reach: tensors detached."""
+    if isinstance(value, Tensor):
+        return value.detach().clone().as_subclass(Tensor)
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain, value)) if type(value) in (list, tuple) else (
+            tuple(map(plain, value)))
+    return value
+
+
+def _same_again(function: Function, probe: Probe, value: object) -> bool:
+    """Return True if a second call, with other random numbers, gives the same."""
+    torch.manual_seed(1)
+    try:
+        again = plain(probe.drive(function, *copy.deepcopy(probe.args)))
+    except (Exception, SystemExit):
+        return False
+    return _equal(again, value)
+
+
+def _equal(a: object, b: object) -> bool:
+    """Return True for values equal but for rounding; NaN equals NaN."""
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(
+            a, b, atol=1e-6, rtol=1e-5, equal_nan=True)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    try:
+        return bool(a == b) or (a != a and b != b)
+    except Exception:
+        return a is b
+
+
+def _crash(error: BaseException, function: Function, printed: io.StringIO) -> Seen:
+    """Return what is to be told about an exception: class, text, the learner's line."""
+    code = getattr(function, "__code__", None)
+    where, step = "", error.__traceback__
+    while step is not None:
+        here = step.tb_frame.f_code
+        if code is not None and here.co_filename == code.co_filename:
+            line = linecache.getline(here.co_filename, step.tb_lineno).strip()
+            where = f"line {step.tb_lineno}: {line}" if line else ""
+        step = step.tb_next
+    try:
+        message = " ".join(str(error).split())[:300]
+    except Exception:
+        message = ""
+    return Seen(error=type(error).__name__, message=message, where=where,
+                printed=printed.getvalue()[:2000])
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[io.StringIO]:
+    """Seed and restore the random states; catch what is printed and warned."""
+    states = random.getstate(), np.random.get_state()
+    grad = torch.is_grad_enabled()
+    out = io.StringIO()
+    try:
+        with (torch.random.fork_rng(devices=[]), warnings.catch_warnings(),
+              contextlib.redirect_stdout(out),
+              contextlib.redirect_stderr(io.StringIO())):
+            warnings.simplefilter("ignore")
+            torch.manual_seed(0)
+            random.seed(0)
+            np.random.seed(0)
+            torch.set_grad_enabled(True)
+            yield out
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_grad_enabled(grad)
+
+
+def _is_float(arg: object) -> bool:
+    return isinstance(arg, Tensor) and arg.is_floating_point()
+
+
+def _article(value: object) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

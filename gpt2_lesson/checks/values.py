@@ -1,0 +1,119 @@
+"""Answers that are values: a prediction, a measured number, a choice of letters."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from gpt2_lesson.checks import clues
+from gpt2_lesson.checks.engine import Mistake, equal
+from gpt2_lesson.checks.probing import Seen, plain
+from gpt2_lesson.checks.report import Report
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """A question whose answer is a value, with the wrong values that have a name.
+
+    `name` is the exercise's number ("07.1"). `expected` is the value, or a function
+    that works it out; `rtol` is the relative error allowed (measured values), 0 means
+    exact. `wrong` holds (value, Mistake). For answers with many right values,
+    `test(value)` returns what is still wrong, a sentence each, and `expected` is one
+    right value.
+    `predict` marks a prediction: the first one is kept, and a wrong one is only said to
+    be wrong, so that running the next cell keeps its surprise.
+    """
+
+    name: str
+    question: str
+    expected: object | Callable[[], object]
+    wrong: tuple[tuple[object, Mistake], ...] = ()
+    rtol: float = 0.0
+    atol: float = 0.0
+    test: Callable[[object], list[str]] | None = None
+    predict: bool = False
+    hints: tuple[str, str, str] = ("", "", "")
+    solution: str = ""
+    call: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "call", f"the answer to: {self.question}")
+
+    @property
+    def lesson(self) -> str:
+        """The lesson's number, "07"."""
+        return self.name.split(".")[0]
+
+    def __call__(self, value: object) -> Report:
+        """Return the report on a learner's value, and note it as progress."""
+        from gpt2_lesson.checks import hints
+
+        report = self.examine(value)
+        if self.predict and report.state != "not written":
+            first = hints.first(self.name, repr(plain(value))[:200])
+            if first != repr(plain(value))[:200]:
+                report.remarks.append(f"your first prediction was {first}")
+        hints.note(report)
+        return report
+
+    def examine(self, value: object) -> Report:
+        """Return the report on a value: plain data, from anywhere."""
+        start = time.perf_counter()
+        report = self._report(value)
+        report.seconds = time.perf_counter() - start
+        return report
+
+    def _report(self, value: object) -> Report:
+        if value is None or value is ...:
+            return Report(self, "not written")
+        mark = clues.fingerprint([Seen(value)])
+        complaints = self._complaints(value)
+        if not complaints:
+            return Report(self, "right", fingerprint=mark)
+        matches = [(mistake,) for wrong, mistake in self.wrong
+                   if self._equals(value, wrong)]
+        return Report(self, "wrong", matches=matches, symptoms=complaints,
+                      fingerprint=mark)
+
+    def _complaints(self, value: object) -> list[str]:
+        """Return what is wrong with a value: nothing for a right one."""
+        if self.test is not None:
+            try:
+                return list(self.test(value))
+            except Exception as error:
+                return [f"this can't be tested: {type(error).__name__}: {error}"]
+        wanted = self.expected() if callable(self.expected) else self.expected
+        if self._equals(value, wanted):
+            return []
+        kind = clues.wrong_type(value, wanted) if not _comparable(value, wanted) else []
+        return kind or [f"your answer: {clues.shown(value)}"]
+
+    def _equals(self, value: object, wanted: object) -> bool:
+        """Return True for equal values; 6 equals 6.0, and a tensor of one number."""
+        value, wanted = _simple(value), _simple(wanted)
+        return equal(value, wanted, self.atol, self.rtol)
+
+
+def _simple(value: object) -> object:
+    """Return numbers as floats, texts stripped, in small letters, tensors as lists."""
+    if isinstance(value, Tensor):
+        return _simple(value.tolist())
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int | float):
+        return float(value) if abs(value) < 2**1000 else float("inf")
+    if isinstance(value, str):
+        return " ".join(value.lower().split())
+    if isinstance(value, dict):
+        return {_simple(key): _simple(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_simple(part) for part in value]
+    if hasattr(value, "item") and hasattr(value, "dtype"):
+        return _simple(torch.as_tensor(value).tolist())
+    return value
+
+
+def _comparable(value: object, wanted: object) -> bool:
+    return type(_simple(value)) is type(_simple(wanted))
