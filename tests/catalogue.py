@@ -1,0 +1,113 @@
+"""What every component's checks must hold, shared by the tests test_checks_*.py.
+
+WRONG holds what learners write, {catalogue id: source or function}; HONEST holds right
+functions in different styles. Ids may carry a letter for a second form: "A17k".
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from mutants import Counts, compiled, judge
+
+from gpt2_lesson.checks.engine import Exercise
+from gpt2_lesson.checks.probing import observe
+
+Form = str | Callable
+
+
+def function_of(exercise: Exercise, form: Form, extra: dict | None = None) -> Callable:
+    """Return the function of a source text (its body, or a whole definition)."""
+    if callable(form):
+        return form
+    if not form.lstrip().startswith(("def ", "import ", "class ", "from ")):
+        head = exercise.call.split(" ->")[0].split(", ready")[0]
+        body = "\n".join(f"    {line}" for line in form.strip().splitlines())
+        form = f"def {head}:\n{body}"
+    return compiled(form, exercise.name, extra)
+
+
+def rejected(exercise: Exercise, form: Form, extra: dict | None = None):
+    """Return the report on a wrong function; fail if it is accepted or slow."""
+    function = function_of(exercise, form, extra)
+    exercise.examine(partial(observe, function))          # the references warm up
+    report = exercise.examine(partial(observe, function))
+    assert not report.passed, "a wrong function was accepted"
+    assert report.state == "wrong"
+    assert report.seconds < 1, f"took {report.seconds:.1f} s"
+    return report
+
+
+def named(exercise: Exercise, wrong: dict[str, Form], extra: dict | None = None
+          ) -> tuple[list[str], dict[str, str]]:
+    """Return the ids whose form is named rightly, and {id: what was said} of the rest.
+
+    A name is right if it is the id's own, without the letter of a second form. A wrong
+    name fails at once.
+    """
+    good, rest = [], {}
+    for name, form in wrong.items():
+        report = rejected(exercise, form, extra)
+        ids = {_root(one.id) for match in report.matches for one in match}
+        if _root(name) in ids and len(report.matches) <= 2:
+            good.append(name)
+        else:
+            assert not ids, f"{name} is called {report.named}"
+            rest[name] = str(report)
+    return good, rest
+
+
+def _root(name: str) -> str:
+    return name.rstrip("abcdefghijklmnopqrstuvwxyz'")
+
+
+def accepted(exercise: Exercise, form: Form, extra: dict | None = None) -> None:
+    """Fail unless a right function is accepted, on several seeds."""
+    function = function_of(exercise, form, extra)
+    for seed in (0, 1, 7):
+        report = exercise.examine(partial(observe, function), seed)
+        assert report.passed, str(report)
+
+
+def told_apart(exercise: Exercise, aliases: set[frozenset[str]] = frozenset()) -> None:
+    """Fail if two mistakes do the same on every probe and are not declared aliases."""
+    from gpt2_lesson.checks.engine import _on_probe
+
+    n = len(exercise.battery(0))
+    seen = {one.id: [_on_probe(exercise, (one.id,), 0, i) for i in range(n)]
+            for one in exercise.mistakes}
+    right = exercise.expected(0)
+    ids = list(seen)
+    for i, a in enumerate(ids):
+        assert not all(map(exercise.same, seen[a], right)), f"{a} equals the right one"
+        for b in ids[i + 1:]:
+            if all(map(exercise.same, seen[a], seen[b])):
+                assert frozenset((a, b)) in aliases, f"{a} and {b} do the same"
+
+
+def mutation_run(exercise: Exercise, source: str = "", extra: dict | None = None,
+                 record: Callable | None = None) -> Counts:
+    """Fail if a wrong mutant is accepted or wrongly named; print the counts.
+
+    At least 80% of the mutants that match nothing and do not crash must get a clue that
+    holds on fresh inputs too.
+    """
+    counts = judge(exercise, source or exercise.solution, extra)
+    print(f"{exercise.name}: {counts}")
+    if record is not None:
+        record("mutants", f"{exercise.name}: {counts}")
+    assert not counts.accepted, counts.accepted
+    assert not counts.false_names, counts.false_names
+    assert counts.named or counts.clue, "no mutant was looked at"
+    unmatched = len(counts.clue) + len(counts.silent)
+    assert len(counts.clue) >= 0.8 * unmatched, counts.silent
+    return counts
+
+
+def complete(exercise: Exercise) -> None:
+    """Fail if a mistake lacks a name, a reason or a rung of its hints."""
+    for mistake in exercise.mistakes:
+        for part in ("id", "name", "why", "idea", "where", "fix"):
+            assert getattr(mistake, part), f"{mistake.id} has no {part}"
+        assert mistake.mark in ("V", "S", "R")
+    assert all(exercise.hints) and exercise.solution, exercise.name
+

@@ -1,0 +1,190 @@
+"""The checks of attention and its mask: catalogue entries A and M."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from catalogue import accepted, complete, mutation_run, named, told_apart
+
+from gpt2_lesson import checks
+from gpt2_lesson.attention import attention as lesson_attention
+from gpt2_lesson.causal_masking import causal_mask
+
+# What learners write, as bodies of attention(q, k, v); {M} is where the mask goes.
+BODIES = {
+    "A1": "s = q @ k.transpose(-2, -1){M}\nreturn s.softmax(-1) @ v",
+    "A2": "s = q @ k.transpose(-2, -1) / k.shape[-1]{M}\nreturn F.softmax(s, -1) @ v",
+    "A2b": """d = q.size(-1) ** 0.5
+s = (q / d) @ (k / d).mT{M}
+return s.softmax(dim=2) @ v""",
+    "A3": "s = q @ k.mT * math.sqrt(q.size(-1)){M}\nreturn s.softmax(-1) @ v",
+    "A4": "s = q @ k.mT / math.sqrt(q.size(1)){M}\nreturn s.softmax(-1) @ v",
+    "A5": "s = q @ k.mT / v.shape[-1] ** 0.5{M}\nreturn s.softmax(-1) @ v",
+    "A6": "s = q @ k.mT / math.sqrt(len(q)){M}\nreturn s.softmax(-1) @ v",
+    "A7": "s = q @ k.mT{M}\nw = s.softmax(-1) / math.sqrt(q.size(-1))\nreturn w @ v",
+    "A8": "s = q @ k.mT / math.sqrt(q.size(-1)){M}\nreturn s.softmax(-2) @ v",
+    "A8b": "s = q @ k.mT / math.sqrt(q.size(-1)){M}\nreturn torch.softmax(s, 1) @ v",
+    "A9": "s = q @ k.mT / math.sqrt(q.size(-1)){M}\nreturn s.softmax(0) @ v",
+    "A11": "s = q @ k.mT / math.sqrt(q.size(-1)){M}\nreturn s @ v",
+    "A12": "s = q @ k.mT / math.sqrt(q.size(-1)){M}\nreturn s.log_softmax(-1) @ v",
+    "A13": """s = q @ k.mT / math.sqrt(q.size(-1)){M}
+return s / s.sum(-1, keepdim=True) @ v""",
+    "A14": "s = q @ k.mT / math.sqrt(q.size(-1)){M}\nreturn torch.sigmoid(s) @ v",
+    "A15": """s = q @ k.mT / math.sqrt(q.size(-1)){M}
+w = s.softmax(-1)
+return F.softmax(w, dim=-1) @ v""",
+    "A16": "s = k @ q.mT / math.sqrt(q.size(-1)){M}\nreturn s.softmax(-1) @ v",
+    "A17": "s = q @ q.mT / math.sqrt(q.size(-1)){M}\nreturn s.softmax(-1) @ v",
+    "A17k": "s = k @ k.mT / math.sqrt(q.size(-1)){M}\nreturn s.softmax(-1) @ v",
+    "A18": "s = q @ k.mT / math.sqrt(q.size(-1)){M}\nreturn s.softmax(-1).mT @ v",
+    "A19": "s = q @ k.mT / math.sqrt(q.size(-1)){M}\nreturn s.softmax(-1) @ k",
+    "A19w": "s = q @ k.mT / math.sqrt(q.size(-1)){M}\nreturn s.softmax(-1)",
+    "A20": """s = q @ k.mT / math.sqrt(q.size(-1)){M}
+e = torch.exp(s)
+return e / e.sum(-1, keepdim=True) @ v""",
+    "A21": """with torch.no_grad():
+    q /= math.sqrt(q.size(-1))
+s = q @ k.mT{M}
+return s.softmax(-1) @ v""",
+    "A21d": """s = q @ k.mT / math.sqrt(q.size(-1)){M}
+return F.dropout(s.softmax(-1), 0.3) @ v""",
+    "A21n": """s = q @ k.mT / math.sqrt(q.size(-1)){M}
+return s.detach().softmax(-1) @ v""",
+}
+PAST = ".masked_fill(torch.ones_like(q @ k.mT).triu(1).bool(), -torch.inf)"
+UNMASKED = {name: body.replace("{M}", "") for name, body in BODIES.items()}
+MASKED = {name: "\n".join(
+    f"{line.split('{M}')[0]}\ns = s{PAST}" if "{M}" in line else line
+    for line in body.splitlines()) for name, body in BODIES.items()}
+
+# What learners do to the scores s; used in mask_scores and inside causal_attention.
+MASKS = {
+    "M1": "s.masked_fill(torch.ones_like(s).triu(1).bool(), -torch.inf)",
+    "M2": "s = s.masked_fill(torch.ones_like(s).tril(-1).bool(), -torch.inf)",
+    "M3": "s = s.masked_fill(torch.ones_like(s).tril() == 1, -torch.inf)",
+    "M4": "s = s.masked_fill(torch.ones_like(s).triu() == 1, float('-inf'))",
+    "M5": "s = s.masked_fill(torch.ones_like(s).triu(diagonal=2) == 1, -torch.inf)",
+    "M6": "s = s * torch.tril(torch.ones(s.shape[-2:]))",
+    "M6b": "s = s.masked_fill(torch.ones_like(s).tril() == 0, -1e-10)",
+    "M8": "s = s + torch.tril(torch.ones_like(s))",
+    "M9": "s = s.masked_fill(torch.ones_like(s).tril() == 0, -1)",
+    "M9b": "s = s.masked_fill(torch.ones_like(s).tril() == 0, -10)",
+    "M10": "s = s.masked_fill(torch.ones_like(s).tril() == 0, torch.inf)",
+    "M14": """s = s.clone()
+s[0] = s[0].masked_fill(torch.ones_like(s[0]).tril() == 0, -torch.inf)""",
+}
+SCORES = "s = q @ k.mT / math.sqrt(q.size(-1))\n"
+CAUSAL = {name: f"{SCORES}{body}\nreturn s.softmax(-1) @ v"
+          for name, body in MASKS.items()} | {
+    "M11": f"{SCORES}w = s.softmax(-1).tril()\nreturn w @ v"}
+MASK_SCORES = {name: f"s = scores\n{body}\nreturn s" for name, body in MASKS.items()}
+
+
+def by_loops(q, k, v, causal=False):
+    out = torch.zeros(q.size(0), q.size(1), v.size(2))
+    for b in range(q.size(0)):
+        for t in range(q.size(1)):
+            end = t + 1 if causal else k.size(1)
+            scores = torch.stack([q[b, t].dot(k[b, s]) for s in range(end)])
+            shares = (scores / math.sqrt(q.size(2))).softmax(0)
+            out = out.index_put((torch.tensor(b), torch.tensor(t)),
+                                (shares[:, None] * v[b, :end]).sum(0))
+    return out
+
+
+def by_hand(q, k, v):
+    e = q @ k.mT / q.size(-1) ** 0.5
+    e = torch.exp(e - e.amax(-1, keepdim=True))
+    return e / e.sum(-1, keepdim=True) @ v
+
+
+HONEST = {
+    "lesson": lambda q, k, v: lesson_attention(q, k, v)[0],
+    "fused": lambda q, k, v: F.scaled_dot_product_attention(q, k, v),
+    "einsum": lambda q, k, v: torch.einsum("bts,bsd->btd", (torch.einsum(
+        "btd,bsd->bts", q, k) / math.sqrt(q.shape[-1])).softmax(-1), v),
+    "bmm": lambda q, k, v: torch.bmm(F.softmax(torch.bmm(
+        q, k.permute(0, 2, 1)) * q.size(2) ** -0.5, dim=2), v),
+    "q first": lambda q, k, v: ((q / math.sqrt(q.size(-1))) @ k.mT).softmax(-1) @ v,
+    "both": lambda q, k, v: ((q / q.size(-1) ** 0.25) @ (
+        k / q.size(-1) ** 0.25).mT).softmax(-1) @ v,
+    "loops": by_loops,
+    "by hand": by_hand,
+    "turned": lambda q, k, v: (v.mT @ (k @ q.mT / math.sqrt(q.size(-1))).softmax(1)).mT,
+    "log": lambda q, k, v: (q @ k.mT / math.sqrt(q.size(-1))).log_softmax(-1).exp() @ v,
+}
+
+
+def causal_by(mask):
+    def causal_attention(q, k, v):
+        return mask(q @ k.mT / math.sqrt(q.size(-1))).softmax(-1) @ v
+    return causal_attention
+
+
+HONEST_MASKS = {
+    "lesson": lambda s: s.masked_fill(~causal_mask(s.size(-1)), -torch.inf),
+    "tril == 0": lambda s: s.masked_fill(torch.ones_like(s).tril() == 0, -torch.inf),
+    "-1e9": lambda s: s.masked_fill(torch.ones_like(s).triu(1).bool(), -1e9),
+    "finfo": lambda s: s.masked_fill(torch.ones_like(s).triu(1).bool(),
+                                     torch.finfo(s.dtype).min),
+    "added": lambda s: s + torch.full(s.shape[-2:], -torch.inf).triu(1),
+    "where": lambda s: torch.where(torch.ones_like(s).tril().bool(), s, -torch.inf),
+    "arange": lambda s: torch.where(
+        torch.arange(s.size(1))[:, None] >= torch.arange(s.size(2)), s, -torch.inf),
+    "loop": lambda s: torch.stack([torch.cat([
+        row[:, :t + 1], torch.full_like(row[:, t + 1:], -1e30)], -1)
+        for t, row in enumerate(s.unbind(1))], 1),
+}
+HONEST_CAUSAL = {name: causal_by(mask) for name, mask in HONEST_MASKS.items()} | {
+    "fused": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+    "loops": lambda q, k, v: by_loops(q, k, v, causal=True),
+    "after": lambda q, k, v: (w := (q @ k.mT / math.sqrt(q.size(-1))).softmax(-1).tril()
+                              ) / w.sum(-1, keepdim=True) @ v,
+}
+CASES = {"attention": (UNMASKED, HONEST), "mask_scores": (MASK_SCORES, HONEST_MASKS),
+         "causal_attention": (MASKED | CAUSAL, HONEST_CAUSAL)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_mistake_is_rejected_and_most_are_named(name: str) -> None:
+    wrong = CASES[name][0]
+    good, rest = named(getattr(checks, name), wrong)
+    assert len(good) >= 0.8 * len(wrong), "\n".join(map(str, rest.items()))
+
+
+@pytest.mark.parametrize(("name", "style"), [
+    (name, style) for name, (_, honest) in CASES.items() for style in honest])
+def test_every_honest_style_is_accepted(name: str, style: str) -> None:
+    accepted(getattr(checks, name), CASES[name][1][style])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
+    complete(getattr(checks, name))
+    told_apart(getattr(checks, name))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_mutant_passes(name: str, record_property) -> None:
+    mutation_run(getattr(checks, name), record=record_property)
+
+
+def test_two_mistakes_at_once_are_both_named() -> None:
+    report = checks.causal_attention(lambda q, k, v: (q @ k.mT).softmax(-1).tril() @ v)
+    assert {mistake.id for mistake in report.matches[0]} == {"A1", "M11"}
+
+
+@pytest.mark.parametrize(("factor", "scale"), [(1.3, "0.6500"), (0.2, "0.1000")])
+def test_an_unknown_scale_is_measured(factor: float, scale: str) -> None:
+    report = checks.attention(
+        lambda q, k, v: (q @ k.mT * factor / math.sqrt(q.size(-1))).softmax(-1) @ v)
+    assert f"your effective scale is {scale}, expected 0.5000" in report.clues[0].text
+
+
+def test_right_but_fragile() -> None:
+    after = checks.causal_attention(HONEST_CAUSAL["after"])
+    assert after.passed and "0/0" in after.remarks[0]
+    big = checks.causal_attention(HONEST_CAUSAL["-1e9"])
+    assert big.passed and "half precision" in big.remarks[0]
+    assert not checks.causal_attention(HONEST_CAUSAL["where"]).remarks
