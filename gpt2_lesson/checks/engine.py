@@ -10,7 +10,7 @@ fits it reads out what can be measured (`clues.py`).
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 import torch
@@ -61,7 +61,8 @@ class Exercise:
     argument and of the result ("q": "B T d", "": "B T dv"), for the general clues.
     `show` names the probe whose numbers are shown when it fails (with `sums` of rows).
     `crashes` maps a pattern of PyTorch's message to a hint. `hints` are the rungs 2 to
-    4 when no mistake matches.
+    4 when no mistake matches. `given` is the id of the mistake in a version
+    handed out to be repaired.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Exercise:
     solution: str = ""
     show: str = ""
     sums: bool = False
+    given: str = ""
     atol: float = 1e-5
     rtol: float = 1e-4
 
@@ -95,6 +97,18 @@ class Exercise:
         report = _Examination(self, look, seed).report()
         report.seconds = time.perf_counter() - start
         return report
+
+    def to_repair(self, name: str, given: str) -> "Exercise":
+        """Return the exercise of repairing a version with the mistake `given` (its id).
+
+        As long as that mistake is in it, the check says only that it is not repaired.
+        """
+        (mistake,) = (one for one in self.mistakes if one.id == given)
+        return replace(
+            self, name=name, given=given,
+            hints=(mistake.idea, mistake.where, mistake.fix),
+            call=self.call.replace(f"{self.name}(", f"{name}("),
+            solution=self.solution.replace(f"def {self.name}(", f"def {name}("))
 
     def battery(self, seed: int) -> list[Probe]:
         """Return the probes for a seed; the same seed gives the same numbers."""
@@ -167,6 +181,8 @@ class _Examination:
             return Report(self.exercise, "right", remarks=self.remarks(),
                           printed=first.printed, fingerprint=self.fingerprint())
         matches = self.matches()
+        if any([one.id for one in match] == [self.exercise.given] for match in matches):
+            return Report(self.exercise, "not written", symptoms=self.symptoms())
         found = [] if matches else self.clues()
         return Report(
             self.exercise, "wrong", matches=matches, symptoms=self.symptoms(),

@@ -120,7 +120,8 @@ class Report:
         """The first line: the exercise, and what it behaves like."""
         name = self.exercise.name
         if self.state == "not written":
-            return f"{name}: not written yet"
+            given = getattr(self.exercise, "given", "")
+            return f"{name}: not {'repaired' if given else 'written'} yet"
         if self.passed:
             return f"{name}: right" + (", but" if self.remarks else "")
         if settings.face == "exam":
@@ -138,7 +139,7 @@ class Report:
     def parts(self) -> list[tuple[str, list[str]]]:
         """Return what stands below the headline, as (kind, lines)."""
         if self.state == "not written":
-            return [("text", [f"write {self.exercise.call}"])]
+            return [("text", self.symptoms or [f"write {self.exercise.call}"])]
         parts = [("text", self.symptoms), ("table", self.table)]
         if settings.face == "public":
             if len(self.matches) == 1:
@@ -206,7 +207,8 @@ def _first_difference(yours: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Return up to (3 rows, 5 columns) of the first matrix in which the two differ."""
     yours, wanted = (part.reshape(-1, *part.shape[-2:]) if part.dim() > 1
                      else part.reshape(1, 1, -1) for part in (yours, wanted))
-    differ = (~yours.isclose(wanted, rtol=1e-4, atol=1e-5, equal_nan=True)).flatten(1)
+    differ = ~yours.double().isclose(wanted.double(), rtol=1e-4, atol=1e-5,
+                                     equal_nan=True).flatten(1)
     i = int(differ.any(1).int().argmax())
     return yours[i][:3], wanted[i][:3]
 

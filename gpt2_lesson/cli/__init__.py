@@ -17,6 +17,8 @@ COMMANDS = {
     "run": "run lessons from top to bottom and store their outputs",
     "page": "run lessons and write each as a page to read without a network",
     "export": "make the package's modules from the lessons",
+    "release": "make the exercises from the problem sets with solutions",
+    "grade": "grade what a class handed in, each notebook in a room of its own",
 }
 EXPECTED = (
     ArithmeticError,

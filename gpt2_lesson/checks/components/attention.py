@@ -370,6 +370,8 @@ def attention(q, k, v):
     weights = scores.softmax(-1)
     return weights @ v""")
 
+attention_to_repair = attention.to_repair("attention_to_repair", "A8")
+
 causal_attention = Exercise(
     "causal_attention", "02", "causal_attention(q, k, v) -> (B, T, dv)",
     partial(attend, mask="right"), probes, (*ATTENTION, *MASK, _MASK_LATE),

@@ -1,0 +1,109 @@
+"""Steps of our own in nbgrader's pipelines (`nbgrader_config.py` puts them in place).
+
+nbgrader is for teachers and authors: nothing else in the package imports this file.
+"""
+
+import os
+import re
+from textwrap import dedent, indent
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+from nbgrader import preprocessors
+from nbgrader.preprocessors import (
+    CheckCellMetadata,
+    ClearHiddenTests,
+    ClearOutput,
+    ComputeChecksums,
+    DeduplicateIds,
+    LockCells,
+    NbGraderPreprocessor,
+    OverwriteCells,
+    OverwriteKernelspec,
+    SaveCells,
+)
+
+from gpt2_lesson.cli.release import bound_names
+
+BEGIN, INSTEAD, END = "### BEGIN SOLUTION", "### INSTEAD", "### END SOLUTION"
+REGION = re.compile(
+    rf"^([ \t]*){BEGIN}[ \t]*\n(.*?)^[ \t]*{END}[ \t]*$", re.MULTILINE | re.DOTALL)
+WRITE = "# your code here\nraise NotImplementedError"
+
+
+class ClearSolutions(preprocessors.ClearSolutions):
+    """Replace each solution by what a learner begins with.
+
+    In a function that is an error which the checks take for "not written yet"; at the
+    top of a cell `name = ...` for each name that the solution gives a value; and with a
+    line `### INSTEAD` in the region the commented lines after it, without their "# ".
+    """
+
+    def _replace_solution_region(self, cell: NotebookNode, language: str) -> bool:
+        source, found = REGION.subn(
+            lambda match: indent(_stub(cell.cell_type, *match.groups()), match[1]),
+            cell.source)
+        if left := re.search(r"### (BEGIN SOLUTION|INSTEAD|END SOLUTION)", source):
+            raise RuntimeError(f"{left[0]} without its partner in:\n{cell.source}")
+        cell.source = source
+        return bool(found)
+
+
+def _stub(kind: str, margin: str, solution: str) -> str:
+    """Return what stands in the place of a solution, without its margin."""
+    solution, instead, given = dedent(solution).partition(f"{INSTEAD}\n")
+    if instead and kind == "code":
+        return re.sub(r"^# ?", "", given.rstrip("\n"), flags=re.M)
+    if instead:
+        return given.strip("\n")
+    if kind != "code":
+        return "*Your answer here.*"
+    if margin:
+        return WRITE
+    names = bound_names(solution)
+    return "\n".join(f"{name} = ...  # your answer here" for name in names) or (
+        "# your code here")
+
+
+class FindCells(NbGraderPreprocessor):
+    """Give a student's cells back nbgrader's metadata that an editor has dropped.
+
+    Without them a right answer gets no points and nobody is told. Cells are known by
+    their ids; what was put back, and what is missing for good, goes to the log.
+    """
+
+    def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:
+        known = self._released(resources["nbgrader"])
+        there = {cell.metadata.get("nbgrader", {}).get("grade_id") for cell in nb.cells}
+        lost = known.keys() - there
+        for cell in nb.cells:
+            if cell.get("id") in lost and "grade_id" not in cell.metadata.get(
+                    "nbgrader", {}):
+                cell.metadata["nbgrader"] = known[cell.id]
+                lost.remove(cell.id)
+        self._report(resources["nbgrader"], known.keys() - there - lost, lost)
+        return nb, resources
+
+    def _released(self, names: dict[str, str]) -> dict[str, NotebookNode]:
+        """Return nbgrader's metadata of each cell of the released set, by cell id."""
+        course = self.parent.parent.coursedir                    # exporter, converter
+        folder = course.format_path(course.release_directory, ".", names["assignment"])
+        path = os.path.join(course.root, folder, f"{names['notebook']}.ipynb")
+        return {cell.id: cell.metadata.nbgrader
+                for cell in nbformat.read(path, as_version=4).cells
+                if cell.metadata.get("nbgrader")}
+
+    def _report(self, names: dict[str, str], found: set[str], lost: set[str]) -> None:
+        for cells, what in ((found, "had lost nbgrader's metadata: put back"),
+                            (lost, "are missing: look at this notebook by hand")):
+            if cells:
+                self.log.warning("%s, %s: cells %s %s", names["student"],
+                                 names["notebook"], ", ".join(sorted(cells)), what)
+
+
+RELEASING = [LockCells, ClearSolutions, ClearOutput, CheckCellMetadata,
+             ComputeChecksums, SaveCells, ClearHiddenTests, ComputeChecksums,
+             CheckCellMetadata]
+SANITIZING = [FindCells, ClearOutput, DeduplicateIds, OverwriteKernelspec,
+              OverwriteCells, CheckCellMetadata]

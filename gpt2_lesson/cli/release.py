@@ -1,0 +1,287 @@
+"""`gpt2-lesson release`: make the exercises from the problem sets with solutions.
+
+A set is a notebook, notebooks/solutions/SET/SET.ipynb. nbgrader makes from it what
+learners open, notebooks/exercises/SET/SET.ipynb. What nbgrader must know about a cell
+is read off its text (`label`), so authors write no metadata:
+
+- a code cell with `### BEGIN SOLUTION` ... `### END SOLUTION` is for an answer;
+- a code cell whose last line is `checks.NAME(ANSWER).points(N)` gives N points;
+- a text cell that begins `<!-- by hand: N points -->`, with a solution between the same
+  two lines, is read and graded by the teacher.
+"""
+
+import argparse
+import ast
+import logging
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from gpt2_lesson.cli.notebooks import (
+    PACKAGE,
+    is_readable,
+    normalise,
+    read,
+    write_whole,
+)
+
+ROOT = PACKAGE.parent
+SOURCES, EXERCISES = "notebooks/solutions", "notebooks/exercises"
+CHECK = re.compile(
+    r'^checks\.(?:(?P<check>(?!answer\b)\w+)\(|answer\("(?P<number>\d\d\.\d+)", )'
+    r"(?P<answer>\w+)\)\.points\((?P<points>\d+)\)$")
+BY_HAND = re.compile(r"<!-- by hand: (?P<points>\d+) points? -->")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gpt2-lesson release`."""
+    parser.add_argument("sets", nargs="*", metavar="SET",
+                        help="01, attention or 01_attention (default: all)")
+    parser.add_argument("--check", action="store_true", help="change nothing; say "
+                        "which sets are out of step (exit status 1)")
+    parser.add_argument("--exam", type=int, metavar="SEED", help="make an exam in "
+                        "grading/exam: no hints, hidden tests drawn with SEED")
+    parser.add_argument("--root", type=Path, default=ROOT,
+                        help="the course's folder (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Release or check sets, and print what changed; 1 if a set is out of step."""
+    sets = [find(name, args.root) for name in args.sets] or problem_sets(args.root)
+    if args.check:
+        found = differences(args.root, sets, orphans=not args.sets)
+        print("\n".join(found) or "the exercises agree with the solutions")
+        return int(bool(found))
+    if args.exam is not None:
+        from gpt2_lesson.cli.exam import make_exam
+
+        changed = make_exam(args.root, sets, args.exam)
+    else:
+        changed = release(args.root, sets)
+    print("\n".join(changed) or "nothing changed")
+    return 0
+
+
+def problem_sets(root: Path) -> list[str]:
+    """Return the names of the sets, "01_attention" and so on, in order.
+
+    Raises FileNotFoundError when there is none.
+    """
+    found = sorted(path.stem for path in (root / SOURCES).glob("*/*.ipynb")
+                   if path.stem == path.parent.name)
+    if not found:
+        raise FileNotFoundError(f"{root / SOURCES} holds no SET/SET.ipynb")
+    return found
+
+
+def find(name: str, root: Path) -> str:
+    """Return the set that `name` means: 01, attention or 01_attention.
+
+    Raises FileNotFoundError when there is none.
+    """
+    known = problem_sets(root)
+    for one in known:
+        if name in (one, one[:2], one[3:]):
+            return one
+    raise FileNotFoundError(f"no set {name!r}: there are {', '.join(known)}")
+
+
+def place(root: Path, folder: str, name: str) -> Path:
+    """Return where a set stands below one of the two folders."""
+    return root / folder / name / f"{name}.ipynb"
+
+
+def release(root: Path, sets: list[str]) -> list[str]:
+    """Return what changed, a line each, after putting sources and exercises in step."""
+    made = exercises({name: source(place(root, SOURCES, name)) for name in sets})
+    done = []
+    for name, (labelled, exercise) in made.items():
+        for folder, text in ((SOURCES, labelled), (EXERCISES, exercise)):
+            path = place(root, folder, name)
+            if _text(path) != text:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, text)
+                done.append(f"wrote {path.relative_to(root)}")
+    return done
+
+
+def differences(root: Path, sets: list[str], orphans: bool = True) -> list[str]:
+    """Return which sets are out of step; empty when all agree."""
+    made = exercises({name: source(place(root, SOURCES, name)) for name in sets})
+    found = []
+    for name, (labelled, exercise) in made.items():
+        for folder, text in ((SOURCES, labelled), (EXERCISES, exercise)):
+            path = place(root, folder, name)
+            if _text(path) != text:
+                found.append(f"{path.relative_to(root)} is not what gpt2-lesson release "
+                             f"{name[:2]} makes")
+    if orphans:
+        found += [f"{path.relative_to(root)} has no set in {SOURCES}"
+                  for path in sorted((root / EXERCISES).glob("*/*.ipynb"))
+                  if path.stem not in sets]
+    return found
+
+
+def source(path: Path) -> NotebookNode:
+    """Return the set at `path` in normal form: no outputs, labelled for nbgrader.
+
+    Raises ValueError, naming the cell, for what nbgrader would get wrong.
+    """
+    notebook = read(path)
+    name_answers(notebook)
+    notebook = normalise(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.update(outputs=[], execution_count=None)
+        label(cell, path.name)
+    return notebook
+
+
+def name_answers(notebook: NotebookNode) -> None:
+    """Name answers and checks after what is asked for: attention, attention-check.
+
+    Cells with readable ids keep them; no name holds a word of a solution.
+    """
+    taken = {cell.id for cell in notebook.cells if is_readable(cell.get("id", ""))}
+    for cell in notebook.cells:
+        check = CHECK.match(_last_line(cell))
+        if is_readable(cell.get("id", "")) or not (check or is_answer(cell)):
+            continue
+        if check:
+            name = f"{check['answer']}-check"
+        else:
+            code = cell.cell_type == "code"
+            name = next(iter(bound_names(cell.source) if code else []), "in-words")
+        name = wanted = name.replace("_", "-").strip("-").lower()
+        for number in range(2, len(notebook.cells) + 2):
+            if name not in taken:
+                break
+            name = f"{wanted}-{number}"
+        cell["id"] = name
+        taken.add(name)
+
+
+def bound_names(code: str) -> list[str]:
+    """Return the names that code binds at its top level, in their order.
+
+    Those of imports, and those that begin with an underscore, are left out.
+    """
+    names: list[str] = []
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names += [part.id for target in targets for part in ast.walk(target)
+                      if isinstance(part, ast.Name)]
+    return list(dict.fromkeys(name for name in names if not name.startswith("_")))
+
+
+def label(cell: NotebookNode, where: str = "") -> None:
+    """Set nbgrader's metadata of a cell by what stands in it.
+
+    Raises ValueError for a check that gives no points, or one in an answer's cell.
+    """
+    cell.metadata.pop("nbgrader", None)
+    grade, by_hand = CHECK.match(_last_line(cell)), BY_HAND.match(cell.source)
+    answer = is_answer(cell)
+    if cell.cell_type == "code":
+        if ".points(" in cell.source and not grade:
+            raise ValueError(
+                f"{where}, cell #{cell.id}: the last line must be "
+                f"checks.NAME(ANSWER).points(N), and it is {_last_line(cell)!r}")
+        if grade and answer:
+            raise ValueError(f"{where}, cell #{cell.id}: a check needs its own cell")
+    elif answer != bool(by_hand):
+        raise ValueError(f"{where}, cell #{cell.id}: an answer in text needs both "
+                         "<!-- by hand: N points --> and ### BEGIN SOLUTION")
+    points = grade or by_hand
+    if answer or points:
+        cell.metadata["nbgrader"] = {
+            "grade": bool(points), "grade_id": cell.id, "locked": bool(grade),
+            "schema_version": 3, "solution": answer, "task": False,
+            **({"points": int(points["points"])} if points else {})}
+
+
+def is_answer(cell: NotebookNode) -> bool:
+    """Return whether a cell holds a solution."""
+    return "### BEGIN SOLUTION" in cell.source
+
+
+def exercises(sources: dict[str, NotebookNode]) -> dict[str, tuple[str, str]]:
+    """Return for each set its source and what learners open, both as a file's text.
+
+    nbgrader works in a temporary folder. Raises ValueError for what it refuses,
+    ImportError without it.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary).resolve()
+        texts = {name: nbformat.writes(notebook) for name, notebook in sources.items()}
+        for name, text in texts.items():
+            path = place(folder, SOURCES, name)
+            path.parent.mkdir(parents=True)
+            path.write_text(text + "\n" * (not text.endswith("\n")), encoding="utf-8")
+        shutil.copy(ROOT / "nbgrader_config.py", folder)
+        return {name: (text, _released(folder, name)) for name, text in texts.items()}
+
+
+def _released(root: Path, name: str) -> str:
+    """Return the text of what nbgrader makes of a set below `root`."""
+    try:
+        from nbgrader.converters import GenerateAssignment
+        from nbgrader.converters.base import NbGraderException
+        from nbgrader.coursedir import CourseDirectory
+        from traitlets.config import PyFileConfigLoader
+    except ImportError as error:
+        raise ImportError(f"{error}: the classroom's tools are an extra, "
+                          "pip install -e .[classroom]") from error
+    config = PyFileConfigLoader("nbgrader_config.py", path=str(root)).load_config()
+    config.SaveCells.enabled = False                             # no gradebook
+    course = CourseDirectory(config=config, assignment_id=name)
+    complaints = _Complaints()
+    converter = GenerateAssignment(
+        coursedir=course, config=config, no_database=True, force=True,
+        log=complaints.logger)
+    try:
+        converter.start()
+    except NbGraderException as error:
+        raise ValueError(f"{name}: {complaints.reason or error}") from None
+    return nbformat.writes(_normal_exercise(read(place(root, EXERCISES, name))))
+
+
+class _Complaints(logging.Handler):
+    """Keeps the reason for nbgrader's last error, which its exception leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.reason = ""
+        self.logger = logging.Logger("nbgrader")
+        self.logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        lines = record.getMessage().strip().splitlines()
+        if "Traceback" in lines[0]:
+            self.reason = lines[-1]
+
+
+def _normal_exercise(notebook: NotebookNode) -> NotebookNode:
+    """Return an exercise in normal form; a check's cell stays closed for editing."""
+    normal = normalise(notebook)
+    for cell in normal.cells:
+        if cell.cell_type == "code":
+            cell.update(outputs=[], execution_count=None)
+        if cell.metadata.get("nbgrader", {}).get("locked"):
+            cell.metadata.update(deletable=False, editable=False)
+    return normal
+
+
+def _last_line(cell: NotebookNode) -> str:
+    return (cell.source.strip().splitlines() or [""])[-1] * (cell.cell_type == "code")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
