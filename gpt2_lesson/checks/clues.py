@@ -189,15 +189,15 @@ def general(exercise: "Exercise", look: Callable[[Probe], Seen], battery: list[P
     if i is None:
         return []
     mine, wanted = seen[i].value, expected[i].value
-    found = []
-    if isinstance(wanted, Tensor) and battery[i].drive is call:
-        found += list(_arguments_read(exercise, look, battery[i]))
-        found += list(_spread(exercise, look, battery[i]))
     pairs = [(a.value, b.value) for a, b, ok in zip(seen, expected, right, strict=True)
              if not ok and isinstance(a.value, Tensor) and isinstance(b.value, Tensor)
              and a.value.shape == b.value.shape and a.value.numel() > 1]
-    if pairs:
-        found += list(_relation(pairs))
+    found = list(_relation(pairs)) if pairs else []
+    if isinstance(wanted, Tensor) and battery[i].drive is call:
+        found += list(_arguments_read(exercise, look, battery[i]))
+        found += list(_spread(exercise, look, battery[i]))
+    if pairs and not found:
+        found += list(_places(pairs))
     elif isinstance(mine, Tensor) and isinstance(wanted, Tensor):
         found += list(_axes_swapped(mine, wanted))
     return found
@@ -326,7 +326,6 @@ def _relation(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Clue]:
                for a, b in pairs):
             yield Clue(key, text)
             return
-    yield from _places(pairs)
 
 
 def _constant(values: Tensor) -> bool:
@@ -366,7 +365,7 @@ def _nan_places(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Clue]:
 
 def _places(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Clue]:
     """Yield where the differences lie, if they lie in some places only."""
-    a, b = pairs[0]
+    a, b = (part.double() for part in pairs[0])
     wrong = ~a.isclose(b, rtol=1e-4, atol=1e-5)
     if not wrong.any():
         return

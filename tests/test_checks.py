@@ -1,0 +1,272 @@
+"""The engine of the checks: gates, messages, hints, progress, points, answers."""
+
+import json
+import random
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from gpt2_lesson import checks
+from gpt2_lesson.checks import hints
+from gpt2_lesson.checks.engine import Exercise, Mistake
+from gpt2_lesson.checks.probing import Probe, observe
+from gpt2_lesson.checks.values import Answer
+
+
+def shifted(x: torch.Tensor, y: torch.Tensor, *, plus: float = 1.0, by: float = 1.0
+            ) -> torch.Tensor:
+    """Return x * by + y + plus: a small reference with two knobs."""
+    return x * by + y + plus
+
+
+def pairs(g: torch.Generator) -> list[Probe]:
+    """Return two probes."""
+    x, y = torch.randn(2, 3, 4, generator=g)
+    return [Probe("random", (x, y), sizes={"B": 3, "C": 4}),
+            Probe("x is 0", (torch.zeros(2, 4), torch.ones(2, 4)))]
+
+
+TOY = Exercise(
+    "toy", "99", "toy(x, y) -> (B, C)", shifted, pairs,
+    (Mistake("Z1", "the 1 forgotten", "too small by 1", "What is added?", "the end",
+             "+ 1", {"plus": 0.0}),
+     Mistake("Z2", "x doubled", "too far", "How often is x there?", "the start", "x",
+             {"by": 2.0}),
+     Mistake("Z3", "the 1 forgotten, written otherwise", "too small", "?", "!", "+ 1",
+             {"plus": -0.0})),
+    axes={"x": "B C", "y": "B C", "": "B C"},
+    hints=("general idea", "general place", "general line"),
+    solution="def toy(x, y): ...")
+
+
+@pytest.fixture(autouse=True)
+def _progress(tmp_path, monkeypatch) -> None:
+    """Keep progress in a folder of the test's own, and forget the last reports."""
+    monkeypatch.setenv("GPT2_LESSON_PROGRESS", str(tmp_path / "p" / "progress.json"))
+    monkeypatch.setattr(hints, "_last", {})
+    monkeypatch.setattr(hints, "_memory", {})
+    known = checks.everything() | {"toy": TOY, "99.1": NUMBER, "99.2": GUESS}
+    monkeypatch.setattr(checks, "everything", lambda: known)
+
+
+NUMBER = Answer("99.1", "how many?", 124, wrong=((163, Mistake(
+    "W1", "the head counted twice", "39 too many", "Who shares?", "the head", "124")),))
+GUESS = Answer("99.2", "guess", lambda: [0.5, 0.25], rtol=0.01, predict=True)
+
+
+def empty(x, y):
+    """Only a docstring."""
+
+
+def unwritten(x, y):
+    raise NotImplementedError("write me")
+
+
+@pytest.mark.parametrize("function", [None, ..., empty, unwritten, lambda x, y: None])
+def test_what_is_not_written_is_met_calmly(function) -> None:
+    report = TOY(function)
+    assert report.state == "not written" and report.score(4) == 0
+    assert str(report).splitlines()[0] == "[ ... ] toy: not written yet"
+
+
+@pytest.mark.parametrize(("function", "said"), [
+    (lambda x, y: x @ y, ['crashed on "random" with x (3, 4), y (3, 4)',
+                          "RuntimeError: mat1 and mat2", "transposed"]),
+    (lambda x, y: print("hi"), ["it returns None", "return", "hi"]),
+    (lambda x, y: (x, y), ["it returns a tuple of 2", "return the result alone"]),
+    (lambda x, y: 3.0, ["it returns the float 3.0"]),
+    (lambda x, y: (x + y + 1).T, [
+        "it returns (C, B) = (4, 3), expected (B, C) = (3, 4)", "in another order"]),
+    (lambda x, y: (x + y + 1).long(), ["it returns numbers of torch.int64"]),
+    (lambda x, y: x.add_(y) + 1, ["changes its input x"]),
+    (lambda x, y: x + y + torch.rand(1), ["two calls", "random"]),
+    (lambda x: x, ["positional argument", "by position"]),
+    (lambda x, y: x + z, ["NameError", "never set"]),            # noqa: F821
+    (lambda x, y: x / 0 + y, ["there is nan"]),
+    (3, ["an int came, expected a function"]),
+    (lambda x, y: sys.exit(), ["SystemExit"]),
+])
+def test_the_gates_say_what_is_wrong(function, said: list[str]) -> None:
+    report = TOY(function)
+    assert not report.passed and not report.matches
+    for words in said:
+        assert words in str(report)
+
+
+@pytest.mark.parametrize(("function", "said"), [
+    (lambda x, y: x + 1, "when `y` changes"),
+    (lambda x, y: x.flip(0) + y + 1, "changing example 2 of `x` changes your result "
+     "for example 0"),
+    (lambda x, y: 3 * (x + y + 1), "3 times the expected one"),
+    (lambda x, y: -(x + y + 1), "-1 times the expected one"),
+    (lambda x, y: x + y + 1.5, "the expected one plus 0.5"),
+    (lambda x, y: torch.cat([x[:1] + y[:1] + 2, x[1:] + y[1:] + 1]), "those at 0"),
+    (lambda x, y: 0 * x, "0 everywhere"),
+])
+def test_what_matches_nothing_is_measured(function, said: str) -> None:
+    report = TOY(function)
+    assert not report.matches
+    assert any(said in clue.text for clue in report.clues), report.clues
+
+
+def test_single_mistakes_pairs_and_doubt() -> None:
+    assert "Z2" in {m.id for m in TOY(lambda x, y: 2 * x + y + 1).matches[0]}
+    doubt = TOY(lambda x, y: x + y)                       # two entries do the same
+    assert len(doubt.matches) == 2 and doubt.named.startswith("one of: ")
+    both = TOY(lambda x, y: 2 * x + y)
+    assert all(len(match) == 2 for match in both.matches)
+    assert "both: the 1 forgotten, and x doubled" in both.named
+
+
+def test_a_name_must_hold_on_fresh_inputs() -> None:
+    """A function that imitates a mistake on the first battery alone gets no name."""
+    known = {tuple(p.args[0].flatten().tolist()) for p in TOY.battery(0)}
+
+    def sly(x, y):
+        return x + y if tuple(x.flatten().tolist()) in known else x - y
+
+    assert not TOY(sly).matches
+
+
+def test_nothing_outside_is_touched(capfd) -> None:
+    def loud(x, y):
+        torch.manual_seed(5)
+        random.seed(5)
+        np.random.seed(5)
+        torch.set_grad_enabled(False)
+        warnings.warn("warning", stacklevel=1)
+        print("error", file=sys.stderr)
+        return x + y + 1
+
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    assert TOY(loud).passed and torch.is_grad_enabled()
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_same_report_every_time() -> None:
+    texts = {str(TOY(lambda x, y: 2 * x + y - 0.3)) for _ in range(3)}
+    assert len(texts) == 1
+
+
+def test_hints_open_one_rung_for_each_changed_attempt() -> None:
+    assert "First write toy(x, y)" in str(checks.hint("toy"))
+    TOY(lambda x, y: 2 * x + y + 1)
+    assert "How often is x there?" in str(checks.hint("toy"))
+    assert "the start" not in str(checks.hint("toy"))     # nothing changed in between
+    TOY(lambda x, y: 2 * x + y + 1)                       # the same behaviour again
+    assert "the start" not in str(checks.hint("toy"))
+    assert "opens when" in str(checks.solution("toy"))
+    TOY(lambda x, y: x + y + 7)                           # another one, without a name
+    assert "general place" in str(checks.hint("toy"))
+    TOY(lambda x, y: x + y + 8)
+    assert "general line" in str(checks.hint("toy"))
+    assert "def toy" in str(checks.solution("toy"))       # all rungs are open
+
+
+def test_the_solution_opens_after_success() -> None:
+    TOY(shifted)
+    assert "def toy" in str(checks.solution("toy"))
+    assert "is right" in str(checks.hint("toy"))
+
+
+def test_progress_survives_a_bad_file_and_a_folder_that_cannot_be_written(
+        monkeypatch) -> None:
+    TOY(shifted)
+    TOY(lambda x, y: x)
+    entry = json.loads(hints.file().read_text())["exercises"]["toy"]
+    assert entry["done"] and entry["tries"] == 2          # once right stays right
+    assert "(x) toy" in str(checks.progress())
+    for text in ("", "{", "[]", '{"exercises": 3}', '{"exercises": {"toy": 3}}'):
+        hints.file().write_text(text)
+        assert ") toy" in str(checks.progress())
+        assert TOY(shifted).passed
+    monkeypatch.setenv("GPT2_LESSON_PROGRESS", "/dev/null/progress.json")
+    assert TOY(shifted).passed and "(x) toy" in str(checks.progress())
+
+
+def test_unknown_names_get_the_nearest() -> None:
+    with pytest.raises(KeyError, match="causal_attention"):
+        checks.hint("causal_atention")
+    with pytest.raises(AttributeError, match="nearest: .*attention"):
+        checks.atention  # noqa: B018
+    with pytest.raises(TypeError, match="asks for a function"):
+        checks.answer("attention", 3)
+
+
+def test_points_and_the_teachers_settings(monkeypatch, capsys) -> None:
+    wrong = TOY(lambda x, y: 2 * x + y + 1)
+    assert (TOY(shifted).points(4), wrong.points(4)) == (4, 0)
+    assert "[not yet] toy: behaves like x doubled" in capsys.readouterr().out
+    monkeypatch.setattr(checks.settings, "partial", 0.5)
+    assert wrong.score(4) == 2 and wrong.score(3) == 1.5
+    assert TOY(lambda x, y: 2 * x + y).score(4) == 0      # two mistakes
+    assert TOY(lambda x, y: x + y).score(4) == 0          # "one of" is no name
+    monkeypatch.setattr(checks.settings, "face", "exam")
+    assert "doubled" not in str(wrong) and "differs from yours by up to" in str(wrong)
+    assert "doubled" not in wrong._repr_html_() and "too far" not in str(wrong)
+    assert "no hints" in str(checks.hint("toy"))
+    for bad in ({"partial": 2}, {"face": "secret"}, {"colour": 1}):
+        with pytest.raises((ValueError, AttributeError)):
+            setattr(checks.settings, *bad.popitem())
+    with pytest.raises(ValueError, match="points out of -1"):
+        wrong.score(-1)
+
+
+def test_require_raises_the_report() -> None:
+    TOY(shifted).require()
+    with pytest.raises(AssertionError, match="behaves like x doubled"):
+        TOY(lambda x, y: 2 * x + y + 1).require()
+
+
+def test_html_says_the_same_and_runs_nothing() -> None:
+    def evil(x, y):
+        print("<script>alert(1)</script>")
+        raise ValueError("<img src=x onerror=alert(1)>")
+
+    page = TOY(evil)._repr_html_()
+    assert "<script" not in page and "<img" not in page and "&lt;img" in page
+    assert "x doubled" in TOY(lambda x, y: 2 * x + y + 1)._repr_html_()
+
+
+def test_answers_compare_as_people_do() -> None:
+    for value in (124, 124.0, torch.tensor(124), np.int64(124)):
+        assert NUMBER(value).passed, value
+    for value in (None, ...):
+        assert NUMBER(value).state == "not written"
+    for value in (123, "124", [124], True, float("nan"), 10**400, object()):
+        assert not NUMBER(value).passed, value
+    assert NUMBER(163).matches[0][0].id == "W1"
+    assert "124" not in str(NUMBER(163)).replace("99.1", "")
+    assert GUESS((0.501, 0.2499)).passed and not GUESS([0.52, 0.25]).passed
+    assert GUESS(torch.tensor([0.5, 0.25])).passed
+
+
+def test_the_first_prediction_is_kept() -> None:
+    assert not GUESS([1.0, 0.0]).passed
+    assert "your first prediction was [1.0, 0.0]" in str(GUESS([0.5, 0.25]))
+
+
+def test_probing_can_be_imported_without_any_answer() -> None:
+    """What runs beside a learner's code must not load a reference."""
+    code = ("import sys; sys.modules['gpt2_lesson.checks'] = type(sys)('checks'); "
+            "sys.modules['gpt2_lesson.checks'].__path__ = [sys.argv[1]]; "
+            "import gpt2_lesson.checks.probing, gpt2_lesson.checks.stand_ins as s, "
+            "pkgutil, importlib; "
+            "[importlib.import_module(s.__name__ + '.' + m.name) "
+            "for m in pkgutil.iter_modules(s.__path__)]; "
+            "print([m for m in sys.modules if 'components' in m or 'answers' in m "
+            "or m.endswith('checks.engine')])")
+    found = subprocess.run([sys.executable, "-c", code, checks.__path__[0]], text=True,
+                           capture_output=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_observe_sees_what_happened() -> None:
+    seen = observe(lambda x, y: x.add_(1), Probe("p", (torch.ones(2), torch.ones(2))))
+    assert seen.changed == (0,) and seen.repeats and seen.value.tolist() == [2.0, 2.0]
