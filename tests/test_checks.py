@@ -119,7 +119,7 @@ def test_single_mistakes_pairs_and_doubt() -> None:
     assert len(doubt.matches) == 2 and doubt.named.startswith("one of: ")
     both = TOY(lambda x, y: 2 * x + y)
     assert all(len(match) == 2 for match in both.matches)
-    assert "both: the 1 forgotten, and x doubled" in both.named
+    assert "two at once: the 1 forgotten; and x doubled" in both.named
 
 
 def test_a_name_must_hold_on_fresh_inputs() -> None:

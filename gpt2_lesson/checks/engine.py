@@ -220,20 +220,21 @@ class _Examination:
                                 self.right)
 
     def table(self) -> list[str]:
-        """Return a few of the numbers, yours beside the expected ones."""
+        """Return a few of the numbers, yours and the expected ones; none on a crash."""
+        if self.crashed():
+            return []
         order = sorted(range(len(self.battery)),
                        key=lambda i: self.battery[i].name != self.exercise.show)
         for i in order:
             seen, wanted = self.seen[i], self.expected[i]
             if not (self.right[i] or seen.error or wanted.error):
-                return rows_of(seen.value, wanted.value, self.exercise.sums)
+                rows = rows_of(seen.value, wanted.value, self.exercise.sums)
+                return [f"{self.battery[i].name}:", *rows] if rows else []
         return []
 
     def agree(self, matches: list[tuple[Mistake, ...]]) -> str:
         n = len(self.battery)
-        if matches:
-            return f"same output as that mistake on {n} of {n} probes"
-        return f"right on {sum(self.right)} of {n} probes"
+        return f"same output as that mistake on {n} of {n} probes" if matches else ""
 
     # --- which mistake it behaves like -----------------------------------------------
 
@@ -292,7 +293,12 @@ class _Examination:
                 self.look, Generator().manual_seed(self.seed + 2))
         found += clues.general(self.exercise, self.look, self.battery, self.seen,
                                self.expected, self.right)
-        return found[:3]
+        return found[:1 if self.crashed() else 3]
+
+    def crashed(self) -> bool:
+        """Return True if it crashes where the right function does not."""
+        return any(seen.error and not wanted.error
+                   for seen, wanted in zip(self.seen, self.expected, strict=True))
 
     # --- right, but ------------------------------------------------------------------
 

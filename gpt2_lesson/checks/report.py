@@ -73,8 +73,8 @@ class Report:
 
     @property
     def named(self) -> str:
-        """The mistake's name; "both: A, and B", "one of: A; or B", or ""."""
-        names = [("both: " if len(match) > 1 else "") + ", and ".join(
+        """The mistake's name; "two at once: A; and B", "one of: A; or B", or ""."""
+        names = [("two at once: " if len(match) > 1 else "") + "; and ".join(
             mistake.name for mistake in match) for match in self.matches[:3]]
         return ("one of: " if len(names) > 1 else "") + "; or ".join(names)
 
@@ -124,11 +124,9 @@ class Report:
             return f"{name}: not {'repaired' if given else 'written'} yet"
         if self.passed:
             return f"{name}: right" + (", but" if self.remarks else "")
-        if settings.face == "exam":
-            return f"{name}: not right yet"
-        if self.named:
+        if self.named and settings.face == "public":
             return f"{name}: behaves like {self.named}"
-        return f"{name}: not right, and like no mistake known here"
+        return f"{name}: not right yet"
 
     @property
     def mark(self) -> str:
@@ -147,7 +145,6 @@ class Report:
                 parts += [("small", [self.agree])]
             elif self.state == "wrong":
                 parts += [("why", [clue.text for clue in self.clues])]
-                parts += [("small", [self.agree])]
             if self.state == "wrong":
                 parts += [("small", [f'more: checks.hint("{self.exercise.name}")'])]
         parts += [("text", self.remarks)]
@@ -181,26 +178,23 @@ class Report:
         return (
             f'<div style="border-left:4px solid {colour};padding:2px 0 4px 12px;'
             f'max-width:760px"><div style="font-weight:600">'
-            f'<span style="color:{colour}">{html.escape(self.mark)}</span> '
-            f"{html.escape(self.headline)}</div>{''.join(body)}</div>")
+            f"{html.escape(f'{self.mark} {self.headline}')}</div>"
+            f"{''.join(body)}</div>")
 
 
 _LOOKS = {"text": "", "why": "font-style:italic", "small": "opacity:.75;font-size:90%"}
 
 
 def rows_of(yours: object, wanted: object, sums: bool = False) -> list[str]:
-    """Return at most three rows of numbers, yours beside the expected ones."""
+    """Return at most three rows of numbers, yours above the expected ones."""
     if not (isinstance(yours, Tensor) and isinstance(wanted, Tensor)):
         return [f"yours     {shown(yours)}", f"expected  {shown(wanted)}"]
     if yours.shape != wanted.shape or yours.numel() == 0:
         return []
     yours, wanted = _first_difference(yours, wanted)
-    lines = []
-    for i, (mine, right) in enumerate(zip(yours, wanted, strict=True)):
-        names = ("yours", "expected") if i == 0 else ("", "")
-        lines.append(f"{names[0]:6}{_numbers(mine, sums)}     "
-                     f"{names[1]:9}{_numbers(right, sums)}")
-    return lines
+    return [f"{name if i == 0 else '':9}{_numbers(row, sums)}"
+            for name, rows in (("yours", yours), ("expected", wanted))
+            for i, row in enumerate(rows)]
 
 
 def _first_difference(yours: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
