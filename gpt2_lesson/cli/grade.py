@@ -1,0 +1,243 @@
+"""`gpt2-lesson grade`: grade a class, each notebook in a room where no answer is."""
+
+import argparse
+import hashlib
+import json
+import secrets
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+
+from tqdm import tqdm
+
+from gpt2_lesson import __version__, checks
+from gpt2_lesson.cli.grading import feedback
+from gpt2_lesson.cli.grading.marking import PACKAGE, Marker, clean, course_folders
+from gpt2_lesson.cli.grading.sandbox import Sandbox, open_sandbox
+from gpt2_lesson.cli.grading.submissions import (
+    Release,
+    read_release,
+    read_submission,
+)
+from gpt2_lesson.cli.notebooks import NOTEBOOKS, lessons, word
+from gpt2_lesson.tokenizer import cache_folder
+
+WARNING = """\
+WARNING: --trust-submissions: the students' code runs as you. It can read your files,
+the answers and the other submissions, write anything you can, and use the network.
+Every row of the table says so. Use it for code that you have read."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `gpt2-lesson grade`."""
+    parser.description = (
+        "Grade what a class handed in. Each notebook runs in a room of its own, "
+        "without a network, our files or the answers. An interrupted run goes on "
+        "where it was.")
+    parser.add_argument("set", metavar="SET", help="the problem set: 01_attention")
+    parser.add_argument("--submitted", type=Path, metavar="DIR",
+                        help="holds STUDENT/SET/SET.ipynb (default: OUT/submitted)")
+    parser.add_argument("--out", type=Path, default=Path("grading"), metavar="DIR",
+                        help="where the table, pages and results go (default: grading)")
+    parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS, metavar="DIR",
+                        help="holds exercises/ and solutions/ (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N",
+                        help="submissions at the same time (default: 2)")
+    parser.add_argument("--partial", type=float, default=0.0, metavar="SHARE",
+                        help="share of the points for one known mistake (default: 0)")
+    parser.add_argument("--face", choices=["public", "exam"], default="public",
+                        help="exam: the pages show the symptom, not the mistake's name")
+    parser.add_argument("--time-limit", type=float, default=60, metavar="SECONDS",
+                        help="for one cell or function; a submission gets ten times "
+                             "that (default: 60)")
+    parser.add_argument("--seed", type=int, help="the probes' seed (default: secret)")
+    parser.add_argument("--trust-submissions", action="store_true",
+                        help="run the students' code as you, with no isolation at all")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Grade the class and write the table; return 0."""
+    _check(args)
+    release = find_release(args.set, args.notebooks)
+    submitted = args.submitted or args.out / "submitted"
+    students = find_students(submitted)
+    sandbox = _sandbox(args, submitted)
+    modules = [word(path) for path in lessons(NOTEBOOKS)]
+    modules = [name for name in modules if (PACKAGE / f"{name}.py").exists()]
+    own = _own(args.set, modules)
+    secret = secrets.token_bytes() if args.seed is None else str(args.seed).encode()
+    with course_folders(modules, own) as folders:
+        marker = Marker(release, sandbox, folders, modules[own:], secret,
+                        args.time_limit)
+        job = _Job(marker, submitted, args.out, args.partial, args.face)
+        kept = _all(job, students, args.jobs)
+    path = args.out / f"grades_{release.name}.csv"
+    feedback.write(path, feedback.table(kept, release))
+    _summary(kept, release, path)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raise ValueError for options that make no sense."""
+    if args.jobs < 1:
+        raise ValueError(f"--jobs is {args.jobs}, expected 1 or more")
+    if not 0 <= args.partial <= 1:
+        raise ValueError(f"--partial is {args.partial}, expected a share from 0 to 1")
+    if not args.time_limit > 0:
+        raise ValueError(f"--time-limit is {args.time_limit}, expected seconds above 0")
+
+
+def find_release(name: str, notebooks: Path) -> Release:
+    """Return the set as it was given out, or its source if there is no release.
+
+    Raises FileNotFoundError, and ValueError for a set that can't be graded.
+    """
+    for folder in ("exercises", "solutions"):
+        path = notebooks / folder / name / f"{name}.ipynb"
+        if path.is_file():
+            release = read_release(path)
+            break
+    else:
+        raise FileNotFoundError(f"no set {name!r}: there is no {path}")
+    if not release.exercises:
+        raise ValueError(f"{path} has no graded cells")
+    known = checks.everything()
+    for one in release.exercises:
+        if one.kind != "by hand" and one.name not in known:
+            raise ValueError(f"{path}: the cell {one.grade_id!r} asks for the check "
+                             f"{one.name!r}, which does not exist")
+    return release
+
+
+def find_students(submitted: Path) -> list[str]:
+    """Return the names of the students' folders, sorted. Raises FileNotFoundError."""
+    if not submitted.is_dir():
+        raise FileNotFoundError(f"no folder {submitted}: the submissions lie in "
+                                "STUDENT/SET/SET.ipynb within it")
+    names = sorted(path.name for path in submitted.iterdir()
+                   if path.is_symlink() or path.is_dir())
+    if not names:
+        raise FileNotFoundError(f"{submitted} holds no student's folder")
+    return names
+
+
+def _own(name: str, modules: list[str]) -> int:
+    """Return how many lessons come before the set: 01_attention has none."""
+    number = name[:2]
+    if not number.isdigit():
+        return 0
+    earlier = [word(path) for path in lessons(NOTEBOOKS) if path.name[:2] < number]
+    return sum(module in earlier for module in modules)
+
+
+def _sandbox(args: argparse.Namespace, submitted: Path) -> Sandbox:
+    """Return the room's maker. Raises IsolationError, unless the code is trusted."""
+    cache = cache_folder()
+    shown = ((cache.resolve(), "/cache"),) if cache.is_dir() else ()
+    if args.trust_submissions:
+        print(WARNING, file=sys.stderr)
+        return Sandbox("", shown=shown)
+    hidden = {PACKAGE.parent, args.out, submitted, args.notebooks}
+    return open_sandbox(tuple(sorted(path.resolve() for path in hidden)), shown)
+
+
+# ------------------------------------------------------------------ the class
+
+class _Job:
+    """All that a process needs to grade any student; it is sent to each once."""
+
+    def __init__(self, marker: Marker, submitted: Path, out: Path, partial: float,
+                 face: str) -> None:
+        self.marker, self.submitted, self.out = marker, submitted, out
+        self.partial, self.face = partial, face
+
+    def key(self, raw: bytes, warnings: list[str]) -> str:
+        """Return the digest of all that the marks depend on."""
+        settings = [__version__, self.partial, self.face, self.marker.sandbox.mode,
+                    self.marker.seconds, warnings,
+                    hashlib.sha256(self.marker.release.raw).hexdigest()]
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        digest.update(raw)
+        return digest.hexdigest()
+
+    def grade(self, student: str) -> dict:
+        """Return what is kept of a student, graded now or before, and write it."""
+        checks.settings.partial, checks.settings.face = self.partial, self.face
+        release = self.marker.release
+        submission = read_submission(self.submitted, student, release)
+        key = self.key(submission.raw, submission.warnings)
+        path = self.out / "results" / student / f"{release.name}.json"
+        kept = feedback.read(path, key)
+        if kept is None:
+            marks = self.marker.mark(submission)
+            isolated = bool(self.marker.sandbox.mode)
+            kept = feedback.record(submission, marks, release, key, isolated)
+            feedback.write(path, json.dumps(kept, indent=1))
+        page = self.out / "feedback" / student / release.name / f"{release.name}.html"
+        feedback.write(page, feedback.page(kept))
+        return kept
+
+    def broken(self, student: str) -> dict:
+        """Return what is kept of a student whose submission broke our own process."""
+        submission = read_submission(self.submitted, student, self.marker.release)
+        submission.cells = []
+        submission.warnings.append("broke the grading process: look at it by hand")
+        return feedback.record(submission, self.marker.mark(submission),
+                               self.marker.release, "", bool(self.marker.sandbox.mode))
+
+
+_job: _Job | None = None
+
+
+def _begin(job: _Job) -> None:
+    global _job
+    _job = job
+
+
+def _grade(student: str) -> dict:
+    return _job.grade(student)
+
+
+def _all(job: _Job, students: list[str], jobs: int) -> list[dict]:
+    """Return what is kept of all students, in their order.
+
+    Each process judges one student at a time. If one dies, those not yet done are tried
+    again, one by one, so that only the student who broke it is lost.
+    """
+    kept, again = {}, []
+    with tqdm(total=len(students), unit="student", disable=None) as bar:
+        with _pool(job, min(jobs, len(students))) as pool:
+            futures = {pool.submit(_grade, student): student for student in students}
+            for future in as_completed(futures):
+                try:
+                    kept[futures[future]] = future.result()
+                    bar.update()
+                except BrokenProcessPool:
+                    again.append(futures[future])
+        for student in again:
+            with _pool(job, 1) as pool:
+                try:
+                    kept[student] = pool.submit(_grade, student).result()
+                except BrokenProcessPool:
+                    kept[student] = job.broken(student)
+            bar.update()
+    return [kept[student] for student in students]
+
+
+def _pool(job: _Job, processes: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(processes, get_context("spawn"), _begin, (job,))
+
+
+def _summary(kept: list[dict], release: Release, path: Path) -> None:
+    """Print how the class did, and what needs a look."""
+    most = sum(one.points for one in release.exercises if one.kind != "by hand")
+    mean = sum(one["total"] for one in kept) / len(kept)
+    print(f"{len(kept)} students, on average {mean:.1f} of {most:g} points: {path}")
+    for one in kept:
+        for warning in one["warnings"]:
+            print(f"  {clean(one['student'])}: {clean(warning)}")
+    hand = [one.grade_id for one in release.exercises if one.kind == "by hand"]
+    if hand:
+        print(f"to be graded by hand: {', '.join(hand)}")

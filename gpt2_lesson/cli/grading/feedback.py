@@ -1,0 +1,145 @@
+"""What comes out: a table for the teacher, a page for each student."""
+
+import csv
+import html
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from gpt2_lesson.cli.grading.marking import Marks, clean
+from gpt2_lesson.cli.grading.submissions import Release, Submission
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto;
+       padding: 0 1rem; color: #222222; background: #ffffff; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
+pre { font-size: .85rem; overflow-x: auto; background: #f5f5f5; padding: .6rem; }
+table { border-collapse: collapse; } td, th { padding: .15rem 1rem .15rem 0;
+       text-align: left; } td:nth-child(n+2) { text-align: right; }
+"""
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+# ------------------------------------------------------------------ one student
+
+def record(
+    submission: Submission, marks: Marks, release: Release, key: str, isolated: bool
+) -> dict:
+    """Return what is kept of a submission: plain data, the pages are made from it."""
+    points = [one.points for one in marks.results if one.points is not None]
+    return {
+        "key": key, "student": submission.student, "set": release.name,
+        "points": {one.grade_id: one.points for one in marks.results},
+        "most": {one.grade_id: one.most for one in marks.results},
+        "total": round(sum(points), 2),
+        "max": sum(one.most for one in marks.results if one.points is not None),
+        "warnings": submission.warnings, "notes": marks.notes, "isolated": isolated,
+        "seconds": round(marks.seconds, 2),
+        "reports": {one.grade_id: [one.text, one.html] for one in marks.results},
+        "written": submission.written, "output": marks.output,
+    }
+
+
+def page(kept: dict) -> str:
+    """Return a student's feedback: HTML without scripts, every foreign text escaped."""
+    name = html.escape(clean(kept["student"]))
+    parts = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        f"<title>{html.escape(kept['set'])}: {name}</title>",
+        f"<style>{STYLE}</style></head>",
+        f"<body><h1>{html.escape(kept['set'])}</h1><p>{name}: <strong>"
+        f"{_number(kept['total'])} of {_number(kept['max'])} points</strong></p>",
+        "<table><tr><th>exercise</th><th>points</th></tr>",
+        *(f"<tr><td>{html.escape(one)}</td><td>{_score(kept, one)}</td></tr>"
+          for one in kept["points"]), "</table>",
+    ]
+    for one in kept["points"]:
+        text, report = kept["reports"][one]
+        parts.append(f"<h2>{html.escape(one)}: {_score(kept, one)}</h2>")
+        parts.append(report or _pre(text or kept["written"].get(one, "")
+                                    or "nothing to judge"))
+    if said := [*kept["warnings"], *kept["notes"]]:
+        parts.append("<h2>What was noticed</h2><ul>")
+        parts += [f"<li>{html.escape(clean(one))}</li>" for one in said] + ["</ul>"]
+    if not kept["isolated"]:
+        parts.append("<p>Graded without isolation.</p>")
+    return "\n".join([*parts, "</body></html>\n"])
+
+
+def _score(kept: dict, one: str) -> str:
+    points = kept["points"][one]
+    shown = "by hand" if points is None else _number(points)
+    return f"{shown} of {_number(kept['most'][one])}"
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
+
+
+def _pre(text: str) -> str:
+    return f"<pre>{html.escape(clean(text, lines=True))}</pre>"
+
+
+# ------------------------------------------------------------------ the class
+
+def table(kept: list[dict], release: Release) -> str:
+    """Return the grades as CSV: a row a student, in the order given.
+
+    A cell that a spreadsheet would take for a formula begins with an apostrophe.
+    """
+    ids = [one.grade_id for one in release.exercises]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["student", "set", *map(cell, ids), "total", "max", "warnings",
+                     "isolated"])
+    for one in kept:
+        points = [one["points"].get(name) for name in ids]
+        warnings = "; ".join([*one["warnings"], *one["notes"]])
+        writer.writerow([
+            cell(one["student"]), cell(one["set"]),
+            *("by hand" if value is None else _number(value) for value in points),
+            _number(one["total"]), _number(one["max"]), cell(warnings),
+            "yes" if one["isolated"] else "no"])
+    return out.getvalue()
+
+
+def cell(text: str) -> str:
+    """Return a text as it may stand in a table that a spreadsheet opens."""
+    guarded = f"'{text}" if text.startswith(FORMULA) else text
+    return clean(guarded)
+
+
+# ------------------------------------------------------------------ files
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole: temporary, flushed to the disk, then renamed.
+
+    A link at `path` is replaced, not followed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".grading-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path, key: str) -> dict | None:
+    """Return what was kept under `key`; None for nothing, or for another key."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return kept if isinstance(kept, dict) and kept.get("key") == key else None

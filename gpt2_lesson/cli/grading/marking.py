@@ -1,0 +1,340 @@
+"""One student's results: ask the room, judge here.
+
+The functions are looked at in one room, where the lesson's own module is withheld; the
+values are taken from another, where it is there. A room that dies is opened again, and
+the cell that killed it is left out, so that the rest still counts.
+"""
+
+import ast
+import hmac
+import pickle
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gpt2_lesson import checks
+from gpt2_lesson.checks.probing import Probe, Seen
+from gpt2_lesson.checks.report import Report
+from gpt2_lesson.cli.grading.protocol import ProtocolError, Reader
+from gpt2_lesson.cli.grading.sandbox import Room, RoomClosed, Sandbox
+from gpt2_lesson.cli.grading.submissions import Cell, Exercise, Release, Submission
+from gpt2_lesson.cli.grading.worker import REQUEST
+
+PACKAGE = Path(__file__).resolve().parents[2]
+# What the room's copy of the package holds, besides lessons and `checks/__init__.py`.
+ALWAYS = ["__init__.py", "cli/__init__.py", "cli/grading/__init__.py",
+          "cli/grading/protocol.py", "cli/grading/worker.py", "cli/grading/calm.py",
+          "checks/probing.py", "checks/stand_ins", "corpora", "plots"]
+WORK = "from gpt2_lesson.cli.grading.worker import main; main(door)"
+MOST_ROOMS = 6                              # a submission opens in each of its two runs
+GRACE = 5.0                                 # seconds beyond those that the room counts
+
+
+@dataclass
+class Result:
+    """What one exercise got; `text` and `html` are the report's, "" without one."""
+
+    grade_id: str
+    most: float
+    points: float | None                    # None: to be judged by hand
+    text: str = ""
+    html: str = ""
+
+
+@dataclass
+class Marks:
+    """What one submission got, and how it went."""
+
+    results: list[Result] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    output: str = ""
+    seconds: float = 0.0
+
+
+# ------------------------------------------------------------------ the room's folder
+
+@contextmanager
+def course_folders(lessons: list[str], own: int) -> Iterator[dict[str, Path]]:
+    """Give the folders that are /course: for "function", and for "answer".
+
+    `lessons` are the modules in order; those from number `own` on are withheld while
+    functions are looked at.
+    """
+    with tempfile.TemporaryDirectory(prefix="gpt2_lesson-course-") as folder:
+        Path(folder).chmod(0o755)
+        folders = {kind: Path(folder, kind) for kind in ("function", "answer")}
+        files = [f"{lesson}.py" for lesson in lessons]
+        _copy(folders["function"], [*ALWAYS, *files[:own]])
+        _copy(folders["answer"], [*ALWAYS, "widgets", *files])
+        yield folders
+
+
+def _copy(folder: Path, parts: list[str]) -> None:
+    """Copy parts of the package, readable by all; `checks` gets an empty door."""
+    package = folder / "gpt2_lesson"
+    for part in parts:
+        target = package / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (PACKAGE / part).is_dir():
+            shutil.copytree(PACKAGE / part, target,
+                            ignore=shutil.ignore_patterns("__pycache__"))
+        elif (PACKAGE / part).exists():
+            shutil.copyfile(PACKAGE / part, target)
+    (package / "checks" / "__init__.py").write_text('"""The checks."""\n')
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+# ------------------------------------------------------------------ one submission
+
+@dataclass(frozen=True)
+class Marker:
+    """What is needed to mark any submission of a release.
+
+    `seconds` is what one cell or one function may take; a submission gets ten times
+    that. `secret` makes the probes' seed, which no student knows.
+    """
+
+    release: Release
+    sandbox: Sandbox
+    folders: dict[str, Path]
+    withheld: list[str]
+    secret: bytes
+    seconds: float = 60.0
+
+    def mark(self, submission: Submission) -> Marks:
+        """Return the marks of a submission, whatever it does."""
+        began, marks = time.monotonic(), Marks()
+        found: dict[str, Result] = {}
+        for kind in ("function", "answer"):
+            if any(one.kind == kind for one in self.release.exercises):
+                run = _Run(self, submission, kind, began + 10 * self.seconds, marks)
+                found |= run.results()
+        for exercise in self.release.exercises:
+            nothing = Result(exercise.grade_id, exercise.points,
+                             None if exercise.kind == "by hand" else 0)
+            marks.results.append(found.get(exercise.grade_id, nothing))
+        marks.seconds = time.monotonic() - began
+        return marks
+
+    def seed(self, exercise: Exercise) -> int:
+        """Return the seed of an exercise's probes: the same for the whole class."""
+        digest = hmac.digest(self.secret, exercise.name.encode(), "sha256")
+        return int.from_bytes(digest[:7], "big")
+
+
+class _Run:
+    """A walk through the cells in one kind of room, with its restarts."""
+
+    def __init__(self, marker: Marker, submission: Submission, kind: str,
+                 last: float, marks: Marks) -> None:
+        self.marker, self.kind, self.last, self.marks = marker, kind, last, marks
+        self.cells, self.late = submission.cells, submission.late
+        self.bad: set[int] = set()          # cells that killed a room
+        self.rooms = 0
+
+    def results(self) -> dict[str, Result]:
+        """Return the results by grade_id, of all exercises of this kind."""
+        found: dict[str, Result] = {}
+        if not self.cells:
+            return found
+        with ExitStack() as stack:
+            self.stack = stack
+            self.talk: _Talk | None = None
+            for i, cell in enumerate(self.cells):
+                self.at = i
+                if cell.exercise and cell.exercise.kind == self.kind:
+                    found[cell.grade_id] = self.judged(cell.exercise)
+                elif self.talk is not None:
+                    self.ran(i, cell)
+            self.at = len(self.cells)
+            for exercise in self.late:
+                if exercise.kind == self.kind:
+                    found[exercise.grade_id] = self.judged(exercise)
+            self.close()
+        return found
+
+    def opened(self) -> "_Talk":
+        """Return the open room, in which the cells up to here have run.
+
+        Raises RoomClosed when too many have died, or the time is over.
+        """
+        while self.talk is None:
+            if self.rooms == MOST_ROOMS:
+                raise RoomClosed("killed too many rooms")
+            if time.monotonic() > self.last:
+                raise RoomClosed("took too long in all")
+            self.rooms += 1
+            marker = self.marker
+            room = self.stack.enter_context(
+                marker.sandbox.room(marker.folders[self.kind], WORK))
+            self.talk = _Talk(room, marker.seconds, self.last)
+            withheld = marker.withheld if self.kind == "function" else []
+            self.asked(do="hello", withheld=withheld)
+            for i, cell in enumerate(self.cells[:self.at]):
+                if self.talk is None:
+                    break
+                self.ran(i, cell)
+        return self.talk
+
+    def close(self) -> None:
+        """End the room, and all that runs in it."""
+        if self.talk is not None:
+            self.marks.output = self.talk.room.output.decode("utf-8", "replace")[-2000:]
+        self.stack.close()
+        self.talk = None
+
+    def ran(self, i: int, cell: Cell) -> None:
+        """Run cell i; if the room dies of it, the cell is not run again."""
+        source = _before_last(cell.source) if cell.exercise else cell.source
+        if i in self.bad or not source.strip():
+            return
+        try:
+            reply = self.talk.ask(do="run", source=source, name=f"cell {i + 1}")
+        except RoomClosed as error:
+            self.bad.add(i)
+            self.close()
+            self.note(f"cell {i + 1} {error}")
+            return
+        if reply.get("error"):
+            self.note(f"cell {i + 1}, line {reply['line']}: {reply['error']}: "
+                      f"{reply['message']}")
+
+    def note(self, text: str) -> None:
+        """Keep a note once, and not too many."""
+        if text not in self.marks.notes and len(self.marks.notes) < 40:
+            self.marks.notes.append(text)
+
+    def judged(self, exercise: Exercise) -> Result:
+        """Return the result of one exercise; nothing that comes may break the judge."""
+        check = checks.everything()[exercise.name]
+        try:
+            self.opened()
+            if self.kind == "function":
+                look = _Look(self, exercise)
+                report = check.examine(look, self.marker.seed(exercise))
+            else:
+                value = self.asked(do="value", name=exercise.variable).get("value")
+                report = check.examine(value)
+            return _result(exercise, report)
+        except RoomClosed as error:
+            text = f"{exercise.name}: {error}"
+        except Exception as error:          # what came broke the judge: no points
+            text = f"{exercise.name}: can't be judged: {type(error).__name__}: {error}"
+        self.note(text)
+        return Result(exercise.grade_id, exercise.points, 0, text)
+
+    def asked(self, **request: object) -> dict:
+        """Return the reply to a request about a name. Raises RoomClosed."""
+        try:
+            return self.opened().ask(**request)
+        except RoomClosed:
+            self.close()
+            raise
+
+
+class _Look:
+    """Show probes to a function in the room; a dead room is seen as an error."""
+
+    def __init__(self, run: _Run, exercise: Exercise) -> None:
+        self.run, self.exercise, self.dead = run, exercise, ""
+
+    def __call__(self, probe: Probe) -> Seen:
+        if not self.dead:
+            try:
+                seen = _seen(self.run.asked(
+                    do="look", name=self.exercise.variable, probe=probe))
+            except RoomClosed as error:
+                self.dead = str(error)
+                self.run.note(f"{self.exercise.name}: {error}")
+            else:
+                if seen.error == "TookTooLong":     # once is enough
+                    self.dead = "took too long"
+                return seen
+        return Seen(error="RuntimeError", message=f"the function {self.dead}")
+
+
+def _seen(reply: dict) -> Seen:
+    """Return what a reply tells, every part checked. Raises RoomClosed."""
+    if reply.get("error"):
+        return Seen(error=_short(reply["error"]), message=_short(reply.get("message")))
+    parts = reply.get("seen")
+    if not isinstance(parts, dict):
+        raise RoomClosed("sent no observation")
+    changed = parts.get("changed")
+    if not isinstance(changed, tuple) or len(changed) > 20 or not all(
+            type(i) is int and 0 <= i < 20 for i in changed):
+        raise RoomClosed("sent no observation")
+    return Seen(
+        value=parts.get("value"), error=_short(parts.get("error")),
+        message=_short(parts.get("message")), where=_short(parts.get("where")),
+        changed=changed, repeats=parts.get("repeats") is True,
+        written=parts.get("written") is True,
+        printed=_short(parts.get("printed"), 2000))
+
+
+def _short(text: object, most: int = 400) -> str:
+    """Return a text that came, capped, its control characters shown; "" for no text."""
+    return clean(text[:most], lines=True) if isinstance(text, str) else ""
+
+
+def clean(text: str, lines: bool = False) -> str:
+    """Return text without control characters and lone surrogates, which are shown."""
+    kept = "\n\t" if lines else ""
+    text = "".join(c if c.isprintable() or c in kept else f"\\x{ord(c):02x}"
+                   for c in text)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _result(exercise: Exercise, report: Report) -> Result:
+    points = report.score(exercise.points)
+    return Result(exercise.grade_id, exercise.points, points, str(report),
+                  report._repr_html_())
+
+
+def _before_last(source: str) -> str:
+    """Return a graded cell without its last statement."""
+    last = ast.parse(source).body[-1]
+    return "\n".join(source.splitlines()[:last.lineno - 1])
+
+
+@dataclass
+class _Talk:
+    """Requests to a room and its replies, one for one."""
+
+    room: Room
+    seconds: float
+    last: float
+    number: int = 0
+
+    def __post_init__(self) -> None:
+        self.reader, self.waiting = Reader(), []
+
+    def ask(self, **request: object) -> dict:
+        """Return the reply to a request. Raises RoomClosed."""
+        self.number += 1
+        request |= {"number": self.number, "seconds": self.seconds}
+        data = pickle.dumps(request)
+        deadline = min(self.last, time.monotonic() + self.seconds + GRACE)
+        if self.number == 1:                # Python and torch have yet to start
+            deadline += 60
+        self.room.send(REQUEST.pack(len(data)) + data, deadline)
+        try:
+            while not self.waiting:
+                self.waiting += self.reader.feed(self.room.receive(deadline))
+        except ProtocolError as error:
+            raise RoomClosed(f"broke the rules: {error}") from None
+        reply = self.waiting.pop(0)
+        if self.waiting or reply.get("number") != self.number:
+            raise RoomClosed("broke the rules: an answer to no question")
+        if reply.get("error") is not None:
+            reply |= {"error": _short(reply["error"], 60), "line": reply.get("line"),
+                      "message": _short(reply.get("message"))}
+            if not isinstance(reply["line"], int):
+                reply["line"] = 0
+        return reply
+

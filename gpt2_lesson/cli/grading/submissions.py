@@ -1,0 +1,265 @@
+"""What a release asks, and what a student handed in: never trusted, never run here."""
+
+import ast
+import json
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MOST_BYTES = 20_000_000                     # of a notebook, with its pictures
+MOST_CELLS, MOST_SOURCE = 1000, 200_000
+FORMS = ("`checks.NAME(VARIABLE).points(N)` or "
+         '`checks.answer("07.1", VARIABLE).points(N)`')
+
+
+class SubmissionError(ValueError):
+    """A student's file that can't be read as a notebook; the text says why."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A graded cell of a release: which check judges which name, for how many points.
+
+    `kind` is "function", "answer" or "by hand"; `name` is the check's.
+    """
+
+    grade_id: str
+    kind: str
+    points: float
+    name: str = ""
+    variable: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A code cell: its source, nbgrader's id ("" for none), and what it is.
+
+    `kind` is "free" (the student's), "locked" (the release's) or "graded".
+    """
+
+    source: str
+    grade_id: str = ""
+    kind: str = "free"
+    exercise: Exercise | None = None
+
+
+@dataclass(frozen=True)
+class Release:
+    """A problem set as it was given out."""
+
+    name: str
+    cells: list[Cell]
+    by_hand: list[Exercise]
+    raw: bytes
+
+    @property
+    def exercises(self) -> list[Exercise]:
+        """Return all exercises, those judged by hand last."""
+        return [cell.exercise for cell in self.cells if cell.exercise] + self.by_hand
+
+
+@dataclass
+class Submission:
+    """One student's notebook: the cells to run, in order, and what is odd about it.
+
+    `late` holds exercises whose cell was not found: judged at the end, by name.
+    """
+
+    student: str
+    raw: bytes = b""
+    cells: list[Cell] = field(default_factory=list)
+    late: list[Exercise] = field(default_factory=list)
+    written: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+# ------------------------------------------------------------------ the release
+
+def read_release(path: Path) -> Release:
+    """Return the release at `path`. Raises ValueError for one that can't be graded."""
+    raw = path.read_bytes()
+    cells, by_hand, seen = [], [], set()
+    for cell in _cells(raw):
+        data = _nbgrader(cell)
+        grade_id = data.get("grade_id", "")
+        if grade_id and grade_id in seen:
+            raise ValueError(f"{path}: two cells have the grade_id {grade_id!r}")
+        seen.add(grade_id)
+        if data.get("grade") and data.get("solution"):
+            by_hand.append(Exercise(grade_id, "by hand", _points(path, data)))
+        if cell["cell_type"] != "code":
+            continue
+        source = _source(cell)
+        if data.get("grade") and not data.get("solution"):
+            exercise = _exercise(path, source, grade_id, _points(path, data))
+            cells.append(Cell(source, grade_id, "graded", exercise))
+        else:
+            fixed = data.get("locked") and not data.get("solution")
+            cells.append(Cell(source, grade_id, "locked" if fixed else "free"))
+    return Release(path.stem, cells, by_hand, raw)
+
+
+def _points(path: Path, data: dict) -> float:
+    points = data.get("points")
+    if isinstance(points, bool) or not isinstance(points, int | float) or points < 0:
+        raise ValueError(f"{path}: the cell {data.get('grade_id')!r} has the points "
+                         f"{points!r}, expected a number from 0 on")
+    return points
+
+
+def _exercise(path: Path, source: str, grade_id: str, points: float) -> Exercise:
+    """Return what a graded cell's last line asks. Raises ValueError."""
+    wrong = ValueError(f"{path}: the graded cell {grade_id!r} must end in {FORMS}")
+    try:
+        last = ast.parse(source).body[-1]
+        call = last.value                                        # ....points(N)
+        check = call.func.value                                  # checks.NAME(...)
+        most, name = ast.literal_eval(call.args[0]), check.func.attr
+        fits = (call.func.attr == "points" and check.func.value.id == "checks"
+                and len(call.args) == 1 and not call.keywords and not check.keywords)
+        *named, variable = check.args
+        variable = variable.id
+        if name == "answer":
+            kind, name = "answer", ast.literal_eval(named.pop())
+        else:
+            kind = "function"
+    except (SyntaxError, AttributeError, IndexError, ValueError):
+        raise wrong from None
+    if not fits or named or not isinstance(name, str):
+        raise wrong
+    if most != points:
+        raise ValueError(f"{path}: the cell {grade_id!r} gives {most} points, but its "
+                         f"nbgrader metadata say {points}")
+    return Exercise(grade_id, kind, points, name, variable)
+
+
+# ------------------------------------------------------------------ a submission
+
+def read_submission(folder: Path, student: str, release: Release) -> Submission:
+    """Return what `student` handed in under `folder`/STUDENT/SET/SET.ipynb.
+
+    Whatever is wrong with it becomes a warning; a file that can't be used leaves no
+    cells.
+    """
+    submission = Submission(student)
+    try:
+        submission.raw = _read(folder, student, release.name, submission.warnings)
+        cells = _cells(submission.raw)
+    except SubmissionError as error:
+        submission.warnings.append(str(error))
+        return submission
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    texts = {_nbgrader(cell).get("grade_id"): _source(cell) for cell in cells}
+    submission.written = {one.grade_id: texts[one.grade_id][:MOST_SOURCE]
+                          for one in release.by_hand if one.grade_id in texts}
+    submission.cells = _matched(code, release, submission.warnings)
+    found = {cell.grade_id for cell in submission.cells if cell.exercise}
+    submission.late = [cell.exercise for cell in release.cells
+                       if cell.exercise and cell.grade_id not in found]
+    if submission.late:
+        names = ", ".join(one.grade_id for one in submission.late)
+        submission.warnings.append(
+            f"graded cells missing, judged at the end by the functions' names: {names}")
+    return submission
+
+
+def _read(folder: Path, student: str, name: str, warnings: list[str]) -> bytes:
+    """Return the bytes of the notebook. Raises SubmissionError."""
+    path = folder / student
+    for part in ("", name, f"{name}.ipynb"):
+        path = path / part if part else path
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            if part.endswith(".ipynb"):
+                return _other_name(path, warnings)
+            raise SubmissionError("nothing handed in") from None
+        if stat.S_ISLNK(mode):
+            raise SubmissionError(f"{part or 'the folder'} is a link: refused")
+    return _bytes(path)
+
+
+def _other_name(path: Path, warnings: list[str]) -> bytes:
+    """Return the only notebook of the folder, if there is one under another name."""
+    found = sorted(path.parent.glob("*.ipynb"))
+    if len(found) != 1:
+        raise SubmissionError(f"no {path.name}, and {len(found)} other notebooks")
+    warnings.append(f"the file is called {found[0].name!r}, expected {path.name}")
+    return _bytes(found[0])
+
+
+def _bytes(path: Path) -> bytes:
+    """Return a regular file's bytes; no link is followed, no pipe waited for."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise SubmissionError(f"can't be read: {error.strerror}") from None
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise SubmissionError("no regular file of its own: refused")
+        raw = file.read(MOST_BYTES + 1)
+    if len(raw) > MOST_BYTES:
+        raise SubmissionError(f"larger than {MOST_BYTES // 10**6} MB: not read")
+    return raw
+
+
+def _cells(raw: bytes) -> list[dict]:
+    """Return a notebook's cells, dicts with a cell_type. Raises SubmissionError."""
+    try:
+        notebook = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise SubmissionError("not UTF-8: not read") from None
+    except (ValueError, RecursionError) as error:
+        raise SubmissionError(f"not JSON ({type(error).__name__}): not read") from None
+    cells = notebook.get("cells") if isinstance(notebook, dict) else None
+    if not isinstance(cells, list) or not all(
+            isinstance(cell, dict) and isinstance(cell.get("cell_type"), str)
+            for cell in cells):
+        raise SubmissionError("JSON, but no notebook (version 4)")
+    if len(cells) > MOST_CELLS:
+        raise SubmissionError(f"{len(cells)} cells, at most {MOST_CELLS} are read")
+    return cells
+
+
+def _source(cell: dict) -> str:
+    source = cell.get("source", "")
+    if isinstance(source, list):
+        source = "".join(part for part in source if isinstance(part, str))
+    source = source if isinstance(source, str) else ""
+    return source[:MOST_SOURCE].encode("utf-8", "replace").decode("utf-8")
+
+
+def _nbgrader(cell: dict) -> dict:
+    """Return a cell's nbgrader metadata, {} for none or nonsense."""
+    metadata = cell.get("metadata")
+    data = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    grade_id = data.get("grade_id", "") if isinstance(data, dict) else None
+    return data if isinstance(grade_id, str) else {}
+
+
+def _matched(code: list[dict], release: Release, warnings: list[str]) -> list[Cell]:
+    """Return the cells to run: graded and locked ones are the release's own."""
+    known = {cell.grade_id: cell for cell in release.cells if cell.grade_id}
+    ids = [_nbgrader(cell).get("grade_id", "") for cell in code]
+    if known and not any(one in known for one in ids):
+        if len(code) == len(release.cells):
+            warnings.append("nbgrader's metadata are gone: cells taken by their order")
+            ids = [cell.grade_id for cell in release.cells]
+        else:
+            warnings.append("nbgrader's metadata are gone, and so is the cells' order")
+    cells, last = [], {one: i for i, one in enumerate(ids)}
+    for i, (cell, one) in enumerate(zip(code, ids, strict=True)):
+        original, source = known.get(one), _source(cell)
+        if original is None or original.kind == "free":
+            cells.append(Cell(source, one if original else ""))
+            continue
+        if source.strip() != original.source.strip():
+            warnings.append(f"the cell {one} was edited: the released one counts")
+        if i != last[one]:
+            warnings.append(f"the cell {one} is there more than once")
+            if original.exercise:
+                continue
+        cells.append(original)
+    return cells

@@ -1,0 +1,137 @@
+"""Runs in the room: the students' cells, and the probes that we send; knows no answer.
+
+What comes from us is pickled (we are trusted here); what goes back is plain data
+(`protocol`), one reply to each request. Nothing here protects anything: once a cell has
+run, this process is the student's.
+"""
+
+import pickle
+import signal
+import socket
+import struct
+import sys
+import traceback
+from types import ModuleType
+
+import torch  # noqa: F401  (before any cell, so that its time is not a cell's)
+
+from gpt2_lesson.checks.probing import Probe, Seen, observe, plain
+from gpt2_lesson.cli.grading import calm, protocol
+
+REQUEST = struct.Struct(">Q")
+
+
+class TookTooLong(TimeoutError):
+    """A cell or a function ran for longer than it may."""
+
+
+def main(door: int) -> None:
+    """Answer requests until there are no more."""
+    connection = socket.socket(fileno=door)
+    namespace = _namespace()
+    while request := _next(connection):
+        reply = _answer(request, namespace)
+        try:
+            data = protocol.pack({**reply, "number": request["number"]})
+        except Exception as error:
+            data = protocol.pack({**_failed(error), "number": request["number"]})
+        connection.sendall(data)
+
+
+def _namespace() -> dict:
+    """Return what the cells share, as in a notebook: the names of a __main__."""
+    main = ModuleType("__main__")
+    sys.modules["__main__"] = main
+    vars(main).update(display=lambda *args, **kwargs: None, get_ipython=calm.Calm())
+    return vars(main)
+
+
+def _next(connection: socket.socket) -> dict | None:
+    """Return the next request, or None at the end."""
+    if not (head := connection.recv(REQUEST.size, socket.MSG_WAITALL)):
+        return None
+    (size,) = REQUEST.unpack(head)
+    return pickle.loads(connection.recv(size, socket.MSG_WAITALL))
+
+
+def _answer(request: dict, namespace: dict) -> dict:
+    """Do what is asked, within its seconds; return the reply, whatever is raised."""
+    try:
+        signal.signal(signal.SIGALRM, _alarm)
+        signal.setitimer(signal.ITIMER_REAL, request["seconds"])
+        return {"hello": _hello, "run": _run, "look": _look, "value": _value}[
+            request["do"]](request, namespace)
+    except BaseException as error:
+        return _failed(error)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _alarm(*_: object) -> None:
+    raise TookTooLong("took too long")
+
+
+def _hello(request: dict, namespace: dict) -> dict:
+    """Hide the lesson's modules, before anything of the student runs."""
+    calm.install(request["withheld"])
+    return {"hello": True}
+
+
+def _run(request: dict, namespace: dict) -> dict:
+    """Run a cell: an error in it is noted, and the cells after it run all the same."""
+    import linecache
+
+    source, name = request["source"], request["name"]
+    linecache.cache[name] = len(source), None, source.splitlines(True), name
+    exec(compile(_without_magics(source, name), name, "exec"), namespace)
+    return {}
+
+
+def _without_magics(source: str, name: str) -> str:
+    """Return a cell without IPython's own lines: %magic, !command, help?."""
+    try:
+        compile(source, name, "exec")
+        return source
+    except SyntaxError:
+        pass
+    lines = source.splitlines()
+    if lines and lines[0].startswith("%%"):
+        if lines[0].split()[0] not in ("%%time", "%%timeit", "%%capture"):
+            return ""
+        lines[0] = ""
+    return "\n".join(
+        _indent(line) + "pass" if _is_magic(line.strip()) else line for line in lines)
+
+
+def _is_magic(line: str) -> bool:
+    return line.startswith(("%", "!", "?")) or (
+        line.endswith("?") and line.rstrip("?").replace(".", "_").isidentifier())
+
+
+def _indent(line: str) -> str:
+    return line[:len(line) - len(line.lstrip())]
+
+
+def _look(request: dict, namespace: dict) -> dict:
+    """Show a probe to the function of a name."""
+    probe: Probe = request["probe"]
+    seen: Seen = observe(namespace.get(request["name"]), probe)
+    return {"seen": vars(seen)}
+
+
+def _value(request: dict, namespace: dict) -> dict:
+    """Return the value of a name; None for a name that is not there."""
+    return {"value": plain(namespace.get(request["name"]))}
+
+
+def _failed(error: BaseException) -> dict:
+    """Return an error as plain data: class, text, the line of the cell."""
+    try:
+        message = " ".join(str(error).split())[:300]
+    except BaseException:
+        message = ""
+    line = 0
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename.startswith("cell "):
+            line = frame.lineno or 0
+    return {"error": type(error).__name__[:60], "message": message, "line": line}
