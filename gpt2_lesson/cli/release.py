@@ -117,8 +117,8 @@ def differences(root: Path, sets: list[str], orphans: bool = True) -> list[str]:
         for folder, text in ((SOURCES, labelled), (EXERCISES, exercise)):
             path = place(root, folder, name)
             if _text(path) != text:
-                found.append(f"{path.relative_to(root)} is not what gpt2-lesson release "
-                             f"{name[:2]} makes")
+                found.append(f"{path.relative_to(root)} is not what gpt2-lesson "
+                             f"release {name[:2]} makes")
     if orphans:
         found += [f"{path.relative_to(root)} has no set in {SOURCES}"
                   for path in sorted((root / EXERCISES).glob("*/*.ipynb"))
