@@ -24,7 +24,7 @@ from nbgrader.preprocessors import (
     SaveCells,
 )
 
-from gpt2_lesson.cli.release import bound_names
+from gpt2_lesson.cli.release import bound_names, check_regions
 
 BEGIN, INSTEAD, END = "### BEGIN SOLUTION", "### INSTEAD", "### END SOLUTION"
 REGION = re.compile(
@@ -41,11 +41,10 @@ class ClearSolutions(preprocessors.ClearSolutions):
     """
 
     def _replace_solution_region(self, cell: NotebookNode, language: str) -> bool:
+        check_regions(cell.source)
         source, found = REGION.subn(
             lambda match: indent(_stub(cell.cell_type, *match.groups()), match[1]),
             cell.source)
-        if left := re.search(r"### (BEGIN SOLUTION|INSTEAD|END SOLUTION)", source):
-            raise RuntimeError(f"{left[0]} without its partner in:\n{cell.source}")
         cell.source = source
         return bool(found)
 

@@ -148,7 +148,7 @@ def name_answers(notebook: NotebookNode) -> None:
     """
     taken = {cell.id for cell in notebook.cells if is_readable(cell.get("id", ""))}
     for cell in notebook.cells:
-        check = CHECK.match(_last_line(cell))
+        check = CHECK.match(last_line(cell))
         if is_readable(cell.get("id", "")) or not (check or is_answer(cell)):
             continue
         if check:
@@ -187,13 +187,17 @@ def label(cell: NotebookNode, where: str = "") -> None:
     Raises ValueError for a check that gives no points, or one in an answer's cell.
     """
     cell.metadata.pop("nbgrader", None)
-    grade, by_hand = CHECK.match(_last_line(cell)), BY_HAND.match(cell.source)
+    try:
+        check_regions(cell.source)
+    except ValueError as error:
+        raise ValueError(f"{where}, cell #{cell.id}: {error}") from None
+    grade, by_hand = CHECK.match(last_line(cell)), BY_HAND.match(cell.source)
     answer = is_answer(cell)
     if cell.cell_type == "code":
         if ".points(" in cell.source and not grade:
             raise ValueError(
                 f"{where}, cell #{cell.id}: the last line must be "
-                f"checks.NAME(ANSWER).points(N), and it is {_last_line(cell)!r}")
+                f"checks.NAME(ANSWER).points(N), and it is {last_line(cell)!r}")
         if grade and answer:
             raise ValueError(f"{where}, cell #{cell.id}: a check needs its own cell")
     elif answer != bool(by_hand):
@@ -205,6 +209,17 @@ def label(cell: NotebookNode, where: str = "") -> None:
             "grade": bool(points), "grade_id": cell.id, "locked": bool(grade),
             "schema_version": 3, "solution": answer, "task": False,
             **({"points": int(points["points"])} if points else {})}
+
+
+def check_regions(text: str) -> None:
+    """Raise ValueError unless solutions begin, have at most one INSTEAD, and end."""
+    marks = re.findall(r"### *(BEGIN SOLUTION|INSTEAD|END SOLUTION)", text)
+    order = "".join(mark[0] for mark in marks)                   # BIEBE
+    lines = re.findall(
+        r"^[ \t]*### (?:BEGIN SOLUTION|INSTEAD|END SOLUTION)[ \t]*$", text, re.M)
+    if not re.fullmatch("(BI?E)*", order) or len(lines) != len(marks):
+        raise ValueError("a solution needs the lines ### BEGIN SOLUTION and "
+                         "### END SOLUTION, and may have one ### INSTEAD between")
 
 
 def is_answer(cell: NotebookNode) -> bool:
@@ -279,7 +294,8 @@ def _normal_exercise(notebook: NotebookNode) -> NotebookNode:
     return normal
 
 
-def _last_line(cell: NotebookNode) -> str:
+def last_line(cell: NotebookNode) -> str:
+    """Return the last line of a code cell, "" for text."""
     return (cell.source.strip().splitlines() or [""])[-1] * (cell.cell_type == "code")
 
 
