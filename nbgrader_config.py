@@ -6,6 +6,8 @@ from gpt2_lesson.cli.classroom import RELEASING, SANITIZING
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 os.makedirs(os.path.join(ROOT, "grading"), exist_ok=True)
+# What students did is no progress of the teacher's: a path that can't be written.
+os.environ["GPT2_LESSON_PROGRESS"] = os.path.join(ROOT, "nbgrader_config.py", "none")
 
 c = get_config()  # noqa: F821  (nbgrader provides it)
 c.CourseDirectory.root = ROOT

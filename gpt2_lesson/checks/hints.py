@@ -38,6 +38,8 @@ def save(exercises: dict[str, dict]) -> None:
     _memory.clear()
     _memory.update(exercises)
     path, temporary = file(), None
+    if path.exists() and not path.is_file():                     # such as /dev/null
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent,

@@ -146,6 +146,8 @@ def name_answers(notebook: NotebookNode) -> None:
 
     Cells with readable ids keep them; no name holds a word of a solution.
     """
+    asked = {match["answer"] for cell in notebook.cells
+             if (match := CHECK.match(last_line(cell)))}
     taken = {cell.id for cell in notebook.cells if is_readable(cell.get("id", ""))}
     for cell in notebook.cells:
         check = CHECK.match(last_line(cell))
@@ -154,8 +156,9 @@ def name_answers(notebook: NotebookNode) -> None:
         if check:
             name = f"{check['answer']}-check"
         else:
-            code = cell.cell_type == "code"
-            name = next(iter(bound_names(cell.source) if code else []), "in-words")
+            names = bound_names(cell.source) if cell.cell_type == "code" else []
+            names.sort(key=lambda name: name not in asked)
+            name = names[0] if names else "in-words"
         name = wanted = name.replace("_", "-").strip("-").lower()
         for number in range(2, len(notebook.cells) + 2):
             if name not in taken:
@@ -235,11 +238,12 @@ def exercises(sources: dict[str, NotebookNode]) -> dict[str, tuple[str, str]]:
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary).resolve()
-        texts = {name: nbformat.writes(notebook) for name, notebook in sources.items()}
+        texts = {name: nbformat.writes(notebook) + "\n"
+                 for name, notebook in sources.items()}
         for name, text in texts.items():
             path = place(folder, SOURCES, name)
             path.parent.mkdir(parents=True)
-            path.write_text(text + "\n" * (not text.endswith("\n")), encoding="utf-8")
+            path.write_text(text, encoding="utf-8", newline="\n")
         shutil.copy(ROOT / "nbgrader_config.py", folder)
         return {name: (text, _released(folder, name)) for name, text in texts.items()}
 
@@ -265,7 +269,8 @@ def _released(root: Path, name: str) -> str:
         converter.start()
     except NbGraderException as error:
         raise ValueError(f"{name}: {complaints.reason or error}") from None
-    return nbformat.writes(_normal_exercise(read(place(root, EXERCISES, name))))
+    made = _normal_exercise(read(place(root, EXERCISES, name)))
+    return nbformat.writes(made) + "\n"                          # as nbgrader ends it
 
 
 class _Complaints(logging.Handler):
@@ -284,13 +289,12 @@ class _Complaints(logging.Handler):
 
 
 def _normal_exercise(notebook: NotebookNode) -> NotebookNode:
-    """Return an exercise in normal form; a check's cell stays closed for editing."""
+    """Return an exercise in normal form; what nbgrader closed stays closed."""
+    closed = {cell.id: {key: value for key, value in cell.metadata.items()
+                        if key in ("deletable", "editable")} for cell in notebook.cells}
     normal = normalise(notebook)
     for cell in normal.cells:
-        if cell.cell_type == "code":
-            cell.update(outputs=[], execution_count=None)
-        if cell.metadata.get("nbgrader", {}).get("locked"):
-            cell.metadata.update(deletable=False, editable=False)
+        cell.metadata = nbformat.from_dict(closed[cell.id] | cell.metadata)
     return normal
 
 
