@@ -384,6 +384,9 @@ def causal_attention(q, k, v):
     weights = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
     return weights @ v""")
 
+causal_attention_to_repair = causal_attention.to_repair(
+    "causal_attention_to_repair", "M1")
+
 mask_scores = Exercise(
     "mask_scores", "02", "mask_scores(scores) -> (B, T, T), ready for softmax(-1)",
     mask_only, mask_probes,

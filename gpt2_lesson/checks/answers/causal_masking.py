@@ -1,0 +1,86 @@
+"""Lesson 02: rows of causal weights, who leaks, and a fill that is not low enough."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from gpt2_lesson.checks.engine import Mistake
+from gpt2_lesson.checks.values import Answer
+
+_ROLL = Mistake(
+    "N20", "overlooking that roll takes the last token round to the front",
+    "output 0 of C is the last token",
+    "What does C put at place 0, which has no token before it?",
+    "print x.roll(1, 1) for tokens 1, 2, 3", "C leaks, from the last token to output 0")
+_EXAMPLES = Mistake(
+    "N21", "taking a mean over the examples for a leak in time",
+    "E mixes texts, but output i needs nothing after token i of any of them",
+    "Along which axis does E average?", "dim=0 is the batch", "E does not leak")
+_OPPOSITE = Mistake(
+    "N22", "the functions that do not leak, in place of those that do",
+    "every letter is on the wrong side", "When does your test say True?",
+    "look at where you collect the letters", "keep the letters for which it says True")
+_SOFTMAX = Mistake(
+    "N23", "overlooking that a softmax over the tokens divides by a sum over all",
+    "every output of F moves when the last token changes",
+    "What is each number of a softmax divided by?", "which axis is dim=1?",
+    "F leaks, through its sum")
+
+
+def _hidden_share(scores: Tensor, fill: float) -> float:
+    """Return the largest share that a hidden key gets, for scores (T, T)."""
+    hidden = torch.ones(scores.shape, dtype=torch.bool).triu(1)
+    shares = scores.double().masked_fill(hidden, fill).softmax(-1)
+    return shares[hidden].max().item()
+
+
+def _breaks(value: object) -> list[str]:
+    """Return why a fill and scores do not show what a finite fill can do."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return ["expected a list of two: [fill, scores]"]
+    fill, scores = float(value[0]), torch.as_tensor(value[1], dtype=torch.float32)
+    if not math.isfinite(fill):
+        return [f"the fill is {fill}: no finite score is below it, so nothing breaks"]
+    if scores.dim() != 2 or scores.size(0) != scores.size(1) or len(scores) < 2:
+        return [f"the scores have the shape {tuple(scores.shape)}, expected (T, T) "
+                "with T = 2 or more"]
+    if not scores.isfinite().all():
+        return ["some scores are not finite: q.k never gives that"]
+    ordinary = torch.randn(100, 6, 6, generator=torch.Generator().manual_seed(0))
+    usual = max(_hidden_share(3 * one, fill) for one in ordinary)
+    if usual > 1e-4:
+        return [f"the fill {fill:g} does not look fine: with ordinary scores (spread "
+                f"3) a hidden key already gets {usual:.2g}, and at most 0.0001 is "
+                "allowed"]
+    share = _hidden_share(scores, fill)
+    if not share > 0.01:
+        return [f"with your scores a hidden key gets {share:.2g}: more than 0.01 is "
+                "asked for. How low must the visible scores be, against the fill?"]
+    return []
+
+
+ANSWERS = (
+    Answer("02.1", "rows 0 and 3 of causal weights, scores ln 1, ln 2, ln 3, ln 4",
+           {"row 0": [1.0, 0, 0, 0], "row 3": [0.1, 0.2, 0.3, 0.4]}, atol=0.0051,
+           predict=True,
+           hints=("Which keys may query 0 look at, and which may query 3?",
+                  "Softmax turns ln 1 to ln 4 into shares of 1, 2, 3 and 4.",
+                  "One visible key gets everything; 1 + 2 + 3 + 4 = 10."),
+           solution='predicted = {"row 0": [1.0, 0, 0, 0],\n'
+                    '             "row 3": [0.1, 0.2, 0.3, 0.4]}'),
+    Answer("02.4", "the letters of the functions that leak", "BCF",
+           wrong=(("BF", _ROLL), ("BCEF", _EXAMPLES), ("ADE", _OPPOSITE),
+                  ("BC", _SOFTMAX), ("BEF", _ROLL)),
+           hints=("Ask your test about each of the six.",
+                  "Which of them look along dim=1, the tokens, in both directions?",
+                  'Collect the letters for which leaks(function, x) is True.'),
+           solution='leaking = "".join(letter for letter, function in functions.items()'
+                    "\n                  if leaks(function, x))"),
+    Answer("02.5", "a fill that looks fine, and scores (T, T) that break it",
+           lambda: [-100.0, [[-100.0, 0.0], [0.0, 0.0]]], test=_breaks,
+           hints=("Softmax looks at differences only. Against what is the fill low?",
+                  "Row 0 has one visible score. Make it as low as the fill.",
+                  "fill = -100 and a visible score of -100: half and half."),
+           solution="fill = -100.0\nscores = [[-100.0, 0.0], [0.0, 0.0]]"),
+)

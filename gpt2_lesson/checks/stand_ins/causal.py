@@ -1,0 +1,57 @@
+"""Toy functions of tokens, some of which leak the future; what a mask is made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Mixer:
+    """A function of tokens x (B, T, C): output i adds up tokens with `table[i]` (T, T).
+
+    What comes from later tokens reaches only the `example` (None: all), and, with
+    `channels` (C,), is summed over the channels and spread with these factors. Each
+    token is first freed of its mean if `centred`; the result keeps `keep` channels.
+    `rough` adds and subtracts a large number: right but for rounding.
+    """
+
+    table: Tensor
+    example: int | None = None
+    channels: Tensor | None = None
+    centred: bool = False
+    keep: int | None = None
+    rough: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.centred:
+            x = x - x.mean(-1, keepdim=True)
+        past, later = self.table.tril() @ x, self.table.triu(1) @ x      # (B, T, C)
+        if self.channels is not None:
+            later = later.sum(-1, keepdim=True) * self.channels
+        if self.example is not None:
+            chosen = torch.arange(len(x)) == self.example
+            later = later * chosen[:, None, None]
+        if self.rough:
+            everything = 9 * x.sum(1, keepdim=True)
+            past = (past + everything) - everything
+        return (past + later)[..., :self.keep]
+
+
+def verdict(function: Callable[..., object], *args: object) -> object:
+    """Return what the function returns; a tensor of one bool becomes a bool."""
+    output = function(*args)
+    if getattr(output, "shape", None) == () and "bool" in str(output.dtype):
+        return bool(output)
+    return output
+
+
+def kind(function: Callable[..., object], *args: object) -> str:
+    """Return what the function's tensor holds: True/False, whole numbers, decimals."""
+    output = function(*args)
+    if not isinstance(output, Tensor):
+        return type(output).__name__
+    if output.dtype == torch.bool:
+        return "True and False"
+    return "decimals" if output.is_floating_point() else "whole numbers"

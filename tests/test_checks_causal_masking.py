@@ -1,0 +1,257 @@
+"""The checks of the mask and of the test for leaks: catalogue entries M and N."""
+
+import pytest
+import torch
+from catalogue import accepted, complete, mutation_run, named, told_apart
+
+from gpt2_lesson import checks
+from gpt2_lesson.causal_masking import causal_mask as lesson_mask
+from gpt2_lesson.causal_masking import influence
+
+# What learners write as the body of causal_mask(num_queries, num_keys).
+MASKS = {
+    "M1": "return torch.ones(num_queries, num_keys).bool()",
+    "M2": """i = torch.arange(num_queries)[:, None] + num_keys - num_queries
+return i <= torch.arange(num_keys)""",
+    "M2b": """return torch.ones(num_queries, num_keys).triu(
+    num_keys - num_queries).bool()""",
+    "M3": """return torch.triu(torch.ones(num_queries, num_keys),
+    diagonal=num_keys - num_queries + 1).bool()""",
+    "M4": """big = torch.ones(num_keys, num_keys).tril(-1).bool()
+return big[-num_queries:]""",
+    "M4b": """return torch.arange(num_keys) < torch.arange(
+    num_keys - num_queries, num_keys)[:, None]""",
+    "M5": """offset = num_keys - num_queries + 1
+return torch.tril(torch.ones(num_queries, num_keys), offset) == 1""",
+    "M15": "return torch.tril(torch.ones(num_queries, num_keys)).bool()",
+    "M15b": """mask = torch.zeros(num_queries, num_keys, dtype=torch.bool)
+for i in range(num_queries):
+    mask[i, :i + 1] = True
+return mask""",
+    "M15c": "return torch.ones(num_keys, num_keys).tril()[:num_queries].bool()",
+    "M15s": """return torch.ones(num_queries, num_keys).tril(
+    num_queries - num_keys).bool()""",
+    "M15n": """if num_queries < num_keys:
+    return torch.ones(num_queries, num_keys, dtype=torch.bool)
+return torch.ones(num_keys, num_keys, dtype=torch.bool).tril()""",
+    "M16": "return torch.tril(torch.ones(num_keys, num_keys)).int()[-num_queries:]",
+    "M16f": "return torch.tril(torch.ones(num_keys, num_keys))[-num_queries:]",
+    "M16a": """hidden = torch.ones(num_keys, num_keys).triu(1)[-num_queries:]
+return torch.zeros_like(hidden).masked_fill(hidden == 1, float("-inf"))""",
+    "M17": """return torch.arange(num_keys)[:, None] <= torch.arange(
+    num_keys - num_queries, num_keys)""",
+    "M18": "return torch.ones(num_keys, num_keys).tril().bool()",
+    "M18q": "return torch.tril(torch.ones(num_queries, num_queries)) > 0",
+    "M19": "return torch.eye(num_keys).bool()[-num_queries:]",
+    "loop": """mask = torch.zeros(num_queries, num_keys, dtype=torch.bool)
+for i in range(num_queries):
+    mask[i, :num_keys - num_queries + i] = True
+    mask[i, 0] = True
+return mask""",
+}
+HONEST_MASKS = {
+    "lesson": lesson_mask,
+    "tril": lambda q, k: torch.ones(k, k).tril().bool()[-q:],
+    "diagonal": lambda q, k: torch.ones(q, k, dtype=torch.bool).tril(k - q),
+    "not triu": lambda q, k: ~torch.triu(torch.ones(q, k), diagonal=k - q + 1).bool(),
+    "== 1": lambda q, k: torch.tril(torch.ones(k, k))[k - q:] == 1,
+    "arange": lambda q, k: torch.arange(k) < torch.arange(k - q + 1, k + 1)[:, None],
+    "lists": lambda q, k: torch.tensor([[j <= k - q + i for j in range(k)]
+                                        for i in range(q)]),
+    "cat": lambda q, k: torch.cat([torch.ones(q, k - q), torch.ones(q, q).tril()],
+                                  dim=1).bool(),
+    "cumsum": lambda q, k: torch.eye(k).cumsum(0)[-q:] > 0,
+}
+
+# What learners write as the body of leaks(function, x).
+LOOP = """y = function(x)
+for j in range(x.size(1)):
+    z = x.clone()
+    z[:, j] = torch.randn_like(z[:, j])
+    d = (function(z) - y).abs()
+    {TEST}
+return False"""
+TESTS = {
+    "N1": "return function(x).shape != x.shape and False",
+    "N1b": """z = x.clone()
+z[:, 0] += 1
+return bool(((function(z) - function(x))[:, :0].abs() > 1e-6).any())""",
+    "N2": LOOP.replace("{TEST}", "if (d[:, :j + 1] > 1e-5).any(): return True"),
+    "N3": LOOP.replace("{TEST}", "if (d[:, j + 1:] > 1e-5).any(): return True"),
+    "N3f": LOOP.replace("{TEST}", "if (d[:, j:] > 1e-5).any(): return True"),
+    "N4": LOOP.replace("{TEST}", "if d.max() > 1e-5: return True"),
+    "N4b": LOOP.replace("{TEST}", """if not torch.allclose(function(z), y):
+        return True"""),
+    "N5": """z = x.clone()
+z[:, -1] = torch.randn_like(z[:, -1])
+return not torch.allclose(function(z)[:, :-1], function(x)[:, :-1], atol=1e-6)""",
+    "N5s": LOOP.replace("range(", "range(1, ").replace("{TEST}", """if j:
+        return bool(d[:, :j].max() > 1e-5)"""),
+    "N6": LOOP.replace("{TEST}", "if j and d[:, j - 1].max() > 1e-5: return True"),
+    "N6z": LOOP.replace("{TEST}", "if j > 0 and d[:, 0].max() > 1e-5: return True"),
+    "N7": LOOP.replace("{TEST}", "if (d[0, :j] > 1e-5).any(): return True"),
+    "N8": LOOP.replace("{TEST}", "if (d[:, :j, 0] > 1e-5).any(): return True"),
+    "N9": LOOP.replace("{TEST}", "if (d[:, :j] > 0.2).any(): return True"),
+    "N10": LOOP.replace("(function(z) - y).abs()", "function(z) - y").replace(
+        "{TEST}", "if j and d[:, :j].sum((0, 2)).abs().max() > 1e-4: return True"),
+    "N10b": LOOP.replace("(function(z) - y).abs()", "function(z) - y").replace(
+        "{TEST}", "if j and abs(d[:, :j].mean().item()) > 1e-5: return True"),
+    "N11": LOOP.replace("x.clone()", "x").replace(
+        "{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
+    "N12": """y = function(x)
+z = x.clone()
+for j in range(x.size(1)):
+    z[:, j] = torch.randn_like(z[:, j])
+    if not torch.allclose(function(z)[:, :j], y[:, :j], atol=1e-5):
+        return True
+return False""",
+    "N13": LOOP.removesuffix("return False").replace(
+        "{TEST}", "if (d[:, :j] > 1e-5).any(): return False") + "return True",
+    "N14": LOOP.replace("{TEST}", "if (d[:j] > 1e-5).any(): return True"),
+}
+
+
+def by_table(function, x):
+    x = torch.cat([x, x.flip(0) + 1])
+    return bool((influence(function, x).triu(1) > 1e-5).any())
+
+
+def cut_short(function, x):
+    """Compare with the outputs of the text cut after token j: other changes at once."""
+    for j in range(1, x.size(1)):
+        noise = torch.cat([x[:, :j], torch.randn_like(x[:, j:])], dim=1)
+        if not torch.allclose(function(noise)[:, :j], function(x)[:, :j], atol=1e-5):
+            return True
+    return False
+
+
+def by_gradient(function, x):
+    x = x.clone().requires_grad_()
+    for i in range(x.size(1) - 1):
+        output = function(x)[:, i]
+        for part in output.flatten():
+            if not part.requires_grad:
+                return False
+            grad, = torch.autograd.grad(part, x, retain_graph=True)
+            if grad[:, i + 1:].abs().max() > 1e-6:
+                return True
+    return False
+
+
+def all_pairs(function, x):
+    before, found = function(x), []
+    for i in range(x.size(1)):
+        for j in range(i + 1, x.size(1)):
+            changed = x.clone()
+            changed[:, j] = torch.rand(changed[:, j].shape)
+            found.append((function(changed)[:, i] - before[:, i]).norm().item() > 1e-4)
+    return any(found)
+
+
+def tensor_bool(function, x):
+    moved = torch.zeros(x.size(1), x.size(1))
+    for j in range(x.size(1)):
+        changed = x.clone()
+        changed[:, j] *= -2
+        moved[:, j] = (function(changed) - function(x)).abs().amax((0, 2))
+    return (moved.triu(1) > 1e-6).any()
+
+
+HONEST_TESTS = {
+    "solution": checks.leaks.solution, "table": by_table, "cut": cut_short,
+    "gradient": by_gradient, "pairs": all_pairs, "tensor": tensor_bool,
+    "zero": LOOP.replace("torch.randn_like(z[:, j])", "0").replace(
+        "{TEST}", "if j and d[:, :j].max() > 1e-6: return True"),
+    "add one": LOOP.replace("z[:, j] = torch.randn_like(z[:, j])", "z[:, j] += 1")
+                   .replace("{TEST}", "if (d[:, :j] > 1e-6).any(): return True"),
+    "exact": """return any(not torch.equal(
+    function(x.index_fill(1, torch.tensor(j), 3.0))[:, :j], function(x)[:, :j])
+    for j in range(1, x.size(1)))""",
+    "swap": LOOP.replace("torch.randn_like(z[:, j])", "z[:, j].roll(1, 0)").replace(
+        "{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
+}
+CASES = {"causal_mask": (MASKS, HONEST_MASKS), "leaks": (TESTS, HONEST_TESTS)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_mistake_is_rejected_and_most_are_named(name: str) -> None:
+    wrong = CASES[name][0]
+    good, rest = named(getattr(checks, name), wrong)
+    assert len(good) >= 0.8 * len(wrong), "\n".join(map(str, rest.items()))
+
+
+@pytest.mark.parametrize(("name", "style"), [
+    (name, style) for name, (_, honest) in CASES.items() for style in honest])
+def test_every_honest_style_is_accepted(name: str, style: str) -> None:
+    accepted(getattr(checks, name), CASES[name][1][style])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
+    complete(getattr(checks, name))
+    told_apart(getattr(checks, name))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_mutant_passes(name: str, record_property) -> None:
+    mutation_run(getattr(checks, name), record=record_property)
+
+
+def test_two_mistakes_at_once_are_both_named() -> None:
+    report = checks.causal_mask(lambda q, k: torch.ones(q, k).tril())
+    assert {mistake.id for mistake in report.matches[0]} == {"M15", "M16f"}
+
+
+def test_right_but_fragile() -> None:
+    def remarks(exercise, form):
+        from catalogue import function_of
+        report = exercise(function_of(exercise, form))
+        assert report.passed
+        return " ".join(report.remarks)
+
+    assert "ValueError" in remarks(checks.causal_mask, HONEST_MASKS["tril"])
+    assert not remarks(checks.causal_mask, lesson_mask)
+    assert "rounding" in remarks(checks.leaks, HONEST_TESTS["exact"])
+    assert "norm" in remarks(checks.leaks, HONEST_TESTS["add one"])
+    assert not remarks(checks.leaks, HONEST_TESTS["table"])
+    assert "one token" in remarks(checks.leaks, LOOP.replace(
+        "range(x.size(1))", "range(1, max(2, x.size(1)))").replace(
+        "{TEST}", "if d[:, :j].max() > 1e-5: return True"))
+
+
+# The answers that are values
+
+
+@pytest.mark.parametrize(("wrong", "name"), [
+    ("BF", "N20"), ("BCEF", "N21"), ("ade", "N22"), (" bc", "N23"), ("ABCDEF", "")])
+def test_which_functions_leak(wrong: str, name: str) -> None:
+    report = checks.answer("02.4", wrong)
+    assert not report.passed
+    assert [one.id for match in report.matches for one in match] == [name] * bool(name)
+    assert checks.answer("02.4", " bcf").passed
+
+
+@pytest.mark.parametrize(("fill", "scores", "said"), [
+    (-torch.inf, [[-9.0, 0.0], [0.0, 0.0]], "nothing breaks"),
+    (-10.0, [[-20.0, 0.0], [0.0, 0.0]], "does not look fine"),
+    (-1e4, [[-9e3, 0.0], [0.0, 0.0]], "a hidden key gets 0"),
+    (-1e4, [[-1e4, -1e4]], "shape (1, 2)"),
+    (-1e4, [[-torch.inf, 0.0], [0.0, 0.0]], "not finite"),
+])
+def test_a_fill_that_breaks_nothing(fill: float, scores: list, said: str) -> None:
+    report = checks.answer("02.5", [fill, scores])
+    assert not report.passed and said in report.symptoms[0]
+
+
+@pytest.mark.parametrize("fill", [-100.0, -1e4, -1e9])
+def test_a_fill_that_breaks(fill: float) -> None:
+    scores = torch.randn(5, 5)
+    scores[2, :3] = fill - 1                  # all visible scores below the fill
+    assert checks.answer("02.5", (fill, scores)).passed
+
+
+def test_the_rows_predicted_are_those_of_the_lesson() -> None:
+    scores = torch.arange(1.0, 5).log().expand(4, 4)
+    rows = scores.masked_fill(~lesson_mask(4), -torch.inf).softmax(-1)
+    assert checks.answer("02.1", {"row 0": rows[0], "row 3": rows[3]}).passed
+    assert not checks.answer("02.1", {"row 0": rows[3], "row 3": rows[3]}).passed
