@@ -116,7 +116,7 @@ class Exercise:
 
     def expected(self, seed: int) -> list[Seen]:
         """Return what the reference does on each probe."""
-        return [observe(self.reference, probe) for probe in self.battery(seed)]
+        return _expected(self, seed)
 
     def same(self, a: Seen, b: Seen) -> bool:
         """Return True if two functions did the same with one probe."""
@@ -130,6 +130,11 @@ class Exercise:
 @lru_cache(maxsize=64)
 def _battery(exercise: Exercise, seed: int) -> list[Probe]:
     return exercise.probes(Generator().manual_seed(seed))
+
+
+@lru_cache(maxsize=64)
+def _expected(exercise: Exercise, seed: int) -> list[Seen]:
+    return [observe(exercise.reference, probe) for probe in exercise.battery(seed)]
 
 
 @lru_cache(maxsize=50_000)
