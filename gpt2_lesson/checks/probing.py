@@ -13,6 +13,8 @@ import random
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import CodeType
 
 import numpy as np
 import torch
@@ -93,7 +95,7 @@ def observe(function: object, probe: Probe) -> Seen:
             return _crash(error, function, printed)
         changed = tuple(
             i for i, (now, before) in enumerate(zip(args, probe.args, strict=True))
-            if isinstance(before, Tensor) and not _equal(now.detach(), before)
+            if _is_plain(before) and not _equal(plain(now), before)
         )
         repeats = _same_again(function, probe, value)
     return Seen(value, changed=changed, repeats=repeats, written=value is not ...,
@@ -105,8 +107,12 @@ def not_written(function: object) -> bool:
     if function is None or function is ...:
         return True
     code = getattr(function, "__code__", None)
-    if code is None:
-        return False
+    return isinstance(code, CodeType) and _only_promised(code)
+
+
+@lru_cache(maxsize=256)
+def _only_promised(code: CodeType) -> bool:
+    """Return True for code that does nothing but return None or `...`."""
     names = {op.opname for op in dis.get_instructions(code)}
     returned = {op.argval for op in dis.get_instructions(code)
                 if op.opname in ("LOAD_CONST", "RETURN_CONST")}
@@ -126,9 +132,18 @@ def plain(value: object) -> object:
     return value
 
 
+def _is_plain(arg: object) -> bool:
+    """Return True for data that a function may change: tensors, lists, dicts."""
+    if isinstance(arg, list | tuple):
+        return all(map(_is_plain, arg))
+    if isinstance(arg, dict):
+        return all(map(_is_plain, arg.values()))
+    return isinstance(arg, Tensor | int | float | str | bytes)
+
+
 def _same_again(function: Function, probe: Probe, value: object) -> bool:
     """Return True if a second call, with other random numbers, gives the same."""
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     try:
         again = plain(probe.drive(function, *copy.deepcopy(probe.args)))
     except (Exception, SystemExit):
@@ -180,7 +195,7 @@ def _quiet() -> Iterator[io.StringIO]:
               contextlib.redirect_stdout(out),
               contextlib.redirect_stderr(io.StringIO())):
             warnings.simplefilter("ignore")
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
             random.seed(0)
             np.random.seed(0)
             torch.set_grad_enabled(True)

@@ -20,3 +20,22 @@ def in_half(function: Callable[..., object], *args: Tensor) -> Tensor | str:
     output = function(*(arg.half() for arg in args))
     finite = bool(torch.isfinite(output).all())
     return str(output.dtype).removeprefix("torch.") if finite else "nan or infinity"
+
+
+def listed(function: Callable[..., object], *args: object) -> object:
+    """Return a sequence or array of whole numbers as a list."""
+    output = function(*args)
+    output = output.tolist() if hasattr(output, "tolist") else output
+    return list(output) if isinstance(output, list | tuple) else output
+
+
+def listed_items(function: Callable[..., object], *args: object) -> object:
+    """Return a dict as the list of its items, in its order."""
+    output = function(*args)
+    return list(map(list, output.items())) if hasattr(output, "items") else output
+
+
+def sorted_items(function: Callable[..., object], *args: object) -> object:
+    """Return a dict as the sorted list of its items: its order does not count."""
+    output = function(*args)
+    return sorted(map(list, output.items())) if hasattr(output, "items") else output

@@ -1,0 +1,418 @@
+"""Byte-pair encoding, and what goes wrong with it (catalogue: T)."""
+
+from collections import Counter
+from itertools import pairwise
+
+import regex
+from torch import Generator, randint
+
+from gpt2_lesson.checks.engine import Exercise, Mistake
+from gpt2_lesson.checks.probing import Probe
+from gpt2_lesson.checks.stand_ins.drives import listed, listed_items, sorted_items
+from gpt2_lesson.tokenizer import PIECES
+
+Merges = dict[tuple[int, int], int]
+
+
+def pairs(ids: list[int], *, overlap: bool = True, order: bool = True) -> dict:
+    """Return how often each pair of neighbours stands in `ids`."""
+    if overlap:
+        found = pairwise(ids)
+    else:
+        found, i = [], 0
+        while i + 1 < len(ids):
+            found.append((ids[i], ids[i + 1]))
+            i += 2 if ids[i:i + 2] == ids[i + 1:i + 3] else 1
+    return dict(Counter(found if order else (tuple(sorted(pair)) for pair in found)))
+
+
+def merged(ids: list[int], pair: tuple[int, int], new: int, *, step: int = 2,
+           backwards: bool = False, once: bool = False, tail: bool = True,
+           in_place: bool = False) -> list[int]:
+    """Return `ids` with each `pair` replaced by `new`, from the left."""
+    if backwards:
+        turned = merged(list(ids)[::-1], tuple(pair)[::-1], new)
+        return turned[::-1]
+    out, i, done = [], 0, False
+    end = len(ids) if tail else len(ids) - 1
+    while i < end:
+        found = tuple(ids[i:i + 2]) == tuple(pair) and not (once and done)
+        out.append(new if found else ids[i])
+        done = done or found
+        i += step if found else 1
+    if in_place:
+        ids[:] = out
+    return out
+
+
+def learned(text: str, count: int, *, cut: bool = True, tie: str = "smaller",
+            stale: bool = False, first: int = 256, unit: str = "bytes",
+            overlap: bool = True) -> Merges:
+    """Return `count` merges of the most frequent pair, the smaller one in a tie."""
+    parts = PIECES.findall(text) if cut else [text]
+    parts = [[ord(c) for c in part] if unit == "letters" else list(part.encode())
+             for part in parts]
+    merges: Merges = {}
+    frozen = _counted(parts, overlap)
+    for new in range(first, first + count):
+        counts = frozen if stale else _counted(parts, overlap)
+        counts = {pair: n for pair, n in counts.items() if pair not in merges}
+        if not counts:
+            break
+        most = max(counts.values())
+        ties = [pair for pair, n in counts.items() if n == most]
+        best = {"smaller": min, "larger": max, "first": lambda ties: ties[0]}[tie](ties)
+        merges[best] = new
+        parts = [merged(ids, best, new) for ids in parts]
+    return merges
+
+
+def _counted(parts: list[list[int]], overlap: bool) -> Counter:
+    return sum((Counter(pairs(ids, overlap=overlap)) for ids in parts), Counter())
+
+
+def encoded(text: str, merges: Merges, special: dict[str, int], *, order: str = "rank",
+            unit: str = "bytes", strip: bool = False, cut: bool = True, step: int = 2,
+            names: bool = True) -> list[int]:
+    """Return token ids: special names whole, else each piece merged by rank."""
+    split = f"({'|'.join(map(regex.escape, special))})" if special and names else "(?!)"
+    ids: list[int] = []
+    for part in regex.split(split, text):
+        if names and part in special:
+            ids.append(special[part])
+            continue
+        for piece in PIECES.findall(part) if cut else [part]:
+            piece = piece.strip() if strip else piece
+            start = ([ord(c) for c in piece] if unit == "letters"
+                     else list(piece.encode()))
+            ids += _joined(start, merges, order, step)
+    return ids
+
+
+def _joined(ids: list[int], merges: Merges, order: str, step: int) -> list[int]:
+    """Return ids merged: lowest rank first, or in one of the wrong orders."""
+    if order == "longest":
+        return _longest(bytes(i for i in ids if i < 256), merges)
+    if order == "once":
+        for pair, new in reversed(merges.items()):
+            ids = merged(ids, pair, new, step=step)
+        return ids
+    while present := [pair for pair in pairwise(ids) if pair in merges]:
+        best = min(present, key=merges.get) if order == "rank" else present[0]
+        ids = merged(ids, best, merges[best], step=step)
+    return ids
+
+
+def _longest(text: bytes, merges: Merges) -> list[int]:
+    names = {i: bytes([i]) for i in range(256)}
+    for (a, b), new in merges.items():
+        names[new] = names[a] + names[b]
+    ids = []
+    while text:
+        ids.append(max((i for i in names if text.startswith(names[i])),
+                       key=lambda i: len(names[i])))
+        text = text[len(names[ids[-1]]):]
+    return ids
+
+
+def decoded(ids: list[int], tokens: list[bytes], *, each: str = "",
+            errors: str = "replace", between: str = "") -> str:
+    """Return the text of token ids: all bytes side by side, then UTF-8."""
+    if each:
+        return "".join(tokens[i].decode("utf-8", each) for i in ids)
+    if between:
+        return between.join(tokens[i].decode("utf-8", "replace") for i in ids)
+    return b"".join(tokens[i] for i in ids).decode("utf-8", errors)
+
+
+# --- probes ---------------------------------------------------------------------------
+
+
+def _drawn(g: Generator, letters: str, n: int) -> str:
+    chosen = randint(len(letters), (n,), generator=g)
+    return "".join(letters[i] for i in chosen.tolist())
+
+
+def pair_probes(g: Generator) -> list[Probe]:
+    """Return lists whose pairs are to be counted."""
+    return [Probe("the bytes of aaabdaaabac", (list(b"aaabdaaabac"),), sorted_items),
+            Probe("random ids", (randint(3, (40,), generator=g).tolist(),),
+                  sorted_items),
+            Probe("one id", ([7],), sorted_items), Probe("no id", ([],), sorted_items),
+            Probe("aaaa", (list(b"aaaa"),), sorted_items)]
+
+
+def merge_probes(g: Generator) -> list[Probe]:
+    """Return lists, a pair and its new id."""
+    return [Probe("the bytes of aaabdaaabac", (list(b"aaabdaaabac"), (97, 97), 256),
+                  listed),
+            Probe("aaaa", (list(b"aaaa"), (97, 97), 256), listed),
+            Probe("random ids", (randint(2, (40,), generator=g).tolist(), (1, 0), 9),
+                  listed),
+            Probe("random ids, a pair of equals",
+                  (randint(2, (40,), generator=g).tolist(), (1, 1), 9), listed),
+            Probe("the pair at the end", ([5, 6, 7], (6, 7), 8), listed),
+            Probe("no such pair", ([5, 6, 7], (7, 5), 8), listed),
+            Probe("no id", ([], (7, 5), 8), listed)]
+
+
+def learn_probes(g: Generator) -> list[Probe]:
+    """Return texts to learn merges from."""
+    return [Probe("aaabdaaabac, 3 merges", ("aaabdaaabac", 3), listed_items),
+            Probe("pieces: a. a. a. a.", ("a. a. a. a. b b b", 2), listed_items),
+            Probe("letters beyond ASCII", ("é é èé é", 2), listed_items),
+            Probe("ties", ("xy ab xy ab cd cd", 4), listed_items),
+            Probe("random letters", (_drawn(g, "abc d", 60), 6), listed_items),
+            Probe("runs of one letter", ("aaaa aaa aaaaaaa b", 3), listed_items)]
+
+
+_MERGES = {(116, 104): 256, (105, 115): 257, (97, 116): 258, (104, 257): 259,
+           (97, 97): 260, (32, 97): 261, (32, 256): 262, (46, 32): 263, (98, 99): 264,
+           (97, 98): 265, (195, 169): 266, (97, 256): 267}
+_SPECIAL = {"<|endoftext|>": 300}
+
+
+def encode_probes(g: Generator) -> list[Probe]:
+    """Return texts to be encoded with eleven merges and one special name."""
+    texts = {"abc: bc and at were learned before ab": "abc aab",
+             "athis: his is a token": "athis",
+             "ath: at stands first, th was learned first": "ath bath",
+             "runs: aaaa": "aaaa aaaaa",
+             "spaces: ' a  b '": " a  b ",
+             "a. a. th": "a. a. th", "beyond ASCII": "é🙂",
+             "random letters": _drawn(g, "athisbc. ", 60), "no text": "",
+             "a special name": "this<|endoftext|>a"}
+    return [Probe(name, (text, _MERGES, _SPECIAL), listed)
+            for name, text in texts.items()]
+
+
+def decode_probes(g: Generator) -> list[Probe]:
+    """Return ids to be decoded; some tokens end within a character."""
+    tokens = [bytes([i]) for i in range(256)] + [b"th", "🙂".encode()[:2],
+                                                  "🙂".encode()[2:], b" a"]
+    return [Probe("ASCII", ([*b"o", 256, 259], tokens)),
+            Probe("an emoji over two tokens", ([104, 257, 258, 33], tokens)),
+            Probe("é as two bytes", ([195, 169, 98], tokens)),
+            Probe("half of an emoji, which has no letter", ([97, 257], tokens)),
+            Probe("random letters", ([*_drawn(g, "abc ", 20).encode()], tokens)),
+            Probe("no id", ([], tokens))]
+
+
+# --- mistakes -------------------------------------------------------------------------
+
+_RANK = "Two merges fit. Which of them was learned first?"
+
+PAIRS = (
+    Mistake("T4", "pairs that overlap counted once: aaaa has two aa, not three",
+            "runs of one letter are counted too low",
+            "At how many places does aa begin in aaaa?",
+            "look at the step of your loop", "zip(ids, ids[1:]) sees every place",
+            {"overlap": False}, mark="S"),
+    Mistake("T4o", "pairs counted without their order: (a, b) and (b, a) as one",
+            "ab and ba share a count", "May a merge turn ba into the token of ab?",
+            "look for sorted, set or frozenset", "the pair is a tuple in its order",
+            {"order": False}, mark="R"),
+)
+
+MERGE = (
+    Mistake("T3", "one step after a merge, not two: a used id is used again",
+            "aaaa becomes three tokens, not two",
+            "Both ids of the pair are used up. Where does reading go on?",
+            "look at how i grows after a merge", "i += 2 after a merge", {"step": 1},
+            mark="R"),
+    Mistake("T3b", "merged from the right", "aaa becomes a, aa and not aa, a",
+            "Which aa of aaa comes first?", "look at the direction of the loop",
+            "go from the left", {"backwards": True}, mark="R"),
+    Mistake("T3f", "only the first place merged", "later pairs stay",
+            "How often does the pair stand there?", "look for a break or a return",
+            "go on after a merge", {"once": True}, mark="R"),
+    Mistake("T3e", "the last id is lost", "the result ends one id too early",
+            "What happens to an id that has no right neighbour?",
+            "look at the end of the loop: len(ids) - 1?",
+            "the loop must also reach the last id", {"tail": False}, mark="R"),
+    Mistake("T3i", "its input list is changed", "the caller's list is not the same",
+            "Who else may still need ids?", "look for ids[i] = or del",
+            "build a new list", {"in_place": True}, mark="R"),
+)
+
+LEARN = (
+    Mistake("T4", "pairs that overlap counted once", "runs of one letter are too low",
+            "At how many places does aa begin in aaaa?", "look at the counting",
+            "zip(ids, ids[1:]) sees every place", {"overlap": False}, mark="S"),
+    Mistake("T5", "ties go to the larger pair", "the same count, another choice",
+            "Two pairs have the same count. Which one does the contract want?",
+            "look at max: what decides when counts are equal?",
+            "min(counts, key=lambda pair: (-counts[pair], pair))", {"tie": "larger"},
+            mark="S"),
+    Mistake("T5f", "ties go to the pair seen first", "the same count, another choice",
+            "Two pairs have the same count. Which one does the contract want?",
+            "max takes the first of equals", "min(counts, key=lambda pair: "
+            "(-counts[pair], pair))", {"tie": "first"}, mark="S"),
+    Mistake("T6", "letters in the place of UTF-8 bytes", "é is one id, and it is two "
+            "bytes", "How many bytes has é?", "look at how text becomes numbers",
+            "list(piece.encode())", {"unit": "letters"}),
+    Mistake("T9", "not cut into pieces first", "merges are learned across spaces",
+            "May a merge join the end of a word to the next one?",
+            "where is PIECES used?", "count pairs inside each of PIECES.findall(text)",
+            {"cut": False}, mark="R"),
+    Mistake("T10", "counts from the beginning: not counted anew after a merge",
+            "the second merge ignores the token that the first one made",
+            "After aa became 256, does the pair aa still stand there?",
+            "is the counting inside the loop, and over the merged ids?",
+            "count again in each round", {"stale": True}),
+    Mistake("T11", "the first new id is 257, not 256", "every new id is one too large",
+            "The bytes are 0 to 255. Which number is free?", "look at the first id",
+            "range(256, 256 + count)", {"first": 257}, mark="R"),
+    Mistake("T11l", "the first new id is 255, which is a byte",
+            "every new id is one too small", "The bytes are 0 to 255. Which is free?",
+            "look at the first id", "range(256, 256 + count)", {"first": 255},
+            mark="R"),
+)
+
+ENCODE = (
+    Mistake("T1", "merged from left to right, not in the order of learning",
+            "abc becomes ab, c where bc was learned first", _RANK,
+            "how is the next merge chosen?", "min(present, key=merges.get)",
+            {"order": "left"}, mark="R"),
+    Mistake("T1l", "merges done once each, the last learned first",
+            "late merges find their halves not made yet", _RANK,
+            "in which order are the merges gone through?",
+            "lowest id first, again and again", {"order": "once"}, mark="R"),
+    Mistake("T2", "the longest token that fits, not the merges",
+            "athis becomes at, his", "Was the model trained on that spelling?",
+            "are merges done, or tokens looked up?", "merge bytes by rank",
+            {"order": "longest"}, mark="R"),
+    Mistake("T3", "one step after a merge, not two", "aaaa becomes three tokens",
+            "Both ids of the pair are used up. Where does reading go on?",
+            "look at how i grows after a merge", "i += 2 after a merge", {"step": 1},
+            mark="R"),
+    Mistake("T6", "letters in the place of UTF-8 bytes", "é is one id of 233, not two",
+            "How many bytes has é?", "look at how text becomes numbers",
+            "list(piece.encode())", {"unit": "letters"}),
+    Mistake("T8", "spaces at the ends of pieces are lost",
+            "a and a with a space before it get the same id",
+            "Can the text be put together again from your ids?", "look for strip",
+            "leave the pieces as they are", {"strip": True}, mark="R"),
+    Mistake("T9", "not cut into pieces first", "merges reach across pieces",
+            "May a merge join the end of a word to the next one?",
+            "where is PIECES used?", "for piece in PIECES.findall(text)",
+            {"cut": False}, mark="R"),
+    Mistake("T12", "special names split as ordinary text",
+            "<|endoftext|> becomes many ids, not one",
+            "How should the model tell the end of a text from a text about it?",
+            "are special names cut out first?", "split the text at the special names",
+            {"names": False}, mark="R"),
+)
+
+DECODE = (
+    Mistake("T7", "each token decoded by itself (with errors='replace')",
+            "a letter whose bytes lie in two tokens becomes two question marks",
+            "Is half of an emoji a text?", "what is decoded: one token, or all bytes?",
+            "b''.join(tokens[i] for i in ids).decode('utf-8', 'replace')",
+            {"each": "replace"}),
+    Mistake("T7i", "each token decoded by itself, broken ones left out",
+            "a letter whose bytes lie in two tokens is lost",
+            "Is half of an emoji a text?", "what is decoded: one token, or all bytes?",
+            "join the bytes first", {"each": "ignore"}),
+    Mistake("T7s", "each token decoded by itself, and an error for a broken one",
+            "UnicodeDecodeError at an emoji over two tokens",
+            "Is half of an emoji a text?", "what is decoded: one token, or all bytes?",
+            "join the bytes first, then decode with errors='replace'",
+            {"each": "strict"}),
+    Mistake("T7e", "no errors='replace': a text that is cut within a letter fails",
+            "UnicodeDecodeError at half of an emoji",
+            "May a model stop in the middle of a letter?", "look at .decode(...)",
+            ".decode('utf-8', 'replace')", {"errors": "strict"}, mark="S"),
+    Mistake("T8d", "a space between the tokens", "spaces that no token holds",
+            "Where do the spaces of a text live?", "look at what joins the tokens",
+            "b''.join: the spaces are in the tokens", {"between": " "}, mark="R"),
+)
+
+# --- exercises ------------------------------------------------------------------------
+
+count_pairs = Exercise(
+    "count_pairs", "09", "count_pairs(ids) -> {(id, id): how often}", pairs,
+    pair_probes, PAIRS, hints=(
+        "Each place but the last begins a pair.", "Print zip(ids, ids[1:]).",
+                  "Counter(zip(ids, ids[1:]))"), solution="""\
+def count_pairs(ids):
+    counts = {}
+    for i in range(len(ids) - 1):
+        pair = ids[i], ids[i + 1]
+        counts[pair] = counts.get(pair, 0) + 1
+    return counts""")
+
+merge_pair = Exercise(
+    "merge_pair", "09", "merge_pair(ids, pair, new) -> list of ids", merged,
+    merge_probes, MERGE, hints=(
+        "Walk from the left. Where the pair stands, write the new id; jump over both.",
+        "Try aaaa by hand: what is written, and where does i stand then?",
+        "i += 2 after a merge, i += 1 else"), solution="""\
+def merge_pair(ids, pair, new):
+    merged, i = [], 0
+    while i < len(ids):
+        if i + 1 < len(ids) and (ids[i], ids[i + 1]) == pair:
+            merged.append(new)
+            i += 2
+        else:
+            merged.append(ids[i])
+            i += 1
+    return merged""")
+
+learn_merges = Exercise(
+    "learn_merges", "09", "learn_merges(text, count) -> {(id, id): new id}", learned,
+    learn_probes, LEARN, hints=(
+        "A round: count the pairs inside all pieces, take the most frequent, merge it.",
+        "Print the counts of each round for aaabdaaabac.",
+        "min(counts, key=lambda pair: (-counts[pair], pair))"), solution="""\
+def learn_merges(text, count):
+    pieces = [list(piece.encode()) for piece in PIECES.findall(text)]
+    merges = {}
+    for new in range(256, 256 + count):
+        counts = Counter()
+        for ids in pieces:
+            counts.update(count_pairs(ids))
+        if not counts:
+            break
+        best = min(counts, key=lambda pair: (-counts[pair], pair))
+        merges[best] = new
+        pieces = [merge_pair(ids, best, new) for ids in pieces]
+    return merges""")
+
+encode = Exercise(
+    "encode", "09", "encode(text, merges, special) -> list of ids", encoded,
+    encode_probes, ENCODE, hints=(
+        "Special names first, then pieces, then in each piece the earliest merge.",
+        "Encode athis by hand with the four merges of the lesson.",
+        "while a pair of merges is present: merge the one with the lowest id"),
+    solution="""\
+def encode(text, merges, special):
+    if not special:
+        parts = [text]
+    else:
+        parts = regex.split("(" + "|".join(map(regex.escape, special)) + ")", text)
+    result = []
+    for part in parts:
+        if part in special:
+            result.append(special[part])
+            continue
+        for piece in PIECES.findall(part):
+            ids = list(piece.encode())
+            while True:
+                present = [pair for pair in zip(ids, ids[1:]) if pair in merges]
+                if not present:
+                    break
+                first = min(present, key=merges.get)
+                ids = merge_pair(ids, first, merges[first])
+            result.extend(ids)
+    return result""")
+
+decode = Exercise(
+    "decode", "09", "decode(ids, tokens) -> text", decoded, decode_probes, DECODE,
+    hints=("A token is bytes, and a letter may need the bytes of two tokens.",
+           "What does b'\\xf0\\x9f' decode to?",
+           "join the bytes, then decode once"), solution="""\
+def decode(ids, tokens):
+    return b"".join(tokens[i] for i in ids).decode("utf-8", errors="replace")""")
+
+decode_to_repair = decode.to_repair("decode_to_repair", "T7s")

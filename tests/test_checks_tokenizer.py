@@ -1,0 +1,330 @@
+"""The checks of byte-pair encoding: catalogue entries T."""
+
+import codecs
+import io
+import re
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+import regex
+from catalogue import accepted, complete, function_of, mutation_run, named, told_apart
+
+from gpt2_lesson import checks
+from gpt2_lesson.tokenizer import PIECES, Tokenizer, merge_pair
+
+EXTRA = {"codecs": codecs, "io": io, "Counter": Counter, "pairwise": pairwise,
+         "PIECES": PIECES, "re": re, "regex": regex, "merge_pair": merge_pair,
+         "count_pairs": lambda ids: Counter(pairwise(ids))}
+
+COUNT = {
+    "T4": """counts, i = {}, 0
+while i < len(ids) - 1:
+    pair = (ids[i], ids[i + 1])
+    counts[pair] = counts.get(pair, 0) + 1
+    i += 2 if i + 2 < len(ids) and ids[i] == ids[i + 1] == ids[i + 2] else 1
+return counts""",
+    "T4b": "return {p: bytes(ids).count(bytes(p)) for p in zip(ids, ids[1:])}",
+    "T4o": "return Counter(tuple(sorted(p)) for p in zip(ids, ids[1:]))",
+}
+MERGE = {
+    "T3": """out, i = [], 0
+while i < len(ids):
+    if i < len(ids) - 1 and ids[i] == pair[0] and ids[i + 1] == pair[1]:
+        out.append(new)
+    else:
+        out.append(ids[i])
+    i += 1
+return out""",
+    "T3's": """out, skip = [], False
+for i in range(len(ids) - 1):
+    if skip:
+        skip = False
+    elif (ids[i], ids[i + 1]) == pair:
+        out.append(new)
+        skip = True
+    else:
+        out.append(ids[i])
+return out""",
+    "T3f": """for i in range(len(ids) - 1):
+    if (ids[i], ids[i + 1]) == pair:
+        return ids[:i] + [new] + ids[i + 2:]
+return ids""",
+    "T3i": """i = 0
+while i < len(ids) - 1:
+    if (ids[i], ids[i + 1]) == pair:
+        ids[i:i + 2] = [new]
+    i += 1
+return ids""",
+    "T3b": """out, i = [], len(ids) - 1
+while i >= 0:
+    if i > 0 and (ids[i - 1], ids[i]) == pair:
+        out.insert(0, new)
+        i -= 2
+    else:
+        out.insert(0, ids[i])
+        i -= 1
+return out""",
+}
+LEARN = """pieces = [list(p.encode()) for p in PIECES.findall(text)]
+merges = {}
+for i in range(count):
+    counts = Counter(pair for ids in pieces for pair in zip(ids, ids[1:]))
+    if not counts: break
+    best = min(counts, key=lambda p: (-counts[p], p))
+    merges[best] = 256 + i
+    pieces = [merge_pair(ids, best, 256 + i) for ids in pieces]
+return merges"""
+BEST = "min(counts, key=lambda p: (-counts[p], p))"
+LEARNED = {
+    "T5": LEARN.replace(BEST, "max(counts, key=lambda p: (counts[p], p))"),
+    "T5f": LEARN.replace(BEST, "max(counts, key=counts.get)"),
+    "T5g": LEARN.replace(BEST, "counts.most_common(1)[0][0]"),
+    "T6": LEARN.replace("list(p.encode())", "[ord(c) for c in p]"),
+    "T9": LEARN.replace("PIECES.findall(text)", "[text]"),
+    "T10": """pieces = [list(p.encode()) for p in PIECES.findall(text)]
+counts = Counter(pair for ids in pieces for pair in zip(ids, ids[1:]))
+best = sorted(counts, key=lambda p: (-counts[p], p))[:count]
+return {pair: 256 + i for i, pair in enumerate(best)}""",
+    "T11": LEARN.replace("256 + i", "257 + i"),
+    "T11l": LEARN.replace("256 + i", "255 + i"),
+}
+SPLIT = 'regex.split("(" + "|".join(map(regex.escape, special)) + ")", text)'
+ENCODE = f"""ids = []
+for part in {SPLIT}:
+    if part in special:
+        ids.append(special[part])
+        continue
+    for piece in PIECES.findall(part):
+        new = list(piece.encode())
+        while present := [p for p in pairwise(new) if p in merges]:
+            best = min(present, key=merges.get)
+            new = merge_pair(new, best, merges[best])
+        ids += new
+return ids"""
+PASSES = """        while present := [p for p in pairwise(new) if p in merges]:
+            best = min(present, key=merges.get)
+            new = merge_pair(new, best, merges[best])"""
+ENCODED = {
+    "T1": ENCODE.replace("""best = min(present, key=merges.get)
+            new = merge_pair(new, best, merges[best])""", """best = present[0]
+            i = list(pairwise(new)).index(best)
+            new[i:i + 2] = [merges[best]]"""),
+    "T1r": ENCODE.replace("min(present, key=merges.get)", "present[0]"),
+    "T1l": ENCODE.replace(PASSES, """        for p in reversed(merges):
+            new = merge_pair(new, p, merges[p])"""),
+    "T2": ENCODE.replace(PASSES, """        rest, new = piece.encode(), []
+        tokens = [bytes([i]) for i in range(256)]
+        for a, b in merges: tokens.append(tokens[a] + tokens[b])
+        while rest:
+            fits = [i for i, t in enumerate(tokens) if rest.startswith(t)]
+            new.append(max(fits, key=lambda i: len(tokens[i])))
+            rest = rest[len(tokens[new[-1]]):]"""),
+    "T6": ENCODE.replace("list(piece.encode())", "[ord(c) for c in piece]"),
+    "T8": ENCODE.replace("piece.encode()", "piece.strip().encode()"),
+    "T9": ENCODE.replace("PIECES.findall(part)", "[part]"),
+    "T12": ENCODE.replace(SPLIT, "[text]").replace("part in special", "False"),
+}
+DECODE = {
+    "T7": "return ''.join(tokens[i].decode('utf-8', 'replace') for i in ids)",
+    "T7i": "return ''.join(tokens[i].decode(errors='ignore') for i in ids)",
+    "T7s": "return ''.join(tokens[i].decode() for i in ids)",
+    "T7e": "return b''.join([tokens[i] for i in ids]).decode()",
+    "T8d": "return ' '.join(tokens[i].decode('utf-8', 'replace') for i in ids)",
+}
+WRONG = {"count_pairs": COUNT, "merge_pair": MERGE, "learn_merges": LEARNED,
+         "encode": ENCODED, "decode": DECODE}
+
+
+def through_bytes(ids, pair, new):
+    """Merge by replacing text: every id is a letter."""
+    text = "".join(map(chr, ids)).replace(chr(pair[0]) + chr(pair[1]), chr(new))
+    return [ord(letter) for letter in text]
+
+
+def by_index(ids, pair, new):
+    out = list(ids)
+    i = 0
+    while i < len(out) - 1:
+        if out[i] == pair[0] and out[i + 1] == pair[1]:
+            out[i:i + 2] = [new]
+        i += 1
+    return out
+
+
+def by_for(ids, pair, new):
+    out, skip = [], False
+    for i, one in enumerate(ids):
+        if skip:
+            skip = False
+        elif i + 1 < len(ids) and (one, ids[i + 1]) == pair:
+            out.append(new)
+            skip = True
+        else:
+            out.append(one)
+    return out
+
+
+def by_iterator(ids, pair, new):
+    out = []
+    for one in ids:
+        if out and out[-1] is not None and (out[-1], one) == pair:
+            out[-1] = new
+        else:
+            out.append(one)
+    return out
+
+
+def recursive(ids, pair, new):
+    if len(ids) < 2:
+        return list(ids)
+    if tuple(ids[:2]) == pair:
+        return [new, *recursive(ids[2:], pair, new)]
+    return [ids[0], *recursive(ids[1:], pair, new)]
+
+
+def counted_by_loop(ids):
+    counts = {}
+    for a, b in zip(ids[:-1], ids[1:], strict=True):
+        counts.setdefault((a, b), 0)
+        counts[a, b] += 1
+    return counts
+
+
+def encoded_by_rank_loop(text, merges, special):
+    ids = []
+    for part in re.split("(" + "|".join(map(re.escape, special)) + ")", text):
+        if part in special:
+            ids.append(special[part])
+            continue
+        for piece in PIECES.findall(part):
+            new = list(piece.encode("utf-8"))
+            while len(new) > 1:
+                rank = {i: merges[pair] for i, pair in enumerate(pairwise(new))
+                        if pair in merges}
+                if not rank:
+                    break
+                i = min(rank, key=lambda i: (rank[i], i))
+                new[i:i + 2] = [rank[i]]
+            ids.extend(new)
+    return ids
+
+
+def encoded_in_order(text, merges, special):
+    """All merges once each, in the order of learning: the same result."""
+    ids = []
+    for part in re.split("(" + "|".join(map(re.escape, special)) + ")", text):
+        if part in special:
+            ids += [special[part]]
+        else:
+            for piece in PIECES.findall(part):
+                new = list(piece.encode())
+                for pair, i in merges.items():
+                    new = merge_pair(new, pair, i)
+                ids += new
+    return ids
+
+
+def lesson_learned(text, count):
+    from gpt2_lesson.tokenizer import learn_merges
+
+    return learn_merges(text, count)
+
+
+def lesson_encoded(text, merges, special):
+    from gpt2_lesson.tokenizer import Vocabulary, merged_bytes
+
+    tokens = merged_bytes(merges) + [b""] * 40
+    for name, i in special.items():
+        tokens[i] = name.encode()
+    return Tokenizer(Vocabulary(tokens, merges, special)).encode(text, special="token")
+
+
+HONEST = {
+    "count_pairs": {
+        "counter": lambda ids: Counter(zip(ids, ids[1:], strict=False)),
+        "pairwise": lambda ids: Counter(pairwise(ids)), "loop": counted_by_loop,
+        "dict": lambda ids: {p: list(pairwise(ids)).count(p) for p in pairwise(ids)},
+        "sum": lambda ids: dict(sum((Counter([p]) for p in pairwise(ids)), Counter())),
+        "indices": lambda ids: Counter((ids[i], ids[i + 1])
+                                       for i in range(len(ids) - 1)),
+        "most common": lambda ids: dict(Counter(pairwise(ids)).most_common()),
+        "reversed": lambda ids: Counter(
+            (b, a) for a, b in pairwise(list(ids)[::-1]))},
+    "merge_pair": {
+        "lesson": merge_pair, "text": through_bytes, "index": by_index, "for": by_for,
+        "recursive": recursive, "tuple": lambda *args: tuple(merge_pair(*args)),
+        "solution": checks.merge_pair.solution,
+        "unpacked": lambda ids, pair, new: by_for(ids, (pair[0], pair[1]), new)},
+    "learn_merges": {
+        "lesson": lesson_learned, "short": LEARN,
+        "solution": checks.learn_merges.solution,
+        "max": LEARN.replace(BEST, "max(counts, key=lambda p: "
+                             "(counts[p], -p[0], -p[1]))"),
+        "sorted": LEARN.replace(BEST, "sorted(sorted(counts), key=lambda p: "
+                                "-counts[p])[0]"),
+        "two steps": LEARN.replace(BEST, "min(p for p in counts if counts[p] == "
+                                   "max(counts.values()))"),
+        "len": LEARN.replace("for i in range(count):", "while len(merges) < count:\n"
+                             "    i = len(merges)"),
+        "bytes": LEARN.replace("p.encode()", "bytes(p, 'utf-8')")},
+    "encode": {
+        "lesson": lesson_encoded, "short": ENCODE, "rank": encoded_by_rank_loop,
+        "order": encoded_in_order, "solution": checks.encode.solution,
+        "tuple": lambda *args: tuple(encoded_in_order(*args)),
+        "iter": ENCODE.replace("PIECES.findall(part)",
+                               "(m.group() for m in PIECES.finditer(part))"),
+        "inf": ENCODE.replace("merges.get)", "lambda p: merges.get(p, 10**9))")},
+    "decode": {
+        "join": "return b''.join([tokens[i] for i in ids]).decode('utf-8', 'replace')",
+        "sum": "return ''.join(tokens[i].decode('latin-1') for i in ids)"
+               ".encode('latin-1').decode(errors='replace')",
+        "loop": "text = b''\nfor i in ids:\n    text += tokens[i]\n"
+                "return str(text, 'utf-8', 'replace')",
+        "map": "return b''.join(map(tokens.__getitem__, ids)).decode("
+               "errors='replace')",
+        "bytearray": "text = bytearray()\nfor i in ids: text.extend(tokens[i])\n"
+                     "return text.decode('utf-8', errors='replace')",
+        "flat": "return bytes(b for i in ids for b in tokens[i]).decode('utf-8', "
+                "'replace')",
+        "codecs": "return codecs.decode(b''.join(tokens[i] for i in ids),"
+                  " 'utf-8', 'replace')",
+        "io": "out = io.BytesIO()\nfor i in ids: out.write(tokens[i])\n"
+              "return out.getvalue().decode('utf-8', 'replace')"},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_every_mistake_is_rejected_and_most_are_named(name: str) -> None:
+    good, rest = named(getattr(checks, name), WRONG[name], EXTRA)
+    assert len(good) >= 0.8 * len(WRONG[name]), "\n".join(rest.values())
+
+
+@pytest.mark.parametrize(("name", "style"), [
+    (name, style) for name, styles in HONEST.items() for style in styles])
+def test_every_honest_style_is_accepted(name: str, style: str) -> None:
+    accepted(getattr(checks, name), HONEST[name][style], EXTRA)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
+    assert len(HONEST[name]) >= 8
+    complete(getattr(checks, name))
+    told_apart(getattr(checks, name))
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_no_mutant_passes(name: str, record_property) -> None:
+    mutation_run(getattr(checks, name), extra=EXTRA, record=record_property)
+
+
+def test_merging_what_was_merged_is_caught() -> None:
+    """In a run of equal ids a new id must not be merged again with its neighbour."""
+    report = checks.merge_pair(function_of(checks.merge_pair, by_iterator))
+    assert report.passed                       # 9 never equals a half of its own pair
+
+
+def test_the_version_to_repair_is_named_when_it_comes_back() -> None:
+    report = checks.decode_to_repair(function_of(checks.decode, DECODE["T7s"]))
+    assert not report.passed and report.score(3) == 0
+    assert checks.decode_to_repair(function_of(checks.decode, DECODE["T7"])).named
