@@ -62,7 +62,8 @@ class Exercise:
     `show` names the probe whose numbers are shown when it fails (with `sums` of rows).
     `crashes` maps a pattern of PyTorch's message to a hint. `hints` are the rungs 2 to
     4 when no mistake matches. `given` is the id of the mistake in a version
-    handed out to be repaired.
+    handed out to be repaired. `display` makes a probe whose text is shown in place of
+    numbers, and not compared.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Exercise:
     show: str = ""
     sums: bool = False
     given: str = ""
+    display: Callable[[Generator], Probe] | None = None
     atol: float = 1e-5
     rtol: float = 1e-4
 
@@ -228,6 +230,8 @@ class _Examination:
         """Return a few of the numbers, yours and the expected ones; none on a crash."""
         if self.crashed():
             return []
+        if self.exercise.display is not None:
+            return self.texts(self.exercise.display(Generator().manual_seed(self.seed)))
         order = sorted(range(len(self.battery)),
                        key=lambda i: self.battery[i].name != self.exercise.show)
         for i in order:
@@ -236,6 +240,13 @@ class _Examination:
                 rows = rows_of(seen.value, wanted.value, self.exercise.sums)
                 return [f"{self.battery[i].name}:", *rows] if rows else []
         return []
+
+    def texts(self, probe: Probe) -> list[str]:
+        """Return what a probe for display gives, yours and the expected text."""
+        both = self.look(probe).value, observe(self.exercise.reference, probe).value
+        if not all(isinstance(text, str) for text in both):
+            return []
+        return [f"{probe.name}:", f"yours     {both[0]}", f"expected  {both[1]}"]
 
     def agree(self, matches: list[tuple[Mistake, ...]]) -> str:
         n = len(self.battery)

@@ -79,3 +79,12 @@ def _fitted(value: Tensor, parts: Known) -> str:
 
 def _times(factor: float, name: str) -> str:
     return name if abs(factor - 1) < 1e-3 else f"{factor:.3g} {name}"
+
+
+def slope(function: Callable[..., object], x: Tensor, *layers: Layer) -> Tensor | None:
+    """Return the gradient at x of half the sum of the result's squares."""
+    x.requires_grad_()
+    output = function(x.clone(), *layers)                        # may be changed
+    if isinstance(output, Tensor) and output.requires_grad:
+        (output.square().sum() / 2).backward()
+    return x.grad

@@ -1,0 +1,462 @@
+"""Layer norm and the pre-norm block, and what goes wrong (catalogue: L and B)."""
+
+import re
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+
+from gpt2_lesson.checks.clues import Clue
+from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
+from gpt2_lesson.checks.probing import Probe, gradients
+from gpt2_lesson.checks.stand_ins.drives import in_half
+from gpt2_lesson.checks.stand_ins.formula import Layer, Silent, formula, slope
+
+Norm = Callable[[Tensor], Tensor]
+
+
+def normed(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5, *,
+           axis: object = -1, correction: int = 0, centred: str = "both",
+           root: str = "around both", own_eps: float | None = None, power: str = "root",
+           affine: str = "both", keep: bool = True, detached: bool = False,
+           in_place: bool = False) -> Tensor:
+    """Return x (B, T, C) with mean 0, variance 1 per token, weighted and shifted."""
+    eps = eps if own_eps is None else own_eps
+    mean = x.mean(axis, keepdim=keep)
+    off = x.sub_(mean) if in_place else x - mean
+    if centred == "neither":
+        variance, off = (x**2).mean(axis, keepdim=keep), x
+    elif keep:
+        variance = x.var(axis, correction=correction, keepdim=True)
+    else:
+        variance = x.var(axis, correction=0)
+    off = x if centred == "in the variance only" else off
+    spread = variance.sqrt() + eps if root == "variance" else (variance + eps).sqrt()
+    if root == "largest":
+        spread = variance.clamp(min=eps).sqrt()
+    spread = {"root": spread, "variance": variance + eps, "square": (variance + eps)**2,
+              "none": torch.ones_like(spread)}[power]
+    if detached:
+        spread, off = spread.detach(), off - mean.detach() + mean
+    y = off * spread if power == "times" else off / spread
+    return {"both": lambda: y * weight + bias, "none": lambda: y,
+            "weight": lambda: y * weight, "bias": lambda: y + bias,
+            "swapped": lambda: y * bias + weight, "late": lambda: (y + bias) * weight,
+            "1 + weight": lambda: y * (1 + weight) + bias}[affine]()
+
+
+def block_of(x: Tensor, ln_attn: Norm, attn: Norm, ln_mlp: Norm, mlp: Norm, *,
+             keep_attn: str = "x", keep_mlp: str = "x", norm_attn: str = "before",
+             norm_mlp: str = "before", order: str = "attn mlp", reads: str = "sum",
+             norms: str = "attn mlp", in_place: bool = False, dropout: float = 0.0,
+             last: str = "") -> Tensor:
+    """Return x + attn(ln_attn(x)), plus mlp(ln_mlp(...)) of it: (B, T, C)."""
+    named = {"attn": ln_attn, "mlp": ln_mlp}
+    first, second = (named[name] for name in norms.split())
+    parts = [(first, attn, keep_attn, norm_attn), (second, mlp, keep_mlp, norm_mlp)]
+    start = stream = branch = x
+    for i, (norm, part, keep, where) in enumerate(
+            parts if order == "attn mlp" else parts[::-1]):
+        source = stream if reads == "sum" or i == 0 else (
+            start if reads == "start" else branch)
+        read = norm(source) if where == "before" else source
+        branch = torch.dropout(part(read), dropout, train=True)
+        branch = norm(branch) if where == "on the branch" else branch
+        kept = {"x": stream, "normed": read, "none": 0, "double": 2 * stream,
+                "start": start}[keep]
+        if in_place:
+            stream += branch
+            continue
+        stream = kept + branch
+        stream = norm(stream) if where == "after" else stream
+    return named[last](stream) if last else stream
+
+
+# --- probes ---------------------------------------------------------------------------
+
+
+def _affine(g: Generator, c: int) -> tuple[Tensor, Tensor]:
+    """Return a weight and a bias (C,), none of them near 0 or 1."""
+    weight, bias = torch.randn(2, c, generator=g)
+    return weight + 0.5 * weight.sign(), bias + 0.5 * bias.sign()
+
+
+def norm_probes(g: Generator) -> list[Probe]:
+    """Return the battery: C = 4, tiny, constant, shifted rows, T = C, an own eps."""
+    x = torch.randn(3, 5, 4, generator=g)
+    weight, bias = _affine(g, 4)
+    sizes = {"B": 3, "T": 5, "C": 4}
+    spreads = torch.tensor([0.3, 1.0, 2.0, 5.0, 20.0])[:, None]
+    constant = torch.full((2, 3, 4), 2.5)
+    ones, zeros = torch.ones(4), torch.zeros(4)
+    square = torch.randn(1, 4, 4, generator=g)
+    return [Probe("C = 4, rows of spread 1, weight 1, bias 0", (x, ones, zeros),
+                  sizes=sizes),
+            Probe("any weight and bias", (x, weight, bias), sizes=sizes),
+            Probe("rows of spread 0.3 to 20", (x * spreads, weight, bias)),
+            Probe("rows shifted by 3", (x + 3, weight, bias)),
+            Probe("tiny rows, of spread 0.001", (x / 1000, weight, bias)),
+            Probe("rows of equal numbers", (constant, weight, bias)),
+            Probe("one example, T = C", (square, weight, bias)),
+            Probe("one token, C = 6", (torch.randn(1, 1, 6, generator=g),
+                                       *_affine(g, 6))),
+            Probe("eps = 0.5", (x, weight, bias, 0.5)),
+            Probe("gradients", (x, weight, bias), gradients)]
+
+
+def _layers(g: Generator, c: int) -> list[Layer]:
+    """Return four different stand-ins, of which attn mixes tokens."""
+    return [Layer(name, torch.randn(c, c, generator=g) / c**0.5, name == "attn")
+            for name in ("ln_attn", "attn", "ln_mlp", "mlp")]
+
+
+def block_probes(g: Generator) -> list[Probe]:
+    """Return the battery: four layers, silent ones, one token, gradients."""
+    x = torch.randn(2, 5, 4, generator=g)
+    layers = _layers(g, 4)
+    silent = [layers[0], Silent(), layers[2], Silent()]
+    no_attn, no_mlp = [*layers], [*layers]
+    no_attn[1], no_mlp[3] = Silent(), Silent()
+    return [Probe("four layers", (x, *layers), sizes={"B": 2, "T": 5, "C": 4}),
+            Probe("attn and mlp return 0", (x, *silent)),
+            Probe("attn returns 0", (x, *no_attn)),
+            Probe("mlp returns 0", (x, *no_mlp)),
+            Probe("one token", (torch.randn(1, 1, 6, generator=g), *_layers(g, 6))),
+            Probe("gradients", (x, *layers), slope)]
+
+
+def block_formula(g: Generator) -> Probe:
+    """Return the probe whose value is the formula."""
+    return Probe("the formula", (torch.randn(2, 5, 6, generator=g), *_layers(g, 6)),
+                 formula)
+
+
+# --- what can be read out when nothing matches ----------------------------------------
+
+
+def read_norm(look: Look, g: Generator) -> list[Clue]:
+    """Return mean and spread of the rows, the effective eps, and the affine part."""
+    x = torch.randn(2, 3, 4, generator=g)
+    weight, bias = torch.ones(4), torch.zeros(4)
+
+    def rows(x: Tensor, *affine: Tensor) -> Tensor | None:
+        value = look(Probe("rows", (x, *(affine or (weight, bias))))).value
+        good = isinstance(value, Tensor) and value.shape == x.shape
+        return value if good and value.isfinite().all() else None
+
+    found = _row_clues(rows(x), "rows of spread about 1")
+    found = found or _row_clues(rows(x + 3), "the same rows, shifted by 3")
+    return found + _eps_clue(x, rows) + _affine_clue(x, rows)
+
+
+def _row_clues(y: Tensor | None, which: str) -> list[Clue]:
+    """Return that rows have another mean than 0, or another spread than 1."""
+    if y is None:
+        return []
+    mean, spread = y.mean(-1).flatten(), y.std(-1, correction=0).flatten()
+    if mean.abs().max() < 1e-3 and (spread - 1).abs().max() < 1e-3:
+        return []
+    return [Clue("rows", f"{which}, with weight 1 and bias 0: your results have means "
+                 f"{_range(mean)} and spreads {_range(spread)}, expected 0 and 1")]
+
+
+def _range(values: Tensor) -> str:
+    low, high = values.min().item(), values.max().item()
+    return (f"of {low:.3g}" if abs(high - low) < 1e-3
+            else f"from {low:.3g} to {high:.3g}")
+
+
+def _eps_clue(x: Tensor, rows: Callable[..., Tensor | None]) -> list[Clue]:
+    """Return the eps that the spread of a tiny row implies.
+
+    spread of the result = s / sqrt(s^2 + eps) for a row of spread s.
+    """
+    tiny = x / 1000
+    y = rows(tiny)
+    if y is None:
+        return []
+    s, out = (part.double().std(-1, correction=0) for part in (tiny, y))
+    eps = ((s / out) ** 2 - s**2).flatten()
+    if not eps.isfinite().all() or (eps - 1e-5).abs().max() < 1e-7:
+        return []
+    if eps.max() - eps.min() < 0.02 * eps.abs().max() + 1e-8:
+        return [Clue("eps", f"your effective eps, added to the variance under the root,"
+                     f" is {eps.median():.3g}, expected 1e-05")]
+    return [Clue("eps", "rows of spread 0.001 are off: eps does not stand beside the "
+                 "variance under the root")]
+
+
+def _affine_clue(x: Tensor, rows: Callable[..., Tensor | None]) -> list[Clue]:
+    """Return what a row of equal numbers gives: it should be the bias."""
+    weight, bias = torch.tensor([2.0, 3, 4, 5]), torch.tensor([-1.0, 7, 6, 9])
+    y = rows(torch.ones_like(x), weight, bias)
+    if y is None or y.allclose(bias.expand_as(y), atol=1e-3):
+        return []
+    return [Clue("affine", "a row of equal numbers has no differences, so its result "
+                 f"should be the bias, {bias.tolist()}: yours is "
+                 f"{[round(one, 3) for one in y[0, 0].tolist()]}")]
+
+
+def read_block(look: Look, g: Generator) -> list[Clue]:
+    """Return which layers are not used, or used twice, and what silent ones give."""
+    text = look(block_formula(g)).value
+    if not isinstance(text, str):
+        return []
+    missing = [name for name in ("ln_attn", "attn", "ln_mlp", "mlp")
+               if not re.search(rf"\b{name}\(", text)]
+    found = [Clue("unused", f"your result does not use {' and '.join(missing)}")]
+    found = found * bool(missing)
+    x = torch.randn(2, 5, 6, generator=g)
+    ln_attn, _, ln_mlp, _ = _layers(g, 6)
+    y = look(Probe("silent", (x, ln_attn, Silent(), ln_mlp, Silent()))).value
+    if isinstance(y, Tensor) and y.shape == x.shape and not y.allclose(x, atol=1e-5):
+        found.append(Clue("silent", "with attn and mlp returning 0 your block should "
+                          "return x, and does not: x must stand alone in the sum"))
+    return found or [Clue("formula", "compare your formula with the expected one, "
+                          "bracket by bracket")]
+
+
+# --- mistakes -------------------------------------------------------------------------
+
+_Q_VARIANCE = "The mean of the squares: of how many?"
+_Q_EPS = "What is eps added to: the variance or its root?"
+_Q_AXIS = "Which numbers does one token's mean run over?"
+_Q_AFFINE = "What multiplies each channel, and what is added to it?"
+_DIVIDE = "(x - mean) / (variance + eps).sqrt()"
+_VARIANCE = "x.var(-1, correction=0, keepdim=True)"
+
+LAYER_NORM = (
+    Mistake("L1", "the unbiased variance (divided by C - 1)",
+            "at C = 4 the result is 0.866 times the right one", _Q_VARIANCE,
+            "look at var or std, and at its correction", _VARIANCE, {"correction": 1}),
+    Mistake("L2", "eps outside the root: sqrt(variance) + eps",
+            "rows of spread 0.001 come out three times too large; others look right",
+            _Q_EPS, "look at the brackets around eps", _DIVIDE, {"root": "variance"}),
+    Mistake("L3", "no eps", "a row of equal numbers gives nan: 0/0",
+            "What is 0 divided by 0?", "which arguments do you use?", _DIVIDE,
+            {"own_eps": 0.0}),
+    Mistake("L4", "eps is 1e-6, not 1e-5",
+            "rows of spread 0.001 come out 2.4 times too large", _Q_EPS,
+            "which eps do you use?", "use the argument eps", {"own_eps": 1e-6}),
+    Mistake("L4b", "eps is 1e-12, not 1e-5",
+            "rows of spread 0.001 come out 3.3 times too large", _Q_EPS,
+            "which eps do you use?", "use the argument eps", {"own_eps": 1e-12}),
+    Mistake("L13", "the argument eps is not used: always 1e-5",
+            "right with the default, wrong with another eps", _Q_EPS,
+            "which arguments do you use?", _DIVIDE, {"own_eps": 1e-5}, mark="R"),
+    Mistake("L14", "the larger of variance and eps, not their sum",
+            "tiny rows come out slightly too large", _Q_EPS, "look for max or clamp",
+            _DIVIDE, {"root": "largest"}, mark="R"),
+    Mistake("L5", "normalised over tokens and channels together",
+            "changing one token changes the others", _Q_AXIS,
+            "look at the axes of mean and var", "x.mean(-1, keepdim=True)",
+            {"axis": (-2, -1)}, mark="S"),
+    Mistake("L5b", "normalised over the tokens (dim=1), channel by channel",
+            "changing one token changes the others", _Q_AXIS,
+            "look at the axes of mean and var", "x.mean(-1, keepdim=True)",
+            {"axis": -2}, mark="S"),
+    Mistake("L5c", "normalised over the batch (dim=0)",
+            "with one example alone the result is the bias everywhere", _Q_AXIS,
+            "look at the axes of mean and var", "x.mean(-1, keepdim=True)",
+            {"axis": 0}, mark="S"),
+    Mistake("L5d", "one mean and one variance for the whole tensor",
+            "changing one token changes all others", _Q_AXIS,
+            "mean() without an axis takes everything", "x.mean(-1, keepdim=True)",
+            {"axis": (0, 1, 2)}, mark="S"),
+    Mistake("L11", "batch norm: over batch and tokens, channel by channel",
+            "one example alone gives another result than in a batch", _Q_AXIS,
+            "look at the axes of mean and var", "x.mean(-1, keepdim=True)",
+            {"axis": (0, 1)}, mark="R"),
+    Mistake("L6", "weight and bias are not used",
+            "right as long as the weight is 1 and the bias 0", _Q_AFFINE,
+            "which arguments do you use?", "y * weight + bias", {"affine": "none"},
+            mark="S"),
+    Mistake("L6b", "the bias is not used", "a row of equal numbers gives 0, not the "
+            "bias", _Q_AFFINE, "which arguments do you use?", "y * weight + bias",
+            {"affine": "weight"}, mark="R"),
+    Mistake("L6c", "the weight is not used", "right only where the weight is 1",
+            _Q_AFFINE, "which arguments do you use?", "y * weight + bias",
+            {"affine": "bias"}, mark="R"),
+    Mistake("L7", "weight and bias exchanged",
+            "a row of equal numbers gives the weight, not the bias", _Q_AFFINE,
+            "look at the last line", "y * weight + bias", {"affine": "swapped"},
+            mark="R"),
+    Mistake("L7b", "the bias added before the weight multiplies",
+            "a row of equal numbers gives weight times bias", _Q_AFFINE,
+            "look at the brackets of the last line", "y * weight + bias",
+            {"affine": "late"}, mark="R"),
+    Mistake("L7c", "multiplied by 1 + weight",
+            "the weight starts at 1 in GPT-2, so it is the whole factor", _Q_AFFINE,
+            "look at the last line", "y * weight + bias", {"affine": "1 + weight"},
+            mark="R"),
+    Mistake("L8", "keepdim=True is missing",
+            "(B, T, C) and (B, T) do not fit; where T = C they fit wrongly",
+            "Which shape has the mean of each row, and against which axis of x is it "
+            "laid?", "look at mean and var", "x.mean(-1, keepdim=True)",
+            {"keep": False}, mark="R"),
+    Mistake("L9", "divided by the variance, not by its root",
+            "rows of spread 2 come out half as large as they should",
+            "The spread is the root of the variance. Which of them has x's unit?",
+            "look for the root", _DIVIDE, {"power": "variance"}, mark="S"),
+    Mistake("L9b", "divided by the square of the variance",
+            "rows of spread 2 come out an eighth as large as they should",
+            "The spread is the root of the variance. Which of them has x's unit?",
+            "look at the power", _DIVIDE, {"power": "square"}, mark="R"),
+    Mistake("L15", "only centred: not divided by the spread",
+            "rows of spread 2 keep their spread", "What should the new variance be?",
+            "what happens after the mean is taken off?", _DIVIDE, {"power": "none"},
+            mark="R"),
+    Mistake("L10", "RMS norm: the mean is not taken off",
+            "rows shifted by 3 come out with a mean of about 0.95",
+            "What should the mean of each row be afterwards?",
+            "is the mean subtracted before squaring?", _DIVIDE, {"centred": "neither"}),
+    Mistake("L10b", "the mean is taken off in the variance, not above it",
+            "the spread is 1, but shifted rows stay shifted",
+            "What should the mean of each row be afterwards?",
+            "what do you divide by the spread?", _DIVIDE,
+            {"centred": "in the variance only"}, mark="R"),
+    Mistake("L12", "x.std() + eps: the unbiased variance, and eps outside the root",
+            "at C = 4 the result is 0.866 times the right one, and tiny rows are off",
+            "The mean of the squares: of how many? And what is eps added to?",
+            "std divides by C - 1 unless correction=0", _DIVIDE,
+            {"correction": 1, "root": "variance"}, mark="S"),
+    Mistake("L16", "no gradient passes mean and spread (detach, no_grad, .data)",
+            "the values are right, the gradients are not",
+            "Does the mean change when x changes?", "look for detach, no_grad, .data",
+            "leave mean and spread attached", {"detached": True}, mark="R"),
+    Mistake("L17", "changes its input in place",
+            "the caller's x is not the same after the call", "Who else may need x?",
+            "look for -=, /=, and names ending in _", "x - mean makes a new tensor",
+            {"in_place": True}, mark="R"),
+)
+
+_Q_STREAM = "Which two things are added: what does each branch read, and what is kept?"
+_FIRST, _SECOND = "x = x + attn(ln_attn(x))", "x = x + mlp(ln_mlp(x))"
+_BOTH = f"{_FIRST}, then {_SECOND}"
+
+BLOCK = (
+    Mistake("B1", "post-norm: the norms stand on the stream, after each addition",
+            "the stream itself is normed, so x no longer runs straight through",
+            "What does a norm see in pre-norm: the stream, or a copy for the branch?",
+            "look at what is inside each norm", _BOTH,
+            {"norm_attn": "after", "norm_mlp": "after"}),
+    Mistake("B1b", "the norms after the branches: x + ln(attn(x))",
+            "attn and mlp read the plain stream", "What should attn read?",
+            "look at the order of norm and branch", _BOTH,
+            {"norm_attn": "on the branch", "norm_mlp": "on the branch"}, mark="R"),
+    Mistake("B2", "no residual: each branch replaces the stream",
+            "when attn and mlp return 0, the block returns 0: x is lost", _Q_STREAM,
+            "look for the additions", _BOTH, {"keep_attn": "none", "keep_mlp": "none"}),
+    Mistake("B2a", "no residual around attn", "attention replaces the stream",
+            _Q_STREAM, "look at the line with attn", _FIRST, {"keep_attn": "none"}),
+    Mistake("B2m", "no residual around mlp", "when mlp returns 0, x is lost",
+            _Q_STREAM, "look at the line with mlp", _SECOND, {"keep_mlp": "none"}),
+    Mistake("B3", "the residual is taken from the normed stream",
+            "when attn and mlp return 0, the block returns ln_mlp(ln_attn(x)), not x",
+            _Q_STREAM, "did x = ln_attn(x) overwrite the stream?", _BOTH,
+            {"keep_attn": "normed", "keep_mlp": "normed"}),
+    Mistake("B3a", "the first residual is taken from ln_attn(x)",
+            "x is normed before attn's result is added", _Q_STREAM,
+            "did x = ln_attn(x) overwrite the stream?", _FIRST,
+            {"keep_attn": "normed"}),
+    Mistake("B3m", "the second residual is taken from ln_mlp(x)",
+            "the stream is normed before mlp's result is added", _Q_STREAM,
+            "did x = ln_mlp(x) overwrite the stream?", _SECOND, {"keep_mlp": "normed"}),
+    Mistake("B4", "parallel branches: mlp does not see what attn added",
+            "mlp reads ln_mlp(x), with the block's input for x",
+            "Which stream should mlp read: before or after attn has added?",
+            "what does ln_mlp get?", _BOTH, {"reads": "start"}),
+    Mistake("B4b", "mlp reads attn's result alone, not the stream",
+            "ln_mlp gets what attn returned, without x",
+            "Which stream should mlp read?", "what does ln_mlp get?", _BOTH,
+            {"reads": "branch"}, mark="R"),
+    Mistake("B4c", "the second addition starts from the block's input",
+            "what attn found is read by mlp, but not kept in the stream", _Q_STREAM,
+            "which x is mlp's result added to?", _BOTH, {"keep_mlp": "start"},
+            mark="R"),
+    Mistake("B5", "the same norm twice: ln_attn before both branches",
+            "ln_mlp is never used: right at the start of training, wrong afterwards",
+            "Each branch has a norm of its own. Which one reads for mlp?",
+            "look at the names of the norms", _SECOND, {"norms": "attn attn"}),
+    Mistake("B5m", "the same norm twice: ln_mlp before both branches",
+            "ln_attn is never used: right at the start of training, wrong afterwards",
+            "Each branch has a norm of its own. Which one reads for attn?",
+            "look at the names of the norms", _FIRST, {"norms": "mlp mlp"}),
+    Mistake("B5x", "the two norms exchanged",
+            "ln_mlp stands before attn, and ln_attn before mlp",
+            "Each branch has a norm of its own. Which one is whose?",
+            "look at the names of the norms", _BOTH, {"norms": "mlp attn"}, mark="R"),
+    Mistake("B6", "changes its input in place (x += ...)",
+            "the caller's x is not the same after the call",
+            "x += writes into the tensor that the caller still holds. Who may need it?",
+            "look for +=", _FIRST, {"in_place": True}),
+    Mistake("B7", "mlp before attn", "attn reads what mlp has added",
+            "Tokens exchange first, then each one thinks for itself. Which part is "
+            "which?", "look at the order of the lines", _BOTH, {"order": "mlp attn"},
+            mark="R"),
+    Mistake("B8", "dropout that is always on", "two calls give different results",
+            "When should dropout act, and on what?", "look for dropout",
+            "leave it out: attn and mlp hold their own", {"dropout": 0.3}, mark="R"),
+    Mistake("B9", "the stream added twice: x + x + ...",
+            "when attn and mlp return 0, the block returns 4 x", _Q_STREAM,
+            "count how often x is added", _BOTH,
+            {"keep_attn": "double", "keep_mlp": "double"}, mark="R"),
+    Mistake("B9a", "the stream added twice around attn",
+            "when attn and mlp return 0, the block returns 2 x", _Q_STREAM,
+            "count how often x is added", _FIRST, {"keep_attn": "double"}, mark="R"),
+    Mistake("B9m", "the stream added twice around mlp",
+            "when attn and mlp return 0, the block returns 2 x", _Q_STREAM,
+            "count how often x is added", _SECOND, {"keep_mlp": "double"}, mark="R"),
+    Mistake("B10", "no norm before attn", "attn reads the plain stream",
+            "What should attn read?", "look at the line with attn", _FIRST,
+            {"norm_attn": ""}, mark="R"),
+    Mistake("B10m", "no norm before mlp", "mlp reads the plain stream",
+            "What should mlp read?", "look at the line with mlp", _SECOND,
+            {"norm_mlp": ""}, mark="R"),
+    Mistake("B11", "one more norm at the end: ln_mlp on the result",
+            "the stream itself is normed, so x no longer runs straight through",
+            "Which norm belongs to the end of a block? (None; the model has one.)",
+            "look at the last line", _SECOND, {"last": "mlp"}, mark="R"),
+)
+
+layer_norm = Exercise(
+    "layer_norm", "05", "layer_norm(x, weight, bias, eps=1e-5) -> (B, T, C)", normed,
+    norm_probes, LAYER_NORM, read_norm,
+    (Robust("it is fragile: on rows near 100 the mean of squares minus the squared "
+            "mean loses its digits; take the mean off first, then square",
+            lambda g: Probe("rows near 100", (
+                100 + torch.randn(4, 8, 4, generator=g), torch.ones(4),
+                torch.zeros(4)))),
+     Robust("it fails in half precision", lambda g: Probe("half precision", (
+         torch.randn(2, 3, 4, generator=g), *_affine(g, 4)), in_half))),
+    {"x": "B T C", "weight": "C", "bias": "C", "": "B T C"},
+    ((r"size of tensor a|must match", "the mean of a row needs keepdim=True: (B, T, 1) "
+      "fits (B, T, C), and (B, T) does not"),
+     (r"positional argument", "the check passes eps too: layer_norm(x, weight, bias, "
+      "eps=1e-5)")),
+    ("Four steps: take the mean off, divide by the spread, multiply by the weight, add "
+     "the bias. Which of them differs from yours?",
+     "With weight 1 and bias 0, print mean and spread of your rows: 0 and 1?",
+     "(x - mean) / (variance + eps).sqrt() * weight + bias"),
+    show="C = 4, rows of spread 1, weight 1, bias 0", solution="""\
+def layer_norm(x, weight, bias, eps=1e-5):
+    difference = x - x.mean(-1, keepdim=True)
+    variance = (difference**2).mean(-1, keepdim=True)
+    return difference / (variance + eps).sqrt() * weight + bias""")
+
+layer_norm_to_repair = layer_norm.to_repair("layer_norm_to_repair", "L2")
+
+block = Exercise(
+    "block", "05", "block(x, ln_attn, attn, ln_mlp, mlp) -> (B, T, C)", block_of,
+    block_probes, BLOCK, read_block, axes={"x": "B T C", "": "B T C"},
+    crashes=((r"positional argument", "each of the four layers takes one tensor: "
+              "attn(ln_attn(x))"),),
+    hints=("Two branches. Each reads a normed copy of the stream, and what it returns "
+           "is added to the stream itself.",
+           "Compare your formula with the expected one, bracket by bracket.", _BOTH),
+    display=block_formula, solution="""\
+def block(x, ln_attn, attn, ln_mlp, mlp):
+    x = x + attn(ln_attn(x))
+    return x + mlp(ln_mlp(x))""")
+
+block_to_repair = block.to_repair("block_to_repair", "B3")

@@ -1,0 +1,259 @@
+"""The checks of layer norm and of the pre-norm block: catalogue entries L and B."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from catalogue import accepted, complete, mutation_run, named, told_apart
+
+from gpt2_lesson import checks
+from gpt2_lesson.checks.stand_ins.formula import formula
+
+OFF = "d = x - x.mean(-1, keepdim=True)\n"
+VAR = OFF + "var = (d**2).mean(-1, keepdim=True)\n"
+NORM = {
+    "L1": OFF + "return d / (x.var(-1, keepdim=True) + eps).sqrt() * weight + bias",
+    "L1b": """var, mean = torch.var_mean(x, -1, keepdim=True)
+return (x - mean) * torch.rsqrt(var + eps) * weight + bias""",
+    "L1c": OFF + """std = ((d**2).sum(-1, keepdim=True) / (x.size(-1) - 1) + eps).sqrt()
+return d / std * weight + bias""",
+    "L2": VAR + "return d / (var.sqrt() + eps) * weight + bias",
+    "L2b": OFF + """std = x.std(-1, correction=0, keepdim=True)
+return weight * d / (std + eps) + bias""",
+    "L3": VAR + "return d / var.sqrt() * weight + bias",
+    "L3b": OFF + "return d / x.std(-1, unbiased=False, keepdim=True) * weight + bias",
+    "L4": VAR + "return d / (var + 1e-6).sqrt() * weight + bias",
+    "L4b": VAR + "return d / (var + 1e-12).sqrt() * weight + bias",
+    "L13": "return F.layer_norm(x, weight.shape, weight, bias)",
+    "L14": VAR + "return d / var.clamp(min=eps).sqrt() * weight + bias",
+    "L5": "return F.layer_norm(x, x.shape[1:], eps=eps) * weight + bias",
+    "L5b": """mean = x.mean(1, keepdim=True)
+var = x.var(1, correction=0, keepdim=True)
+return (x - mean) / torch.sqrt(var + eps) * weight + bias""",
+    "L5c": """mean = x.mean(0)
+return (x - mean) / (x.var(0, correction=0) + eps) ** 0.5 * weight + bias""",
+    "L5d": """mean, var = x.mean(), x.var(correction=0)
+return (x - mean) / torch.sqrt(var + eps) * weight + bias""",
+    "L11": """y = F.batch_norm(x.mT, None, None, training=True, eps=eps).mT
+return y * weight + bias""",
+    "L11b": """flat = x.reshape(-1, x.size(-1))
+var, mean = torch.var_mean(flat, 0, correction=0)
+return (x - mean) / (var + eps).sqrt() * weight + bias""",
+    "L6": VAR + "return d / (var + eps).sqrt()",
+    "L6a": "return F.layer_norm(x, weight.shape, eps=eps)",
+    "L6b": VAR + "return d / (var + eps).sqrt() * weight",
+    "L6c": VAR + "return d / (var + eps).sqrt() + bias",
+    "L7": "return F.layer_norm(x, weight.shape, bias, weight, eps)",
+    "L7b": VAR + "return weight * (d / (var + eps).sqrt() + bias)",
+    "L7c": VAR + "return d / (var + eps).sqrt() * (1 + weight) + bias",
+    "L8": "var, mean = torch.var_mean(x, -1, correction=0)\n"
+          "return (x - mean) / (var + eps).sqrt() * weight + bias",
+    "L9": VAR + "return d / (var + eps) * weight + bias",
+    "L9b": VAR + "return d / (var + eps) ** 2 * weight + bias",
+    "L15": OFF + "return d * weight + bias",
+    "L10": "return F.rms_norm(x, weight.shape, weight, eps) + bias",
+    "L10a": """rms = torch.sqrt(x.pow(2).mean(-1, keepdim=True) + eps)
+return weight * x / rms + bias""",
+    "L10b": VAR + "return x / (var + eps).sqrt() * weight + bias",
+    "L12": """mean, std = x.mean(-1, keepdim=True), x.std(-1, keepdim=True)
+return weight * (x - mean) / (std + eps) + bias""",
+    "L16": "mean = x.mean(-1, keepdim=True).detach()\n"
+           "var = x.detach().var(-1, correction=0, keepdim=True)\n"
+           "return (x - mean) / (var + eps).sqrt() * weight + bias",
+    "L17": "x -= x.mean(-1, keepdim=True)\n"
+           "var = x.var(-1, correction=0, keepdim=True)\n"
+           "return x / (var + eps).sqrt() * weight + bias",
+    "L18": "x = F.softmax(x, -1)\nreturn x * weight + bias",
+    "L19": "return F.normalize(x - x.mean(-1, keepdim=True), dim=-1) * weight + bias",
+    "L20": "y = (x - x.amin(-1, keepdim=True))\n"
+           "return y / (y.amax(-1, keepdim=True) + eps) * weight + bias",
+    "L21": VAR + "y = d / (var + eps).sqrt() * weight + bias\nreturn y, var",
+}
+BLOCK = {
+    "B1": "x = ln_attn(x + attn(x))\nreturn ln_mlp(x + mlp(x))",
+    "B1b": "x = x + ln_attn(attn(x))\nreturn x + ln_mlp(mlp(x))",
+    "B2": "return mlp(ln_mlp(attn(ln_attn(x))))",
+    "B2a": "x = attn(ln_attn(x))\nreturn x + mlp(ln_mlp(x))",
+    "B2m": "x = x + attn(ln_attn(x))\nreturn mlp(ln_mlp(x))",
+    "B3": "x = ln_attn(x)\nx = x + attn(x)\nx = ln_mlp(x)\nreturn x + mlp(x)",
+    "B3a": "x = ln_attn(x)\nx = x + attn(x)\nreturn x + mlp(ln_mlp(x))",
+    "B3m": "x = x + attn(ln_attn(x))\nh = ln_mlp(x)\nreturn h + mlp(h)",
+    "B4": "return x + attn(ln_attn(x)) + mlp(ln_mlp(x))",
+    "B4b": "h = attn(ln_attn(x))\nreturn x + h + mlp(ln_mlp(h))",
+    "B4c": "h = x + attn(ln_attn(x))\nreturn x + mlp(ln_mlp(h))",
+    "B5": "x = x + attn(ln_attn(x))\nreturn x + mlp(ln_attn(x))",
+    "B5m": "x = x + attn(ln_mlp(x))\nreturn x + mlp(ln_mlp(x))",
+    "B5x": "x = x + attn(ln_mlp(x))\nreturn x + mlp(ln_attn(x))",
+    "B6": "x += attn(ln_attn(x))\nx += mlp(ln_mlp(x))\nreturn x",
+    "B6a": "return x.add_(attn(ln_attn(x))).add_(mlp(ln_mlp(x)))",
+    "B7": "x = x + mlp(ln_mlp(x))\nreturn x + attn(ln_attn(x))",
+    "B8": """x = F.dropout(x + attn(ln_attn(x)), 0.1)
+return F.dropout(x + mlp(ln_mlp(x)), 0.1)""",
+    "B9": "x = x + x + attn(ln_attn(x))\nreturn x + x + mlp(ln_mlp(x))",
+    "B9m": "h = x + attn(ln_attn(x))\nreturn h + h + mlp(ln_mlp(h))",
+    "B10": "x = x + attn(x)\nreturn x + mlp(ln_mlp(x))",
+    "B10m": "x = x + attn(ln_attn(x))\nreturn x + mlp(x)",
+    "B10b": "x = x + attn(x)\nreturn x + mlp(x)",
+    "B11": "x = x + attn(ln_attn(x))\nreturn ln_mlp(x + mlp(ln_mlp(x)))",
+    "B12": "h = x + attn(ln_attn(x))\nreturn x + h + mlp(ln_mlp(h))",
+    "B13": "x = x + attn(ln_attn(x))\nx + mlp(ln_mlp(x))",
+    "B14": "x = x + attn(ln_attn(x))\nreturn x",
+    "B15": "x = x + attn(ln_attn(x)).detach()\nreturn x + mlp(ln_mlp(x))",
+}
+
+
+def norm_by_loops(x, weight, bias, eps=1e-5):
+    rows = []
+    for row in x.reshape(-1, x.size(-1)):
+        mean = sum(row) / len(row)
+        variance = sum((one - mean) ** 2 for one in row) / len(row)
+        rows.append((row - mean) / (variance + eps) ** 0.5 * weight + bias)
+    return torch.stack(rows).reshape(x.shape)
+
+
+def by_var_mean(x, weight, bias, eps=1e-5):
+    var, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
+    return torch.rsqrt(var + eps) * (x - mean) * weight + bias
+
+
+def by_parts(x, weight, bias, eps=1e-5):
+    mean = x.mean(2).unsqueeze(2)
+    std = torch.sqrt(x.var(2, unbiased=False) + eps)[..., None]
+    return torch.addcmul(bias, weight, (x - mean) / std)
+
+
+def by_squares(x, weight, bias, eps=1e-5):
+    mean, square = x.mean(-1, keepdim=True), x.square().mean(-1, keepdim=True)
+    return (x - mean) / (square - mean.square() + eps).sqrt() * weight + bias
+
+
+def by_norm(x, weight, bias, eps=1e-5):
+    d = x - x.mean(-1, keepdim=True)
+    size = d.norm(dim=-1, keepdim=True)
+    return d / (size**2 / x.size(-1) + eps) ** 0.5 * weight + bias
+
+
+def as_module(x, weight, bias, eps=1e-5):
+    return torch.func.functional_call(
+        torch.nn.LayerNorm(x.size(-1), eps), {"weight": weight, "bias": bias}, (x,))
+
+
+HONEST_NORM = {
+    "fused": lambda x, w, b, eps=1e-5: F.layer_norm(x, w.shape, w, b, eps),
+    "module": as_module, "loops": norm_by_loops, "var_mean": by_var_mean,
+    "parts": by_parts, "squares": by_squares, "norm": by_norm,
+    "corrected": lambda x, w, b, eps=1e-5: (x - x.mean(-1, keepdim=True)) / torch.sqrt(
+        x.var(-1, keepdim=True) * (x.size(-1) - 1) / x.size(-1) + eps) * w + b,
+    "double": lambda x, w, b, eps=1e-5: F.layer_norm(
+        x.double(), w.shape, w.double(), b.double(), eps).float(),
+    "einsum": lambda x, w, b, eps=1e-5: torch.einsum(
+        "btc,c->btc", F.layer_norm(x, x.shape[-1:], eps=eps), w) + b,
+}
+
+
+def with_names(x, ln_attn, attn, ln_mlp, mlp):
+    normed = ln_attn(x)
+    mixed = attn(normed)
+    middle = x + mixed
+    thought = mlp(ln_mlp(middle))
+    return middle + thought
+
+
+def by_class(x, ln_attn, attn, ln_mlp, mlp):
+    class Residual:
+        def __init__(self, norm, part):
+            self.norm, self.part = norm, part
+
+        def __call__(self, x):
+            return self.part(self.norm(x)) + x
+
+    for step in (Residual(ln_attn, attn), Residual(ln_mlp, mlp)):
+        x = step(x)
+    return x
+
+
+def in_place_of_a_copy(x, ln_attn, attn, ln_mlp, mlp):
+    x = x.clone()
+    x += attn(ln_attn(x))
+    x += mlp(ln_mlp(x))
+    return x
+
+
+def reshaped(x, ln_attn, attn, ln_mlp, mlp):
+    flat = x.reshape(-1, x.size(-1)) + attn(ln_attn(x)).flatten(0, 1)
+    return torch.add(flat, mlp(ln_mlp(flat))).view(x.shape)
+
+
+HONEST_BLOCK = {
+    "plain": lambda x, n1, a, n2, m: (h := x + a(n1(x))) + m(n2(h)),
+    "names": with_names, "class": by_class, "copy": in_place_of_a_copy,
+    "other order": lambda x, n1, a, n2, m: m(n2(a(n1(x)) + x)) + (a(n1(x)) + x),
+    "torch.add": lambda x, n1, a, n2, m: torch.add(
+        h := torch.add(x, a(n1(x))), m(n2(h))),
+    "reshaped": reshaped,
+    "example by example": lambda x, n1, a, n2, m: torch.stack(
+        [(h := one + a(n1(one))) + m(n2(h)) for one in x]),
+    "stacked": lambda x, n1, a, n2, m: torch.stack(
+        [h := torch.stack([x, a(n1(x))]).sum(0), m(n2(h))]).sum(0),
+    "einsum": lambda x, n1, a, n2, m: torch.einsum("ibtc->btc", torch.stack(
+        [x, y := a(n1(x)), m(n2(x + y))])),
+}
+CASES = {"layer_norm": (NORM, HONEST_NORM), "block": (BLOCK, HONEST_BLOCK)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_mistake_is_rejected_and_most_are_named(name: str) -> None:
+    wrong = CASES[name][0]
+    good, rest = named(getattr(checks, name), wrong)
+    assert len(good) >= 0.8 * len(wrong), "\n".join(map(str, rest.items()))
+
+
+@pytest.mark.parametrize(("name", "style"), [
+    (name, style) for name, (_, honest) in CASES.items() for style in honest])
+def test_every_honest_style_is_accepted(name: str, style: str) -> None:
+    accepted(getattr(checks, name), CASES[name][1][style])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
+    complete(getattr(checks, name))
+    told_apart(getattr(checks, name))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_mutant_passes(name: str, record_property) -> None:
+    mutation_run(getattr(checks, name), record=record_property)
+
+
+RIGHT = "x + attn(ln_attn(x)) + mlp(ln_mlp(x + attn(ln_attn(x))))"
+
+
+@pytest.mark.parametrize("style", [name for name in HONEST_BLOCK
+                                   if name != "example by example"])
+def test_the_formula_of_a_right_block_is_found_in_every_style(style: str) -> None:
+    g = torch.Generator().manual_seed(0)
+    _, *args = (None, *checks.block.display(g).args)
+    assert formula(HONEST_BLOCK[style], *args) == RIGHT
+
+
+@pytest.mark.parametrize(("wrong", "text"), [
+    ("B1", "ln_mlp(ln_attn(x + attn(x)) + mlp(ln_attn(x + attn(x))))"),
+    ("B3", "ln_mlp(ln_attn(x) + attn(ln_attn(x))) + "
+           "mlp(ln_mlp(ln_attn(x) + attn(ln_attn(x))))"),
+    ("B6", RIGHT), ("B9", "4 x + 2 attn(ln_attn(x)) + "
+                    "mlp(ln_mlp(2 x + attn(ln_attn(x))))")])
+def test_the_report_shows_the_formula(wrong: str, text: str) -> None:
+    from catalogue import function_of
+
+    report = checks.block(function_of(checks.block, BLOCK[wrong]))
+    assert report.table == ["the formula:", f"yours     {text}", f"expected  {RIGHT}"]
+
+
+def test_an_unknown_eps_is_measured() -> None:
+    report = checks.layer_norm(
+        lambda x, w, b, eps=1e-5: F.layer_norm(x, w.shape, w, b, 3 * eps))
+    assert any("is 3e-05, expected 1e-05" in clue.text for clue in report.clues)
+
+
+def test_right_but_fragile() -> None:
+    assert "loses its digits" in checks.layer_norm(by_squares).remarks[0]
+    assert not checks.layer_norm(by_var_mean).remarks
