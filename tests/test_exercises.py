@@ -1,8 +1,12 @@
 """The problem sets: their form, their own solutions, what a learner meets first."""
 
 import ast
+import csv
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -334,7 +338,7 @@ def test_sets_are_found_by_number_word_and_name() -> None:
 
 
 def test_without_nbgrader_the_command_says_what_to_install(monkeypatch, capsys) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "nbgrader.converters", None)
+    monkeypatch.setitem(sys.modules, "nbgrader.converters", None)
     assert main(["release", "--check"]) == 2
     assert "pip install -e .[classroom]" in capsys.readouterr().err
 
@@ -376,3 +380,67 @@ def test_an_exam_is_written_for_nbgrader_and_gives_nothing_away(
     assert "HIDDEN" in kept and "HIDDEN" not in given and "assert_close" not in given
     assert "Now run the three cases" not in given and "plain average" not in given
     assert not (tmp_path / EXERCISES).exists()
+
+
+# In a class
+
+
+def handed_in(name: str, *, written: bool = True) -> NotebookNode:
+    """Return a student's notebook: the exercise, with the solutions written in."""
+    notebook = read(EXERCISES, name)
+    for cell, own in zip(notebook.cells, read(SOURCES, name).cells, strict=True):
+        if written and is_answer(own):
+            cell.source = re.sub(r"### INSTEAD.*?(?=### END)", "", own.source,
+                                 flags=re.S)
+    return notebook
+
+
+def students(name: str) -> dict[str, NotebookNode]:
+    """Return notebooks: right, not begun, wrong, and one that an editor has torn."""
+    found = {"right": handed_in(name), "blank": handed_in(name, written=False),
+             "wrong": handed_in(name), "torn": handed_in(name)}
+    right, wrong, torn = (found[one] for one in ("right", "wrong", "torn"))
+    for cell in right.cells:                             # noise costs nothing
+        cell.source = cell.source.replace("    scores =", "    import warnings\n"
+                                          "    warnings.warn('old')\n    scores =", 1)
+    for cell in wrong.cells:
+        cell.source = cell.source.replace(".softmax(-1)    ", ".softmax(-2)    ")
+    for cell in torn.cells:
+        cell.metadata = nbformat.from_dict({})
+    torn.cells = [cell for cell in torn.cells if cell.id != "largest-check"]
+    return found
+
+
+@pytest.mark.slow
+def test_a_class_is_graded_by_nbgrader(tmp_path: Path) -> None:
+    name = "01_attention"
+    shutil.copy(ROOT / "nbgrader_config.py", tmp_path)
+    shutil.copytree(ROOT / SOURCES / name, tmp_path / SOURCES / name)
+    assert nbgrader(tmp_path, "generate_assignment", name)
+    assert place(tmp_path, EXERCISES, name).read_bytes() == place(
+        ROOT, EXERCISES, name).read_bytes()
+    for student, notebook in students(name).items():
+        path = place(tmp_path, f"grading/submitted/{student}", name)
+        path.parent.mkdir(parents=True)
+        nbformat.write(notebook, path)
+    said = nbgrader(tmp_path, "autograde", name)
+    assert re.search(r"torn, 01_attention: cells attention, .* had lost", said)
+    assert "torn, 01_attention: cells largest-check are missing" in said
+    assert nbgrader(tmp_path, "generate_feedback", name)
+    assert nbgrader(tmp_path, "export")
+    with (tmp_path / "grades.csv").open(encoding="utf-8") as file:
+        scores = {row["student_id"]: float(row["raw_score"])
+                  for row in csv.DictReader(file)}
+    assert scores == {"right": 13, "blank": 0, "wrong": 9, "torn": 11}
+    pages = tmp_path / "grading" / "feedback"
+    page = (pages / "wrong" / name / f"{name}.html").read_text(encoding="utf-8")
+    assert "behaves like softmax over the queries" in page
+
+
+def nbgrader(folder: Path, *words: str) -> str:
+    """Return what a command of nbgrader, run in a course's folder, writes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", *words], cwd=folder, text=True, timeout=300,
+        capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stderr
