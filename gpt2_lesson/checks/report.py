@@ -187,6 +187,10 @@ _LOOKS = {"text": "", "why": "font-style:italic", "small": "opacity:.75;font-siz
 
 def rows_of(yours: object, wanted: object, sums: bool = False) -> list[str]:
     """Return at most three rows of numbers, yours above the expected ones."""
+    if isinstance(yours, dict) and isinstance(wanted, dict):
+        differ = [key for key in wanted if shown(yours.get(key)) != shown(wanted[key])]
+        return [f"{name:9} {key}: {shown(part.get(key))}" for key in differ[:3]
+                for name, part in (("yours", yours), ("expected", wanted))]
     if not (isinstance(yours, Tensor) and isinstance(wanted, Tensor)):
         return [f"yours     {shown(yours)}", f"expected  {shown(wanted)}"]
     if yours.shape != wanted.shape or yours.numel() == 0:

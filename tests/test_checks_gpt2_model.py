@@ -1,0 +1,352 @@
+"""The checks of embeddings, of the whole model, and of its count: entries E and W."""
+
+import math
+
+import mutants
+import pytest
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from catalogue import accepted, complete, mutation_run, named, told_apart
+from mutants import compiled
+from mutants import mutants as every
+
+from gpt2_lesson import checks
+from gpt2_lesson.gpt2_model import GPT2Model, initialize
+from gpt2_lesson.layer_norm import LayerNorm, TransformerBlock
+
+PARTS = {"LayerNorm": LayerNorm, "TransformerBlock": TransformerBlock}
+
+# What learners write, as bodies of embed(input_ids, tok_emb, pos_emb).
+EMBED = {
+    "E1": "return tok_emb[input_ids]",
+    "E2": "return tok_emb[input_ids] + pos_emb[:input_ids.size(0)]",
+    "E2a": "return tok_emb[input_ids] + pos_emb[torch.arange(len(input_ids))]",
+    "E2b": """B, T = input_ids.shape
+return tok_emb[input_ids] + pos_emb[:B].unsqueeze(1)""",
+    "E3": "return tok_emb[input_ids] + pos_emb[input_ids]",
+    "E4": "return tok_emb[input_ids] + pos_emb",
+    "E5": """T = input_ids.shape[1]
+return tok_emb[input_ids] + pos_emb[torch.arange(1, T + 1)]""",
+    "E5b": "return tok_emb[input_ids] + pos_emb[1:input_ids.size(1) + 1]",
+    "E5c": "return tok_emb[input_ids] + pos_emb[-input_ids.size(1):]",
+    "E5d": "return tok_emb[input_ids] + pos_emb[0]",
+    "E5e": "return tok_emb[input_ids] + pos_emb[input_ids.size(1) - 1]",
+    "E6": """x = tok_emb[input_ids] * math.sqrt(tok_emb.size(-1))
+return x + pos_emb[:input_ids.size(1)]""",
+    "E6z": """x = tok_emb[input_ids]
+return pos_emb[:input_ids.size(1)].repeat(len(input_ids), 1, 1)""",
+    "E8": """T, C = input_ids.size(1), tok_emb.size(1)
+pe = torch.zeros(T, C)
+place = torch.arange(T).unsqueeze(1)
+rate = torch.exp(torch.arange(0, C, 2) * (-math.log(10000.0) / C))
+pe[:, 0::2] = torch.sin(place * rate)
+pe[:, 1::2] = torch.cos(place * rate)
+return tok_emb[input_ids] + pe""",
+    "E9": """B, T = input_ids.shape
+return torch.cat([tok_emb[input_ids], pos_emb[:T].repeat(B, 1, 1)], dim=-1)""",
+    "E9t": "return tok_emb[input_ids] * pos_emb[:input_ids.size(1)]",
+    "E10": """x = tok_emb[input_ids] + pos_emb[:input_ids.size(1)]
+x = x + pos_emb[:input_ids.size(1)]
+return x""",
+    "E11": "return tok_emb[input_ids] + pos_emb[:input_ids.size(1)].detach()",
+    "E11t": "return tok_emb.data[input_ids] + pos_emb[:input_ids.size(1)]",
+}
+
+
+def by_loops(input_ids, tok_emb, pos_emb):
+    return torch.stack([torch.stack(
+        [tok_emb[i] + pos_emb[t] for t, i in enumerate(row)])
+        for row in input_ids.tolist()])
+
+
+HONEST_EMBED = {
+    "slice": lambda ids, tok, pos: tok[ids] + pos[:ids.size(1)],
+    "arange": lambda ids, tok, pos: tok[ids] + pos[torch.arange(ids.shape[-1])],
+    "functional": lambda ids, tok, pos: F.embedding(ids, tok) + F.embedding(
+        torch.arange(ids.size(1)).expand_as(ids), pos),
+    "loops": by_loops,
+    "one-hot": lambda ids, tok, pos: F.one_hot(ids, len(tok)).float() @ tok + pos[
+        :ids.size(1)],
+    "index_select": lambda ids, tok, pos: tok.index_select(0, ids.flatten()).view(
+        *ids.shape, -1).add(pos[:ids.size(1)]),
+    "unsqueezed": lambda ids, tok, pos: pos[None, :ids.size(1)] + tok[ids],
+    "gather": lambda ids, tok, pos: tok.gather(0, ids.flatten()[:, None].expand(
+        -1, tok.size(1))).unflatten(0, ids.shape) + pos.narrow(0, 0, ids.size(1)),
+    "module": lambda ids, tok, pos: nn.functional.embedding(ids, tok) + pos[
+        range(ids.size(1))],
+}
+
+# A whole model as a learner writes it, and what is exchanged in it.
+SOURCE = checks.GPT2.solution
+TIED = "F.linear(self.ln_final(x), self.tok_emb.weight)"
+LAST = "        self.ln_final = LayerNorm(d_model)\n"
+HEAD = "nn.Linear(d_model, vocab_size, bias=False)"
+LIST = """nn.ModuleList(
+            TransformerBlock(d_model, num_heads, d_ff) for _ in range(num_layers))"""
+ADDED = "self.tok_emb(input_ids) + self.pos_emb.weight[:input_ids.size(1)]"
+TABLE = "self.pos_emb = nn.Embedding(max_seq_length, d_model)"
+SMALL = 'elif name.endswith(("out_proj.weight", "down_proj.weight")):'
+ROOT = "math.sqrt(2 * num_layers)"
+LOOP = """        for name, p in self.named_parameters():"""
+
+
+def with_head(head: str, after: str = "", how: str = "self.head(self.ln_final(x))"
+              ) -> list[tuple[str, str]]:
+    return [(LAST, f"{LAST}        self.head = {head}\n"), (TIED, how),
+            ("    def forward", f"        {after}\n\n    def forward")]
+
+
+WRONG = {
+    "W1": with_head(HEAD),
+    "W2": with_head(HEAD, "self.head.weight.data.copy_(self.tok_emb.weight.data)"),
+    "W2'": with_head(HEAD, "self.head.weight = nn.Parameter(self.tok_emb.weight"
+                           ".detach().clone())"),
+    "W2d": with_head(HEAD, "self.head.weight.data = self.tok_emb.weight.data"),
+    "W3": [("elif p.dim() == 2:", "elif p.dim() == 2 and 'emb' not in name:")],
+    "W3d": [(SOURCE[SOURCE.index(LOOP):SOURCE.index("    def forward")], "\n")],
+    "W5": [(LIST, "[TransformerBlock(d_model, num_heads, d_ff) for _ in "
+            "range(num_layers)]")],
+    "W6": [(LIST, "nn.ModuleList([TransformerBlock(d_model, num_heads, d_ff)] * "
+            "num_layers)")],
+    "W6'": [(LIST, "TransformerBlock(d_model, num_heads, d_ff)"),
+            (LAST, f"{LAST}        self.L = num_layers\n"),
+            ("in self.blocks", "in [self.blocks] * self.L")],
+    "W6b": [(LIST, "[]"), (LAST, f"""{LAST}
+        for i in range(num_layers):
+            self.block = TransformerBlock(d_model, num_heads, d_ff)
+"""), ("        for block in self.blocks:\n            x = block(x)",
+       "        x = self.block(x)")],
+    "W6c": [("range(num_layers)", "range(1, num_layers)")],
+    "W6d": [("x = block(x)", "block(x)")],
+    "W7": [(LAST, ""), ("self.ln_final(x)", "x")],
+    "W7b": [("        for block in",
+             "        x = self.ln_final(x)\n        for block in"),
+            (TIED, "F.linear(x, self.tok_emb.weight)")],
+    "W8": with_head("nn.Linear(d_model, vocab_size)",
+                    "self.head.weight = self.tok_emb.weight; "
+                    "nn.init.zeros_(self.head.bias)"),
+    "W9": [(f"0.02 / {ROOT}", "0.02")],
+    "W9a": [(ROOT, "math.sqrt(num_layers)")],
+    "W9b": [(SMALL, 'elif name.endswith("out_proj.weight"):')],
+    "W9c": [(SMALL, 'elif name.endswith("down_proj.weight"):')],
+    "W9d": [("elif p.dim() == 2:", "else:")],
+    "W9e": [('if name.endswith("bias"):\n                nn.init.zeros_(p)',
+             'if name.endswith("bias"):\n                pass')],
+    "W10": [(TIED, f"F.softmax({TIED}, dim=-1)")],
+    "W10b": [(TIED, f"{TIED}.log_softmax(-1)")],
+    "W11": [(LAST, f"{LAST}        self.mask = nn.Parameter(torch.tril(torch.ones("
+             "max_seq_length, max_seq_length)))\n"),
+            (LOOP, f"{LOOP}\n            if name == 'mask': continue")],
+    "W12": [("nn.Embedding(vocab_size", "nn.Embedding((vocab_size + 63) // 64 * 64")],
+    "E1": [(ADDED, "self.tok_emb(input_ids)")],
+    "E1b": [(TABLE, "pass"), (ADDED, "self.tok_emb(input_ids)")],
+    "E5": [(ADDED, "self.tok_emb(input_ids) + self.pos_emb(torch.arange("
+            "1, input_ids.size(1) + 1))")],
+    "E6": [(ADDED, f"self.tok_emb.embedding_dim ** 0.5 * {ADDED}")],
+    "E8": [(TABLE, """C, pe = d_model, torch.zeros(max_seq_length, d_model)
+        place = torch.arange(max_seq_length)[:, None]
+        rate = 10000 ** (-torch.arange(0, C, 2) / C)
+        pe[:, 0::2], pe[:, 1::2] = torch.sin(place * rate), torch.cos(place * rate)
+        self.register_buffer("pe", pe)"""), ("self.pos_emb.weight", "self.pe")],
+    "E10": [("x = block(x)", "x = block(x + self.pos_emb.weight[:x.size(1)])"),
+            (ADDED, "self.tok_emb(input_ids)")],
+}
+
+
+def model_of(changes: list[tuple[str, str]]):
+    source = SOURCE
+    for old, new in changes:
+        assert old in source, old
+        source = source.replace(old, new)
+    return compiled(source, "GPT2", PARTS)
+
+
+class ByApply(nn.Module):
+    """Tied nn.Linear, Sequential, nn.LayerNorm, init by apply, positions 0.02."""
+
+    def __init__(self, vocab_size, d_model, num_heads, num_layers, max_seq_length,
+                 d_ff):
+        super().__init__()
+        self.lm_head = nn.Linear(d_model, vocab_size, bias=False)
+        self.transformer = nn.ModuleDict({
+            "wte": nn.Embedding(vocab_size, d_model),
+            "wpe": nn.Embedding(max_seq_length, d_model),
+            "ln_f": nn.LayerNorm(d_model),
+            "h": nn.Sequential(*[TransformerBlock(d_model, num_heads, d_ff)
+                                 for _ in range(num_layers)])})
+        self.transformer["wte"].weight = self.lm_head.weight
+        self.apply(self.draw)
+        for name, p in self.named_parameters():
+            if name.endswith(("out_proj.weight", "down_proj.weight")):
+                torch.nn.init.normal_(p, 0.0, 0.02 / math.sqrt(2 * num_layers))
+
+    def draw(self, part):
+        if isinstance(part, nn.Linear | nn.Embedding):
+            torch.nn.init.normal_(part.weight, mean=0.0, std=0.02)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            torch.nn.init.zeros_(part.bias)
+
+    def forward(self, ids, targets=None):
+        places = torch.arange(0, ids.size(1), dtype=torch.long)
+        x = self.transformer["wte"](ids) + self.transformer["wpe"](places)
+        return self.lm_head(self.transformer["ln_f"](self.transformer["h"](x)))
+
+
+class Split(nn.Module):
+    """A block with matrices of its own for queries, keys and values."""
+
+    def __init__(self, C, H, width):
+        super().__init__()
+        self.H, self.q_proj = H, nn.Linear(C, C)
+        self.k_proj, self.v_proj = nn.Linear(C, C), nn.Linear(C, C)
+        self.out_proj, self.norms = nn.Linear(C, C), nn.ModuleList(
+            nn.LayerNorm(C) for _ in range(2))
+        self.up_proj, self.down_proj = nn.Linear(C, width), nn.Linear(width, C)
+
+    def forward(self, x):
+        y = self.norms[0](x)
+        q, k, v = (p(y).unflatten(-1, (self.H, -1)).transpose(1, 2)
+                   for p in (self.q_proj, self.k_proj, self.v_proj))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out_proj(y.transpose(1, 2).flatten(2))
+        return x + self.down_proj(F.gelu(
+            self.up_proj(self.norms[1](x)), approximate="tanh"))
+
+
+class WithSplit(GPT2Model):
+    def __init__(self, V, C, H, L, T, width):
+        super().__init__(V, C, H, L, T, width)
+        self.blocks = nn.ModuleList(Split(C, H, width) for _ in range(L))
+        initialize(self, L)
+
+    def forward(self, ids):
+        x = self.tok_emb(ids) + self.pos_emb.weight[:ids.size(1)]
+        for block in self.blocks:
+            x = block(x)
+        return self.ln_final(x) @ self.tok_emb.weight.T
+
+
+class Tables(nn.Module):
+    """Tables as bare parameters; the norm stands before the blocks in the class."""
+
+    def __init__(self, V, C, H, L, T, width):
+        super().__init__()
+        self.ln_final = LayerNorm(C)
+        self.positions = nn.Parameter(0.01 * torch.randn(T, C))
+        self.tokens = nn.Parameter(torch.zeros(V, C).normal_(0, 0.02))
+        for i in range(L):
+            self.add_module(f"block{i}", TransformerBlock(C, H, width, 0.0))
+        self.L = L
+        model = GPT2Model(V, C, H, L, T, width)
+        for i in range(L):
+            self.get_submodule(f"block{i}").load_state_dict(
+                model.blocks[i].state_dict())
+
+    def forward(self, ids):
+        x = self.tokens[ids] + self.positions[None, :ids.shape[1]]
+        for i in range(self.L):
+            x = getattr(self, f"block{i}")(x)
+        return torch.einsum("btc,vc->btv", self.ln_final(x), self.tokens)
+
+
+def builder(vocab_size, d_model, num_heads, num_layers, max_seq_length, d_ff):
+    return GPT2Model(vocab_size=vocab_size, d_model=d_model, num_heads=num_heads,
+                     num_layers=num_layers, max_seq_length=max_seq_length, d_ff=d_ff,
+                     dropout=0.0)
+
+
+HONEST = {
+    "lesson": GPT2Model, "solution": model_of([]), "builder": builder,
+    "by apply": ByApply, "own block": WithSplit, "bare tables": Tables,
+    "tied head": model_of(with_head(HEAD, "self.head.weight = self.tok_emb.weight")),
+    "tied the other way": model_of(with_head(
+        HEAD, "self.tok_emb.weight = self.head.weight; nn.init.normal_("
+        "self.head.weight, std=0.02)")),
+    "buffer": model_of([
+        (LAST, f"{LAST}        self.register_buffer('places', torch.arange("
+         "max_seq_length), persistent=False)\n"),
+        ("self.pos_emb.weight[:input_ids.size(1)]",
+         "self.pos_emb(self.places[:input_ids.size(1)])")]),
+    "dropout": model_of([(LAST, f"{LAST}        self.drop = nn.Dropout(0.1)\n"),
+                         (ADDED, f"self.drop({ADDED})")]),
+    "matmul": model_of([(TIED, "self.ln_final(x) @ self.tok_emb.weight.t()")]),
+}
+
+COUNTS = {
+    "W4": "return sum(t.numel() for t in model.state_dict().values())",
+    "W4i": """return sum(p.numel() for part in model.modules()
+                for p in part.parameters(recurse=False))""",
+    "W4b": "return sum(p.numel() for _, p in model.named_parameters("
+            "remove_duplicate=False))",
+    "W11": """total = sum(p.numel() for p in model.parameters())
+return total + sum(b.numel() for b in model.buffers())""",
+    "W4c": "return sum(p.numel() for p in model.parameters() if p.requires_grad)",
+    "W4d": "return len(list(model.parameters()))",
+    "W4e": "return sum(len(p) for p in model.parameters())",
+    "W4f": "return sum(p.numel() * 4 for p in model.parameters())",
+    "W4g": "return sum(p.numel() for p in model.parameters() if p.dim() > 1)",
+    "W4h": "return sum(p.numel() for p in model.parameters(recurse=False))",
+}
+
+
+def by_identity(model):
+    seen = {id(p): p for p in model.parameters()}
+    return sum(math.prod(p.shape) for p in seen.values())
+
+
+HONEST_COUNTS = {
+    "sum": lambda model: sum(p.numel() for p in model.parameters()),
+    "named": lambda model: sum(p.numel() for _, p in model.named_parameters()),
+    "identity": by_identity,
+    "nelement": lambda model: sum(p.nelement() for p in model.parameters()),
+    "map": lambda model: sum(map(torch.numel, model.parameters())),
+    "set": lambda model: sum(p.numel() for p in set(model.parameters())),
+    "cat": lambda model: len(torch.cat([p.flatten() for p in model.parameters()])),
+    "vector": lambda model: nn.utils.parameters_to_vector(model.parameters()).size(0),
+}
+CASES = {"embed": (EMBED, HONEST_EMBED),
+         "GPT2": ({name: model_of(changes) for name, changes in WRONG.items()}, HONEST),
+         "count_parameters": (COUNTS, HONEST_COUNTS)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_mistake_is_rejected_and_most_are_named(name: str) -> None:
+    wrong = CASES[name][0]
+    good, rest = named(getattr(checks, name), wrong)
+    assert len(good) >= 0.8 * len(wrong), "\n".join(map(str, rest.items()))
+
+
+@pytest.mark.parametrize(("name", "style"), [
+    (name, style) for name, (_, honest) in CASES.items() for style in honest])
+def test_every_honest_style_is_accepted(name: str, style: str) -> None:
+    accepted(getattr(checks, name), CASES[name][1][style])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
+    complete(getattr(checks, name))
+    told_apart(getattr(checks, name))
+
+
+@pytest.mark.parametrize("name", ["embed", "count_parameters"])
+def test_no_mutant_passes(name: str, record_property) -> None:
+    exercise, looser = getattr(checks, name), {
+        "count_parameters": "model = model.eval()\n    total = 0\n    for p in "
+        "model.parameters():\n        total += p.numel()\n    return total"}
+    source = exercise.solution if name not in looser else (
+        f"def {name}(model):\n    {looser[name]}")
+    mutation_run(exercise, source, PARTS, record=record_property)
+
+
+def test_no_mutant_of_the_whole_model_passes(monkeypatch, record_property) -> None:
+    """All changes of operators, constants, statements; exchanged names mostly crash."""
+    monkeypatch.setattr(mutants, "mutants", lambda source: (
+        one for one in every(source) if not one[0].split(": ")[1].replace(
+            " -> ", "").isidentifier() and "exchanged" not in one[0]))
+    mutation_run(checks.GPT2, extra=PARTS, record=record_property)
+
+
+def test_two_mistakes_at_once_are_both_named() -> None:
+    report = checks.GPT2(model_of(with_head("nn.Linear(d_model, vocab_size)")))
+    assert {mistake.id for mistake in report.matches[0]} == {"W1", "W8"}
