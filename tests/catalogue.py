@@ -85,13 +85,13 @@ def told_apart(exercise: Exercise, aliases: set[frozenset[str]] = frozenset()) -
 
 
 def mutation_run(exercise: Exercise, source: str = "", extra: dict | None = None,
-                 record: Callable | None = None) -> Counts:
+                 record: Callable | None = None, seconds: float = 0.5) -> Counts:
     """Fail if a wrong mutant is accepted or wrongly named; print the counts.
 
     At least 80% of the mutants that match nothing and do not crash must get a clue that
     holds on fresh inputs too.
     """
-    counts = judge(exercise, source or exercise.solution, extra)
+    counts = judge(exercise, source or exercise.solution, extra, seconds=seconds)
     print(f"{exercise.name}: {counts}")
     if record is not None:
         record("mutants", f"{exercise.name}: {counts}")
