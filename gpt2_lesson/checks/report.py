@@ -171,13 +171,14 @@ class Report:
                 continue
             text = html.escape("\n".join(lines))
             body.append(
-                f'<pre style="margin:6px 0;overflow-x:auto;line-height:1.35">{text}'
+                '<pre style="margin:6px 0;overflow-x:auto;line-height:1.35;'
+                f'font-family:monospace">{text}'
                 "</pre>" if kind == "table" else
                 f'<div style="margin:3px 0;white-space:pre-line;{_LOOKS[kind]}">{text}'
                 "</div>")
         return (
-            f'<div style="border-left:4px solid {colour};padding:2px 0 4px 12px;'
-            f'max-width:760px"><div style="font-weight:600">'
+            '<div class="gpt2-lesson-report" style="padding:2px 0 4px 12px;'
+            f'border-left:4px solid {colour};max-width:760px"><div style="font-weight:600">'
             f"{html.escape(f'{self.mark} {self.headline}')}</div>"
             f"{''.join(body)}</div>")
 

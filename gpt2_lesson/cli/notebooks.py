@@ -27,6 +27,7 @@ METADATA = {
 }
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FIGURE = 'class="gpt2-lesson-figure"'  # in the text/html of a figure of `widgets`
+REPORT = 'class="gpt2-lesson-report"'  # in that of a report of `checks`
 REPLACED = [  # what differs from run to run
     (r"\bat 0x[0-9a-fA-F]{6,}", "at 0x..."),
     (r"(?<![^\s'\"(<])[^\s'\"(<]*ipykernel_\d+/\d+\.py", "<notebook>"),
@@ -216,7 +217,7 @@ def _normal_display(output: NotebookNode, alive: bool) -> dict | None:
         if isinstance(value, str) and kind.startswith("text/")
         else value
         for kind, value in output.data.items()
-        if kind != WIDGET and (alive or not _is_figure(kind, output.data))
+        if kind != WIDGET and (alive or not _stands_twice(kind, output.data))
     }
     if WIDGET in output.data and set(data) <= {"text/plain"}:
         return None
@@ -226,9 +227,12 @@ def _normal_display(output: NotebookNode, alive: bool) -> dict | None:
     return {**output, "data": data, "metadata": metadata}
 
 
-def _is_figure(kind: str, data: dict) -> bool:
-    """Return whether `kind` is a figure's page, beside which its picture stands."""
-    return kind == "text/html" and FIGURE in data[kind] and "image/png" in data
+def _stands_twice(kind: str, data: dict) -> bool:
+    """Return whether `kind` is a page beside which its picture or text stands."""
+    return kind == "text/html" and (
+        FIGURE in data[kind] and "image/png" in data
+        or REPORT in data[kind] and "text/plain" in data
+    )
 
 
 def _settle(text: str) -> str:
