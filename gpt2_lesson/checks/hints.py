@@ -177,7 +177,8 @@ class Progress:
     def _repr_html_(self) -> str:
         body = "".join(
             f'<tr><td style="text-align:left">{html.escape(lesson)}</td>'
-            f"<td>{sum(s == 'done' for _, s in parts)} of {len(parts)}</td>"
+            f'<td style="white-space:nowrap">'
+            f"{sum(s == 'done' for _, s in parts)} of {len(parts)}</td>"
             '<td style="text-align:left">' + "&emsp;".join(
                 f'<span style="white-space:nowrap">{_SIGNS[state]} {html.escape(name)}'
                 "</span>" for name, state in parts) + "</td></tr>"
