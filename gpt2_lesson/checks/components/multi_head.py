@@ -481,3 +481,6 @@ def multi_head_attention(x, w_qkv, b_qkv, w_out, b_out, num_heads):
     allowed = torch.ones(T, T, dtype=torch.bool).tril()
     weights = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
     return (weights @ v).transpose(1, 2).reshape(B, T, C) @ w_out + b_out""")
+
+multi_head_attention_to_repair = multi_head_attention.to_repair(
+    "multi_head_attention_to_repair", "H2")
