@@ -119,10 +119,11 @@ def draw(logits: Tensor, temperature: float, top_k: int | None,
 def _in_proportion(p: Tensor, generator: Generator | None) -> Tensor:
     """Return ids (B, 1): among equal rows of p (B, V), each id by its exact share."""
     ids = torch.zeros(len(p), 1, dtype=torch.long)
-    different, kind = p.unique(dim=0, return_inverse=True)
-    for i, row in enumerate(different):
-        here = (kind == i).nonzero()[:, 0]
-        edges = row.double().cumsum(0)
+    marks = p.double() @ torch.arange(1.0, p.size(1) + 1).double().sqrt()
+    kinds, kind = marks.mul(1e9).round().unique(return_inverse=True)
+    for i in range(len(kinds)):
+        here = (kind == i).nonzero()[:, 0]                       # rows that are equal
+        edges = p[here[0]].double().cumsum(0)
         places = (torch.arange(len(here), dtype=torch.float64) + 0.5) / len(here)
         drawn = torch.searchsorted(edges, places * edges[-1]).clamp(max=p.size(1) - 1)
         ids[here, 0] = drawn[torch.randperm(len(here), generator=generator)]
@@ -216,8 +217,8 @@ def sampling_probes(g: Generator) -> list[Probe]:
         Probe("shares at temperature 0", (low, 0, None), shares),
         Probe("shares with k = 1", (high, 1.0, 1), shares),
         Probe("shares of many draws", (high, 1.0, None), shares),
-        Probe("shares at temperature 2", (low, 2.0, None), shares),
-        Probe("shares at temperature 0.4, k = 99", (high, 0.4, 99), shares),
+        Probe("shares at temperature 2.5", (low, 2.5, None), shares),
+        Probe("shares at temperature 0.3, k = 99", (high, 0.3, 99), shares),
         Probe("shares with k = 3", (low, 1.0, 3), shares),
         Probe("which tokens are ever drawn, k = 2, temperature 2", (low, 2.0, 2),
               ever_drawn),
@@ -235,8 +236,8 @@ def _flat(g: Generator, top: float) -> Tensor:
 
 def _sure(g: Generator) -> Tensor:
     """Return logits (3, 6), 50 apart, so that nearly any sampler has no choice."""
-    levels = 50.0 * torch.arange(-3, 3)
-    return torch.stack([levels[torch.randperm(6, generator=g)] for _ in range(3)])
+    start = int(torch.randint(6, (), generator=g))
+    return torch.stack([50.0 * torch.arange(-3, 3).roll(start + i) for i in range(3)])
 
 
 def writing_probes(g: Generator) -> list[Probe]:
@@ -326,7 +327,7 @@ def sampling_read_out(look: Look, g: Generator) -> list[Clue]:
         found += _kept_clue(cut, logits)
     if isinstance(plain, Tensor) and plain.shape == logits.shape:
         off = (plain - logits.softmax(-1)).abs().max().item()
-        if off > 0.07:
+        if off > 0.09:
             found.append(Clue("shares", "in many draws at temperature 1 a token's "
                               f"share is off by {off:.2f} from its odds"))
         best = plain.gather(-1, logits.argmax(-1, keepdim=True)).min()
@@ -645,7 +646,7 @@ sample_next = Exercise(
            "Draw 1,000 times from the odds 1/2, 1/4, 1/4 and count.",
            "torch.multinomial(next_probabilities(logits, temperature, top_k), 1, "
            "generator=generator)"),
-    atol=0.07, rtol=0.0, show="shares with k = 3", solution="""\
+    atol=0.09, rtol=0.0, show="shares with k = 3", solution="""\
 def sample_next(logits, temperature, top_k, generator):
     probabilities = next_probabilities(logits, temperature, top_k)
     return torch.multinomial(probabilities, 1, generator=generator)""")

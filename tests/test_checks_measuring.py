@@ -1,0 +1,227 @@
+"""The checks of perplexity, bits per byte, windows and endings: S6, S9, S10, more."""
+
+import math
+
+import pytest
+import torch
+from catalogue import accepted, complete, mutation_run, named, told_apart
+
+from gpt2_lesson import checks
+
+ALL = "every = torch.cat(batches)\n"
+PERPLEXITY = {
+    "S9": ALL + "return 2 ** every.mean().item()",
+    "S9b": "n = sum(len(b) for b in batches)\n"
+           "return torch.exp2(sum(b.sum() for b in batches) / n).item()",
+    "S9t": ALL + "return 10 ** float(every.mean())",
+    "S10": "return torch.stack([b.mean() for b in batches]).mean().exp()",
+    "S10b": """total = 0
+for batch in batches:
+    total += batch.mean().item()
+return math.exp(total / len(batches))""",
+    "S13": ALL + "return every.exp().mean().item()",
+    "S13b": "return sum(b.mean().exp().item() for b in batches) / len(batches)",
+    "S13n": ALL + "return every.mean().item()",
+    "S14": ALL + "return every.sum().exp().item()",
+    "S14b": "return math.exp(sum(b.sum().item() for b in batches) / len(batches))",
+    "S15": "for batch in batches:\n    return batch.mean().exp().item()",
+    "S15b": "return batches[0].mean().exp()",
+    "S15l": "for b in batches:\n    total, n = b.sum(), len(b)\n"
+            "return (total / n).exp().item()",
+    "S16": ALL + "return (-every).mean().exp().item()",
+}
+BITS = {
+    "S6": "return nats.sum().item() / len(text.encode())",
+    "S6m": "return nats.sum().item() * math.log(2) / len(text.encode())",
+    "S6t": "return nats.sum().item() / math.log(10) / len(text.encode())",
+    "S6b": "return float(nats.sum() / len(text.encode('utf-8')))",
+    "S17": "return nats.mean().item() / math.log(2)",
+    "S17b": "return (nats.sum() / math.log(2) / len(nats)).item()",
+    "S18": "return nats.sum().item() / math.log(2) / len(text)",
+    "S18w": "return nats.sum().item() / math.log(2) / len(text.split())",
+    "S18o": "return nats.sum().item() / math.log(2)",
+    "S18e": "return nats.sum().item() / math.log(2) / (8 * len(text.encode()))",
+    "S19": "return nats.mean().item() / math.log(2) / len(text.encode())",
+    "S19p": "return 2 ** (nats.sum().item() / math.log(2) / len(text.encode()))",
+    "S19q": "return math.exp(nats.sum().item() / len(text.encode()))",
+}
+LOOP = """found, done = [], 0
+for part, start in zip(parts, starts):
+    new = start + len(part) - done
+    found.append(part[len(part) - new:])
+    done = start + len(part)
+return torch.cat(found)"""
+STORE = """out = torch.zeros(starts[-1] + len(parts[-1]))
+for part, start in zip(parts, starts):
+    out[start:start + len(part)] = part
+return out"""
+JOIN = {
+    "S20": "return torch.cat(parts)",
+    "S20b": LOOP.replace("part[len(part) - new:]", "part"),
+    "S20m": """n = starts[-1] + len(parts[-1])
+total, count = torch.zeros(n), torch.zeros(n)
+for part, start in zip(parts, starts):
+    total[start:start + len(part)] += part
+    count[start:start + len(part)] += 1
+return total / count""",
+    "S21": STORE,
+    "S21b": "ids = {}\nfor part, start in zip(parts, starts):\n"
+            "    ids.update({start + j: x for j, x in enumerate(part)})\n"
+            "return torch.stack([ids[t] for t in sorted(ids)])",
+    "S21f": LOOP.replace("part[len(part) - new:]", "part[:new]"),
+    "S22": """stride = starts[1] - starts[0] if len(starts) > 1 else 0
+return torch.cat([parts[0]] + [part[len(part) - stride:] for part in parts[1:]])""",
+    "S22s": """found = [parts[0]]
+for i in range(1, len(parts)):
+    new = starts[i] - starts[i - 1]
+    found.append(parts[i][len(parts[i]) - new:])
+return torch.cat(found)""",
+    "S23": LOOP.replace("zip(parts, starts):", "list(zip(parts, starts))[:-1] or "
+                        "zip(parts, starts):"),
+    "S24": LOOP.replace("- new:]", "- new + (start > 0):]"),
+    "S24m": LOOP.replace("- new:]", "- new - (start > 0):]"),
+}
+CHOOSE = """scores = []
+for tokens, ending in zip(nats, endings):
+    size = len(ending.encode()) if per_byte else 1
+    scores.append(tokens.sum().item() / size)
+return scores.index(min(scores))"""
+CHOICE = {
+    "S25": CHOOSE.replace("min(", "max("),
+    "S25b": "s = [t.sum() / (len(e.encode()) if per_byte else 1) for t, e in "
+            "zip(nats, endings)]\nreturn torch.stack(s).argmax()",
+    "S26": "return torch.stack([t.sum() for t in nats]).argmin().item()",
+    "S26a": CHOOSE.replace(" if per_byte else 1", ""),
+    "S26i": CHOOSE.replace("if per_byte", "if not per_byte"),
+    "S17": CHOOSE.replace("len(ending.encode())", "len(tokens)"),
+    "S17b": "s = [t.mean() if per_byte else t.sum() for t in nats]\n"
+            "return int(torch.stack(s).argmin())",
+    "S18": CHOOSE.replace("ending.encode()", "ending"),
+    "S18w": CHOOSE.replace("ending.encode()", "ending.split()"),
+    "S19": CHOOSE.replace("tokens.sum()", "tokens.mean()"),
+    "S27": CHOOSE.replace("tokens.sum()", "tokens[0]"),
+    "S27l": CHOOSE.replace("tokens.sum()", "tokens[-1]"),
+}
+
+
+def product_of_odds(batches):
+    n = sum(map(len, batches))
+    return math.prod(math.exp(-x) for batch in batches for x in batch) ** (-1 / n)
+
+
+def running(batches):
+    total = count = 0
+    for batch in batches:
+        total += batch.sum()
+        count += batch.numel()
+    return torch.exp(total / count)
+
+
+def weighted(batches):
+    sizes = torch.tensor([float(len(b)) for b in batches])
+    means = torch.stack([b.mean() for b in batches])
+    return ((sizes * means).sum() / sizes.sum()).exp().item()
+
+
+HONEST_PERPLEXITY = {
+    "cat": "return torch.cat(batches).mean().exp()",
+    "math": ALL + "return math.exp(every.sum().item() / len(every))",
+    "running": running, "weighted": weighted, "product": product_of_odds,
+    "bits": ALL + "return 2 ** (every / math.log(2)).mean().item()",
+    "pow": ALL + "return math.e ** float(every.mean())",
+    "list": "x = [v for b in batches for v in b.tolist()]\n"
+            "return math.exp(sum(x) / len(x))",
+    "double": "return float(torch.hstack(batches).double().mean().exp())",
+}
+HONEST_BITS = {
+    "plain": "return nats.sum().item() / math.log(2) / len(text.encode())",
+    "tensor": "return nats.sum() / math.log(2.0) / len(text.encode('utf-8'))",
+    "log2 e": "return nats.sum().item() * math.log2(math.e) / len(bytes(text, 'utf8'))",
+    "each token": "return sum(x / math.log(2) for x in nats.tolist()) / "
+                  "len(text.encode())",
+    "odds": "return -torch.log2(torch.exp(-nats)).sum().item() / len(text.encode())",
+    "mean": "return float(nats.mean()) * len(nats) / math.log(2) / len(text.encode())",
+    "per byte": "return float(nats.sum() / len(text.encode()) / math.log(2))",
+    "array": "return nats.sum().item() / math.log(2) / len(bytearray(text.encode()))",
+}
+HONEST_JOIN = {
+    "plain": LOOP,
+    "backwards": STORE.replace("zip(parts, starts)",
+                               "reversed(list(zip(parts, starts)))"),
+    "filter": "return torch.cat([part[max(0, e - s):] for part, s, e in zip(parts, "
+              "starts, [0] + [s + len(p) for p, s in zip(parts, starts)])])",
+    "token by token": """out = []
+for part, start in zip(parts, starts):
+    for j, x in enumerate(part):
+        if start + j == len(out):
+            out.append(x)
+return torch.stack(out)""",
+    "dict": """first = {}
+for part, start in zip(parts, starts):
+    for j in range(len(part)):
+        first.setdefault(start + j, part[j].item())
+return torch.tensor([first[t] for t in range(len(first))])""",
+    "nan": """out = torch.full((starts[-1] + len(parts[-1]),), torch.nan)
+for part, start in zip(parts, starts):
+    here = out[start:start + len(part)]
+    out[start:start + len(part)] = torch.where(here.isnan(), part, here)
+return out""",
+    "grow": """out = parts[0]
+for part, start in zip(parts[1:], starts[1:]):
+    out = torch.cat([out, part[len(out) - start:]])
+return out""",
+    "recursive": """if len(parts) == 1:
+    return parts[0]
+rest = count_once(parts[:-1], starts[:-1])
+return torch.hstack((rest, parts[-1][len(rest) - starts[-1]:]))""",
+}
+HONEST_CHOICE = {
+    "plain": CHOOSE,
+    "tensor": "s = [t.sum() / (len(e.encode()) if per_byte else 1) for t, e in "
+              "zip(nats, endings)]\nreturn torch.stack(s).argmin()",
+    "int": "s = torch.tensor([t.sum() / len(e.encode()) ** per_byte for t, e in "
+           "zip(nats, endings)])\nreturn int(s.argmin())",
+    "key": "return min(range(len(nats)), key=lambda i: float(nats[i].sum()) / (len("
+           "endings[i].encode()) if per_byte else 1))",
+    "sorted": "sizes = [len(e.encode('utf-8')) if per_byte else 1 for e in endings]\n"
+              "return sorted(range(len(nats)), key=lambda i: nats[i].sum() / "
+              "sizes[i])[0]",
+    "negative": "s = [-t.sum() / (len(e.encode()) if per_byte else 1) for t, e in "
+                "zip(nats, endings)]\nreturn torch.stack(s).argmax().item()",
+    "bits": CHOOSE.replace("tokens.sum().item()", "tokens.sum().item() / math.log(2)"),
+    "loop": """best, place = math.inf, None
+for i in range(len(endings)):
+    score = sum(nats[i].tolist())
+    if per_byte:
+        score /= len(endings[i].encode())
+    if score < best:
+        best, place = score, i
+return place""",
+}
+CASES = {"perplexity": (PERPLEXITY, HONEST_PERPLEXITY),
+         "bits_per_byte": (BITS, HONEST_BITS), "count_once": (JOIN, HONEST_JOIN),
+         "best_ending": (CHOICE, HONEST_CHOICE)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_mistake_is_rejected_and_most_are_named(name: str) -> None:
+    wrong = CASES[name][0]
+    good, rest = named(getattr(checks, name), wrong)
+    assert len(good) >= 0.9 * len(wrong), "\n".join(map(str, rest.items()))
+
+
+@pytest.mark.parametrize(("name", "style"), [
+    (name, style) for name, (_, honest) in CASES.items() for style in honest])
+def test_every_honest_style_is_accepted(name: str, style: str) -> None:
+    accepted(getattr(checks, name), CASES[name][1][style])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
+    complete(getattr(checks, name))
+    told_apart(getattr(checks, name))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_mutant_passes(name: str, record_property) -> None:
+    mutation_run(getattr(checks, name), record=record_property, seconds=5)
