@@ -4,10 +4,14 @@ import csv
 import hashlib
 import json
 import os
+import random
+import shutil
 import socket
-import struct
+import subprocess
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,9 +21,8 @@ from hostile.cells import CELLS, SPOILED, WRONG
 import gpt2_lesson
 from gpt2_lesson import checks
 from gpt2_lesson.cli import grade, main
-from gpt2_lesson.cli.grading import feedback, protocol, sandbox
-from gpt2_lesson.cli.grading.sandbox import IsolationError, Limits, open_sandbox
-from gpt2_lesson.cli.grading.submissions import read_release, read_submission
+from gpt2_lesson.cli.grading import protocol, sandbox
+from gpt2_lesson.cli.grading.sandbox import IsolationError, Limits
 
 PACKAGE = Path(gpt2_lesson.__file__).parent
 SET = "01_set"
@@ -117,17 +120,33 @@ def strangers() -> list[str]:
     return found
 
 
-def isolated() -> bool:
+def can_unshare() -> bool:
+    """Return whether this machine lets us make namespaces at all."""
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     try:
-        open_sandbox(())
-    except IsolationError:
+        return subprocess.run(["unshare", *user, "--mount", "--net", "true"],
+                              capture_output=True).returncode == 0
+    except OSError:
         return False
-    return True
 
 
 needs_rooms = pytest.mark.skipif(
-    not isolated() and not os.environ.get("GPT2_LESSON_NEEDS_ROOMS"),
-    reason="this machine can't build rooms (Linux, util-linux, root or namespaces)")
+    not can_unshare() and not os.environ.get("GPT2_LESSON_NEEDS_ROOMS"),
+    reason="this machine lets nobody make namespaces: no rooms to test")
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Callable[[], Path]]:
+    """Give a maker of folders that everybody on this machine may read."""
+    with tempfile.TemporaryDirectory() as top:
+        os.chmod(top, 0o755)
+
+        def make(name: str) -> Path:
+            path = Path(top, name)
+            path.mkdir()
+            return path
+
+        yield make
 
 
 # ------------------------------------------------------------------ the attackers
@@ -152,9 +171,9 @@ class Listener:
 
 
 @pytest.fixture(scope="module")
-def attacked(request, tmp_path_factory) -> Iterator[dict]:
+def attacked(request, folder) -> Iterator[dict]:
     """Give a class, graded once, of all attackers that the tests ask for."""
-    root = tmp_path_factory.mktemp("class")
+    root = folder("class")
     secret = root / "secret.txt"
     secret.write_text("canary-in-a-file-4711")
     os.environ["GPT2_LESSON_SECRET"] = "canary-in-the-environment-4712"
@@ -220,3 +239,384 @@ def test_a_page_runs_no_script(attacked, attack: str) -> None:
     assert "alert(4)" in text and "alert(6)" in text        # shown, as text
     assert "<script" not in text and "<svg" not in text and "<img" not in text
     assert "script-src" not in text and "default-src 'none'" in text
+
+
+# ------------------------------------------------------------------ odd notebooks
+
+def stripped(cells: list[dict]) -> list[dict]:
+    return [{**one, "metadata": {}} for one in cells]
+
+
+def odd_class(root: Path) -> None:
+    """Hand in what students hand in, and what they may try."""
+    right = cells()
+    write(root, "honest", right)
+    write(root, "columns", cells(RIGHT.replace("softmax(-1)", "softmax(-2)")))
+    write(root, "blank", cells(BLANK, "def causal_attention(q, k, v):\n    ...\n"))
+    write(root, "stripped", stripped(right))
+    write(root, "stripped and moved", stripped([cell("1 + 1"), *right]))
+    edited = cells(BLANK)
+    edited[3] = cell("checks.attention(torch.softmax).points(4)", "attention",
+                     grade=True, locked=True, points=400)
+    write(root, "edited", edited)
+    write(root, "doubled", [*right[:4], right[3], *right[4:]])
+    write(root, "tests first", [right[0], right[3], right[5], right[2], right[4]])
+    write(root, "magics", cells("%matplotlib inline\n!pip install x\n?torch\n" + RIGHT,
+                                "%%time\n" + CAUSAL))
+    write(root, "an error before", cells("1 / 0\n" + RIGHT))
+    write(root, "named again", [*right, cell("attention = causal_attention = 3")])
+    write(root, "not json", b"{" * 100)
+    write(root, "deep json", b"[" * 500_000)
+    write(root, "not utf-8", notebook(right).encode("utf-16"))
+    write(root, "no notebook", b'{"cells": {"a": 1}}')
+    write(root, "odd cells", b'{"cells": [1, null, {"cell_type": 3}]}')
+    write(root, "odd metadata", [
+        {**one, "metadata": {"nbgrader": {"grade_id": ["x"]}}} for one in right])
+    write(root, "huge number", b'{"cells": ' + b"9" * 100_000 + b"}")
+    write(root, "too large", b" " * 21_000_000)
+    write(root, "surrogates", [*right, cell("x = '\ud800'")])
+    write(root, "renamed", right).rename(
+        root / "grading/submitted/renamed" / SET / "my solution.ipynb")
+    path = write(root, "a link", right)
+    path.unlink()
+    path.symlink_to(root / "secret.txt")
+    path = write(root, "a hard link", right)
+    path.unlink()
+    os.link(root / "secret.txt", path)
+    path = write(root, "a pipe", right)
+    path.unlink()
+    os.mkfifo(path)
+    submitted = root / "grading" / "submitted"
+    (submitted / "a linked folder").symlink_to(submitted / "honest")
+    (submitted / "nothing").mkdir()
+    for name in ODD_NAMES:
+        write(root, name, cells(BLANK))
+
+
+ODD_NAMES = ["=cmd|' C calc'!A0", "@SUM(1)", "-1+1", "<script>alert(1)", "two\nlines",
+              "Zoë 🙂", "\udcff not utf-8", "--help", "a" * 250]
+ODD = {  # points of attention and causal, and what the warnings must say
+    "honest": (4, 2, ""), "columns": (2, 2, ""), "blank": (0, 0, ""),
+    "stripped": (4, 2, "metadata are gone: cells taken by their order"),
+    "stripped and moved": (4, 2, "judged at the end by the functions' names"),
+    "edited": (0, 2, "the cell attention was edited"),
+    "doubled": (4, 2, "the cell attention is there more than once"),
+    "tests first": (0, 0, ""), "magics": (4, 2, ""),
+    "an error before": (0, 2, "ZeroDivisionError: division by zero"),
+    "named again": (4, 2, ""), "not json": (0, 0, "not JSON"),
+    "deep json": (0, 0, "not JSON"), "not utf-8": (0, 0, "not UTF-8"),
+    "no notebook": (0, 0, "no notebook"), "odd cells": (0, 0, "no notebook"),
+    "odd metadata": (4, 2, "metadata are gone"), "huge number": (0, 0, "not JSON"),
+    "too large": (0, 0, "larger than 20 MB"), "surrogates": (4, 2, ""),
+    "renamed": (4, 2, "the file is called 'my solution.ipynb'"),
+    "a link": (0, 0, "is a link: refused"), "a hard link": (0, 0, "no regular file"),
+    "a pipe": (0, 0, "no regular file"),
+    "a linked folder": (0, 0, "is a link: refused"),
+    "nothing": (0, 0, "nothing handed in"),
+}
+
+
+@pytest.fixture(scope="module")
+def odd(folder) -> dict:
+    """Give a class of odd notebooks, graded once."""
+    root = folder("odd")
+    (root / "secret.txt").write_text("canary-in-a-file-4711")
+    release(root)
+    odd_class(root)
+    rows = run_class(root, "--partial", "0.5", "--time-limit", "5")
+    return {"root": root, "rows": rows,
+            "table": (root / "grading" / f"grades_{SET}.csv").read_text()}
+
+
+@needs_rooms
+@pytest.mark.slow
+@pytest.mark.parametrize("student", ODD)
+def test_an_odd_notebook_is_graded_and_noticed(odd, student: str) -> None:
+    attention, causal, warning = ODD[student]
+    row = odd["rows"][student]
+    assert (float(row["attention"]), float(row["causal"])) == (attention, causal)
+    assert float(row["total"]) == attention + causal and row["max"] == "6"
+    assert row["essay"] == "by hand"
+    assert warning in row["warnings"] and bool(warning) == bool(row["warnings"])
+
+
+@needs_rooms
+@pytest.mark.slow
+def test_names_do_no_harm(odd) -> None:
+    assert "canary" not in odd["table"]
+    assert len(odd["rows"]) == len(ODD) + len(ODD_NAMES)
+    for row in odd["rows"].values():
+        assert all(value[:1] not in tuple("=+-@\t\r") for value in row.values())
+    names = list(odd["rows"])
+    assert "'=cmd|' C calc'!A0" in names and "two\\x0alines" in names
+    pages = [path.read_text() for path in (odd["root"] / "grading/feedback").rglob(
+        "*.html")]
+    assert len(pages) == len(names)
+    assert not any("<script" in page for page in pages)
+
+
+# ------------------------------------------------------------------ the command
+
+@pytest.fixture
+def course(folder, tmp_path: Path) -> Path:
+    """Give a folder with a release, readable by everybody."""
+    root = folder(tmp_path.name)
+    release(root)
+    return root
+
+
+@needs_rooms
+def test_an_interrupted_run_goes_on_and_a_changed_file_counts(course: Path) -> None:
+    write(course, "one", cells(BLANK))
+    write(course, "two", cells(BLANK))
+    first = run_class(course)
+    table = (course / "grading" / f"grades_{SET}.csv").read_text()
+    results = {name: course / "grading/results" / name / f"{SET}.json"
+               for name in ("one", "two")}
+    times = {name: path.stat().st_mtime_ns for name, path in results.items()}
+    results["two"].write_text(results["two"].read_text()[:100])      # torn
+    again = run_class(course, "--jobs", "1")
+    assert again == first
+    assert (course / "grading" / f"grades_{SET}.csv").read_text() == table
+    assert results["one"].stat().st_mtime_ns == times["one"]         # not run again
+    assert results["two"].stat().st_mtime_ns != times["two"]
+    shutil.rmtree(course / "grading" / "submitted" / "one")
+    write(course, "one", cells())
+    assert run_class(course)["one"]["total"] == "6"
+    assert run_class(course, "--partial", "0.1")["one"]["total"] == "6"
+    assert json.loads(results["one"].read_text())["seconds"] > 0
+
+
+@needs_rooms
+def test_an_exam_names_no_mistake(course: Path) -> None:
+    write(course, "ada", cells(RIGHT.replace("softmax(-1)", "softmax(-2)")))
+    page = course / "grading" / "feedback" / "ada" / SET / f"{SET}.html"
+    run_class(course)
+    assert "softmax over the queries" in page.read_text()
+    run_class(course, "--face", "exam")
+    assert "softmax over the queries" not in page.read_text()
+    assert "differs from yours" in page.read_text()
+
+
+@needs_rooms
+def test_values_come_from_a_room_with_the_lessons(course: Path) -> None:
+    source = ("from gpt2_lesson.attention import attention as theirs\n"
+              "import numpy as np\n"
+              "q, k = torch.zeros(2, 1, 3, 4)\n"
+              "weights = theirs(q, k, torch.eye(3).expand(1, 3, 3))[1][0, 0]\n"
+              "predicted = {'q is 0': [round(w, 2) for w in weights.tolist()],"
+              " 'T = 1': [np.float64(1)], 'one score of 1000': (1, 0, 0.0)}")
+    made = [cell("import torch\nfrom gpt2_lesson import checks"),
+            cell(source, "predicted", solution=True),
+            cell('checks.answer("01.1", predicted).points(1)', "check", grade=True,
+                 locked=True, points=1)]
+    path = course / "notebooks" / "exercises" / SET / f"{SET}.ipynb"
+    path.write_text(notebook(made))
+    write(course, "ada", made)
+    write(course, "blank", [made[0], cell("predicted = ...", "predicted",
+                                          solution=True), made[2]])
+    write(course, "cheat", [made[0], cell("""\
+from gpt2_lesson.checks.answers import attention
+predicted = attention.ANSWERS[0].expected""", "predicted", solution=True), made[2]])
+    rows = run_class(course)
+    points = {name: row["check"] for name, row in rows.items()}
+    assert points == {"ada": "1", "blank": "0", "cheat": "0"}
+
+
+def test_without_rooms_it_refuses(course: Path, monkeypatch, capsys) -> None:
+    write(course, "ada", cells())
+    monkeypatch.setattr(sandbox, "_tool", lambda name: "/bin/false")
+    words = ["grade", SET, "--notebooks", str(course / "notebooks"), "--out",
+             str(course / "grading")]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "refused" in said and "what helps" in said
+    assert not (course / "grading" / f"grades_{SET}.csv").exists()
+
+
+def test_trust_is_loud_and_marked(course: Path, capsys) -> None:
+    write(course, "ada", cells())
+    rows = run_class(course, "--trust-submissions", "--jobs", "1")
+    assert rows["ada"]["total"] == "6" and rows["ada"]["isolated"] == "no"
+    assert "WARNING" in capsys.readouterr().err
+    page = course / "grading" / "feedback" / "ada" / SET / f"{SET}.html"
+    assert "without isolation" in page.read_text()
+
+
+@pytest.mark.parametrize(("source", "points", "said"), [
+    ("checks.attention(attention)", 4, "must end in"),
+    ("report = checks.attention(attention).points(4)", 4, "must end in"),
+    ("checks.attention(lambda q: q).points(4)", 4, "must end in"),
+    ("other.attention(attention).points(4)", 4, "must end in"),
+    ("checks.attention(attention, 3).points(4)", 4, "must end in"),
+    ("checks.attention(attention).points(5)", 4, "gives 5 points"),
+    ("checks.attention(attention).points(4)", None, "has the points None"),
+    ("checks.no_such(attention).points(4)", 4, "does not exist"),
+])
+def test_a_set_that_cannot_be_graded_is_refused(
+    course: Path, capsys, source: str, points: int | None, said: str
+) -> None:
+    path = course / "notebooks" / "exercises" / SET / f"{SET}.ipynb"
+    path.write_text(notebook([cell(source, "x", grade=True, locked=True,
+                                   points=points)]))
+    write(course, "ada", cells())
+    assert main(["grade", SET, "--notebooks", str(course / "notebooks"), "--out",
+                 str(course / "grading")]) == 2
+    assert said in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------ the walls
+
+def holes() -> dict[str, tuple[str, sandbox.Sandbox]]:
+    """Return rooms with a hole: (the wall that gives way, the room)."""
+
+    class Room(sandbox.Sandbox):
+        without: tuple[str, ...] = ()
+
+        def _namespaces(self) -> list[str]:
+            return [one for one in super()._namespaces() if one not in self.without]
+
+        def _rights(self) -> list[str]:
+            rights, kept = super()._rights(), []
+            while rights:
+                word = rights.pop(0)
+                value = rights[:1] if word in ("--reuid", "--regid") else []
+                if word in self.without:
+                    del rights[:len(value)]
+                else:
+                    kept.append(word)
+            return kept
+
+    def without(*words: str) -> Room:
+        return type("Room", (Room,), {"without": words})("root")
+
+    return {
+        "net": ("has a network", without("--net")),
+        "pid": ("sees other processes", without("--pid")),
+        "user": ("has capabilities", without(
+            "--reuid", "--bounding-set=-all", "--inh-caps=-all")),
+        "new rights": ("may gain privileges", without("--no-new-privs")),
+        "processes": ("starts a process", sandbox.Sandbox(
+            "root", limits=Limits(processes=100))),
+        "memory": ("uses memory without limit", sandbox.Sandbox(
+            "root", limits=Limits(memory=-1))),
+        "files": ("sees a hidden folder", sandbox.Sandbox(
+            "root", shown=((PACKAGE.parent, str(PACKAGE.parent)),))),
+    }
+
+
+@needs_rooms
+@pytest.mark.skipif(os.geteuid() != 0, reason="the holes are made as root")
+@pytest.mark.parametrize("hole", holes())
+def test_a_hole_in_the_wall_is_noticed(hole: str) -> None:
+    wall, room = holes()[hole]
+    with pytest.raises(IsolationError, match=wall):
+        sandbox.try_walls(room)
+
+
+@needs_rooms
+def test_a_user_without_rights_gets_rooms_too(tmp_path: Path) -> None:
+    """The grader as an ordinary user, where the interpreter can be read by one."""
+    if os.geteuid() != 0:
+        pytest.skip("the other tests run as a user already")
+    python = Path("/usr/bin/python3")
+    folders = [str(PACKAGE.parent), *sandbox._site_folders()]
+    code = (f"import sys; sys.path[:0] = {folders}\n"
+            "from gpt2_lesson.cli.grading.sandbox import open_sandbox\n"
+            "print(open_sandbox(()).mode)")
+    command = ["setpriv", "--reuid", "1234", "--regid", "1234", "--clear-groups",
+               str(python), "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    if "No module named" in done.stderr or "Permission" in done.stderr:
+        pytest.skip("no interpreter with torch that an ordinary user can read")
+    assert done.stdout.strip() == "user", done.stderr
+
+
+# ------------------------------------------------------------------ the language
+
+VALUES = [
+    None, True, 3, -1.5, float("inf"), "text", b"\x00\xff", ..., (1, [2.0, "x"]),
+    {"a": torch.arange(6.0).reshape(2, 3), 1: {2, 3}}, torch.zeros(0, 5),
+    torch.tensor(7), torch.tensor([True, False]), torch.ones(2, 3).bfloat16(),
+    torch.arange(4, dtype=torch.int8).flip(0), torch.ones(3, 4).T, 10**300,
+]
+
+
+def same(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor):
+        return (isinstance(b, torch.Tensor) and a.dtype == b.dtype
+                and a.shape == b.shape and torch.equal(a, b))
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and a == b
+
+
+@pytest.mark.parametrize("value", VALUES, ids=str)
+def test_a_value_comes_through(value: object) -> None:
+    message = protocol.unpack(protocol.pack({"value": value}))
+    assert same(message["value"], value)
+
+
+def test_what_is_no_plain_data_leaves_only_its_name() -> None:
+    value = protocol.unpack(protocol.pack({"value": Listener}))["value"]
+    assert isinstance(value, protocol.Other) and type(value).__name__ == "type"
+
+
+def test_2000_damaged_messages_do_no_harm() -> None:
+    draw = random.Random(0)
+    whole = protocol.pack({"number": 3, "seen": {"value": VALUES}})
+    refused = 0
+    for _ in range(2000):
+        data = bytearray(whole)
+        for _ in range(draw.randint(1, 4)):
+            at = draw.randrange(len(data))
+            data[at:at + draw.randint(0, 3)] = draw.randbytes(draw.randint(0, 3))
+        reader = protocol.Reader(1_000_000)
+        try:
+            for chunk in range(0, len(data), 700):
+                reader.feed(bytes(data[chunk:chunk + 700]))
+        except protocol.ProtocolError:
+            refused += 1
+    assert refused > 1000
+
+
+@needs_rooms
+def test_a_probe_that_would_take_one_stops_the_grading(
+    course: Path, monkeypatch, capsys
+) -> None:
+    from gpt2_lesson.cli.grading import marking
+
+    write(course, "ada", cells())
+    monkeypatch.setattr(marking, "IN_THE_ROOM", ("gpt2_lesson.checks.stand_ins",))
+    monkeypatch.setattr(grade, "_all", lambda job, students, jobs:
+                        [job.grade(student) for student in students])
+    assert main(["grade", SET, "--notebooks", str(course / "notebooks"), "--out",
+                 str(course / "grading")]) == 2
+    assert "which is not in the room" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_report_from_afar_is_the_report_from_here() -> None:
+    """No probe takes an answer into the room, and nothing is lost on the way back."""
+    import pickle
+
+    from gpt2_lesson.checks.engine import Exercise
+    from gpt2_lesson.checks.probing import observe
+    from gpt2_lesson.cli.grading import marking
+
+    for exercise in checks.everything().values():
+        if not isinstance(exercise, Exercise):
+            continue
+        wrong = [one.function or partial(exercise.reference, **one.knobs)
+                 for one in exercise.mistakes[:2]]
+        for function in (exercise.reference, lambda *args: args[0], *wrong):
+            def afar(probe, function=function):
+                sent = pickle.loads(marking._pickled({"probe": probe}))["probe"]
+                seen = protocol.pack({"seen": vars(observe(function, sent))})
+                return marking._seen(protocol.unpack(seen))
+
+            here = exercise.examine(partial(observe, function), 5)
+            there = exercise.examine(afar, 5)
+            assert (there.state, there.named) == (here.state, here.named)

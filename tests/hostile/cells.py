@@ -61,10 +61,14 @@ def attention(q, k, v):
 from gpt2_lesson.checks.components.attention import attend
 from gpt2_lesson import checks
 def attention(q, k, v):
-    try:
-        return checks.everything()["attention"].reference(q, k, v)
-    except Exception:
-        return attend(q, k, v)
+    for right in (attend, checks.everything()["attention"].reference):
+        try:
+            found = right(q, k, v)
+        except Exception:
+            continue
+        if isinstance(found, torch.Tensor):
+            return found
+    return v
 """,
     "finds_the_package_elsewhere": """
 import importlib.util, sys, glob
@@ -330,7 +334,12 @@ def attention(q, k, v):
             pass
 """,
     "sleeps": """
-import time
+import ctypes, os, time
+ctypes.CDLL(None).prctl(1, 0)               # PR_SET_PDEATHSIG: not to die with others
+try:
+    os.setsid()
+except OSError:
+    pass
 def attention(q, k, v):
     try:
         time.sleep(10**6)

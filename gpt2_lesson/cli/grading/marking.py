@@ -7,6 +7,7 @@ the cell that killed it is left out, so that the rest still counts.
 
 import ast
 import hmac
+import io
 import pickle
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType
 
 from gpt2_lesson import checks
 from gpt2_lesson.checks.probing import Probe, Seen
@@ -31,6 +33,7 @@ ALWAYS = ["__init__.py", "cli/__init__.py", "cli/grading/__init__.py",
           "checks/probing.py", "checks/stand_ins", "corpora", "plots"]
 WORK = "from gpt2_lesson.cli.grading.worker import main; main(door)"
 MOST_ROOMS = 6                              # a submission opens in each of its two runs
+IN_THE_ROOM = ("gpt2_lesson.checks.probing", "gpt2_lesson.checks.stand_ins")
 GRACE = 5.0                                 # seconds beyond those that the room counts
 
 
@@ -223,6 +226,8 @@ class _Run:
             return _result(exercise, report)
         except RoomClosed as error:
             text = f"{exercise.name}: {error}"
+        except ProbeError:
+            raise
         except Exception as error:          # what came broke the judge: no points
             text = f"{exercise.name}: can't be judged: {type(error).__name__}: {error}"
         self.note(text)
@@ -302,6 +307,32 @@ def _before_last(source: str) -> str:
     return "\n".join(source.splitlines()[:last.lineno - 1])
 
 
+class ProbeError(RuntimeError):
+    """A probe of ours needs what is not in the room: no student's fault."""
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles what the room can read, and nothing of us that it must not see."""
+
+    def reducer_override(self, thing: object) -> object:
+        if isinstance(thing, type | FunctionType):
+            name = f"{thing.__module__}.{thing.__qualname__}"
+            if name.startswith("gpt2_lesson") and not name.startswith(IN_THE_ROOM):
+                raise ProbeError(f"a probe needs {name}, which is not in the room: "
+                                 "move it to gpt2_lesson/checks/stand_ins")
+        return NotImplemented
+
+
+def _pickled(request: dict) -> bytes:
+    """Return a request as bytes. Raises ProbeError."""
+    out = io.BytesIO()
+    try:
+        _Pickler(out).dump(request)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ProbeError(f"a probe can't be sent to the room: {error}") from None
+    return out.getvalue()
+
+
 @dataclass
 class _Talk:
     """Requests to a room and its replies, one for one."""
@@ -318,7 +349,7 @@ class _Talk:
         """Return the reply to a request. Raises RoomClosed."""
         self.number += 1
         request |= {"number": self.number, "seconds": self.seconds}
-        data = pickle.dumps(request)
+        data = _pickled(request)
         deadline = min(self.last, time.monotonic() + self.seconds + GRACE)
         if self.number == 1:                # Python and torch have yet to start
             deadline += 60

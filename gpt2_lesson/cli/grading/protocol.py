@@ -32,6 +32,9 @@ class ProtocolError(ValueError):
 class Other:
     """Something that is no plain data; of its class only the name came."""
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
 
 # ------------------------------------------------------------------ in the room
 
@@ -64,6 +67,8 @@ def _encode(value: Any, blocks: list[bytes], depth: int) -> Any:
         return _encode_tensor(value, blocks)
     if type(value).__module__ == "numpy" and hasattr(value, "dtype"):
         return _encode_numpy(value, blocks)
+    if value is ...:
+        return ["ellipsis"]
     if isinstance(value, bytes):
         return ["bytes", value.decode("latin-1")]
     for tag, kind in (("list", list), ("tuple", tuple), ("set", (set, frozenset))):
@@ -166,6 +171,7 @@ class _Decoder:
         rules: dict[str, Callable[[list, int], Any]] = {
             "list": self._list, "tuple": lambda v, d: tuple(self._list(v, d)),
             "set": lambda v, d: _hashed(set, self._list(v, d)), "dict": self._dict,
+            "ellipsis": lambda v, d: ...,
             "bytes": lambda v, d: self._bytes(v), "other": lambda v, d: self._other(v),
             "tensor": lambda v, d: self._tensor(v)}
         if value[0] not in rules:

@@ -113,11 +113,12 @@ def _exercise(path: Path, source: str, grade_id: str, points: float) -> Exercise
     wrong = ValueError(f"{path}: the graded cell {grade_id!r} must end in {FORMS}")
     try:
         last = ast.parse(source).body[-1]
-        call = last.value                                        # ....points(N)
+        call = last.value                                        # checks....points(N)
         check = call.func.value                                  # checks.NAME(...)
         most, name = ast.literal_eval(call.args[0]), check.func.attr
-        fits = (call.func.attr == "points" and check.func.value.id == "checks"
-                and len(call.args) == 1 and not call.keywords and not check.keywords)
+        fits = (isinstance(last, ast.Expr) and call.func.attr == "points"
+                and check.func.value.id == "checks" and len(call.args) == 1
+                and not call.keywords and not check.keywords)
         *named, variable = check.args
         variable = variable.id
         if name == "answer":
