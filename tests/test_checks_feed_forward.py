@@ -165,3 +165,38 @@ def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_no_mutant_passes(name: str, record_property) -> None:
     mutation_run(getattr(checks, name), record=record_property)
+
+
+@pytest.mark.parametrize(("name", "right", "wrong", "says"), [
+    ("04.1", [-0.0, 0, 8], [0, 0.5, 1], "the share Phi(x) alone"),
+    ("04.1", [0.0, 0.0, 8.0], [-0.17, 0, 8], "the lowest value"),
+    ("04.5", 81_944_832, 124_439_808, "GPT-2's own count"),
+    ("04.5", 81_944_832.0, 81_944_832 + 12 * (3072 - 768), "biases of the hidden"),
+    ("04.5", 81_944_832, 124_439_808 - (2 * 768 + 1) * (3072 - 768), "only one of")])
+def test_a_wrong_value_has_a_name(name: str, right, wrong, says: str) -> None:
+    assert checks.answer(name, right).passed
+    report = checks.answer(name, wrong)
+    assert not report.passed and says in report.named
+
+
+def test_half_precision_is_as_measured() -> None:
+    x = torch.arange(1024, 2048, dtype=torch.float64) / 512
+    assert torch.equal(x.half().double(), x)             # every half from 2 to 4
+    erf, tanh = F.gelu(x), F.gelu(x, approximate="tanh")
+    gap = (erf - tanh).abs()
+    value = {"largest gap": gap.max(), "at": x[gap.argmax()],
+             "differ in half": (erf.half() != tanh.half()).sum()}
+    assert checks.answer("04.4", value).passed
+    value["differ in half"] = (erf != tanh).sum()
+    assert "before rounding" in checks.answer("04.4", value).named
+
+
+@pytest.mark.parametrize(("w1", "b1", "w2", "b2", "says"), [
+    (torch.ones(3, 2), [-1, -2], [[1], [-2]], [0], ""),
+    (-torch.ones(3, 2), [2, 3], [[-2], [1]], [0], "for the facts [0, 0, 0] it gives"),
+    (torch.ones(3, 3), [-1, -2, -3], [[1], [-2], [0]], [0], "with fewer"),
+    (torch.ones(3, 2), [-1, -2], [1, -2], [0], "w2 has the shape (2,)"),
+    (torch.ones(3, 1), [-1], [[1]], [0], "for the facts [1, 1, 1] it gives 2")])
+def test_a_network_for_two_of_three(w1, b1, w2, b2, says: str) -> None:
+    report = checks.answer("04.6", [w1, b1, w2, b2])
+    assert report.passed == (not says) and says in str(report)

@@ -3,7 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from catalogue import accepted, complete, mutation_run, named, told_apart
+from catalogue import (
+    accepted,
+    complete,
+    function_of,
+    mutation_run,
+    named,
+    told_apart,
+)
 
 from gpt2_lesson import checks
 from gpt2_lesson.checks.stand_ins.formula import formula
@@ -88,6 +95,8 @@ BLOCK = {
     "B7": "x = x + mlp(ln_mlp(x))\nreturn x + attn(ln_attn(x))",
     "B8": """x = F.dropout(x + attn(ln_attn(x)), 0.1)
 return F.dropout(x + mlp(ln_mlp(x)), 0.1)""",
+    "B8b": """x = x + F.dropout(attn(ln_attn(x)), 0.1)
+return x + F.dropout(mlp(ln_mlp(x)), 0.1)""",
     "B9": "x = x + x + attn(ln_attn(x))\nreturn x + x + mlp(ln_mlp(x))",
     "B9m": "h = x + attn(ln_attn(x))\nreturn h + h + mlp(ln_mlp(h))",
     "B10": "x = x + attn(x)\nreturn x + mlp(ln_mlp(x))",
@@ -231,8 +240,7 @@ RIGHT = "x + attn(ln_attn(x)) + mlp(ln_mlp(x + attn(ln_attn(x))))"
                                    if name != "example by example"])
 def test_the_formula_of_a_right_block_is_found_in_every_style(style: str) -> None:
     g = torch.Generator().manual_seed(0)
-    _, *args = (None, *checks.block.display(g).args)
-    assert formula(HONEST_BLOCK[style], *args) == RIGHT
+    assert formula(HONEST_BLOCK[style], *checks.block.display(g).args) == RIGHT
 
 
 @pytest.mark.parametrize(("wrong", "text"), [
@@ -242,8 +250,6 @@ def test_the_formula_of_a_right_block_is_found_in_every_style(style: str) -> Non
     ("B6", RIGHT), ("B9", "4 x + 2 attn(ln_attn(x)) + "
                     "mlp(ln_mlp(2 x + attn(ln_attn(x))))")])
 def test_the_report_shows_the_formula(wrong: str, text: str) -> None:
-    from catalogue import function_of
-
     report = checks.block(function_of(checks.block, BLOCK[wrong]))
     assert report.table == ["the formula:", f"yours     {text}", f"expected  {RIGHT}"]
 
@@ -257,3 +263,36 @@ def test_an_unknown_eps_is_measured() -> None:
 def test_right_but_fragile() -> None:
     assert "loses its digits" in checks.layer_norm(by_squares).remarks[0]
     assert not checks.layer_norm(by_var_mean).remarks
+
+
+@pytest.mark.parametrize(("name", "right", "wrong", "says"), [
+    ("05.1", [3, 2], [2, 3], "exchanged"),
+    ("05.1", [3.0, 2.0], [0, 1], "before weight"),
+    ("05.1", torch.tensor([3.0, 2.0]), [3, 4], "the variance, not the spread"),
+    ("05.1", (3, 2), [6, 2], "the bias added before")])
+def test_a_wrong_value_has_a_name(name: str, right, wrong, says: str) -> None:
+    assert checks.answer(name, right).passed
+    assert says in checks.answer(name, wrong).named
+
+
+def test_errors_of_the_unbiased_variance_are_as_measured() -> None:
+    g, errors, upside_down = torch.Generator().manual_seed(0), [], []
+    for width in (2**k for k in range(1, 11)):
+        row = 3 * torch.randn(width, generator=g)
+        wrong = (row - row.mean()) / (row.var() + 1e-5).sqrt()
+        ratio = (wrong / F.layer_norm(row, row.shape)).median().item()
+        errors.append(1 - ratio)
+        upside_down.append(1 / ratio - 1)
+    assert checks.answer("05.3", errors).passed
+    assert "right over wrong" in checks.answer("05.3", upside_down).named
+
+
+@pytest.mark.parametrize(("row", "says"), [
+    ([0.001, 0.005, 0.002, 0.009], ""), ([-3e-3, 4e-3, 1e-3, 5e-3], ""),
+    ([1, 2, 3, 4], "eps outside the root (0.00% off), eps 1e-6 (0.00% off), no eps"),
+    ([1e-5, 2e-5, 3e-5, 5e-5], "nearly 0 everywhere"),
+    ([-0.003, 0.003, -0.003, 0.003], "mean not taken off"),
+    ([2, 2, 2, 2], "nearly 0 everywhere"), ([[1, 2, 3, 4]], "one row of four")])
+def test_a_row_that_unmasks(row: list, says: str) -> None:
+    report = checks.answer("05.6", row)
+    assert report.passed == (not says) and says in str(report)

@@ -232,8 +232,10 @@ class _Examination:
             return []
         if self.exercise.display is not None:
             return self.texts(self.exercise.display(Generator().manual_seed(self.seed)))
-        order = sorted(range(len(self.battery)),
-                       key=lambda i: self.battery[i].name != self.exercise.show)
+        gaps = [clues.gap(a.value, b.value)
+                for a, b in zip(self.seen, self.expected, strict=True)]
+        order = sorted(range(len(self.battery)), key=lambda i: (
+            self.battery[i].name != self.exercise.show, -gaps[i] if gaps[i] > 0 else 0))
         for i in order:
             seen, wanted = self.seen[i], self.expected[i]
             if not (self.right[i] or seen.error or wanted.error):
@@ -244,7 +246,7 @@ class _Examination:
     def texts(self, probe: Probe) -> list[str]:
         """Return what a probe for display gives, yours and the expected text."""
         both = self.look(probe).value, observe(self.exercise.reference, probe).value
-        if not all(isinstance(text, str) for text in both):
+        if not all(isinstance(text, str) and text != "?" for text in both):
             return []
         return [f"{probe.name}:", f"yours     {both[0]}", f"expected  {both[1]}"]
 

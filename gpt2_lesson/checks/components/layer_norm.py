@@ -49,7 +49,7 @@ def block_of(x: Tensor, ln_attn: Norm, attn: Norm, ln_mlp: Norm, mlp: Norm, *,
              keep_attn: str = "x", keep_mlp: str = "x", norm_attn: str = "before",
              norm_mlp: str = "before", order: str = "attn mlp", reads: str = "sum",
              norms: str = "attn mlp", in_place: bool = False, dropout: float = 0.0,
-             last: str = "") -> Tensor:
+             stream_dropout: float = 0.0, last: str = "") -> Tensor:
     """Return x + attn(ln_attn(x)), plus mlp(ln_mlp(...)) of it: (B, T, C)."""
     named = {"attn": ln_attn, "mlp": ln_mlp}
     first, second = (named[name] for name in norms.split())
@@ -62,6 +62,7 @@ def block_of(x: Tensor, ln_attn: Norm, attn: Norm, ln_mlp: Norm, mlp: Norm, *,
         read = norm(source) if where == "before" else source
         branch = torch.dropout(part(read), dropout, train=True)
         branch = norm(branch) if where == "on the branch" else branch
+        stream = torch.dropout(stream, stream_dropout, train=True)
         kept = {"x": stream, "normed": read, "none": 0, "double": 2 * stream,
                 "start": start}[keep]
         if in_place:
@@ -146,7 +147,7 @@ def read_norm(look: Look, g: Generator) -> list[Clue]:
 
     found = _row_clues(rows(x), "rows of spread about 1")
     found = found or _row_clues(rows(x + 3), "the same rows, shifted by 3")
-    return found + _eps_clue(x, rows) + _affine_clue(x, rows)
+    return (found or _eps_clue(x, rows)) + _affine_clue(x, rows)
 
 
 def _row_clues(y: Tensor | None, which: str) -> list[Clue]:
@@ -200,7 +201,7 @@ def _affine_clue(x: Tensor, rows: Callable[..., Tensor | None]) -> list[Clue]:
 def read_block(look: Look, g: Generator) -> list[Clue]:
     """Return which layers are not used, or used twice, and what silent ones give."""
     text = look(block_formula(g)).value
-    if not isinstance(text, str):
+    if not isinstance(text, str) or text == "?":
         return []
     missing = [name for name in ("ln_attn", "attn", "ln_mlp", "mlp")
                if not re.search(rf"\b{name}\(", text)]
@@ -394,8 +395,14 @@ BLOCK = (
             "Tokens exchange first, then each one thinks for itself. Which part is "
             "which?", "look at the order of the lines", _BOTH, {"order": "mlp attn"},
             mark="R"),
-    Mistake("B8", "dropout that is always on", "two calls give different results",
-            "When should dropout act, and on what?", "look for dropout",
+    Mistake("B8", "dropout on the stream, always on",
+            "two calls give different results, also when attn and mlp return 0",
+            "Dropout belongs to the branches. What happens to x if it falls on the "
+            "stream?", "look for dropout", "leave it out: attn and mlp hold their own",
+            {"stream_dropout": 0.3}, mark="R"),
+    Mistake("B8b", "dropout on the branches, always on",
+            "two calls give different results",
+            "When should dropout act?", "look for dropout",
             "leave it out: attn and mlp hold their own", {"dropout": 0.3}, mark="R"),
     Mistake("B9", "the stream added twice: x + x + ...",
             "when attn and mlp return 0, the block returns 4 x", _Q_STREAM,
@@ -422,10 +429,10 @@ BLOCK = (
 layer_norm = Exercise(
     "layer_norm", "05", "layer_norm(x, weight, bias, eps=1e-5) -> (B, T, C)", normed,
     norm_probes, LAYER_NORM, read_norm,
-    (Robust("it is fragile: on rows near 100 the mean of squares minus the squared "
+    (Robust("it is fragile: on rows near 5,000 the mean of squares minus the squared "
             "mean loses its digits; take the mean off first, then square",
-            lambda g: Probe("rows near 100", (
-                100 + torch.randn(4, 8, 4, generator=g), torch.ones(4),
+            lambda g: Probe("whole numbers near 5,000", (
+                5000.0 + torch.randint(-9, 9, (2, 3, 4), generator=g), torch.ones(4),
                 torch.zeros(4)))),
      Robust("it fails in half precision", lambda g: Probe("half precision", (
          torch.randn(2, 3, 4, generator=g), *_affine(g, 4)), in_half))),
@@ -443,8 +450,6 @@ def layer_norm(x, weight, bias, eps=1e-5):
     difference = x - x.mean(-1, keepdim=True)
     variance = (difference**2).mean(-1, keepdim=True)
     return difference / (variance + eps).sqrt() * weight + bias""")
-
-layer_norm_to_repair = layer_norm.to_repair("layer_norm_to_repair", "L2")
 
 block = Exercise(
     "block", "05", "block(x, ln_attn, attn, ln_mlp, mlp) -> (B, T, C)", block_of,

@@ -1,0 +1,126 @@
+"""Lesson 04: values of GELU, half precision, a count, and a network by hand."""
+
+import itertools
+
+import torch
+
+from gpt2_lesson.checks.engine import Mistake
+from gpt2_lesson.checks.values import Answer
+
+_FACTS = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))   # (8, 3)
+_FEWEST = 2
+
+
+def _two_of_three(value: object) -> list[str]:
+    """Return what keeps [w1, b1, w2, b2] from telling exactly two of three facts."""
+    if not isinstance(value, list | tuple) or len(value) != 4:
+        return ["expected a list of four: [w1, b1, w2, b2]"]
+    w1, b1, w2, b2 = (torch.as_tensor(part, dtype=torch.float64) for part in value)
+    hidden = w1.size(1) if w1.dim() == 2 else 0
+    for name, part, shape in (("w1", w1, (3, hidden)), ("b1", b1, (hidden,)),
+                              ("w2", w2, (hidden, 1)), ("b2", b2, (1,))):
+        if part.shape != shape:
+            wanted = ("(3, F)", "(F,)", "(F, 1)", "(1,)")[
+                ("w1", "b1", "w2", "b2").index(name)]
+            return [f"{name} has the shape {tuple(part.shape)}, expected {wanted}"]
+    result = (torch.relu(_FACTS.double() @ w1 + b1) @ w2 + b2)[:, 0]
+    for facts, one in zip(_FACTS.tolist(), result.tolist(), strict=True):
+        wanted = float(sum(facts) == 2)
+        if not abs(one - wanted) < 0.01:
+            return [f"for the facts {[int(fact) for fact in facts]} it gives "
+                    f"{one:.3g}, expected {wanted:.0f}"]
+    if hidden > _FEWEST:
+        return [f"all eight cases are right, with {hidden} hidden numbers: it can be "
+                "done with fewer"]
+    return []
+
+
+def _gap(gap: float, where: float, differ: int) -> dict[str, float]:
+    return {"largest gap": gap, "at": where, "differ in half": differ}
+
+
+_NOT_X = Mistake(
+    "P1", "the share Phi(x) alone, without the factor x",
+    "far to the right x is multiplied by 1: GELU follows x there",
+    "What is the share multiplied by?", "the formula has an x in front", "[0, 0, 8]")
+_ONLY_STRAIGHT = Mistake(
+    "P2", "x itself", "far to the left x is multiplied by nearly 0",
+    "What share of the bell curve lies below -8?", "the value at -8", "[0, 0, 8]")
+_DIP = Mistake(
+    "P3", "the lowest value, taken for the value far to the left",
+    "-0.17 is reached at x = -0.75; further left it rises back to 0",
+    "What share of the bell curve lies below -8?", "the value at -8", "[0, 0, 8]")
+_DOUBLE = Mistake(
+    "F7", "the 0.5 in front is missing", "1 + tanh is 2 far to the right, and 0.5 * 2 "
+    "is 1", "What is 0.5 * 8 * (1 + 1)?", "the value at 8", "[0, 0, 8]")
+_UNCHANGED = Mistake(
+    "F10", "GPT-2's own count, with d_ff = 3072",
+    "each of the 12 layers loses three quarters of its feed-forward network",
+    "Which four tensors of a layer have an axis of the size d_ff?",
+    "count one feed-forward network with d_ff = 3072 and with 768", "12 times 3,541,248"
+    " less")
+_NO_BIAS = Mistake(
+    "F10b", "the biases of the hidden layer left as they were",
+    "each layer also loses 3072 - 768 biases",
+    "Which four tensors of a layer have an axis of the size d_ff?",
+    "the bias of the first linear map has d_ff numbers", "12 * 2304 less")
+_ONE_LAYER = Mistake(
+    "F10c", "only one of the 12 layers made narrower", "all 12 layers change",
+    "How many feed-forward networks are there?", "the factor 12", "12 times 3,541,248 "
+    "less")
+
+ANSWERS = (
+    Answer("04.1", "GELU at -8, at 0 and at 8", [0.0, 0.0, 8.0], atol=0.0051,
+           predict=True,
+           wrong=(([0.0, 0.5, 1.0], _NOT_X), ([-8.0, 0.0, 8.0], _ONLY_STRAIGHT),
+                  ([-0.17, 0.0, 8.0], _DIP), ([0.0, 0.0, 16.0], _DOUBLE)),
+           hints=("GELU(x) is x times a share between 0 and 1.",
+                  "Which share of the bell curve lies below -8? Below 8?",
+                  "-8 times nearly 0, 0 times a half, 8 times nearly 1."),
+           solution="predicted = [0.0, 0.0, 8.0]"),
+    Answer("04.4", "the largest gap of the two forms, where it is, and how many of the "
+           "1,024 numbers from 2 to 4 differ in half precision",
+           _gap(0.000473, 2.699, 156), rtol=0.01,
+           wrong=((_gap(0.000473, 2.699, 1024), Mistake(
+               "P4", "compared before rounding to half precision",
+               "nearly every result differs, in digits that half precision drops",
+               "What does .half() do to both results?", "compare after .half()",
+               "(erf.half() != tanh.half()).sum()")),
+                  (_gap(0.000473, 2.699, 1024 - 156), Mistake(
+               "P5", "counted the equal ones, not those that differ",
+               "156 and 868 make 1024", "Which of the two is asked for?",
+               "== or !=", "(erf.half() != tanh.half()).sum()")),
+                  (_gap(0.000473, 2.699, 178), Mistake(
+               "P6", "the formulas computed in half precision",
+               "each step of the formula is rounded, which adds differences of its own",
+               "When is the result rounded: once, or after each step?",
+               "compute in double precision, then .half()",
+               "F.gelu(x).half(), with x in float64"))),
+           hints=("Both forms at the same x, in double precision, then compare.",
+                  "x.half() has steps of 1/512 between 2 and 4: 1,024 numbers.",
+                  "(F.gelu(x).half() != F.gelu(x, approximate=\"tanh\").half()).sum()"),
+           solution="x = torch.arange(1024, 2048, dtype=torch.float64) / 512\n"
+                    'erf, tanh = F.gelu(x), F.gelu(x, approximate="tanh")\n'
+                    "gap = (erf - tanh).abs()\n"
+                    'measured = {"largest gap": gap.max().item(),\n'
+                    '            "at": x[gap.argmax()].item(),\n'
+                    '            "differ in half":\n'
+                    "                (erf.half() != tanh.half()).sum().item()}"),
+    Answer("04.5", "the parameters of GPT-2 with d_ff = 768", 81_944_832,
+           wrong=((124_439_808, _UNCHANGED), (81_972_480, _NO_BIAS),
+                  (120_898_560, _ONE_LAYER)),
+           hints=("One feed-forward network has 2 C F + F + C parameters.",
+                  "How many fewer are they with F = 768? And in 12 layers?",
+                  "124,439,808 - 12 * (2 * 768 + 1) * (3072 - 768)"),
+           solution="narrow = 124_439_808 - 12 * (2 * 768 + 1) * (3072 - 768)"),
+    Answer("04.6", "w1 (3, F), b1 (F,), w2 (F, 1), b2 (1,), which tell exactly two of "
+           "three facts, with the smallest F",
+           lambda: [torch.ones(3, 2), torch.tensor([-1.0, -2.0]),
+                    torch.tensor([[1.0], [-2.0]]), torch.zeros(1)], test=_two_of_three,
+           hints=("Only the number of true facts counts: 0, 1, 2 or 3.",
+                  "Let every hidden number see the sum, with another threshold.",
+                  "relu(sum - 1) rises from 1 on; from 2 on it must fall: subtract "
+                  "2 relu(sum - 2)."),
+           solution="w1, b1 = torch.ones(3, 2), torch.tensor([-1.0, -2.0])\n"
+                    "w2, b2 = torch.tensor([[1.0], [-2.0]]), torch.zeros(1)"),
+)

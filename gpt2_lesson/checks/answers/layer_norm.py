@@ -1,0 +1,103 @@
+"""Lesson 05: mean and spread, the unbiased variance, a row that unmasks."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from gpt2_lesson.checks.engine import Mistake
+from gpt2_lesson.checks.values import Answer
+
+_WIDTHS = [2**k for k in range(1, 11)]
+_OFF = [1 - math.sqrt((c - 1) / c) for c in _WIDTHS]
+
+
+def _versions(row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the right norm of a row (4,), and what wrong versions give."""
+    off, eps = row - row.mean(), 1e-5
+    variance = (off**2).mean()
+    right = off / (variance + eps).sqrt()
+    return right, {
+        "unbiased variance": off / (row.var() + eps).sqrt(),
+        "eps outside the root": off / (variance.sqrt() + eps),
+        "eps 1e-6": off / (variance + 1e-6).sqrt(),
+        "no eps": off / variance.sqrt(),
+        "divided by the variance": off / (variance + eps),
+        "mean not taken off": row / ((row**2).mean() + eps).sqrt(),
+        "only centred": off}
+
+
+def _unmasks(value: object) -> list[str]:
+    """Return which wrong versions a row of four numbers does not unmask."""
+    row = torch.as_tensor(value, dtype=torch.float64)
+    if row.shape != (4,) or not row.isfinite().all():
+        return [f"expected one row of four finite numbers; it has the shape "
+                f"{tuple(row.shape)}"]
+    right, wrong = _versions(row)
+    size = right.abs().max()
+    if size < 0.01:
+        return ["the right result of this row is nearly 0 everywhere: there is too "
+                "little to compare"]
+    shares = {name: ((one - right).abs().max() / size).item()
+              for name, one in wrong.items()}
+    hidden = [f"{name} ({share:.2%} off)" for name, share in shares.items()
+              if share < 0.01]                                   # nan unmasks, too
+    return [f"not unmasked, since less than 1% off: {', '.join(hidden)}"
+            ] * bool(hidden)
+
+
+_SWAPPED = Mistake(
+    "P1", "mean and spread exchanged", "the weight stretches, the bias shifts",
+    "Which of the two moves the mean?", "the order of the two answers", "[3, 2]")
+_PLAIN = Mistake(
+    "P2", "mean and spread before weight and bias",
+    "weight and bias come after the normalising, and nobody takes them back",
+    "What happens to a number after it has been normalised?", "the last step",
+    "[3, 2]")
+_SQUARED = Mistake(
+    "P3", "the variance, not the spread",
+    "twice as large numbers have twice the spread, and four times the variance",
+    "Which of the two is asked for?", "the second answer", "[3, 2]")
+_LATE = Mistake(
+    "L7", "the bias added before the weight multiplies",
+    "the bias comes last, so nothing multiplies it",
+    "Which comes last, weight or bias?", "the first answer", "[3, 2]")
+_RATIO = Mistake(
+    "P4", "right over wrong, not wrong over right",
+    "at C = 2 that ratio is 1.414; the other one is 0.707",
+    "Which of the two results do you divide by?", "the denominator",
+    "(wrong / right - 1).abs()")
+_VARIANCE = Mistake(
+    "P5", "the error of the variance, not of the result",
+    "the result is divided by the variance's root, which halves a small error",
+    "What is the variance used for?", "compare the results of both norms",
+    "(wrong / right - 1).abs()")
+
+ANSWERS = (
+    Answer("05.1", "mean and spread of the output for weight 2, bias 3", [3.0, 2.0],
+           atol=0.011, predict=True,
+           wrong=(([2.0, 3.0], _SWAPPED), ([0.0, 1.0], _PLAIN), ([3.0, 4.0], _SQUARED),
+                  ([6.0, 2.0], _LATE)),
+           hints=("Before weight and bias the mean is 0 and the spread 1.",
+                  "What does times 2 do to the mean 0, and to the spread 1?",
+                  "mean 0 * 2 + 3, spread 1 * 2"), solution="predicted = [3.0, 2.0]"),
+    Answer("05.3", "the error of the unbiased variance for C = 2, 4, ..., 1024", _OFF,
+           rtol=0.02,
+           wrong=(([math.sqrt(c / (c - 1)) - 1 for c in _WIDTHS], _RATIO),
+                  ([1 / c for c in _WIDTHS], _VARIANCE),
+                  ([1 / (c - 1) for c in _WIDTHS], _VARIANCE)),
+           hints=("The same row through both norms, then the ratio of the results.",
+                  "Divide wrong by right, in one channel that is not near 0.",
+                  "row.var() divides by C - 1, row.var(correction=0) by C."),
+           solution="errors = []\nfor c in widths:\n    row = torch.randn(c)\n"
+                    "    ratio = (row.var(correction=0) / row.var()).sqrt()\n"
+                    "    errors.append(1 - ratio.item())"),
+    Answer("05.6", "one row of four numbers on which every wrong norm is off by 1%",
+           lambda: [0.001, 0.005, 0.002, 0.009], test=_unmasks,
+           hints=("Three of the seven look right on rows of spread 1. What is it that "
+                  "they get wrong?",
+                  "eps must count, and the variance too: neither may drown the other. "
+                  "Which spread has a variance near eps?",
+                  "A spread near 0.003, and a mean that is not 0."),
+           solution="row = [0.001, 0.005, 0.002, 0.009]"),
+)
