@@ -178,7 +178,8 @@ class Report:
                 "</div>")
         return (
             '<div class="gpt2-lesson-report" style="padding:2px 0 4px 12px;'
-            f'border-left:4px solid {colour};max-width:760px"><div style="font-weight:600">'
+            f'border-left:4px solid {colour};max-width:760px">'
+            '<div style="font-weight:600">'
             f"{html.escape(f'{self.mark} {self.headline}')}</div>"
             f"{''.join(body)}</div>")
 

@@ -216,7 +216,7 @@ PAIRS = (
 
 MERGE = (
     Mistake("T3", "one step after a merge, not two: a used id is used again",
-            "aaaa becomes three tokens, not two",
+            "aaaa becomes four ids, not two",
             "Both ids of the pair are used up. Where does reading go on?",
             "look at how i grows after a merge", "i += 2 after a merge", {"step": 1},
             mark="R"),
@@ -282,7 +282,7 @@ ENCODE = (
             "athis becomes at, his", "Was the model trained on that spelling?",
             "are merges done, or tokens looked up?", "merge bytes by rank",
             {"order": "longest"}, mark="R"),
-    Mistake("T3", "one step after a merge, not two", "aaaa becomes three tokens",
+    Mistake("T3", "one step after a merge, not two", "aaaa becomes four ids, not two",
             "Both ids of the pair are used up. Where does reading go on?",
             "look at how i grows after a merge", "i += 2 after a merge", {"step": 1},
             mark="R"),
