@@ -37,6 +37,7 @@ from gpt2_lesson.cli.release import (
 
 ROOT = Path(__file__).parents[1]
 SETS = problem_sets(ROOT)
+MODEL = "01_attention"
 LESSONS = {path.stem for path in notebooks.lessons(ROOT / "notebooks")}
 META = re.compile(
     r"^\*(?P<kind>predict|implement|debug|measure|open)\* · difficulty "
@@ -110,7 +111,7 @@ def test_a_set_belongs_to_a_lesson_and_says_so(name: str) -> None:
     assert re.match(rf"# Problem set {name[:2]}: \S", first)
     assert f"(../../{name}.ipynb)" in first
     how = first.index("## How to work")
-    assert first[how:] == read(SOURCES, SETS[0]).cells[0].source.split("\n\n", 2)[2]
+    assert first[how:] == read(SOURCES, MODEL).cells[0].source.split("\n\n", 2)[2]
 
 
 @each_set
@@ -311,27 +312,27 @@ def test_a_wrong_form_is_refused(tmp_path: Path, cell, reason: str) -> None:
 
 def test_release_writes_what_check_wants_and_the_same_bytes_twice(
         tmp_path: Path, capsys) -> None:
-    shutil.copytree(ROOT / SOURCES / SETS[0], tmp_path / SOURCES / SETS[0])
+    shutil.copytree(ROOT / SOURCES / MODEL, tmp_path / SOURCES / MODEL)
     words = ["release", "--root", str(tmp_path)]
     assert main([*words, "--check"]) == 1
-    wanted = f"{EXERCISES}/{SETS[0]}/{SETS[0]}.ipynb is not what"
+    wanted = f"{EXERCISES}/{MODEL}/{MODEL}.ipynb is not what"
     assert wanted in capsys.readouterr().out
     assert main([*words, "01"]) == 0
-    made = place(tmp_path, EXERCISES, SETS[0])
-    assert made.read_bytes() == place(ROOT, EXERCISES, SETS[0]).read_bytes()
+    made = place(tmp_path, EXERCISES, MODEL)
+    assert made.read_bytes() == place(ROOT, EXERCISES, MODEL).read_bytes()
     assert main(words) == 0
     assert capsys.readouterr().out.endswith("nothing changed\n")
     shutil.copytree(made.parent, tmp_path / EXERCISES / "02_gone")
-    (tmp_path / EXERCISES / "02_gone" / f"{SETS[0]}.ipynb").rename(
+    (tmp_path / EXERCISES / "02_gone" / f"{MODEL}.ipynb").rename(
         tmp_path / EXERCISES / "02_gone" / "02_gone.ipynb")
     assert main([*words, "--check"]) == 1
     assert "02_gone.ipynb has no set" in capsys.readouterr().out
 
 
 def test_sets_are_found_by_number_word_and_name() -> None:
-    for word in (SETS[0], SETS[0][:2], SETS[0][3:]):
-        assert find(word, ROOT) == SETS[0]
-    with pytest.raises(FileNotFoundError, match="no set '77': there are 01_attention"):
+    for word in (MODEL, MODEL[:2], MODEL[3:]):
+        assert find(word, ROOT) == MODEL
+    with pytest.raises(FileNotFoundError, match=f"no set '77': there are {SETS[0]}"):
         find("77", ROOT)
     with pytest.raises(FileNotFoundError, match="holds no SET/SET.ipynb"):
         problem_sets(ROOT / "tests")
@@ -372,7 +373,7 @@ def test_a_literal_is_the_value_again(value: object) -> None:
 
 def test_an_exam_is_written_for_nbgrader_and_gives_nothing_away(
         tmp_path: Path, capsys) -> None:
-    shutil.copytree(ROOT / SOURCES / SETS[0], tmp_path / SOURCES / SETS[0])
+    shutil.copytree(ROOT / SOURCES / MODEL, tmp_path / SOURCES / MODEL)
     assert main(["release", "01", "--exam", "3", "--root", str(tmp_path)]) == 0
     folder = tmp_path / "grading" / "exam"
     given = place(folder, "exercises", "01_attention").read_text(encoding="utf-8")
@@ -413,7 +414,7 @@ def students(name: str) -> dict[str, NotebookNode]:
 
 @pytest.mark.slow
 def test_a_class_is_graded_by_nbgrader(tmp_path: Path) -> None:
-    name = "01_attention"
+    name = MODEL
     shutil.copy(ROOT / "nbgrader_config.py", tmp_path)
     shutil.copytree(ROOT / SOURCES / name, tmp_path / SOURCES / name)
     assert nbgrader(tmp_path, "generate_assignment", name)
