@@ -521,20 +521,20 @@ def train_step(model, optimizer, loss_of, batches, max_norm, lr):
 
 def fit_model(model: nn.Module, make_optimizer: Callable, loss_of: Callable,
               batches: Sequence[Tensor], held_out: Tensor, every: int, *,
-              zero: str = "first", mode: str = "restored", evaluation: str = "eval",
-              first: int = 1, rebuilt: bool = False, graph: bool = False,
-              measured: str = "held out", before: bool = False) -> tuple[list, list]:
+              zero: str = "first", begins: bool = True, restores: bool = True,
+              evaluation: str = "eval", first: int = 1, rebuilt: bool = False,
+              graph: bool = False, measured: str = "held out", before: bool = False
+              ) -> tuple[list, list]:
     """Return the losses of all steps, and the held-out losses after every `every`."""
-    if mode == "restored":
+    if begins:
         model.train()
     optimizer, losses, held_out_losses = make_optimizer(model), [], []
     for step, batch in enumerate(batches):
-        if mode == "restored":
-            model.train()
         if rebuilt and step:
             optimizer = make_optimizer(model)
         if before and (step + first) % every == 0:
-            held_out_losses.append(_measure(model, loss_of, held_out, evaluation, mode))
+            held_out_losses.append(_measure(
+                model, loss_of, held_out, evaluation, restores))
         loss = loss_of(model(batch), batch)
         if zero == "first":
             optimizer.zero_grad()
@@ -545,19 +545,20 @@ def fit_model(model: nn.Module, make_optimizer: Callable, loss_of: Callable,
         losses.append(loss if graph else loss.item())
         if not before and (step + first) % every == 0:
             among = held_out if measured == "held out" else batch
-            held_out_losses.append(_measure(model, loss_of, among, evaluation, mode))
+            held_out_losses.append(_measure(
+                model, loss_of, among, evaluation, restores))
     return losses, held_out_losses
 
 
 def _measure(model: nn.Module, loss_of: Callable, among: Tensor, evaluation: str,
-             mode: str) -> float:
-    """Return the loss in evaluation mode; `mode` "lost" leaves the model in it."""
+             restores: bool) -> float:
+    """Return the loss in evaluation mode; restore the mode, or forget to."""
     was = model.training
     if evaluation == "eval":
         model.eval()
     with torch.no_grad():
         loss = loss_of(model(among), among).item()
-    if mode != "lost":
+    if restores:
         model.train(was)
     return loss
 
@@ -570,7 +571,6 @@ def fit_probes(g: Generator) -> list[Probe]:
         Probe("the held-out losses, after steps 3 and 6 of 7", (setup,),
               spies.held_out_losses_of),
         Probe("the losses of 7 steps", (setup,), spies.losses_of),
-        Probe("the parameters after 7 steps", (setup,), spies.fitted),
         Probe("the model comes in evaluation mode", (other,), spies.losses_of),
         Probe("what no training should do", (setup,), spies.fit_oddities),
     ]
@@ -609,11 +609,11 @@ FIT = (
             "right up to the first evaluation; from then on dropout is off",
             "Which mode is the model in when the next step begins?",
             "what follows after model.eval()?", "model.train() after evaluating",
-            {"mode": "lost"}, mark="S"),
+            {"restores": False}, mark="S"),
     Mistake("R3n", "training mode is never switched on",
             "a model that comes in evaluation mode is trained in it",
             "Which mode does the model come in?", "look for model.train()",
-            "model.train() before the first step", {"mode": "as it came"}, mark="R"),
+            "model.train() before the first step", {"begins": False}, mark="R"),
     Mistake("R4", "evaluated in training mode",
             "dropout acts while the held-out loss is measured",
             "Which parts of a model act differently in the two modes?",
@@ -680,6 +680,8 @@ def fit(model, make_optimizer, loss_of, batches, held_out, every):
             with torch.no_grad():
                 held_out_losses.append(loss_of(model(held_out), held_out).item())
     return losses, held_out_losses""")
+
+fit_to_repair = fit.to_repair("fit_to_repair", "R3")
 
 
 # --- the learning rate ----------------------------------------------------------------
@@ -965,8 +967,45 @@ def adamw_probes(g: Generator) -> list[Probe]:
         Probe("the gradient is 0", (weight, zeros, zeros, zeros, 1, 0.2, 0.5),
               spies.new_weight),
         Probe("tiny gradients", (*state(1e-4), 3, 0.1, 0.2), spies.new_weight),
+        Probe("gradients of about 1e-8", (*state(2e-8), 2, 0.3, 0.1), spies.new_weight),
         Probe("the two running means", (*state(), 4, 0.1, 0.3), spies.new_means),
     ]
+
+
+def read_adamw(look: Look, g: Generator) -> list[Clue]:
+    """Return single facts about one weight: each part of the step alone."""
+    def first(name: str, *args: float) -> tuple[str, Tensor, object]:
+        numbers = [torch.tensor([part]) for part in args[:4]]
+        probe = Probe(name, (*numbers, *args[4:]), spies.new_weight)
+        return name, look(probe).value, adamw(*probe.args)[0]
+
+    def means(name: str, *args: float) -> tuple[str, Tensor, object]:
+        numbers = [torch.tensor([part]) for part in args]
+        probe = Probe(name, (*numbers, 4, 0.1, 0.0), spies.new_means)
+        return name, look(probe).value, torch.stack(adamw(*probe.args)[1:])
+
+    found = [
+        means("blended with a gradient of 0, means of 1 and 1 become",
+              1.0, 0.0, 1.0, 1.0),
+        means("blended with a gradient of 3, means of 0 and 0 become",
+              1.0, 3.0, 0.0, 0.0),
+        first("no gradient, weight 1, lr 0.1, weight_decay 0.5: the weight becomes",
+              1.0, 0.0, 0.0, 0.0, 2, 0.1, 0.5),
+        first("first step, weight 1, gradient 0.5, lr 0.1, no decay: it becomes",
+              1.0, 0.5, 0.0, 0.0, 1, 0.1, 0.0),
+        first("step 6, weight 0, all means 0.25, gradient 0.25, lr 0.1, no decay: the "
+              "weight becomes", 0.0, 0.25, 0.25, 0.25, 6, 0.1, 0.0),
+        first("step 2, weight 0, gradient 1e-8, lr 0.1, no decay: the weight becomes",
+              0.0, 1e-8, 1e-8, 1e-16, 2, 0.1, 0.0),
+    ]
+    return [Clue(name, f"{name} {_few(mine)}, expected {_few(right)}")
+            for name, mine, right in found
+            if isinstance(mine, Tensor) and mine.shape == right.shape
+            and not mine.isclose(right, rtol=1e-3, atol=1e-6).all()]
+
+
+def _few(values: Tensor) -> str:
+    return " and ".join(f"{value:.4g}" for value in values.flatten().tolist())
 
 
 _Q_L2 = "With a gradient of 0, by how much should decay change the weight?"
@@ -1045,7 +1084,7 @@ ADAMW = (
 
 adamw_step = Exercise(
     "adamw_step", "08", "adamw_step(weight, gradient, mean, square, step, lr, "
-    "weight_decay) -> (weight, mean, square)", adamw, adamw_probes, ADAMW,
+    "weight_decay) -> (weight, mean, square)", adamw, adamw_probes, ADAMW, read_adamw,
     hints=("Four lines: blend the mean, blend the square, correct both, move.",
            "Try one weight by hand: w = 1, gradient 0.5, lr 0.1, decay 0.1 gives 0.89.",
            "weight * (1 - lr * weight_decay) - lr * fair_mean / (fair_square.sqrt() + "
