@@ -344,7 +344,8 @@ MASK = (
 )
 _MASK_LATE = Mistake(
     "M11", "masked after the softmax, without dividing by the new sum",
-    "nothing leaks, but the rows add up to less than 1",
+    "the rows add up to less than 1; and the future still has a say, in the sum that "
+    "each share was divided by",
     "The hidden shares are gone. Who gets them?", "compare the order: mask, softmax",
     "mask the scores before the softmax", {"mask": "after"})
 
