@@ -63,7 +63,8 @@ class Exercise:
     `crashes` maps a pattern of PyTorch's message to a hint. `hints` are the rungs 2 to
     4 when no mistake matches. `given` is the id of the mistake in a version
     handed out to be repaired. `display` makes a probe whose text is shown in place of
-    numbers, and not compared.
+    numbers, and not compared. `asked` is False for one that no set asks for, except as
+    a version to be repaired.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Exercise:
     show: str = ""
     sums: bool = False
     given: str = ""
+    asked: bool = True
     display: Callable[[Generator], Probe] | None = None
     atol: float = 1e-5
     rtol: float = 1e-4
@@ -107,7 +109,7 @@ class Exercise:
         """
         (mistake,) = (one for one in self.mistakes if one.id == given)
         return replace(
-            self, name=name, given=given,
+            self, name=name, given=given, asked=True,
             hints=(mistake.idea, mistake.where, mistake.fix),
             call=self.call.replace(f"{self.name}(", f"{name}("),
             solution=self.solution.replace(f"def {self.name}(", f"def {name}("))

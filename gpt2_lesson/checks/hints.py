@@ -197,6 +197,8 @@ def progress() -> Progress:
 
     entries, rows = load(), {}
     for name, exercise in checks.everything().items():
+        if not getattr(exercise, "asked", True):
+            continue
         entry = entries.get(name, {})
         state = "done" if entry.get("done") else "tried" if entry else "open"
         rows.setdefault(exercise.lesson, []).append((name, state))
