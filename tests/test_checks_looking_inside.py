@@ -1,0 +1,117 @@
+"""The check of the induction score, and the measured answers of lessons 03 and 12."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from catalogue import accepted, complete, mutation_run, named, told_apart
+
+from gpt2_lesson import checks
+from gpt2_lesson.corpora import story_model
+from gpt2_lesson.corpora.stories import stories
+from gpt2_lesson.looking_inside import ablate_heads, logit_lens
+from gpt2_lesson.looking_inside import induction_score as lesson_score
+from gpt2_lesson.training import next_token_loss
+
+BEGIN = "T = maps.size(-1)\nassert 0 < period < T\nt = torch.arange(period, T)\n"
+WRONG = {
+    "I1": BEGIN + "return maps[..., t, t - period].mean(-1)",
+    "I1b": BEGIN + "return maps.diagonal(-period, dim1=-2, dim2=-1).mean(-1)",
+    "I2": BEGIN + "t = t[t - period + 2 < T]\n"
+                  "return maps[..., t, t - period + 2].mean(-1)",
+    "I3": BEGIN + "return maps.diagonal(1 - period, dim1=-2, dim2=-1).mean(-1)",
+    "I4": BEGIN + "return maps[..., t[1:], t[1:] - period + 1].mean(-1)",
+    "I5": BEGIN + "return maps[..., t - period + 1, t].mean(-1)",
+    "I6": BEGIN + "return sum(maps[..., i, i - period + 1] for i in range(period, T))",
+    "I7": BEGIN + "return maps[..., t, t - period + 1].sum(-1) / T",
+    "I8": BEGIN + "return maps[..., t, t - period + 1].max(-1).values",
+    "I9": BEGIN + "return maps[..., t, t - period + 1].mean()",
+}
+HONEST = {
+    "lesson": lesson_score,
+    "index": BEGIN + "return maps[..., t, t - period + 1].mean(-1)",
+    "diagonal": BEGIN + "return maps[..., period:, 1:].diagonal("
+                        "0, -2, -1).mean(-1)",
+    "loop": BEGIN + "rows = range(period, T)\n"
+            "return sum(maps[..., i, i - period + 1] for i in rows) / len(rows)",
+    "stack": BEGIN + "return torch.stack([maps[..., i, i + 1 - period] for i in "
+                     "t.tolist()], -1).mean(-1)",
+    "gather": BEGIN + "rows = maps[..., period:, :]\n"
+              "keys = (t - period + 1)[:, None].expand(*rows.shape[:-1], 1)\n"
+              "return rows.gather(-1, keys).squeeze(-1).mean(-1)",
+    "one-hot": BEGIN + "want = F.one_hot(t - period + 1, T).float()\n"
+                       "return (maps[..., period:, :] * want).sum(-1).mean(-1)",
+    "einsum": BEGIN + "want = F.one_hot(t - period + 1, T).float()\n"
+              "return torch.einsum('...tk,tk->...', maps[..., period:, :], want) / "
+              "len(t)",
+    "trace": BEGIN + "part = maps[..., period:, 1:T - period + 1]\n"
+                     "return torch.linalg.diagonal(part).mean(dim=-1)",
+}
+
+
+def test_every_mistake_is_rejected_and_most_are_named() -> None:
+    good, rest = named(checks.induction_score, WRONG)
+    assert len(good) >= 0.8 * len(WRONG), "\n".join(map(str, rest.items()))
+
+
+@pytest.mark.parametrize("style", HONEST)
+def test_every_honest_style_is_accepted(style: str) -> None:
+    accepted(checks.induction_score, HONEST[style])
+
+
+def test_the_catalogue_is_whole_and_no_mutant_passes(record_property) -> None:
+    complete(checks.induction_score)
+    told_apart(checks.induction_score)
+    mutation_run(checks.induction_score, record=record_property)
+
+
+def answers(name: str):
+    return checks.everything()[name]
+
+
+def test_the_answers_on_heads_are_what_the_model_gives() -> None:
+    model = story_model()
+    texts = ["\n" + story for story in stories(100, seed=12).splitlines()]
+    ids = torch.tensor([list(text.encode())[:100] for text in texts[:10]])
+
+    def nats(heads: list[tuple[int, int]]) -> float:
+        with ablate_heads(model, heads), torch.no_grad():
+            return next_token_loss(model(ids), ids).item()
+
+    whole = nats([])
+    single = [nats([(layer, head)]) - whole for layer in range(4) for head in range(4)]
+    best = max(range(16), key=single.__getitem__)
+    first = [(0, head) for head in range(4)]
+    measured = {"most needed": list(divmod(best, 4)), "its cost": single[best],
+                "layer 0, one by one": sum(single[:4]),
+                "layer 0, all at once": nats(first) - whole}
+    assert answers("12.3").examine(measured).passed
+    total = {name: value + whole * (4 if "one by" in name else 1)
+             for name, value in list(measured.items())[1:]}
+    report = answers("12.3").examine({"most needed": [0, 1], **total})
+    assert report.named == "losses, not what they rose by"
+
+
+def test_the_answers_on_the_lens_are_what_the_model_gives() -> None:
+    model, text = story_model(), next(iter(stories(100, seed=12).splitlines()))
+    text = "\n" + text[:text.index("Toby") + 2]
+    lens = logit_lens(model, torch.tensor([list(text.encode())]))[:, 0]
+    for row, name in ((-1, ""), (-2, "the place before: one row too early")):
+        odds = lens[:, row].softmax(-1)
+        said = "".join(map(chr, odds.argmax(-1).tolist()))
+        report = answers("12.4").examine(
+            {"says": said, "odds of b": odds[:, ord("b")].tolist()})
+        assert report.named == name and report.passed == (not name)
+
+
+def test_predictions_can_be_worked_out() -> None:
+    even = torch.ones(5, 5).tril() / torch.arange(1, 6)[:, None]
+    heads = torch.stack([even, torch.eye(5).roll(-1, 1), F.one_hot(
+        (torch.arange(5) - 2).clamp(min=0), 5)])
+    names = ("even", "previous token", "same token")
+    predicted = dict(zip(names, lesson_score(heads, 2).tolist(), strict=True))
+    assert answers("12.1").examine(predicted).passed, predicted
+    c, t = 512, 100
+    assert answers("03.1").examine({
+        "parameters": [4 * c * c + 4 * c] * 2,
+        "products for q @ k.T": [h * t * t * (c // h) for h in (1, 8)],
+        "attention weights": [h * t * t for h in (1, 8)]}).passed
