@@ -67,8 +67,10 @@ def network(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, *,
 
 
 def gelu_probes(g: Generator) -> list[Probe]:
-    """Return inputs for GELU: a line, far away, three axes, one number, gradients."""
-    return [Probe("x from -3 to 3", (torch.linspace(-3, 3, 25),)),
+    """Return inputs for GELU: points, a line, far away, three axes, gradients."""
+    return [Probe("x = -2, -1.3, -0.75, 1.3, 8", (
+                torch.tensor([-2, -1.3, -0.75, 1.3, 8]),)),
+            Probe("x from -3 to 3", (torch.linspace(-3, 3, 25),)),
             Probe("x far from 0", (torch.tensor([-1000.0, -8, -5, 0, 5, 8, 1000]),)),
             Probe("three axes", (2 * torch.randn(2, 5, 4, generator=g),)),
             Probe("one number", (torch.tensor(1.5),)),
@@ -334,14 +336,14 @@ NETWORK = (
 )
 
 gelu = Exercise(
-    "gelu", "04", "gelu(x) -> like x", gelu_of, gelu_probes, GELU, read_gelu,
+    "gelu", "04", "gelu(x) -> a tensor like x", gelu_of, gelu_probes, GELU, read_gelu,
     (Robust("it is fragile: nan or infinity far from 0 (e to the x overflows)",
             lambda g: Probe("x of 10,000", (torch.tensor([-1e4, 1e4]),))),
      Robust("it fails in half precision", lambda g: Probe(
          "half precision", (torch.linspace(-3, 3, 7),), in_half))),
     hints=("Far left it gives 0, far right x, at 0 it gives 0. Which of them fails?",
            "Print it at -8, 0 and 8, then compare the constants with the formula.",
-           _LINE), show="x from -3 to 3", solution="""\
+           _LINE), show="x = -2, -1.3, -0.75, 1.3, 8", solution="""\
 def gelu(x):
     inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
     return 0.5 * x * (1 + torch.tanh(inner))""")
