@@ -110,8 +110,12 @@ def test_a_set_belongs_to_a_lesson_and_says_so(name: str) -> None:
     assert name in LESSONS
     assert re.match(rf"# Problem set {name[:2]}: \S", first)
     assert f"(../../{name}.ipynb)" in first
-    how = first.index("## How to work")
-    assert first[how:] == read(SOURCES, MODEL).cells[0].source.split("\n\n", 2)[2]
+    how = first[first.index("## How to work"):]
+    named = re.search(r'checks\.hint\("(.*?)"\)', how)[1]
+    asked = graded(read(SOURCES, name)).values()
+    assert named in {match["check"] or match["number"] for match in asked}
+    model = read(SOURCES, MODEL).cells[0].source.split("\n\n", 2)[2]
+    assert how.replace(f'"{named}"', '"attention"') == model
 
 
 @each_set
@@ -138,11 +142,13 @@ def test_exercises_have_their_parts_in_order(name: str) -> None:
         judged = [i for i, cell in enumerate(part)
                   if CHECK.match(last_line(cell)) or BY_HAND.match(cell.source)]
         assert answers and judged and answers[0] <= judged[0]
-        text = "\n".join(cell.source for cell in part if cell.cell_type == "markdown")
-        folded = re.findall(
-            r"^<details><summary>Hint (\d): .+</summary>\n\n", text, re.M)
-        assert folded == [str(i + 1) for i in range(len(folded))] and folded
-        assert text.count("</details>") == text.count("<details>")
+        texts = [cell.source for cell in part if cell.cell_type == "markdown"]
+        folds = [re.findall(r"^<details><summary>Hint (\d): .+</summary>\n\n", text,
+                            re.M) for text in texts]
+        assert any(folds)
+        for text, folded in zip(texts, folds, strict=True):
+            assert folded == [str(i + 1) for i in range(len(folded))]
+            assert text.count("</details>") == text.count("<details>")
     said = re.search(r"about (\d+) minutes", read(SOURCES, name).cells[0].source)
     assert abs(int(said[1]) - minutes) <= 5, f"{minutes} minutes in all"
 
