@@ -4,7 +4,14 @@ import math
 
 import pytest
 import torch
-from catalogue import accepted, complete, mutation_run, named, told_apart
+from catalogue import (
+    accepted,
+    complete,
+    function_of,
+    mutation_run,
+    named,
+    told_apart,
+)
 
 from gpt2_lesson import checks
 
@@ -55,9 +62,10 @@ STORE = """out = torch.zeros(starts[-1] + len(parts[-1]))
 for part, start in zip(parts, starts):
     out[start:start + len(part)] = part
 return out"""
+GIVEN = ("return torch.cat(parts)", LOOP.replace("part[len(part) - new:]", "part"),
+         LOOP.replace("    done = start + len(part)\n", "").replace(
+             "part[len(part) - new:]", "part[-new:]"))
 JOIN = {
-    "S20": "return torch.cat(parts)",
-    "S20b": LOOP.replace("part[len(part) - new:]", "part"),
     "S20m": """n = starts[-1] + len(parts[-1])
 total, count = torch.zeros(n), torch.zeros(n)
 for part, start in zip(parts, starts):
@@ -172,7 +180,7 @@ for part, start in zip(parts[1:], starts[1:]):
 return out""",
     "recursive": """if len(parts) == 1:
     return parts[0]
-rest = count_once(parts[:-1], starts[:-1])
+rest = count_once_to_repair(parts[:-1], starts[:-1])
 return torch.hstack((rest, parts[-1][len(rest) - starts[-1]:]))""",
 }
 HONEST_CHOICE = {
@@ -199,7 +207,8 @@ for i in range(len(endings)):
 return place""",
 }
 CASES = {"perplexity": (PERPLEXITY, HONEST_PERPLEXITY),
-         "bits_per_byte": (BITS, HONEST_BITS), "count_once": (JOIN, HONEST_JOIN),
+         "bits_per_byte": (BITS, HONEST_BITS),
+         "count_once_to_repair": (JOIN, HONEST_JOIN),
          "best_ending": (CHOICE, HONEST_CHOICE)}
 
 
@@ -225,3 +234,9 @@ def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_no_mutant_passes(name: str, record_property) -> None:
     mutation_run(getattr(checks, name), record=record_property, seconds=5)
+
+
+@pytest.mark.parametrize("form", GIVEN)
+def test_overlaps_counted_each_time_are_not_repaired_yet(form: str) -> None:
+    report = checks.count_once_to_repair(function_of(checks.count_once_to_repair, form))
+    assert report.state == "not written" and report.symptoms

@@ -447,7 +447,7 @@ bits_per_byte = Exercise(
 def bits_per_byte(nats, text):
     return nats.sum().item() / math.log(2) / len(text.encode())""")
 
-count_once = Exercise(
+count_once_to_repair = Exercise(
     "count_once", "11", "count_once(parts, starts) -> (N,), each token once", joined,
     join_probes, JOIN, join_clues,
     hints=("Go through the windows in order, and note up to which token you are done.",
@@ -460,9 +460,7 @@ def count_once(parts, starts):
         new = start + len(part) - done
         found.append(part[len(part) - new:])
         done = start + len(part)
-    return torch.cat(found)""")
-
-count_once_to_repair = count_once.to_repair("count_once_to_repair", "S20")
+    return torch.cat(found)""").to_repair("count_once_to_repair", "S20")
 
 best_ending = Exercise(
     "best_ending", "11", "best_ending(nats, endings, per_byte) -> its place", least,
