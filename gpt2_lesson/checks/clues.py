@@ -128,10 +128,13 @@ def difference(exercise: "Exercise", battery: list[Probe], seen: list[Seen],
     lines = []
     gaps = [gap(a.value, b.value) for a, b in zip(seen, expected, strict=True)]
     largest = max((g for g in gaps if g == g), default=0.0)
-    good = [probe.name for probe, ok in zip(battery, right, strict=True) if ok]
+    good, bad = ([probe.name for probe, ok in zip(battery, right, strict=True)
+                  if ok is wanted] for wanted in (True, False))
     if largest > 0 and any(isinstance(one.value, Tensor | float) for one in expected):
         lines.append(f"the right function differs from yours by up to {largest:.2g}")
-    if good:
+    if good and len(bad) < len(good):
+        lines.append(f"wrong on: {'; '.join(bad)}; right on the rest")
+    elif good:
         lines.append(f"right on: {'; '.join(good)}; wrong on the rest")
     nan = any(part.isnan().any() for one in seen for part in tensors(one.value))
     if nan and not any(part.isnan().any() for one in expected
@@ -408,6 +411,6 @@ def _lists(mine: list, wanted: list, name: str) -> Iterator[Clue]:
 
 def _axes_swapped(mine: Tensor, wanted: Tensor) -> Iterator[Clue]:
     """Yield that the result has the expected entries in another order of the axes."""
-    if mine.dim() == wanted.dim() and sorted(mine.shape) == sorted(wanted.shape):
+    if mine.shape != wanted.shape and sorted(mine.shape) == sorted(wanted.shape):
         yield Clue("axes", "the sizes are right, but in another order: an axis was "
                    "moved and not moved back")

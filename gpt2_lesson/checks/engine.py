@@ -237,7 +237,9 @@ class _Examination:
         gaps = [clues.gap(a.value, b.value)
                 for a, b in zip(self.seen, self.expected, strict=True)]
         order = sorted(range(len(self.battery)), key=lambda i: (
-            self.battery[i].name != self.exercise.show, -gaps[i] if gaps[i] > 0 else 0))
+            self.battery[i].name != self.exercise.show,
+            not isinstance(self.expected[i].value, Tensor),
+            -gaps[i] if gaps[i] > 0 else 0))
         for i in order:
             seen, wanted = self.seen[i], self.expected[i]
             if not (self.right[i] or seen.error or wanted.error):

@@ -194,13 +194,21 @@ def rows_of(yours: object, wanted: object, sums: bool = False) -> list[str]:
         return [f"{name:9} {key}: {shown(part.get(key))}" for key in differ[:3]
                 for name, part in (("yours", yours), ("expected", wanted))]
     if not (isinstance(yours, Tensor) and isinstance(wanted, Tensor)):
-        return [f"yours     {shown(yours)}", f"expected  {shown(wanted)}"]
+        return [f"yours     {_brief(yours)}", f"expected  {_brief(wanted)}"]
     if yours.shape != wanted.shape or yours.numel() == 0:
         return []
     yours, wanted = _first_difference(yours, wanted)
     return [f"{name if i == 0 else '':9}{_numbers(row, sums)}"
             for name, rows in (("yours", yours), ("expected", wanted))
             for i, row in enumerate(rows)]
+
+
+def _brief(value: object) -> str:
+    """Return plain data as a short text; tensors in a list by their size (norm)."""
+    if isinstance(value, list) and any(isinstance(part, Tensor) for part in value):
+        return ", ".join(f"size {part.double().norm().item():.3g}"
+                         if isinstance(part, Tensor) else shown(part) for part in value)
+    return shown(value)
 
 
 def _first_difference(yours: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

@@ -113,11 +113,10 @@ def read_network(look: Look, g: Generator) -> list[Clue]:
     eye, zero = torch.eye(3), torch.zeros(3)
 
     def bend(x: Tensor) -> object:
-        probe = Probe("identities", (x[None, :, None].expand(-1, -1, 3).contiguous(),
-                                     eye, zero, eye, zero))
-        value = look(probe).value
-        return value[0, :, 0] if isinstance(value, Tensor) and value.shape == (
-            1, len(x), 3) else None
+        many = x[:, None, None].expand(-1, -1, 3).contiguous()   # one token each
+        value = look(Probe("identities", (many, eye, zero, eye, zero))).value
+        return value[:, 0, 0] if isinstance(value, Tensor) and value.shape == (
+            many.shape) else None
 
     points = _values(bend(torch.tensor([-8.0, 0.0, 8.0, -0.75])), 4)
     return _straight(look, g) + _far(points, "with identities for w1 and w2 ") + (
@@ -356,6 +355,7 @@ feed_forward = Exercise(
     axes={"x": "B T C", "w1": "C F", "b1": "F", "w2": "F C", "b2": "C", "": "B T C"},
     crashes=((r"mat1 and mat2|size of tensor a|batch2 tensor", "w1 is (C, F) and w2 is "
               "(F, C): x @ w1, without a transpose"),),
+    show="B, T, C, F all different",
     hints=("Three steps: widen with w1 and b1, bend, narrow with w2 and b2. Which of "
            "them differs from yours?",
            "Try it with w1 and w2 the identity and b1 and b2 zero: what is left is "
