@@ -122,11 +122,13 @@ def mask_probes(g: Generator) -> list[Probe]:
     """Return scores to be masked: random, 0, very negative, large, T = 1."""
     scores = 2 * torch.randn(3, 6, 6, generator=g)
     large = 200 * torch.randn(1, 5, 5, generator=g)
-    return [Probe("random scores", (scores,), softened, {"B": 3, "T": 6}),
-            Probe("all scores 0", (torch.zeros(2, 5, 5),), softened),
-            Probe("scores near -50", (scores - 50,), softened),
-            Probe("large scores", (large,), softened),
-            Probe("T = 1", (torch.randn(2, 1, 1, generator=g),), softened)]
+    return [Probe("after softmax, random scores", (scores,), softened,
+                  {"B": 3, "T": 6}),
+            Probe("after softmax, all scores 0", (torch.zeros(2, 5, 5),), softened),
+            Probe("after softmax, scores near -50", (scores - 50,), softened),
+            Probe("after softmax, large scores", (large,), softened),
+            Probe("after softmax, T = 1", (torch.randn(2, 1, 1, generator=g),),
+                  softened)]
 
 
 # --- what can be read out when nothing matches ----------------------------------------
