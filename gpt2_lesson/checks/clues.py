@@ -130,7 +130,8 @@ def difference(exercise: "Exercise", battery: list[Probe], seen: list[Seen],
     largest = max((g for g in gaps if g == g), default=0.0)
     good, bad = ([probe.name for probe, ok in zip(battery, right, strict=True)
                   if ok is wanted] for wanted in (True, False))
-    if largest > 0 and any(isinstance(one.value, Tensor | float) for one in expected):
+    if largest > exercise.atol and any(
+            isinstance(one.value, Tensor | float) for one in expected):
         lines.append(f"the right function differs from yours by up to {largest:.2g}")
     if good and len(bad) < len(good):
         lines.append(f"wrong on: {'; '.join(bad)}; right on the rest")
