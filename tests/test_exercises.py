@@ -127,7 +127,7 @@ def test_exercises_have_their_parts_in_order(name: str) -> None:
         if parts:
             parts[-1].append(cell)
     *asked, end = parts
-    assert 3 <= len(asked) <= 5
+    assert 3 <= len(asked) <= 6
     assert end[0].source.startswith("## What you have now")
     assert last_line(end[-1]) == "checks.progress()"
     minutes = 0
@@ -270,6 +270,12 @@ def put(root: Path, *cells: NotebookNode) -> dict[str, tuple[str, str]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(new_notebook(cells=list(cells)), path)
     return exercises({"01_toy": source(path)})
+
+
+def test_a_heading_begins_a_cell(tmp_path: Path) -> None:
+    made = put(tmp_path, new_markdown_cell("An end.\n\n## 01.2 Next\n\n*open*"))
+    cells = nbformat.reads(made["01_toy"][0], as_version=4).cells
+    assert [cell.source for cell in cells] == ["An end.", "## 01.2 Next\n\n*open*"]
 
 
 def test_ids_are_named_after_answers_and_never_after_solutions(tmp_path: Path) -> None:

@@ -79,8 +79,7 @@ def exam(notebook: NotebookNode, seed: int) -> NotebookNode:
     notebook = copy.deepcopy(notebook)
     cells, part = [], []
     for cell in notebook.cells:
-        ends = cell.cell_type == "markdown" and re.search(r"^## ", cell.source, re.M)
-        if ends:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
             cells += _asked(part)
             part = []
         part.append(cell)

@@ -132,6 +132,7 @@ def source(path: Path) -> NotebookNode:
     Raises ValueError, naming the cell, for what nbgrader would get wrong.
     """
     notebook = read(path)
+    notebook.cells = [part for cell in notebook.cells for part in at_headings(cell)]
     name_answers(notebook)
     notebook = normalise(notebook)
     for cell in notebook.cells:
@@ -139,6 +140,16 @@ def source(path: Path) -> NotebookNode:
             cell.update(outputs=[], execution_count=None)
         label(cell, path.name)
     return notebook
+
+
+def at_headings(cell: NotebookNode) -> list[NotebookNode]:
+    """Return a text cell cut before each heading of an exercise; others as they are."""
+    parts = re.split(r"\n+(?=## \d\d\.\d)", cell.source.strip("\n"))
+    if cell.cell_type != "markdown" or len(parts) == 1:
+        return [cell]
+    rest = [nbformat.v4.new_markdown_cell(part) for part in parts[1:]]
+    cell.source = parts[0]
+    return [cell, *rest]
 
 
 def name_answers(notebook: NotebookNode) -> None:
