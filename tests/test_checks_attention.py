@@ -43,8 +43,14 @@ return F.softmax(w, dim=-1) @ v""",
     "A20": """s = q @ k.mT / math.sqrt(q.size(-1)){M}
 e = torch.exp(s)
 return e / e.sum(-1, keepdim=True) @ v""",
-    "A21": """with torch.no_grad():
+    "A21": """q /= math.sqrt(q.size(-1))
+s = q @ k.mT{M}
+return s.softmax(-1) @ v""",
+    "A21g": """with torch.no_grad():
     q /= math.sqrt(q.size(-1))
+s = q @ k.mT{M}
+return s.softmax(-1) @ v""",
+    "A21gb": """q.data.mul_(q.size(-1) ** -0.5)
 s = q @ k.mT{M}
 return s.softmax(-1) @ v""",
     "A21d": """s = q @ k.mT / math.sqrt(q.size(-1)){M}

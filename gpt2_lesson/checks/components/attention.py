@@ -49,11 +49,12 @@ def _normalised(scores: Tensor, how: str, axis: int) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, *, mask: str = "none", scale: str = "d",
            how: str = "softmax", axis: int = -1, fill: float = -torch.inf,
            match: str = "q k", late: bool = False, turned: bool = False,
-           averaged: str = "v", in_place: bool = False, dropout: float = 0.0,
+           averaged: str = "v", in_place: str = "", dropout: float = 0.0,
            detached: bool = False) -> Tensor:
     """Return the average of v (B, T, dv) for queries q and keys k (B, T, d)."""
     if in_place:
-        q = q.mul_(_scale("d", q, v)) if not q.requires_grad else q / q.size(-1) ** 0.5
+        with torch.set_grad_enabled(in_place == "plain"):        # plain: a leaf refuses
+            q /= math.sqrt(q.size(-1))
         scale = "none"
     one, other = {"q k": (q, k), "k q": (k, q), "q q": (q, q), "k k": (k, k)}[match]
     scores = one @ other.transpose(-2, -1)                       # (B, T, T)
@@ -281,7 +282,11 @@ ATTENTION = (
     Mistake("A21", "changes its input in place (/=, *=, a method ending in _)",
             "the caller's q is not the same after the call",
             "Who else may still need q?", "look for /=, *=, += and names ending in _",
-            "q = q / math.sqrt(d) makes a new tensor", {"in_place": True}),
+            "q = q / math.sqrt(d) makes a new tensor", {"in_place": "plain"}),
+    Mistake("A21g", "changes its input in place, unseen by autograd (no_grad, .data)",
+            "the caller's q is not the same after the call, and its gradient is wrong",
+            "Who else may still need q?", "look for no_grad and .data",
+            "q = q / math.sqrt(d) makes a new tensor", {"in_place": "no grad"}),
     Mistake("A21d", "dropout that is always on", "two calls give different results",
             "When should dropout act?", "look for dropout",
             "leave it out here; a module has self.training", {"dropout": 0.3}),
