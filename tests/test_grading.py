@@ -423,6 +423,28 @@ predicted = attention.ANSWERS[0].expected""", "predicted", solution=True), made[
     assert points == {"ada": "1", "blank": "0", "cheat": "0"}
 
 
+@needs_rooms
+def test_a_judge_that_hangs_loses_one_exercise(course: Path, monkeypatch) -> None:
+    from gpt2_lesson.checks.engine import Exercise
+    from gpt2_lesson.cli.grading import marking
+
+    examine = Exercise.examine
+
+    def slow(self, look, seed=0):
+        while self.name == "attention":
+            pass
+        return examine(self, look, seed)
+
+    write(course, "ada", cells())
+    monkeypatch.setattr(Exercise, "examine", slow)
+    monkeypatch.setattr(marking, "JUDGING", -290)
+    monkeypatch.setattr(grade, "_all", lambda job, students, jobs:
+                        [job.grade(student) for student in students])
+    row = run_class(course, "--time-limit", "30")["ada"]
+    assert (row["attention"], row["causal"]) == ("0", "2")
+    assert "took too long to judge" in row["warnings"]
+
+
 def test_without_rooms_it_refuses(course: Path, monkeypatch, capsys) -> None:
     write(course, "ada", cells())
     monkeypatch.setattr(sandbox, "_tool", lambda name: "/bin/false")

@@ -117,7 +117,8 @@ def find_students(submitted: Path) -> list[str]:
         raise FileNotFoundError(f"no folder {submitted}: the submissions lie in "
                                 "STUDENT/SET/SET.ipynb within it")
     names = sorted(path.name for path in submitted.iterdir()
-                   if path.is_symlink() or path.is_dir())
+                   if not path.name.startswith(".")
+                   and (path.is_symlink() or path.is_dir()))
     if not names:
         raise FileNotFoundError(f"{submitted} holds no student's folder")
     return names
@@ -210,12 +211,16 @@ def _all(job: _Job, students: list[str], jobs: int) -> list[dict]:
     with tqdm(total=len(students), unit="student", disable=None) as bar:
         with _pool(job, min(jobs, len(students))) as pool:
             futures = {pool.submit(_grade, student): student for student in students}
-            for future in as_completed(futures):
-                try:
-                    kept[futures[future]] = future.result()
-                    bar.update()
-                except BrokenProcessPool:
-                    again.append(futures[future])
+            try:
+                for future in as_completed(futures):
+                    try:
+                        kept[futures[future]] = future.result()
+                        bar.update()
+                    except BrokenProcessPool:
+                        again.append(futures[future])
+            except BaseException:           # Ctrl-C, or a fault of ours: no more
+                pool.shutdown(cancel_futures=True)
+                raise
         for student in again:
             with _pool(job, 1) as pool:
                 try:

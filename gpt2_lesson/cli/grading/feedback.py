@@ -16,6 +16,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto
        padding: 0 1rem; color: #222222; background: #ffffff; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
 pre { font-size: .85rem; overflow-x: auto; background: #f5f5f5; padding: .6rem; }
+pre.text { white-space: pre-wrap; overflow-wrap: anywhere; }
 table { border-collapse: collapse; } td, th { padding: .15rem 1rem .15rem 0;
        text-align: left; } td:nth-child(n+2) { text-align: right; }
 """
@@ -48,6 +49,7 @@ def page(kept: dict) -> str:
     name = html.escape(clean(kept["student"]))
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         f"<title>{html.escape(kept['set'])}: {name}</title>",
         f"<style>{STYLE}</style></head>",
@@ -81,7 +83,7 @@ def _number(value: float) -> str:
 
 
 def _pre(text: str) -> str:
-    return f"<pre>{html.escape(clean(text, lines=True))}</pre>"
+    return f'<pre class="text">{html.escape(clean(text, lines=True))}</pre>'
 
 
 # ------------------------------------------------------------------ the class

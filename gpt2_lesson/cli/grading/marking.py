@@ -10,6 +10,7 @@ import hmac
 import io
 import pickle
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ WORK = "from gpt2_lesson.cli.grading.worker import main; main(door)"
 MOST_ROOMS = 6                              # a submission opens in each of its two runs
 IN_THE_ROOM = ("gpt2_lesson.checks.probing", "gpt2_lesson.checks.stand_ins")
 GRACE = 5.0                                 # seconds beyond those that the room counts
+JUDGING = 120.0                             # seconds, of all that we compute ourselves
 
 
 @dataclass
@@ -116,7 +118,8 @@ class Marker:
         for kind in ("function", "answer"):
             if any(one.kind == kind for one in self.release.exercises):
                 run = _Run(self, submission, kind, began + 10 * self.seconds, marks)
-                found |= run.results()
+                with _at_most(10 * self.seconds + JUDGING):
+                    found |= run.results()
         for exercise in self.release.exercises:
             nothing = Result(exercise.grade_id, exercise.points,
                              None if exercise.kind == "by hand" else 0)
@@ -128,6 +131,24 @@ class Marker:
         """Return the seed of an exercise's probes: the same for the whole class."""
         digest = hmac.digest(self.secret, exercise.name.encode(), "sha256")
         return int.from_bytes(digest[:7], "big")
+
+
+@contextmanager
+def _at_most(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError after so many seconds: what came must not stop the class.
+
+    Works in the main thread of a process, where all submissions are judged.
+    """
+    def stop(*_: object) -> None:
+        raise TimeoutError("took too long to judge")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 5.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class _Run:

@@ -125,7 +125,8 @@ class Sandbox:
         }
         enter = str(Path(__file__).with_name("enter.py"))
         python = [os.path.realpath(sys.executable), "-I", "-S"]
-        return [_tool("unshare"), *self._namespaces(), *python, enter,
+        with_us = [_tool("setpriv"), "--pdeathsig", "KILL"]
+        return [*with_us, _tool("unshare"), *self._namespaces(), *python, enter,
                 json.dumps(plan)], ENVIRONMENT
 
     def _namespaces(self) -> list[str]:
