@@ -20,6 +20,7 @@ from gpt2_lesson import checks
 from gpt2_lesson.checks import hints
 from gpt2_lesson.cli import main, notebooks
 from gpt2_lesson.cli.exam import exam, hidden_tests, literal
+from gpt2_lesson.cli.grading.submissions import read_release
 from gpt2_lesson.cli.release import (
     BY_HAND,
     CHECK,
@@ -170,6 +171,17 @@ def test_each_check_asks_for_what_a_cell_before_it_answers(name: str) -> None:
                       if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
             given |= {node.name for node in ast.parse(cell.source).body
                       if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+
+
+@each_set
+def test_the_grader_reads_the_same_checks(name: str) -> None:
+    found = {one.grade_id: (one.name, one.variable, one.points)
+             for one in read_release(place(ROOT, EXERCISES, name)).exercises
+             if one.kind != "by hand"}
+    assert found == {
+        cell_id: (match["check"] or match["number"], match["answer"],
+                  int(match["points"]))
+        for cell_id, match in graded(read(EXERCISES, name)).items()}
 
 
 @each_set
