@@ -14,6 +14,8 @@ from gpt2_lesson.training import next_token_loss
 
 BEGIN = "T = maps.size(-1)\nassert 0 < period < T\nt = torch.arange(period, T)\n"
 WRONG = {
+    "I0": BEGIN.replace("assert 0 < period < T\n", "")
+    + "return maps[..., t, t - period + 1].mean(-1)",
     "I1": BEGIN + "return maps[..., t, t - period].mean(-1)",
     "I1b": BEGIN + "return maps.diagonal(-period, dim1=-2, dim2=-1).mean(-1)",
     "I2": BEGIN + "t = t[t - period + 2 < T]\n"
@@ -51,6 +53,12 @@ HONEST = {
 def test_every_mistake_is_rejected_and_most_are_named() -> None:
     good, rest = named(checks.induction_score, WRONG)
     assert len(good) >= 0.8 * len(WRONG), "\n".join(map(str, rest.items()))
+
+
+def test_the_slip_that_the_lesson_shows_is_two() -> None:
+    report = checks.induction_score(
+        lambda maps, period: maps.diagonal(-period, dim1=-2, dim2=-1).mean(-1))
+    assert {mistake.id for mistake in report.matches[0]} == {"I0", "I1"}
 
 
 @pytest.mark.parametrize("style", HONEST)

@@ -416,8 +416,8 @@ generate_cached = Exercise(
     "generate_cached", "03",
     "generate_cached(model, input_ids, max_new_tokens) -> (B, T + max_new_tokens)",
     continued, generation_probes, GENERATION, generation_read_out,
-    crashes=((r"IndexError: position", "print the positions that you pass. Does the text "
-              "have that many tokens? If so, reset, and read its last ones afresh"),
+    crashes=((r"IndexError: position", "print the positions that you pass. Has the "
+              "text that many tokens? If so, reset, and read its last ones afresh"),
              (r"remembered from before", "the model still remembers another batch: "
               "reset it")),
     hints=("The model remembers. In each step it needs only what it has not read, and "

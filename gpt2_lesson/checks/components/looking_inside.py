@@ -63,6 +63,12 @@ _Q = ("The text is A B C A B, and the query stands at the second A. At which tok
 _FIX = "maps[..., t, t - period + 1] for t from period on, then the mean"
 
 MISTAKES = (
+    Mistake("I0", "a period that is too long is not refused",
+            "no token repeats, so the mean of nothing is nan",
+            "For 6 tokens and period 6: which queries count?",
+            "what happens before the weights are read?",
+            "if not 1 <= period < T: raise ValueError(...)", {"refuse": False},
+            mark="R"),
     Mistake("I1", "the weight on the same token, not on the one after it",
             "t - period is where the token itself stood", _Q,
             "compare t - period with the key that you read", _FIX, {"shift": 0},

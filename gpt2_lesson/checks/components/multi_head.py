@@ -166,8 +166,6 @@ def probes(g: Generator) -> list[Probe]:
         Probe("T = 1", _layer(g, 2, 1, 6, 3)),
         Probe("scores far apart", _far_apart(g, 2.0)),
         Probe("gradients", _layer(g, 2, 4, 6, 2, 0.35), gradients),
-        Probe("10 channels do not split into 4 heads", _layer(g, 2, 3, 10, 4),
-              or_error),
     ]
 
 
