@@ -140,13 +140,6 @@ def _uniform(look: Look) -> list[Clue]:
                  f"{value.item():.4f}, expected ln 8 = 2.0794")]
 
 
-def halves(function: Callable[..., object], *args: Tensor) -> object:
-    """Return what the function gives for logits in half precision, as float32."""
-    logits, *rest = args
-    found = function(logits.half(), *rest)
-    return found.float() if isinstance(found, Tensor) else found
-
-
 _Q_SHIFT = "Which token does the model try to foresee at position t?"
 _Q_MEAN = "Over how many things is the mean taken?"
 
@@ -245,7 +238,8 @@ next_token_loss = Exercise(
                    torch.arange(8).view(2, 4) % 5, -100))),
         Robust("it is less exact in half precision: .float() the logits first",
                lambda g: Probe("half precision", (
-                   _logits(g, 2, 40, 30, 3.0), _ids(g, 2, 40, 30), -100), halves)),
+                   _logits(g, 2, 40, 30, 3.0), _ids(g, 2, 40, 30), -100),
+                               spies.halved)),
     ),
     axes={"logits": "B T V", "input_ids": "B T", "": ""},
     crashes=((r"input batch_size|Expected target size|target batch_size",

@@ -347,3 +347,9 @@ def new_means(adamw_step: Function, *args: object) -> object:
     if not (isinstance(found, tuple | list) and len(found) == 3):
         return found
     return torch.stack([found[1], found[2]])
+
+
+def halved(loss_of: Function, logits: Tensor, *rest: object) -> object:
+    """Return what the function gives for logits in half precision, as float32."""
+    found = loss_of(logits.half(), *rest)
+    return found.float() if isinstance(found, Tensor) else found
