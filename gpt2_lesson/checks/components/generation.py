@@ -186,8 +186,8 @@ def _rows(g: Generator, b: int, v: int, shift: float = 0.0) -> Tensor:
 
 def probes(g: Generator) -> list[Probe]:
     """Return the battery of `next_probabilities`: settings alone and together."""
-    sizes = {"B": 3, "V": 7}
-    low, high = _rows(g, 3, 7, -9.0), _rows(g, 3, 7)
+    sizes = {"B": 3, "V": 5}
+    low, high = _rows(g, 3, 5, -9.0), _rows(g, 3, 5)
     return [
         Probe("temperature 1, all tokens", (high, 1.0, None), sizes=sizes),
         Probe("temperature 0.5", (high, 0.5, None), sizes=sizes),
@@ -199,7 +199,7 @@ def probes(g: Generator) -> list[Probe]:
         Probe("temperature 0 and k = 2", (low, 0.0, 2), sizes=sizes),
         Probe("k = 99, more than there are tokens", (high, 1.0, 99), sizes=sizes),
         Probe("logits of some hundreds", (200 * high, 1.0, 4), sizes=sizes),
-        Probe("one row", (_rows(g, 1, 5), 1.5, 2)),
+        Probe("one row", (_rows(g, 1, 7), 1.5, 2)),
     ]
 
 
@@ -422,11 +422,11 @@ TOP_K = (
             _F_K + ": shape (B, 1), not a number", {"threshold": "lowest"}, mark="R"),
     Mistake("G8", "k larger than the vocabulary crashes (topk)",
             "with k = 99 and fewer tokens, topk raises an error",
-            "What should k = 99 mean for 7 tokens?", "what is passed to topk?",
+            "What should k = 99 mean for 5 tokens?", "what is passed to topk?",
             "min(top_k, logits.size(-1))", {"over": "topk"}, mark="R"),
     Mistake("G8i", "k larger than the vocabulary crashes (an index)",
             "with k = 99 and fewer tokens, there is no number k",
-            "What should k = 99 mean for 7 tokens?", "which index is too large?",
+            "What should k = 99 mean for 5 tokens?", "which index is too large?",
             "min(top_k, logits.size(-1))", {"over": "sort"}, mark="R"),
     Mistake("G9", "places among the k best taken for token ids",
             "only the first k ids ever have odds, though the best tokens stand "
