@@ -336,7 +336,7 @@ def test_no_mutant_passes(name: str, record_property) -> None:
         "model.parameters():\n        total += p.numel()\n    return total"}
     source = exercise.solution if name not in looser else (
         f"def {name}(model):\n    {looser[name]}")
-    mutation_run(exercise, source, PARTS, record=record_property)
+    mutation_run(exercise, source, PARTS, record_property)
 
 
 def test_no_mutant_of_the_whole_model_passes(monkeypatch, record_property) -> None:
@@ -344,7 +344,7 @@ def test_no_mutant_of_the_whole_model_passes(monkeypatch, record_property) -> No
     monkeypatch.setattr(mutants, "mutants", lambda source: (
         one for one in every(source) if not one[0].split(": ")[1].replace(
             " -> ", "").isidentifier() and "exchanged" not in one[0]))
-    mutation_run(checks.GPT2, extra=PARTS, record=record_property)
+    mutation_run(checks.GPT2, extra=PARTS, record=record_property, seconds=5)
 
 
 def test_two_mistakes_at_once_are_both_named() -> None:

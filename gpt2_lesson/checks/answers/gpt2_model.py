@@ -1,0 +1,143 @@
+"""Lesson 07: what predictions, counts and measurements on the model should give."""
+
+from gpt2_lesson.checks.engine import Mistake
+from gpt2_lesson.checks.values import Answer
+
+_PARTS = "Write each part beside its count: two tables, L blocks, one last norm."
+_FORMULA = "V C + T C + L (12 C^2 + 13 C) + 2 C, with C = 1024 and L = 24"
+
+
+def _count(id: str, name: str, why: str, fix: str = _FORMULA) -> Mistake:
+    return Mistake(id, name, why, _PARTS, "compare your parts, one by one", fix)
+
+
+_MEDIUM = (
+    (406_286_336, _count("W1", "the head counted as a table of its own",
+                         "51,463,168 too many: V x C, the head is tied")),
+    (52_513_792, _count("W5", "no block counted", "302,309,376 too few: 24 blocks")),
+    (65_110_016, _count("W6", "one block counted, not 24",
+                        "289,713,152 too few: 23 blocks")),
+    (354_821_120, _count("W7", "the last norm not counted", "2,048 too few: 2 C")),
+    (354_873_425, _count("W8", "a bias of the head counted", "50,257 too many: V")),
+    (354_871_296, _count("W12", "the vocabulary padded to 50,304",
+                         "48,128 too many: 47 rows of the table")),
+    (353_774_592, _count("E8", "the position table not counted",
+                         "1,048,576 too few: T x C")),
+    (304_466_944, _count("P1", "d_ff left at 3072", "d_ff is 4 C: 4096 here")),
+    (354_601_984, _count("P2", "the linear layers' biases not counted",
+                         "221,184 too few: 9 C in each block")),
+    (354_724_864, _count("P3", "the blocks' norms not counted",
+                         "98,304 too few: 4 C in each block")),
+    (203_668_480, _count("P4", "12 blocks counted, not 24",
+                         "151,154,688 too few: 12 blocks")),
+    (124_439_808, _count("P5", "the small model's count",
+                         "this is GPT-2 small, with C = 768 and L = 12")),
+)
+
+_CAUSES = {"A": "untied head", "B": "list of blocks", "C": "[block] * 12",
+           "D": "no last norm", "E": "bias of the head", "F": "padded vocabulary",
+           "G": "no position table"}
+
+
+def _exchanged(one: str, other: str) -> dict[str, str]:
+    return _CAUSES | {one: _CAUSES[other], other: _CAUSES[one]}
+
+
+def _letters(value: object) -> list[str]:
+    """Return how many of the seven letters are right, if not all."""
+    if not isinstance(value, dict) or value.keys() != _CAUSES.keys():
+        return ['expected a dict of the seven letters: {"A": ..., "G": ...}']
+    given = {key: " ".join(str(text).lower().split()) for key, text in value.items()}
+    unknown = sorted(set(given.values()) - set(_CAUSES.values()))
+    if unknown:
+        return [f"not among the seven: {', '.join(unknown)}"]
+    good = sum(given[key] == cause for key, cause in _CAUSES.items())
+    return [] if good == 7 else [f"{good} of 7 are right"]
+
+
+_BLOCKS = Mistake(
+    "P6", "a list of blocks and [block] * 12 exchanged",
+    "a list hides all twelve blocks, [block] * 12 leaves one of them to be counted",
+    "How many different blocks does each of the two give PyTorch to count?",
+    "divide the two differences by 7,087,872, one block", "B hides 12, C 11")
+_ROWS = Mistake(
+    "P7", "a bias and a padded vocabulary exchanged",
+    "50,257 is one number for each token, 36,096 is 47 rows of 768",
+    "Which of the two differences can be divided by 768?",
+    "subtract 124,439,808, then divide", "36,096 = 47 x 768")
+_NORMS = Mistake(
+    "P8", "the last norm and the position table exchanged",
+    "1,536 is 2 x 768, and 786,432 is 1024 x 768",
+    "How many numbers are in a norm, and how many in a table of 1024 rows?",
+    "divide both differences by 768", "D lacks 2 rows of 768, G 1024")
+
+
+def _loss(name: str, why: str, fix: str) -> Mistake:
+    return Mistake("P9", name, why, "Which token should place t predict?",
+                   "look at the two arguments of cross_entropy", fix)
+
+
+ANSWERS = (
+    Answer("07.1", "does the vector at the last place move? {'one block, no "
+           "positions': ..., 'two blocks, no positions': ..., 'one block, positions': "
+           "...}, True or False each",
+           {"one block, no positions": False, "two blocks, no positions": True,
+            "one block, positions": True}, predict=True,
+           hints=("What can the last place see of the order, with one block and no "
+                  "positions? A set, or a sequence?",
+                  "What do places 0 and 1 hold after the first block: does each see "
+                  "the other?",
+                  "With two blocks the mask tells the order: place 0 saw itself alone"),
+           solution="""\
+moves = {"one block, no positions": False, "two blocks, no positions": True,
+         "one block, positions": True}"""),
+    Answer("07.2", "how many parameters has gpt2-medium?", 354_823_168, _MEDIUM,
+           hints=(_PARTS, "A block has 12 C^2 + 13 C.", _FORMULA), solution="""\
+V, C, L, T = 50257, 1024, 24, 1024
+medium = V * C + T * C + L * (12 * C**2 + 13 * C) + 2 * C"""),
+    Answer("07.4", "what did the author of each model write?", _CAUSES, (
+        (_exchanged("B", "C"), _BLOCKS), (_exchanged("E", "F"), _ROWS),
+        (_exchanged("D", "G"), _NORMS)), test=_letters,
+        hints=("Subtract 124,439,808 from each. Which part has that size?",
+               "Divide the differences by 768, and by 7,087,872, one block.",
+               "A is one token table too many; B lacks twelve blocks, C eleven."),
+        solution="""\
+causes = {"A": "untied head", "B": "list of blocks", "C": "[block] * 12",
+          "D": "no last norm", "E": "bias of the head", "F": "padded vocabulary",
+          "G": "no position table"}"""),
+    Answer("07.6", "the first losses: GPT-2's own, token table with spread 1, position "
+           "table with spread 1", [5.55, 63.0, 5.56], (
+               ([4.70, 0.0, 5.53], _loss(
+                   "targets not shifted", "a tied head gives a token its own place: "
+                   "4.7 nats is below ln 256 before any training, too good to be true",
+                   "cross_entropy(logits[:, :-1], input_ids[:, 1:])")),
+               ([8.01, 91.0, 8.02], _loss(
+                   "bits, not nats", "divided by ln 2 = 0.693",
+                   "cross_entropy is in nats already")),
+               ([5.545, 5.545, 5.545], _loss(
+                   "ln V written down, not measured", "one of the three is far away",
+                   "build the three models and measure")),
+               ([5.56, 5.55, 63.0], _loss(
+                   "the two tables exchanged", "the tied head multiplies by the token "
+                   "table; positions pass the last norm first",
+                   "tok_emb is the token table")),
+               ([5.55, 63.0, 45.0], _loss(
+                   "the token table still has spread 1 in the third model",
+                   "one change at a time: build a fresh model for each",
+                   "a new GPT2Model before each change"))),
+           rtol=0.06, atol=0.1,
+           hints=("Build three fresh models; change one table in two of them.",
+                  "nn.init.normal_(model.tok_emb.weight, std=1.0), then the loss of "
+                  "place t at token t + 1.",
+                  "F.cross_entropy(logits[:, :-1].flatten(0, 1), input_ids[:, "
+                  "1:].flatten())"), solution="""\
+first_losses = []
+for table in (None, "tok_emb", "pos_emb"):
+    model = GPT2Model(256, 64, 4, 3, 32, 256).eval()
+    if table is not None:
+        nn.init.normal_(getattr(model, table).weight, std=1.0)
+    with torch.no_grad():
+        logits = model(input_ids)[:, :-1]
+    first_losses.append(F.cross_entropy(
+        logits.flatten(0, 1), input_ids[:, 1:].flatten()).item())"""),
+)

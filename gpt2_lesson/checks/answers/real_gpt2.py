@@ -1,0 +1,51 @@
+"""Lesson 10: what predictions and measurements on loading should give."""
+
+from gpt2_lesson.checks.engine import Mistake
+from gpt2_lesson.checks.values import Answer
+
+_SQUARE = {"wte": False, "wpe": False, "attn.c_attn": False, "attn.c_proj": True,
+           "mlp.c_fc": False, "mlp.c_proj": False}
+_FIRST = {"A": "block 0", "B": "block 7", "C": "block 2", "D": "last norm"}
+
+
+def _stages(name: str, why: str, idea: str, fix: str) -> Mistake:
+    return Mistake("O8", name, why, idea, "look at how a stage is chosen", fix)
+
+
+ANSWERS = (
+    Answer("10.1", "which of the six matrices are square, so that turning them can't "
+           "crash? {'wte': ..., ...}, True or False each", _SQUARE, predict=True,
+           hints=("Write the shape of each beside its name.",
+                  "wte is (50257, 768), wpe (1024, 768), c_attn (768, 2304).",
+                  "attn.c_proj is (768, 768), the only square one."), solution="""\
+square = {"wte": False, "wpe": False, "attn.c_attn": False, "attn.c_proj": True,
+          "mlp.c_fc": False, "mlp.c_proj": False}"""),
+    Answer("10.4", "the first stage at which each model parts from the right one, "
+           "{'A': ..., 'B': ..., 'C': ..., 'D': ...}", _FIRST, (
+               ({"A": "block 1", "B": "block 8", "C": "block 3", "D": "last norm"},
+                _stages("blocks counted from 1", "each block is one too late",
+                        "Which is the first block's number?", "blocks are 0 to 11")),
+               ({"A": "block 9", "B": "block 11", "C": "block 11", "D": "logits"},
+                _stages("the stage with the largest difference, not the first one",
+                        "a difference goes on through all later stages",
+                        "Where does a mistake begin, and where is it loudest?",
+                        "take the first stage above the limit")),
+               ({"A": "none", "B": "block 7", "C": "block 2", "D": "last norm"},
+                _stages("a limit that is too coarse for A (0.01)",
+                        "A never differs by more than 0.0055",
+                        "How large is rounding in float64?", "a limit of 1e-9")),
+               ({"A": "logits", "B": "logits", "C": "logits", "D": "logits"},
+                _stages("only the logits compared", "all four differ at the end",
+                        "Which stage is the first to differ?",
+                        "compare every stage"))),
+           hints=("For each letter, the largest difference at every stage.",
+                  "float64 rounds at about 1e-15: a difference of 1e-9 is real.",
+                  "next(name for name in right if (right[name] - "
+                  "found[name]).abs().max() > 1e-9)"), solution="""\
+first = {}
+right = stages(mystery("right"), input_ids)
+for letter in "ABCD":
+    found = stages(mystery(letter), input_ids)
+    first[letter] = next(name for name in right
+                         if (found[name] - right[name]).abs().max() > 1e-9)"""),
+)

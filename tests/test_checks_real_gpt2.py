@@ -1,0 +1,219 @@
+"""The check of loading GPT-2's weights: catalogue entries O."""
+
+import mutants
+import pytest
+import torch
+import torch.nn as nn
+from catalogue import accepted, complete, mutation_run, named, told_apart
+from mutants import mutants as every
+
+from gpt2_lesson import checks
+from gpt2_lesson.real_gpt2 import PARAMETER_NAMES, our_tensors, their_name
+
+EXTRA = {"their_name": their_name, "PARAMETER_NAMES": PARAMETER_NAMES}
+
+# A loader as a learner writes it: how a name is found, what is done to the tensor.
+LOOP = """with torch.no_grad():
+    for name, p in model.named_parameters():
+        theirs = their_name(name)
+        {find}
+        {turn}
+        {put}"""
+FIND = "t = tensors[theirs]"
+TURN = "t = t.T if name.endswith('proj.weight') else t"
+PUT = "assert t.shape == p.shape; p.copy_(t)"
+
+
+def loop(find: str = FIND, turn: str = TURN, put: str = PUT) -> str:
+    return LOOP.format(find=find, turn=turn, put=put)
+
+
+def thirds(code: str) -> str:
+    return loop(turn=f"{TURN}\n        if 'qkv' in name:\n            {code}")
+
+
+HEADWISE = "t = torch.cat([part for head in zip(*(x.chunk(2) for x in t.chunk(3))) " \
+           "for part in head])"
+BY_LAYER = """
+names = {{"ln_attn": "ln_1", "attn.qkv_proj": "attn.c_attn",
+         "attn.out_proj": "attn.c_proj", "ln_mlp": "ln_2", "mlp.up_proj": "mlp.c_fc",
+         "mlp.down_proj": "mlp.c_proj"}}
+def put(p, t, name):
+    t = t.T if "proj.weight" in name else t
+    assert p.shape == t.shape
+    p.data.copy_(t)
+for end in ("weight", "bias"):
+    put(getattr(model.ln_final, end), tensors["ln_f." + end], "")
+    for i in {layers}:
+        for ours, theirs in names.items():
+            p = model.blocks[i].get_parameter(f"{{ours}}.{{end}}")
+            put(p, tensors[f"h.{{{number}}}.{{theirs}}.{{end}}"], f"{{ours}}.{{end}}")
+put(model.tok_emb.weight, tensors["wte.weight"], "")
+put(model.pos_emb.weight, tensors["wpe.weight"], "")"""
+
+WRONG = {
+    "O1": loop(turn="pass"),
+    "O1a": """ours = {name: tensors[their_name(name)] for name in model.state_dict()}
+model.load_state_dict(ours)""",
+    "O1b": loop(turn="t = t.T if t.shape != p.shape else t"),
+    "O1c": loop(turn="t = t.T if any(n in name for n in ('qkv_proj.w', 'up_proj.w', "
+                     "'down_proj.w')) else t"),
+    "O1d": loop(turn="t = t.reshape(t.shape[::-1]) if 'proj.weight' in name else t"),
+    "O1e": loop(turn="t = t.T if 'attn.' in name and t.dim() == 2 else t"),
+    "O1f": loop(turn="t = t.T if 'mlp.' in name and t.dim() == 2 else t"),
+    "O3": loop(turn="t = t.T if t.dim() == 2 else t"),
+    "O3b": loop(turn="t = t.T if t.dim() == 2 and 'pos' not in name else t"),
+    "O3c": loop(turn="t = t.T if t.dim() == 2 and 'tok' not in name else t"),
+    "O2": thirds("q, k, v = t.chunk(3); t = torch.cat([k, q, v])"),
+    "O2b": thirds("q, v, k = t.split(len(t) // 3); t = torch.cat([q, k, v])"),
+    "O2c": thirds("v, k, q = t.chunk(3); t = torch.cat([q, k, v])"),
+    "O2d": thirds(HEADWISE),
+    "O2e": thirds("t = torch.cat([t.chunk(6)[i] for i in (0, 3, 1, 4, 2, 5)])"),
+    "O4": loop(find="if theirs not in tensors: continue\n        t = tensors[theirs]"),
+    "O4a": """ours = {}
+for name in model.state_dict():
+    if their_name(name) in tensors:
+        t = tensors[their_name(name)]
+        ours[name] = t.T if name.endswith("proj.weight") else t
+model.load_state_dict(ours, strict=False)""",
+    "O6": loop(find=f"if name.endswith('.bias'): continue\n        {FIND}"),
+    "O6b": loop(find=f"if name.endswith('proj.bias') and 'attn' in name: continue\n"
+                     f"        {FIND}"),
+    "O7": """theirs = sorted(n for n in tensors if n.endswith("attn.c_proj.weight"))
+order = [n.split(".")[1] for n in theirs]
+""" + loop(find="""if theirs.startswith('h.'):
+            i = int(theirs.split('.')[1])
+            theirs = theirs.replace(f'h.{i}.', f'h.{order[i]}.')
+        t = tensors[theirs]"""),
+    "O7a": BY_LAYER.format(layers="range(11)", number="sorted(map(str, range(11)))[i]"),
+    "O7b": """ours = {their_name(n): p for n, p in model.named_parameters()}
+for name, t in tensors.items():
+    if name.endswith(".attn.bias"):
+        continue
+    short = f"h.{name[2]}.{name.split('.', 2)[2]}" if name[0] == "h" else name
+    p = ours[short]
+    t = t.T if "c_" in name and t.dim() == 2 else t
+    assert p.shape == t.shape
+    p.data.copy_(t)""",
+    "O9": loop(put="assert t.shape == p.shape; p = nn.Parameter(t)"),
+    "O9b": "ours = model.state_dict()\n" + loop(put="ours[name] = t"),
+    "O9a": "ours = model.state_dict()\n" + loop(
+        put="assert t.shape == p.shape; ours[name] = t"),
+    "O10": loop(put="n = min(len(p), len(t)); p[:n] = t[:n] if t.dim() == 2 or "
+                    "len(t) == len(p) else tensors['none']"),
+    "O10b": loop(put="p.data = t"),
+    "O10c": loop(put="p.copy_(t)"),
+    "O10d": loop(put="if t.shape == p.shape: p.copy_(t)"),
+    "O11": BY_LAYER.format(layers="range(len(model.blocks) - 1)", number="i"),
+    "O11b": BY_LAYER.format(layers="range(1)", number="i"),
+    "O11c": BY_LAYER.format(layers="range(11)", number="0"),
+    "O11d": loop(find=f"if name.startswith('ln_final'): continue\n        {FIND}"),
+    "O11e": loop(find=f"if name == 'pos_emb.weight': continue\n        {FIND}"),
+    "O12": loop(find="theirs = theirs.replace('ln_1', 'x').replace('ln_2', 'ln_1')"
+                     ".replace('x', 'ln_2'); t = tensors[theirs]"),
+    "O12b": loop(find="theirs = theirs.replace('attn.c_proj', 'x').replace("
+                      "'mlp.c_proj', 'attn.c_proj').replace('x', 'mlp.c_proj'); "
+                      "t = tensors[theirs]"),
+    "O12c": loop(find="theirs = {'wte.weight': 'wpe.weight', 'wpe.weight': 'wte.weight'"
+                      "}.get(theirs, theirs); t = tensors[theirs]"),
+    "O13": loop(put=f"{PUT}; t.mul_(0)"),
+}
+
+
+def strict_state_dict(model, tensors):
+    model.load_state_dict({
+        name: tensors[their_name(name)].T if "proj.weight" in name
+        else tensors[their_name(name)] for name in model.state_dict()})
+
+
+def over_the_file(model, tensors):
+    ours = {their_name(name): p for name, p in model.named_parameters()}
+    turned = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight",
+              "mlp.c_proj.weight")
+    names = [name for name in tensors if not name.endswith(".attn.bias")]
+    assert len(names) == len(ours)
+    for name in names:
+        t = tensors[name].t() if name.endswith(turned) else tensors[name]
+        assert ours[name].shape == t.shape
+        with torch.no_grad():
+            ours[name].copy_(t)
+
+
+def rebuilt(model, tensors):
+    for name, p in list(model.named_parameters()):
+        t = tensors[their_name(name)]
+        t = t.mT if name.endswith("proj.weight") else t
+        if t.shape != p.shape:
+            raise RuntimeError(name)
+        part, _, end = name.rpartition(".")
+        setattr(model.get_submodule(part), end, nn.Parameter(t.clone()))
+
+
+def by_thirds(model, tensors):
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            t = tensors[their_name(name)]
+            if "qkv" in name:
+                t = torch.cat([part.T for part in t.chunk(3, -1)])
+            elif "proj.weight" in name:
+                t = t.permute(1, 0)
+            assert t.shape == p.shape
+            p[...] = t
+
+
+HONEST = {
+    "solution": checks.fill_model.solution, "strict": strict_state_dict,
+    "over the file": over_the_file, "rebuilt": rebuilt, "by thirds": by_thirds,
+    "by layer": BY_LAYER.format(layers="range(len(model.blocks))", number="i"),
+    "data": loop(put="assert t.shape == p.shape; p.data = t"),
+    "set": loop(put="assert t.shape == p.shape; p.set_(t.contiguous().clone())"),
+    "assign": lambda model, tensors: model.load_state_dict({
+        name: tensors[their_name(name)].mT if name.endswith("proj.weight")
+        else tensors[their_name(name)] for name in model.state_dict()}, assign=True),
+    "lesson": lambda model, tensors: model.load_state_dict(our_tensors(
+        {name: t for name, t in tensors.items() if not name.endswith(".attn.bias")},
+        model, "the file")),
+}
+
+
+def test_every_mistake_is_rejected_and_most_are_named() -> None:
+    good, rest = named(checks.fill_model, WRONG, EXTRA)
+    assert len(good) >= 0.8 * len(WRONG), "\n".join(map(str, rest.items()))
+
+
+@pytest.mark.parametrize("style", HONEST)
+def test_every_honest_style_is_accepted(style: str) -> None:
+    accepted(checks.fill_model, HONEST[style], EXTRA)
+
+
+def test_the_catalogue_is_whole_and_tells_its_mistakes_apart() -> None:
+    complete(checks.fill_model)
+    told_apart(checks.fill_model)
+
+
+def test_no_mutant_passes(monkeypatch, record_property) -> None:
+    """All changes but exchanged names, which crash; of a loader layer by layer."""
+    monkeypatch.setattr(mutants, "mutants", lambda source: (
+        one for one in every(source) if not one[0].split(": ")[1].replace(
+            " -> ", "").isidentifier()))
+    source = f"def fill_model(model, tensors):{BY_LAYER}".replace("\n", "\n    ")
+    mutation_run(checks.fill_model, source.format(
+        layers="range(len(model.blocks))", number="i"), EXTRA, record_property, 5)
+
+
+def test_a_head_of_its_own_is_remarked_on() -> None:
+    report = checks.fill_model(strict_state_dict)
+    assert report.passed and "lm_head.weight is not wte.weight" in report.remarks[0]
+    assert not checks.fill_model(HONEST["lesson"]).remarks
+
+
+def test_an_unknown_arrangement_is_read_out() -> None:
+    def careless(model, tensors):
+        strict_state_dict(model, tensors)
+        with torch.no_grad():
+            weight = model.blocks[3].mlp.up_proj.weight
+            weight.copy_(weight.flip(0).clone())
+
+    report = checks.fill_model(careless)
+    assert "but 3: h.3.mlp.c_fc.weight, turned, its rows in the order 11 10" in str(
+        report)
