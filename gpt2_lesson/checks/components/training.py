@@ -349,7 +349,7 @@ def step_probes(g: Generator) -> list[Probe]:
         Probe("an optimizer with momentum and two groups", (_setup(
             g, 3, 2, momentum=0.9, two_groups=True, max_norm=0.5),), spies.moves),
         Probe("the returned losses", (long,), spies.returned),
-        Probe("what no step should do", (long,), spies.oddities),
+        Probe("its calls", (long,), spies.oddities),
     ]
 
 
@@ -566,7 +566,7 @@ def fit_probes(g: Generator) -> list[Probe]:
               spies.held_out_losses_of),
         Probe("the losses of 7 steps", (setup,), spies.losses_of),
         Probe("the model comes in evaluation mode", (other,), spies.losses_of),
-        Probe("what no training should do", (setup,), spies.fit_oddities),
+        Probe("its calls", (setup,), spies.fit_oddities),
     ]
 
 
