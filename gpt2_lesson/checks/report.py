@@ -208,7 +208,7 @@ def _brief(value: object) -> str:
     if isinstance(value, list) and any(isinstance(part, Tensor) for part in value):
         return ", ".join(f"size {part.double().norm().item():.3g}"
                          if isinstance(part, Tensor) else shown(part) for part in value)
-    return shown(value)
+    return f"{value:.7g}" if isinstance(value, float) else shown(value)
 
 
 def _first_difference(yours: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
