@@ -82,15 +82,22 @@ def _affine(g: Generator, c: int) -> tuple[Tensor, Tensor]:
     return weight + 0.5 * weight.sign(), bias + 0.5 * bias.sign()
 
 
+def _rows(g: Generator, b: int, t: int, c: int) -> Tensor:
+    """Return rows (B, T, C) of spread 1, each with another mean."""
+    x = torch.randn(b, t, c, generator=g)
+    x = (x - x.mean(-1, keepdim=True)) / x.std(-1, correction=0, keepdim=True)
+    return x + torch.randn(b, t, 1, generator=g)
+
+
 def norm_probes(g: Generator) -> list[Probe]:
     """Return the battery: C = 4, tiny, constant, shifted rows, T = C, an own eps."""
-    x = torch.randn(3, 5, 4, generator=g)
+    x = _rows(g, 3, 5, 4)
     weight, bias = _affine(g, 4)
     sizes = {"B": 3, "T": 5, "C": 4}
     spreads = torch.tensor([0.3, 1.0, 2.0, 5.0, 20.0])[:, None]
     constant = torch.full((2, 3, 4), 2.5)
     ones, zeros = torch.ones(4), torch.zeros(4)
-    square = torch.randn(1, 4, 4, generator=g)
+    square = _rows(g, 1, 4, 4)
     return [Probe("C = 4, rows of spread 1, weight 1, bias 0", (x, ones, zeros),
                   sizes=sizes),
             Probe("any weight and bias", (x, weight, bias), sizes=sizes),
@@ -99,8 +106,7 @@ def norm_probes(g: Generator) -> list[Probe]:
             Probe("tiny rows, of spread 0.001", (x / 1000, weight, bias)),
             Probe("rows of equal numbers", (constant, weight, bias)),
             Probe("one example, T = C", (square, weight, bias)),
-            Probe("one token, C = 6", (torch.randn(1, 1, 6, generator=g),
-                                       *_affine(g, 6))),
+            Probe("one token, C = 6", (_rows(g, 1, 1, 6), *_affine(g, 6))),
             Probe("eps = 0.5", (x, weight, bias, 0.5)),
             Probe("gradients", (x, weight, bias), gradients)]
 
@@ -137,7 +143,7 @@ def block_formula(g: Generator) -> Probe:
 
 def read_norm(look: Look, g: Generator) -> list[Clue]:
     """Return mean and spread of the rows, the effective eps, and the affine part."""
-    x = torch.randn(2, 3, 4, generator=g)
+    x = _rows(g, 2, 3, 4)
     weight, bias = torch.ones(4), torch.zeros(4)
 
     def rows(x: Tensor, *affine: Tensor) -> Tensor | None:
