@@ -3,7 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from catalogue import accepted, complete, mutation_run, named, told_apart
+from catalogue import (
+    accepted,
+    complete,
+    mutation_run,
+    named,
+    rejected,
+    told_apart,
+)
 
 from gpt2_lesson import checks
 from gpt2_lesson import generation as lesson
@@ -401,3 +408,26 @@ def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
 def test_no_mutant_passes(name: str, record_property) -> None:
     source = WHOLE if name == "sample_next" else ""
     mutation_run(getattr(checks, name), source, record=record_property, seconds=5)
+
+
+def test_crashes_of_the_loop_come_with_a_hint() -> None:
+    for name, hint in (("dim 0", "dim=1"), ("no axis", "must be (B, 1)"),
+                       ("item", "a token for each row")):
+        report = rejected(checks.generate, CRASHES[name])
+        assert any(hint in text for text in report.symptoms), str(report)
+
+
+def test_right_but_fragile() -> None:
+    tied = checks.next_probabilities(by_scatter)
+    assert tied.passed and "tied" in tied.remarks[0]
+    mode = checks.generate(decorated)
+    assert mode.passed and "evaluation mode" in mode.remarks[0]
+    assert not checks.next_probabilities(lesson.next_probabilities).remarks
+    assert not checks.generate(recursive).remarks
+
+
+def test_a_small_leak_is_found() -> None:
+    leaky = ODDS["G5"].replace('masked_fill(logits < limit, 0)',
+                               'masked_fill(logits < limit, -12)')
+    report = rejected(checks.next_probabilities, leaky)
+    assert any("odds above 0" in clue.text for clue in report.clues), str(report)

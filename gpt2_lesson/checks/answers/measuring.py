@@ -5,14 +5,14 @@ import math
 from gpt2_lesson.checks.engine import Mistake
 from gpt2_lesson.checks.values import Answer
 
-# One sentence of 40 bytes and 8 words, as the story model reads it, measured.
-_NATS = 21.0198
+# One sentence of 49 bytes and 11 words, as the story model reads it, measured.
+_NATS = 11.163
 
 
 def _four(**changed: float) -> dict[str, float]:
     """Return the four numbers of the sentence, some of them changed."""
-    right = {"nats": _NATS, "byte": math.exp(_NATS / 40), "word": math.exp(_NATS / 8),
-             "bits": _NATS / math.log(2) / 40} | changed
+    right = {"nats": _NATS, "byte": math.exp(_NATS / 49), "word": math.exp(_NATS / 11),
+             "bits": _NATS / math.log(2) / 49} | changed
     return {"nats in all": right["nats"], "perplexity per byte": right["byte"],
             "perplexity per word": right["word"], "bits per byte": right["bits"]}
 
@@ -51,13 +51,13 @@ def _same_winner(totals: list[float], sizes: list[tuple[int, int, int]]) -> list
 
 _BITS_UP = Mistake(
     "P1", "nats, not bits, per byte", "a nat is 1.44 bits, so bits are more",
-    "How many bits is one nat?", "look at the last number", "nats / math.log(2) / 40")
+    "How many bits is one nat?", "look at the last number", "nats / math.log(2) / 49")
 _BASE = Mistake(
     "P2", "2 to the mean of nats", "2 belongs to bits, e belongs to nats",
     "In which unit is the mean?", "look at the base of the power", "math.exp(mean)")
 _MEAN = Mistake(
-    "P3", "the mean of the nats, not their sum", "in all means: of all 40 bytes",
-    "What do 40 surprises make together?", "look for mean", "nats.sum()")
+    "P3", "the mean of the nats, not their sum", "in all means: of all 49 bytes",
+    "What do 49 surprises make together?", "look for mean", "nats.sum()")
 ANSWERS = (
     Answer("11.1", "surprise and perplexity of simple odds", {
         "bits": 4.0, "nats": 2.77, "perplexity": 16.0,
@@ -73,19 +73,19 @@ predicted = {
     "perplexity of 1/2 and 1/8": 4,
 }"""),
     Answer("11.4", "one sentence in four units", _four(), (
-        (_four(bits=_NATS / 40), _BITS_UP),
-        (_four(byte=2 ** (_NATS / 40), word=2 ** (_NATS / 8)), _BASE),
-        (_four(nats=_NATS / 40), _MEAN)), rtol=0.01, hints=(
+        (_four(bits=_NATS / 49), _BITS_UP),
+        (_four(byte=2 ** (_NATS / 49), word=2 ** (_NATS / 11)), _BASE),
+        (_four(nats=_NATS / 49), _MEAN)), rtol=0.01, hints=(
             "All four numbers come from one: the nats of the whole sentence.",
-            "Which number of things stands below: 40 bytes, or 8 words?",
-            "nats, math.exp(nats / 40), math.exp(nats / 8), nats / math.log(2) / 40"),
+            "Which number of things stands below: 49 bytes, or 11 words?",
+            "nats, math.exp(nats / 49), math.exp(nats / 11), nats / math.log(2) / 49"),
         solution="""\
 total = nats.sum().item()
 measured = {
     "nats in all": total,
-    "perplexity per byte": math.exp(total / 40),
-    "perplexity per word": math.exp(total / 8),
-    "bits per byte": total / math.log(2) / 40,
+    "perplexity per byte": math.exp(total / 49),
+    "perplexity per word": math.exp(total / 11),
+    "bits per byte": total / math.log(2) / 49,
 }"""),
     Answer("11.5", "three endings, and three ways of counting that choose differently",
            [([1.0], "a"), ([0.5] * 4, "b c d"), ([1.5, 1.5], "e" * 30)],
