@@ -445,6 +445,23 @@ def test_a_judge_that_hangs_loses_one_exercise(course: Path, monkeypatch) -> Non
     assert "took too long to judge" in row["warnings"]
 
 
+@needs_rooms
+def test_a_constant_that_the_set_uses_is_there_and_no_function(course: Path) -> None:
+    imports = ("import math\nimport torch\nfrom gpt2_lesson import checks\n"
+               "from gpt2_lesson.tokenizer import PIECES, Tokenizer")
+    made = [cell(imports), *cells()[2:4]]
+    path = course / "notebooks" / "exercises" / SET / f"{SET}.ipynb"
+    path.write_text(notebook(made))
+    for name, line in (("ada", "PIECES.findall('a b')"), ("bob", "Tokenizer()"),
+                       ("eve", "from gpt2_lesson.real_gpt2 import PARAMETER_NAMES as p;"
+                               " p['x']")):
+        source = RIGHT.replace("    return", f"    {line}\n    return")
+        write(course, name, [made[0], cell(source, "a", solution=True), made[2]])
+    rows = run_class(course)
+    points = {name: row["attention"] for name, row in rows.items()}
+    assert points == {"ada": "4", "bob": "0", "eve": "0"}
+
+
 def test_without_rooms_it_refuses(course: Path, monkeypatch, capsys) -> None:
     write(course, "ada", cells())
     monkeypatch.setattr(sandbox, "_tool", lambda name: "/bin/false")
@@ -466,11 +483,12 @@ def test_trust_is_loud_and_marked(course: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize(("source", "points", "said"), [
-    ("checks.attention(attention)", 4, "must end in"),
-    ("report = checks.attention(attention).points(4)", 4, "must end in"),
-    ("checks.attention(lambda q: q).points(4)", 4, "must end in"),
-    ("other.attention(attention).points(4)", 4, "must end in"),
-    ("checks.attention(attention, 3).points(4)", 4, "must end in"),
+    ("checks.attention(attention)", 4, "must be one line"),
+    ("report = checks.attention(attention).points(4)", 4, "must be one line"),
+    ("x = 1\nchecks.attention(attention).points(4)", 4, "must be one line"),
+    ("checks.attention(lambda q: q).points(4)", 4, "must be one line"),
+    ("other.attention(attention).points(4)", 4, "must be one line"),
+    ("checks.attention(attention, 3).points(4)", 4, "must be one line"),
     ("checks.attention(attention).points(5)", 4, "gives 5 points"),
     ("checks.attention(attention).points(4)", None, "has the points None"),
     ("checks.no_such(attention).points(4)", 4, "does not exist"),

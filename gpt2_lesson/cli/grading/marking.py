@@ -5,7 +5,6 @@ values are taken from another, where it is there. A room that dies is opened aga
 the cell that killed it is left out, so that the rest still counts.
 """
 
-import ast
 import hmac
 import io
 import pickle
@@ -14,8 +13,10 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from types import FunctionType
 
@@ -96,7 +97,7 @@ def _copy(folder: Path, parts: list[str]) -> None:
 
 # ------------------------------------------------------------------ one submission
 
-@dataclass(frozen=True)
+@dataclass
 class Marker:
     """What is needed to mark any submission of a release.
 
@@ -110,6 +111,20 @@ class Marker:
     withheld: list[str]
     secret: bytes
     seconds: float = 60.0
+
+    @cached_property
+    def constants(self) -> dict[str, dict[str, object]]:
+        """Return what withheld lessons still hold: constants that the set itself uses.
+
+        The set's own cells import them, so they are no answers: tokenizer.PIECES.
+        """
+        found: dict[str, dict[str, object]] = {}
+        for module, name in self.release.constants:
+            value = getattr(import_module(module), name)
+            with suppress(ProbeError):      # of a class of ours: stays withheld
+                _pickled({name: value})
+                found.setdefault(module, {})[name] = value
+        return found
 
     def mark(self, submission: Submission) -> Marks:
         """Return the marks of a submission, whatever it does."""
@@ -157,7 +172,14 @@ class _Run:
     def __init__(self, marker: Marker, submission: Submission, kind: str,
                  last: float, marks: Marks) -> None:
         self.marker, self.kind, self.last, self.marks = marker, kind, last, marks
-        self.cells, self.late = submission.cells, submission.late
+        self.late = [one for one in submission.late if one.kind == kind]
+        last = {one: max([i for i, cell in enumerate(submission.cells) if cell.exercise
+                          and cell.exercise.kind == one], default=-1)
+                for one in ("function", "answer")}
+        # What stands behind the last exercise need not run.
+        self.cells = submission.cells[:None if self.late else last[kind] + 1]
+        # Errors are told from where the lessons are there: of cells before an answer.
+        self.told = last["answer"] if kind == "function" else -1
         self.bad: set[int] = set()          # cells that killed a room
         self.rooms = 0
 
@@ -177,8 +199,7 @@ class _Run:
                     self.ran(i, cell)
             self.at = len(self.cells)
             for exercise in self.late:
-                if exercise.kind == self.kind:
-                    found[exercise.grade_id] = self.judged(exercise)
+                found[exercise.grade_id] = self.judged(exercise)
             self.close()
         return found
 
@@ -198,7 +219,7 @@ class _Run:
                 marker.sandbox.room(marker.folders[self.kind], WORK))
             self.talk = _Talk(room, marker.seconds, self.last)
             withheld = marker.withheld if self.kind == "function" else []
-            self.asked(do="hello", withheld=withheld)
+            self.asked(do="hello", withheld=withheld, constants=marker.constants)
             for i, cell in enumerate(self.cells[:self.at]):
                 if self.talk is None:
                     break
@@ -214,17 +235,16 @@ class _Run:
 
     def ran(self, i: int, cell: Cell) -> None:
         """Run cell i; if the room dies of it, the cell is not run again."""
-        source = _before_last(cell.source) if cell.exercise else cell.source
-        if i in self.bad or not source.strip():
+        if i in self.bad or cell.exercise or not cell.source.strip():
             return
         try:
-            reply = self.talk.ask(do="run", source=source, name=f"cell {i + 1}")
+            reply = self.talk.ask(do="run", source=cell.source, name=f"cell {i + 1}")
         except RoomClosed as error:
             self.bad.add(i)
             self.close()
             self.note(f"cell {i + 1} {error}")
             return
-        if reply.get("error"):
+        if reply.get("error") and i > self.told:
             self.note(f"cell {i + 1}, line {reply['line']}: {reply['error']}: "
                       f"{reply['message']}")
 
@@ -320,12 +340,6 @@ def _result(exercise: Exercise, report: Report) -> Result:
     points = report.score(exercise.points)
     return Result(exercise.grade_id, exercise.points, points, str(report),
                   report._repr_html_())
-
-
-def _before_last(source: str) -> str:
-    """Return a graded cell without its last statement."""
-    last = ast.parse(source).body[-1]
-    return "\n".join(source.splitlines()[:last.lineno - 1])
 
 
 class ProbeError(RuntimeError):

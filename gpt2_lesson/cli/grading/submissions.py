@@ -9,7 +9,7 @@ from pathlib import Path
 
 MOST_BYTES = 20_000_000                     # of a notebook, with its pictures
 MOST_CELLS, MOST_SOURCE = 1000, 200_000
-FORMS = ("`checks.NAME(VARIABLE).points(N)` or "
+FORMS = ("one line, `checks.NAME(VARIABLE).points(N)` or "
          '`checks.answer("07.1", VARIABLE).points(N)`')
 
 
@@ -54,6 +54,15 @@ class Release:
     raw: bytes
 
     @property
+    def constants(self) -> list[tuple[str, str]]:
+        """Return (module, NAME) of the constants that the set takes from lessons."""
+        nodes = [node for cell in self.cells for node in _nodes(cell.source)]
+        return [(node.module, alias.name) for node in nodes
+                if isinstance(node, ast.ImportFrom)
+                and (node.module or "").startswith("gpt2_lesson.")
+                for alias in node.names if alias.name.isupper()]
+
+    @property
     def exercises(self) -> list[Exercise]:
         """Return all exercises, those judged by hand last."""
         return [cell.exercise for cell in self.cells if cell.exercise] + self.by_hand
@@ -72,6 +81,13 @@ class Submission:
     late: list[Exercise] = field(default_factory=list)
     written: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+
+def _nodes(source: str) -> list[ast.AST]:
+    try:
+        return list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return []
 
 
 # ------------------------------------------------------------------ the release
@@ -109,10 +125,10 @@ def _points(path: Path, data: dict) -> float:
 
 
 def _exercise(path: Path, source: str, grade_id: str, points: float) -> Exercise:
-    """Return what a graded cell's last line asks. Raises ValueError."""
-    wrong = ValueError(f"{path}: the graded cell {grade_id!r} must end in {FORMS}")
+    """Return what a graded cell asks. Raises ValueError for another form."""
+    wrong = ValueError(f"{path}: the graded cell {grade_id!r} must be {FORMS}")
     try:
-        last = ast.parse(source).body[-1]
+        (last,) = ast.parse(source).body
         call = last.value                                        # checks....points(N)
         check = call.func.value                                  # checks.NAME(...)
         most, name = ast.literal_eval(call.args[0]), check.func.attr
