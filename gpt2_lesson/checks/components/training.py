@@ -129,15 +129,23 @@ def _where_gradient(look: Look, g: Generator) -> list[Clue]:
 
 
 def _uniform(look: Look) -> list[Clue]:
-    """Return what a model that knows nothing costs: ln V is expected."""
-    ids = torch.arange(8).view(1, 8)
-    value = look(Probe("uniform", (torch.zeros(1, 8, 8), ids, -100))).value
-    if not (isinstance(value, Tensor) and value.numel() == 1):
-        return []
-    if abs(value.item() - math.log(8)) < 1e-4:
-        return []
-    return [Clue("uniform", f"with all logits 0 and 8 words your loss is "
-                 f"{value.item():.4f}, expected ln 8 = 2.0794")]
+    """Return what two models cost whose loss is known by hand, where it is not that."""
+    odds = torch.tensor([1.0, 2.0, 5.0]).log().expand(1, 2, 3)       # 1/8, 1/4, 5/8
+    by_hand = (
+        ("uniform", "with all logits 0 and 8 words", "ln 8", math.log(8),
+         torch.zeros(1, 8, 8), torch.arange(8).view(1, 8)),
+        ("one target", "with logits ln 1, ln 2, ln 5 and the third word as the only "
+         "target", "-ln 5/8", math.log(8 / 5), odds, torch.tensor([[0, 2]])),
+        ("no zero", "with 4 added to these logits, which changes no odds,", "-ln 5/8",
+         math.log(8 / 5), odds + 4, torch.tensor([[0, 2]])))
+    clues = []
+    for key, words, formula, right, logits, ids in by_hand:
+        value = look(Probe(key, (logits, ids, -100))).value
+        if (isinstance(value, Tensor) and value.numel() == 1
+                and not abs(value.item() - right) < 1e-4):
+            clues.append(Clue(key, f"{words} your loss is {value.item():.4f}, expected "
+                              f"{formula} = {right:.4f}"))
+    return clues
 
 
 _Q_SHIFT = "Which token does the model try to foresee at position t?"
