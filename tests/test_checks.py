@@ -1,6 +1,7 @@
 """The engine of the checks: gates, messages, hints, progress, points, answers."""
 
 import json
+import math
 import random
 import subprocess
 import sys
@@ -87,6 +88,10 @@ def test_what_is_not_written_is_met_calmly(function) -> None:
     (lambda x: x, ["positional argument", "by position"]),
     (lambda x, y: x + z, ["NameError", "never set"]),            # noqa: F821
     (lambda x, y: x / 0 + y, ["there is nan"]),
+    (lambda x, y: x ^ y, ["NotImplementedError", "not implemented for 'Float'"]),
+    (lambda x, y: math.tanh(x), ["torch has the same one for tensors"]),
+    (lambda x, y: x.softmax() + y, ["TypeError: softmax() received"]),
+    (lambda x, y: (x + y).sum(), ["a tensor of one number, without axes"]),
     (3, ["an int came, expected a function"]),
     (lambda x, y: sys.exit(), ["SystemExit"]),
 ])
@@ -162,11 +167,22 @@ def test_hints_open_one_rung_for_each_changed_attempt() -> None:
     TOY(lambda x, y: 2 * x + y + 1)                       # the same behaviour again
     assert "the start" not in str(checks.hint("toy"))
     assert "opens when" in str(checks.solution("toy"))
-    TOY(lambda x, y: x + y + 7)                           # another one, without a name
-    assert "general place" in str(checks.hint("toy"))
+    TOY(lambda x, y: x + y + 7)                  # another one, without a name: anew
+    assert str(checks.hint("toy")).startswith("general idea\nChange something")
     TOY(lambda x, y: x + y + 8)
+    assert "general place" in str(checks.hint("toy"))
+    TOY(lambda x, y: x + y + 9)
     assert "general line" in str(checks.hint("toy"))
     assert "def toy" in str(checks.solution("toy"))       # all rungs are open
+
+
+def test_a_version_to_repair_has_hints_from_the_start(monkeypatch) -> None:
+    repair = TOY.to_repair("toy_to_repair", "Z2")
+    known = checks.everything() | {"toy_to_repair": repair}
+    monkeypatch.setattr(checks, "everything", lambda: known)
+    report = repair(lambda x, y: 2 * x + y + 1)
+    assert "not repaired yet" in str(report) and "doubled" not in str(report)
+    assert "How often is x there?" in str(checks.hint("toy_to_repair"))
 
 
 def test_the_solution_opens_after_success() -> None:
@@ -245,6 +261,18 @@ def test_answers_compare_as_people_do() -> None:
     assert "124" not in str(NUMBER(163)).replace("99.1", "")
     assert GUESS((0.501, 0.2499)).passed and not GUESS([0.52, 0.25]).passed
     assert GUESS(torch.tensor([0.5, 0.25])).passed
+
+
+def test_an_answer_of_several_parts_says_which_are_right() -> None:
+    said = str(GUESS([0.5, 0.9]))
+    assert "right: entry 0; not yet: entry 1" in said and "0.25" not in said
+    assert "expected a list of 2" in str(GUESS("half")) + str(GUESS([1, 2, 3]))
+
+
+def test_lists_of_tensors_are_compared_place_by_place() -> None:
+    """Gradients are such lists: a wrong one must not stop the check."""
+    scaled = checks.attention(lambda q, k, v: ((q @ k.mT) / 2).softmax(-1) @ v)
+    assert not scaled.passed and scaled.clues
 
 
 def test_the_first_prediction_is_kept() -> None:

@@ -191,7 +191,8 @@ class _Examination:
                           printed=first.printed, fingerprint=self.fingerprint())
         matches = self.matches()
         if any([one.id for one in match] == [self.exercise.given] for match in matches):
-            return Report(self.exercise, "not written", symptoms=self.symptoms())
+            return Report(self.exercise, "not written", symptoms=self.symptoms(),
+                          fingerprint=self.fingerprint())
         found = [] if matches else self.clues()
         return Report(
             self.exercise, "wrong", matches=matches, symptoms=self.symptoms(),
@@ -314,7 +315,7 @@ class _Examination:
             found += self.exercise.read_out(
                 self.look, Generator().manual_seed(self.seed + 2))
         found += clues.general(self.exercise, self.look, self.battery, self.seen,
-                               self.expected, self.right)
+                               self.expected, self.right, told=bool(found))
         return found[:1 if self.crashed() else 3]
 
     def crashed(self) -> bool:

@@ -99,14 +99,14 @@ def hint(name: str) -> Note:
     """Return the next hint for the last failing check of exercise `name`.
 
     Rungs: 1 the name (always in the report), 2 the idea and a question, 3 where to
-    look, 4 the line. A further rung opens after a changed attempt. Raises KeyError for
-    an exercise that does not exist.
+    look, 4 the line. A further rung opens after a changed attempt; another mistake
+    begins again at 2. Raises KeyError for an exercise that does not exist.
     """
     exercise = find(name)
     report = _last.get(exercise.name)
     if settings.face == "exam":
         return Note("In an exam there are no hints.")
-    if report is None or report.state == "not written":
+    if report is None or (report.state == "not written" and not report.fingerprint):
         return Note(f"First write {exercise.call}, and run its check.",
                     f"To begin with: {exercise.hints[0]}" if exercise.hints[0] else "")
     if report.passed:
@@ -114,6 +114,10 @@ def hint(name: str) -> Note:
                     f'checks.solution("{exercise.name}")')
     exercises = load()
     entry = exercises.setdefault(exercise.name, {"tries": 1, "done": False})
+    about = "+".join(mistake.id for match in report.matches for mistake in match)
+    if entry.get("about", about) != about:
+        entry.update(rung=1, opened_at=None)
+    entry["about"] = about
     rung, opened = int(entry.get("rung", 1)), entry.get("opened_at")
     if opened != report.fingerprint and rung < 4:
         rung += 1
@@ -129,7 +133,7 @@ def _rungs(report: Report) -> list[str]:
     """Return the rungs 2, 3, 4 for a report: the mistake's, else the exercise's."""
     single = report.matches[0] if len(report.matches) == 1 else ()
     general = report.exercise.hints
-    return [" ".join(filter(None, (getattr(mistake, field) for mistake in single)))
+    return ["\n".join(filter(None, (getattr(mistake, field) for mistake in single)))
             or general[i] for i, field in enumerate(("idea", "where", "fix"))]
 
 
@@ -154,7 +158,8 @@ def find(name: str):
         name = getattr(name, "name", getattr(name, "__name__", repr(name)))
     if name not in known:
         near = difflib.get_close_matches(name, known, 3) or list(known)[:5]
-        raise KeyError(f"no exercise is called {name!r}; nearest: {', '.join(near)}")
+        raise KeyError(f"no exercise is called {name!r}; nearest: {', '.join(near)} (a "
+                       "function is asked for by its name, a value by its number)")
     return known[name]
 
 

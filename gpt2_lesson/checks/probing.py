@@ -89,10 +89,9 @@ def observe(function: object, probe: Probe) -> Seen:
         args = copy.deepcopy(probe.args)
         try:
             value = plain(probe.drive(function, *args))
-        except NotImplementedError:
-            return Seen(written=False)
         except (Exception, SystemExit, GeneratorExit) as error:
-            return _crash(error, function, printed)
+            return (Seen(written=False) if _promised(error)
+                    else _crash(error, function, printed))
         changed = tuple(
             i for i, (now, before) in enumerate(zip(args, probe.args, strict=True))
             if _is_plain(before) and not _equal(plain(now), before)
@@ -108,6 +107,22 @@ def not_written(function: object) -> bool:
         return True
     code = getattr(function, "__code__", None)
     return isinstance(code, CodeType) and _only_promised(code)
+
+
+def _promised(error: BaseException) -> bool:
+    """Return True for `raise NotImplementedError` in the learner's own text.
+
+    PyTorch raises the same class for what it can't do, such as `x ^ 3`.
+    """
+    if not isinstance(error, NotImplementedError) or error.__traceback__ is None:
+        return False
+    step = error.__traceback__
+    while step.tb_next is not None:
+        step = step.tb_next
+    code = step.tb_frame.f_code
+    raised = any(op.opname == "RAISE_VARARGS" and op.offset == step.tb_lasti
+                 for op in dis.get_instructions(code))
+    return raised and not code.co_filename.startswith(torch.__path__[0])
 
 
 @lru_cache(maxsize=256)

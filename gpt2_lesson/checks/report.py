@@ -171,8 +171,8 @@ class Report:
                 continue
             text = html.escape("\n".join(lines))
             body.append(
-                '<pre style="margin:6px 0;overflow-x:auto;line-height:1.35;'
-                f'font-family:monospace">{text}'
+                '<pre style="margin:6px 0;overflow-x:auto;white-space:pre;'
+                f'line-height:1.35;font-family:monospace">{text}'
                 "</pre>" if kind == "table" else
                 f'<div style="margin:3px 0;white-space:pre-line;{_LOOKS[kind]}">{text}'
                 "</div>")

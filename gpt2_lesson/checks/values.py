@@ -87,8 +87,25 @@ class Answer:
         wanted = self.expected() if callable(self.expected) else self.expected
         if self._equals(value, wanted):
             return []
-        kind = clues.wrong_type(value, wanted) if not _comparable(value, wanted) else []
-        return kind or [f"your answer: {clues.shown(value)}"]
+        if not _comparable(value, wanted):
+            return [f"your answer: {clues.shown(value)}; expected {_kind(wanted)}"]
+        return [f"your answer: {clues.shown(value)}", *self._parts(value, wanted)]
+
+    def _parts(self, value: object, wanted: object) -> list[str]:
+        """Return which entries of a list or dict are right, not what they should be."""
+        value, wanted = _simple(value), _simple(wanted)
+        if not isinstance(wanted, dict | list):
+            return []
+        if len(value) != len(wanted) or (
+                isinstance(wanted, dict) and value.keys() != wanted.keys()):
+            return [f"expected {_kind(wanted)}"]
+        keys = list(wanted) if isinstance(wanted, dict) else range(len(wanted))
+        right = [self._equals(value[key], wanted[key]) for key in keys]
+        names = [f'"{key}"' if isinstance(wanted, dict) else f"entry {key}"
+                 for key in keys]
+        good, bad = ([name for name, ok in zip(names, right, strict=True)
+                      if ok is state] for state in (True, False))
+        return [f"right: {', '.join(good)}; not yet: {', '.join(bad)}"] if good else []
 
     def _equals(self, value: object, wanted: object) -> bool:
         """Return True for equal values; 6 equals 6.0, and a tensor of one number."""
@@ -122,6 +139,17 @@ def _simple(value: object) -> object:
     if hasattr(value, "item") and hasattr(value, "dtype"):
         return _simple(torch.as_tensor(value).tolist())
     return value
+
+
+def _kind(wanted: object) -> str:
+    """Return what sort of value is wanted, without the value."""
+    wanted = _simple(wanted)
+    if isinstance(wanted, dict):
+        return f"a dict with the entries {', '.join(map(repr, wanted))}"
+    if isinstance(wanted, list):
+        return f"a list of {len(wanted)}"
+    return {bool: "True or False", float: "a number", str: "a text"}.get(
+        type(wanted), f"a {type(wanted).__name__}")
 
 
 def _comparable(value: object, wanted: object) -> bool:
