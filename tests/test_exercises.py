@@ -155,6 +155,20 @@ def test_exercises_have_their_parts_in_order(name: str) -> None:
 
 
 @each_set
+def test_what_explains_a_prediction_is_folded(name: str) -> None:
+    on = judged = shown = False
+    for cell in read(SOURCES, name).cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            on, judged, shown = "*predict*" in cell.source, False, False
+        elif on and cell.cell_type == "code":
+            shown = judged                               # the cell after the check
+            judged = judged or bool(CHECK.match(last_line(cell)))
+        elif on and shown and not cell.source.startswith("("):
+            assert cell.source.startswith(
+                "<details><summary>Why (after your prediction)</summary>\n\n")
+
+
+@each_set
 def test_each_check_asks_for_what_a_cell_before_it_answers(name: str) -> None:
     given: set[str] = set()
     for cell in read(EXERCISES, name).cells:
