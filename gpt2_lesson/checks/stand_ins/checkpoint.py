@@ -63,7 +63,8 @@ def empty_model(config: dict[str, int], square: bool) -> nn.Module:
     for part, name, shape in places:
         shape = (config["d_model"],) * len(shape) if square else shape
         part._parameters[name] = nn.Parameter(torch.full(shape, -1.0))
-    if len(list(model.parameters())) != len(places):         # a loader changed parts
+    here = [part._parameters[name] for part, name, _ in places]
+    if list(map(id, model.parameters())) != list(map(id, here)):     # parts were moved
         _shapes_only.cache_clear()
         return empty_model(config, square)
     return model.eval()
