@@ -78,6 +78,8 @@ def wrong_type(value: object, wanted: object) -> list[str]:
     """Return what to say about None, a tuple, a number where a tensor is wanted."""
     if value is None:
         return ["it returns None: is there a `return` at the end?"]
+    if isinstance(value, str) and value.startswith("not a "):    # a drive says so
+        return [f"it returns {value}"]
     text = f"it returns {_named(value)}, expected {_named(wanted)}"
     if isinstance(value, tuple) and isinstance(wanted, Tensor):
         text += ": return the result alone"
@@ -94,15 +96,15 @@ def _named(value: object) -> str:
     return f"the {type(value).__name__} {shown(value)}"
 
 
-def shown(value: object) -> str:
-    """Return plain data as a short text."""
+def shown(value: object, most: int = 110) -> str:
+    """Return plain data as a short text, of at most so many letters."""
     if isinstance(value, Tensor):
         value = value.tolist()
     try:
         text = repr(value)
     except Exception:
         text = f"<{type(value).__name__}>"
-    return text if len(text) <= 110 else text[:107] + "..."
+    return text if len(text) <= most else text[:most - 3] + "..."
 
 
 def wrong_shape(value: object, wanted: object, probe: Probe) -> list[str]:
@@ -206,7 +208,9 @@ def general(exercise: "Exercise", look: Callable[[Probe], Seen], battery: list[P
              if not ok and isinstance(a.value, Tensor) and isinstance(b.value, Tensor)
              and a.value.shape == b.value.shape and a.value.numel() > 1]
     found = list(_relation(pairs)) if pairs else []
-    if type(mine) is type(wanted) and isinstance(wanted, list | str):
+    alike = isinstance(mine, str) and isinstance(wanted, str) and (
+        mine[:1] in ("", wanted[:1]))
+    if alike or isinstance(mine, list) and isinstance(wanted, list):
         found += list(_lists(list(mine), list(wanted), battery[i].name))
     if isinstance(wanted, Tensor) and battery[i].drive is call:
         found += list(_arguments_read(exercise, look, battery[i]))
@@ -365,7 +369,7 @@ _REARRANGED = (
 
 
 def _nan_places(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Clue]:
-    a = pairs[0][0]
+    a = next(a for a, _ in pairs if not a.isfinite().all())
     if a.dim() < 2:
         return
     rows = (~a.isfinite()).flatten(0, -3).any(0).any(-1) if a.dim() > 2 else (
@@ -406,15 +410,15 @@ def _places(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Clue]:
 def _lists(mine: list, wanted: list, name: str) -> Iterator[Clue]:
     """Yield how two lists differ: in their length, and where first."""
     if len(mine) != len(wanted):
-        yield Clue("length", f'on "{name}" yours has {len(mine)} entries, expected '
-                   f"{len(wanted)}")
+        yield Clue("length", f'on "{name}" yours has {len(mine)} '
+                   f"entr{'y' if len(mine) == 1 else 'ies'}, expected {len(wanted)}")
     from gpt2_lesson.checks.engine import equal
 
     place = next((i for i, (a, b) in enumerate(zip(mine, wanted, strict=False))
                   if not equal(a, b, 1e-5, 1e-4)), None)
     if place is not None:
-        yield Clue("place", f"the first difference stands at place {place} (counted "
-                   f"from 0): yours {shown(mine[place])}, expected "
+        yield Clue("place", f'on "{name}" the first difference stands at place {place} '
+                   f"(counted from 0): yours {shown(mine[place])}, expected "
                    f"{shown(wanted[place])}")
     elif len(mine) < len(wanted):
         yield Clue("end", "what is there is right, but it ends too early")

@@ -216,8 +216,8 @@ class _Examination:
         if seen.changed != wanted.changed:
             names = clues.arguments(self.exercise)
             changed = " and ".join(names[k] for k in seen.changed if k < len(names))
-            return [f"your function changes its input {changed}: the caller's tensor "
-                    "is not the same afterwards"]
+            return [f"your function changes its input {changed}: what the caller "
+                    "passed is not the same afterwards"]
         if not seen.repeats:
             return ["two calls with the same input give different results: something "
                     "in it draws random numbers, or remembers the call before"]
@@ -271,7 +271,7 @@ class _Examination:
                  if all(mistake.knobs and mistake.function is None for mistake in pair)
                  and not pair[0].knobs.keys() & pair[1].knobs.keys()
                  and self.behaves_like(pair)]
-        return self.confirmed(pairs)
+        return self.confirmed(pairs) if len(pairs) <= 2 else []  # never guess
 
     def behaves_like(self, mistakes: tuple[Mistake, ...]) -> bool:
         """Return True if the mistakes together do the same on every probe.

@@ -107,7 +107,9 @@ def hint(name: str) -> Note:
     if settings.face == "exam":
         return Note("In an exam there are no hints.")
     if report is None or (report.state == "not written" and not report.fingerprint):
-        return Note(f"First write {exercise.call}, and run its check.",
+        return Note(f"First run its check: checks.{exercise.name}({exercise.name})"
+                    if getattr(exercise, "given", "") else
+                    f"First write {exercise.call}, and run its check.",
                     f"To begin with: {exercise.hints[0]}" if exercise.hints[0] else "")
     if report.passed:
         return Note(f"{exercise.name} is right. One way to write it: "

@@ -89,23 +89,27 @@ class Answer:
             return []
         if not _comparable(value, wanted):
             return [f"your answer: {clues.shown(value)}; expected {_kind(wanted)}"]
-        return [f"your answer: {clues.shown(value)}", *self._parts(value, wanted)]
+        return [f"your answer: {clues.shown(value, 300)}", *self._parts(value, wanted)]
 
     def _parts(self, value: object, wanted: object) -> list[str]:
         """Return which entries of a list or dict are right, not what they should be."""
-        value, wanted = _simple(value), _simple(wanted)
-        if not isinstance(wanted, dict | list):
+        mine, right = _simple(value), _simple(wanted)
+        if not isinstance(right, dict | list):
             return []
-        if len(value) != len(wanted) or (
-                isinstance(wanted, dict) and value.keys() != wanted.keys()):
+        if len(mine) != len(right) or (
+                isinstance(right, dict) and mine.keys() != right.keys()):
             return [f"expected {_kind(wanted)}"]
-        keys = list(wanted) if isinstance(wanted, dict) else range(len(wanted))
-        right = [self._equals(value[key], wanted[key]) for key in keys]
-        names = [f'"{key}"' if isinstance(wanted, dict) else f"entry {key}"
-                 for key in keys]
-        good, bad = ([name for name, ok in zip(names, right, strict=True)
-                      if ok is state] for state in (True, False))
-        return [f"right: {', '.join(good)}; not yet: {', '.join(bad)}"] if good else []
+        names = [repr(key) for key in wanted] if isinstance(right, dict) else [
+            f"entry {i}" for i in range(len(right))]
+        if isinstance(right, dict):
+            mine = {key: mine[key] for key in right}
+        found = list(zip(names, _entries(mine), _entries(right), strict=True))
+        odd = [f"{name} should be {_kind(b)}" for name, a, b in found
+               if type(a) is not type(b)]
+        good, bad = ([name for name, a, b in found if self._equals(a, b) is state]
+                     for state in (True, False))
+        told = f"right: {', '.join(good)}; not yet: {', '.join(bad)}" if good else ""
+        return [*odd[:1], *([told] if told else [])]
 
     def _equals(self, value: object, wanted: object) -> bool:
         """Return True for equal values; 6 equals 6.0, and a tensor of one number."""
@@ -141,9 +145,14 @@ def _simple(value: object) -> object:
     return value
 
 
+def _entries(value: dict | list) -> list:
+    """Return the entries of a dict or of a list, in their order."""
+    return list(value.values()) if isinstance(value, dict) else value
+
+
 def _kind(wanted: object) -> str:
     """Return what sort of value is wanted, without the value."""
-    wanted = _simple(wanted)
+    wanted = wanted if isinstance(wanted, dict) else _simple(wanted)
     if isinstance(wanted, dict):
         return f"a dict with the entries {', '.join(map(repr, wanted))}"
     if isinstance(wanted, list):

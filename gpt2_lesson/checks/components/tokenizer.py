@@ -14,10 +14,11 @@ from gpt2_lesson.tokenizer import PIECES
 Merges = dict[tuple[int, int], int]
 
 
-def pairs(ids: list[int], *, overlap: bool = True, order: bool = True) -> dict:
+def pairs(ids: list[int], *, overlap: bool = True, order: bool = True, step: int = 1
+          ) -> dict:
     """Return how often each pair of neighbours stands in `ids`."""
     if overlap:
-        found = pairwise(ids)
+        found = list(pairwise(ids))[::step]
     else:
         found, i = [], 0
         while i + 1 < len(ids):
@@ -28,8 +29,10 @@ def pairs(ids: list[int], *, overlap: bool = True, order: bool = True) -> dict:
 
 def merged(ids: list[int], pair: tuple[int, int], new: int, *, step: int = 2,
            backwards: bool = False, once: bool = False, tail: bool = True,
-           in_place: bool = False) -> list[int]:
+           in_place: bool = False, never: bool = False) -> list[int]:
     """Return `ids` with each `pair` replaced by `new`, from the left."""
+    if never:
+        return list(ids)
     if backwards:
         turned = merged(list(ids)[::-1], tuple(pair)[::-1], new)
         return turned[::-1]
@@ -47,7 +50,7 @@ def merged(ids: list[int], pair: tuple[int, int], new: int, *, step: int = 2,
 
 def learned(text: str, count: int, *, cut: bool = True, tie: str = "smaller",
             stale: bool = False, first: int = 256, unit: str = "bytes",
-            overlap: bool = True) -> Merges:
+            overlap: bool = True, lost: bool = False) -> Merges:
     """Return `count` merges of the most frequent pair, the smaller one in a tie."""
     parts = PIECES.findall(text) if cut else [text]
     parts = [[ord(c) for c in part] if unit == "letters" else list(part.encode())
@@ -56,14 +59,15 @@ def learned(text: str, count: int, *, cut: bool = True, tie: str = "smaller",
     frozen = _counted(parts, overlap)
     for new in range(first, first + count):
         counts = frozen if stale else _counted(parts, overlap)
-        counts = {pair: n for pair, n in counts.items() if pair not in merges}
+        if not lost:
+            counts = {pair: n for pair, n in counts.items() if pair not in merges}
         if not counts:
             break
         most = max(counts.values())
         ties = [pair for pair, n in counts.items() if n == most]
         best = {"smaller": min, "larger": max, "first": lambda ties: ties[0]}[tie](ties)
         merges[best] = new
-        parts = [merged(ids, best, new) for ids in parts]
+        parts = parts if lost else [merged(ids, best, new) for ids in parts]
     return merges
 
 
@@ -163,7 +167,9 @@ def learn_probes(g: Generator) -> list[Probe]:
             Probe("letters beyond ASCII", ("é é èé é", 2), listed_items),
             Probe("ties", ("xy ab xy ab cd cd", 4), listed_items),
             Probe("random letters", (_drawn(g, "abc d", 60), 6), listed_items),
-            Probe("runs of one letter", ("aaaa aaa aaaaaaa b", 3), listed_items)]
+            Probe("runs of one letter", ("aaaa aaa aaaaaaa b", 3), listed_items),
+            Probe("a text that runs out of pairs", ("ab ab c", 9), listed_items),
+            Probe("pairs that stand there once", ("xyz", 2), listed_items)]
 
 
 _MERGES = {(116, 104): 256, (105, 115): 257, (97, 116): 258, (104, 257): 259,
@@ -182,8 +188,9 @@ def encode_probes(g: Generator) -> list[Probe]:
              "a. a. th": "a. a. th", "beyond ASCII": "é🙂",
              "random letters": _drawn(g, "athisbc. ", 60), "no text": "",
              "a special name": "this<|endoftext|>a"}
-    return [Probe(name, (text, _MERGES, _SPECIAL), listed)
-            for name, text in texts.items()]
+    found = [Probe(name, (text, _MERGES, _SPECIAL), listed)
+             for name, text in texts.items()]
+    return [*found, Probe("no special names", ("athis th", _MERGES, {}), listed)]
 
 
 def decode_probes(g: Generator) -> list[Probe]:
@@ -208,6 +215,9 @@ PAIRS = (
             "At how many places does aa begin in aaaa?",
             "look at the step of your loop", "zip(ids, ids[1:]) sees every place",
             {"overlap": False}, mark="S"),
+    Mistake("T4s", "only every second place looked at", "about half of the pairs are "
+            "missing", "Does a pair begin at place 1, too?", "look at the step",
+            "each place but the last begins a pair", {"step": 2}, mark="R"),
     Mistake("T4o", "pairs counted without their order: (a, b) and (b, a) as one",
             "ab and ba share a count", "May a merge turn ba into the token of ab?",
             "look for sorted, set or frozenset", "the pair is a tuple in its order",
@@ -230,6 +240,9 @@ MERGE = (
             "What happens to an id that has no right neighbour?",
             "look at the end of the loop: len(ids) - 1?",
             "the loop must also reach the last id", {"tail": False}, mark="R"),
+    Mistake("T3n", "nothing is ever merged", "the ids come back as they were",
+            "Is [5, 6] == (5, 6) in Python?", "compare a list with a tuple by hand",
+            "tuple(ids[i:i + 2]) == pair", {"never": True}, mark="R"),
     Mistake("T3i", "its input list is changed", "the caller's list is not the same",
             "Who else may still need ids?", "look for ids[i] = or del",
             "build a new list", {"in_place": True}, mark="R"),
@@ -260,6 +273,12 @@ LEARN = (
             "After aa became 256, does the pair aa still stand there?",
             "is the counting inside the loop, and over the merged ids?",
             "count again in each round", {"stale": True}),
+    Mistake("T10l", "the merged lists are thrown away: every round sees the old ids",
+            "the same pair wins each round, so one merge is left",
+            "`ids = merge_pair(...)` gives a name to a new list. What is in `pieces`?",
+            "where do the merged lists go?",
+            "pieces = [merge_pair(ids, best, new) for ids in pieces]", {"lost": True},
+            mark="R"),
     Mistake("T11", "the first new id is 257, not 256", "every new id is one too large",
             "The bytes are 0 to 255. Which number is free?", "look at the first id",
             "range(256, 256 + count)", {"first": 257}, mark="R"),
@@ -300,13 +319,14 @@ ENCODE = (
     Mistake("T12", "special names split as ordinary text",
             "<|endoftext|> becomes many ids, not one",
             "How should the model tell the end of a text from a text about it?",
-            "are special names cut out first?", "split the text at the special names",
+            "are special names cut out first, and is | a letter in your pattern?",
+            "split the text at map(regex.escape, special)",
             {"names": False}, mark="R"),
 )
 
 DECODE = (
     Mistake("T7", "each token decoded by itself (with errors='replace')",
-            "a letter whose bytes lie in two tokens becomes two question marks",
+            "a letter whose bytes lie in two tokens becomes several �",
             "Is half of an emoji a text?", "what is decoded: one token, or all bytes?",
             "b''.join(tokens[i] for i in ids).decode('utf-8', 'replace')",
             {"each": "replace"}),

@@ -1,6 +1,7 @@
 """Other ways to drive a function than to call it."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,6 +23,11 @@ def in_half(function: Callable[..., object], *args: Tensor) -> Tensor | str:
     return str(output.dtype).removeprefix("torch.") if finite else "nan or infinity"
 
 
+def softened_in_half(function: Callable[..., object], *args: Tensor) -> Tensor | str:
+    """Return "float16" if the result works in half precision, once softened."""
+    return in_half(partial(softened, function), *args)
+
+
 def listed(function: Callable[..., object], *args: object) -> object:
     """Return a sequence or array of whole numbers as a list."""
     output = function(*args)
@@ -32,10 +38,20 @@ def listed(function: Callable[..., object], *args: object) -> object:
 def listed_items(function: Callable[..., object], *args: object) -> object:
     """Return a dict as the list of its items, in its order."""
     output = function(*args)
-    return list(map(list, output.items())) if hasattr(output, "items") else output
+    if hasattr(output, "items"):
+        return list(map(list, output.items()))
+    return _not_a_dict(output)
 
 
 def sorted_items(function: Callable[..., object], *args: object) -> object:
     """Return a dict as the sorted list of its items: its order does not count."""
     output = function(*args)
-    return sorted(map(list, output.items())) if hasattr(output, "items") else output
+    if hasattr(output, "items"):
+        return sorted(map(list, output.items()))
+    return _not_a_dict(output)
+
+
+def _not_a_dict(output: object) -> object:
+    """Return None as it is, else a text that says what came in a dict's place."""
+    return output if output is None or output is ... else (
+        f"not a dict but a {type(output).__name__}")
