@@ -104,7 +104,7 @@ def test_the_gates_say_what_is_wrong(function, said: list[str]) -> None:
 
 @pytest.mark.parametrize(("function", "said"), [
     (lambda x, y: x + 1, "when `y` changes"),
-    (lambda x, y: x.flip(0) + y + 1, "changing example 2 of `x` changes your result "
+    (lambda x, y: x.flip(0) + y + 1, "example 2 of `x` changes your result "
      "for example 0"),
     (lambda x, y: 3 * (x + y + 1), "3 times the expected one"),
     (lambda x, y: -(x + y + 1), "-1 times the expected one"),

@@ -206,7 +206,8 @@ def general(exercise: "Exercise", look: Callable[[Probe], Seen], battery: list[P
     mine, wanted = seen[i].value, expected[i].value
     pairs = [(a.value, b.value) for a, b, ok in zip(seen, expected, right, strict=True)
              if not ok and isinstance(a.value, Tensor) and isinstance(b.value, Tensor)
-             and a.value.shape == b.value.shape and a.value.numel() > 1]
+             and a.value.shape == b.value.shape and a.value.numel() > 1
+             and _moved(a.value, b.value).any()]
     found = list(_relation(pairs)) if pairs else []
     alike = isinstance(mine, str) and isinstance(wanted, str) and (
         mine[:1] in ("", wanted[:1]))
@@ -290,7 +291,7 @@ def _spread(exercise: "Exercise", look: Callable, probe: Probe) -> Iterator[Clue
                     [j for j in range(base[1].size(place))
                      if moved.dim() and moved.select(place, j).any()]
                     for moved in map(_moved, base, now))
-                clue = _travel(name, letter, index, mine, right)
+                clue = _travel(name, letter, index, mine, right, probe.name)
                 if clue is not None:
                     yield clue
                     return
@@ -300,20 +301,20 @@ _AXES = {"B": "example", "T": "token", "Tq": "query", "Tk": "key", "C": "channel
          "H": "head", "V": "vocabulary entry"}
 
 
-def _travel(name: str, letter: str, index: int, mine: list[int], right: list[int]
-            ) -> Clue | None:
+def _travel(name: str, letter: str, index: int, mine: list[int], right: list[int],
+            probe: str) -> Clue | None:
     """Return the clue for a change at `index` that moved `mine` instead of `right`."""
     word = _AXES.get(letter, f"index along {letter}")
     extra = sorted(set(mine) - set(right))
     missing = sorted(set(right) - set(mine))
     if extra:
-        return Clue(f"leak {letter}", f"changing {word} {index} of `{name}` changes "
-                    f"your result for {word} {_listed(extra)}, which must not depend "
-                    "on it")
+        return Clue(f"leak {letter}", f'on "{probe}" changing {word} {index} of '
+                    f"`{name}` changes your result for {word} {_listed(extra)}, and "
+                    "the right one stays")
     if missing:
-        return Clue(f"deaf {letter}", f"changing {word} {index} of `{name}` leaves "
-                    f"your result for {word} {_listed(missing)} unchanged, which "
-                    "should react")
+        return Clue(f"deaf {letter}", f'on "{probe}" changing {word} {index} of '
+                    f"`{name}` leaves your result for {word} {_listed(missing)} as it "
+                    "is, and the right one changes")
     return None
 
 

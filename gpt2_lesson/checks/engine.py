@@ -7,6 +7,7 @@ the same on every probe, and again on fresh inputs before it names them. When no
 fits it reads out what can be measured (`clues.py`).
 """
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable
@@ -309,14 +310,21 @@ class _Examination:
         return total == 0 or finite >= total / 2
 
     def clues(self) -> list[Clue]:
-        """Return what can be measured where no mistake matches: at most three."""
-        found = []
-        if self.exercise.read_out is not None:
-            found += self.exercise.read_out(
-                self.look, Generator().manual_seed(self.seed + 2))
-        found += clues.general(self.exercise, self.look, self.battery, self.seen,
-                               self.expected, self.right, told=bool(found))
-        return found[:1 if self.crashed() else 3]
+        """Return what can be measured where no mistake matches: at most three.
+
+        What can't be measured is left out: a report must come, whatever happens.
+        """
+        found: list[Clue] = []
+        if self.crashed():
+            return found                          # the crash is told, with its line
+        with contextlib.suppress(Exception):
+            if self.exercise.read_out is not None:
+                found += self.exercise.read_out(
+                    self.look, Generator().manual_seed(self.seed + 2))
+        with contextlib.suppress(Exception):
+            found += clues.general(self.exercise, self.look, self.battery, self.seen,
+                                   self.expected, self.right, told=bool(found))
+        return found[:3]
 
     def crashed(self) -> bool:
         """Return True if it crashes where the right function does not."""

@@ -82,9 +82,10 @@ class Answer:
         if self.test is not None:
             try:
                 return list(self.test(value))
-            except Exception as error:
-                return [f"this can't be tested: {type(error).__name__}: {error}"]
-        wanted = self.expected() if callable(self.expected) else self.expected
+            except Exception:
+                return [f"your answer: {clues.shown(value)}; expected "
+                        f"{_kind(self.wanted())}"]
+        wanted = self.wanted()
         if self._equals(value, wanted):
             return []
         if not _comparable(value, wanted):
@@ -110,6 +111,10 @@ class Answer:
                      for state in (True, False))
         told = f"right: {', '.join(good)}; not yet: {', '.join(bad)}" if good else ""
         return [*odd[:1], *([told] if told else [])]
+
+    def wanted(self) -> object:
+        """Return the right value, or one of them."""
+        return self.expected() if callable(self.expected) else self.expected
 
     def _equals(self, value: object, wanted: object) -> bool:
         """Return True for equal values; 6 equals 6.0, and a tensor of one number."""
