@@ -19,7 +19,7 @@ from gpt2_lesson.gpt2_model import GPT2Config, GPT2Model
 
 Loader = Callable[[nn.Module, dict[str, Tensor]], object]
 Case = dict[str, object]
-LAYERS = 11
+LAYERS, _ANOTHER = 11, "in another arrangement"
 
 
 def tensors_of(case: Case) -> dict[str, Tensor]:
@@ -140,7 +140,10 @@ def _source(values: Tensor, tensors: dict[str, Tensor], starts: list[tuple]
     parts = name.split(".")
     layer = int(parts[1]) if parts[0] == "h" else 0
     plain = ".".join(["h", "{}", *parts[2:]]) if parts[0] == "h" else name
-    return layer, plain, _arrangement(values, source)
+    how = _arrangement(values, source)
+    if how == _ANOTHER and not torch.isin(values, source).all():
+        return 0, "other numbers", ""
+    return layer, plain, how
 
 
 def _arrangement(values: Tensor, source: Tensor) -> str:
@@ -156,7 +159,7 @@ def _arrangement(values: Tensor, source: Tensor) -> str:
         rows = _rows(values, view)
         if rows:
             return ", ".join(filter(None, (how, rows)))
-    return "in another arrangement"
+    return _ANOTHER
 
 
 def _rows(values: Tensor, view: Tensor) -> str:

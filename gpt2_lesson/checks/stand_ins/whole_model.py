@@ -23,7 +23,17 @@ def built(build: Build, sizes: Sizes) -> nn.Module:
     model = build(*sizes)
     if not isinstance(model, nn.Module):
         raise TypeError(f"built a {type(model).__name__}, expected a torch.nn.Module")
+    for part in _hidden(model):
+        part.eval()
     return model.eval()
+
+
+def _hidden(model: nn.Module) -> list[nn.Module]:
+    """Return the modules in plain lists, tuples and dicts: PyTorch doesn't see them."""
+    held = [list(value.values()) if isinstance(value, dict) else value
+            for part in model.modules() for key, value in vars(part).items()
+            if isinstance(value, list | tuple | dict) and not key.startswith("_")]
+    return [one for values in held for one in values if isinstance(one, nn.Module)]
 
 
 def parameter_count(build: Build, case: Case) -> int:
@@ -37,10 +47,11 @@ def fill(model: nn.Module, sizes: Sizes, without: str = "") -> nn.Module:
     """Give every parameter numbers that depend on its shape alone.
 
     The same whether queries, keys and values have one matrix or three. Vectors near 1
-    (norms) stay near 1. `without` sets to 0 what the "blocks" add, or the "positions".
+    (norms) stay near 1, and blocks in a plain list are filled, too. `without` sets to 0
+    what the "blocks" add, or the "positions".
     """
     V, C, _, _, T, _ = sizes
-    for p in model.parameters():
+    for p in nn.ModuleList([model, *_hidden(model)]).parameters():
         norm = p.dim() == 1 and abs(p.mean().item() - 1) < 0.5
         p.copy_(_numbers(p.shape, C) + (1 if norm else 0))
         inside = p.shape not in ((V, C), (T, C)) and not norm
