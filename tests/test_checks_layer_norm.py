@@ -52,10 +52,18 @@ return (x - mean) / (var + eps).sqrt() * weight + bias""",
     "L7": "return F.layer_norm(x, weight.shape, bias, weight, eps)",
     "L7b": VAR + "return weight * (d / (var + eps).sqrt() + bias)",
     "L7c": VAR + "return d / (var + eps).sqrt() * (1 + weight) + bias",
+    "L7p": VAR + "return d / (var + eps).sqrt() @ weight + bias",
+    "L7pa": VAR + "y = torch.matmul(d / (var + eps).sqrt(), weight)\nreturn y + bias",
     "L8": "var, mean = torch.var_mean(x, -1, correction=0)\n"
           "return (x - mean) / (var + eps).sqrt() * weight + bias",
     "L9": VAR + "return d / (var + eps) * weight + bias",
     "L9b": VAR + "return d / (var + eps) ** 2 * weight + bias",
+    "L9a": OFF + "return d / (d.abs().mean(-1, keepdim=True) + eps) * weight + bias",
+    "L9ab": OFF + "return weight * d / d.abs().mean(-1, keepdim=True) + bias",
+    "L22": VAR + "mean = x.mean(-1, keepdim=True)\n"
+           "return (x - mean / torch.sqrt(var + eps)) * weight + bias",
+    "L22b": VAR + "mean = x.mean(-1, keepdim=True)\n"
+            "return x - mean / (var + eps).sqrt() * weight + bias",
     "L15": OFF + "return d * weight + bias",
     "L10": "return F.rms_norm(x, weight.shape, weight, eps) + bias",
     "L10a": """rms = torch.sqrt(x.pow(2).mean(-1, keepdim=True) + eps)
@@ -249,9 +257,39 @@ def test_the_formula_of_a_right_block_is_found_in_every_style(style: str) -> Non
            "mlp(ln_mlp(ln_attn(x) + attn(ln_attn(x))))"),
     ("B6", RIGHT), ("B9", "4 x + 2 attn(ln_attn(x)) + "
                     "mlp(ln_mlp(2 x + attn(ln_attn(x))))")])
-def test_the_report_shows_the_formula(wrong: str, text: str) -> None:
+def test_the_report_shows_the_formula_and_not_the_answer(wrong: str, text: str) -> None:
     report = checks.block(function_of(checks.block, BLOCK[wrong]))
-    assert report.table == ["the formula:", f"yours     {text}", f"expected  {RIGHT}"]
+    assert report.table == ["the formula:", f"yours     {text}"]
+    assert text == RIGHT or RIGHT not in str(report)
+
+
+@pytest.mark.parametrize(("wrong", "words"), [
+    ("return x + ln_attn(attn(x)) + mlp(ln_mlp(x))",
+     "ln_attn reads attn(x) in your block; it should read the block's input"),
+    ("h = ln_attn(x)\nx = x + attn(h)\nreturn x + mlp(ln_mlp(h))",
+     "ln_mlp reads ln_attn(x) in your block; it should read the stream"),
+    ("x = x + attn(ln_attn(x))\nreturn x - mlp(ln_mlp(x))", "what is added up differs"),
+    ("x = x + attn(ln_attn(x) ** 2)\nreturn x + mlp(ln_mlp(x))", "attn reads")])
+def test_what_differs_in_a_block_is_told_in_words(wrong: str, words: str) -> None:
+    report = checks.block(function_of(checks.block, wrong))
+    assert not report.named and RIGHT not in str(report)
+    assert words in report.clues[0].text
+
+
+@pytest.mark.parametrize(("wrong", "says", "hides"), [
+    ("L7p", "* multiplies channel by channel", "keepdim"),
+    ("L7pa", "* multiplies channel by channel", "keepdim"),
+    ("L8", "the mean of a row needs keepdim=True", "@")])
+def test_shapes_that_do_not_fit(wrong: str, says: str, hides: str) -> None:
+    crash = checks.layer_norm(function_of(checks.layer_norm, NORM[wrong])).symptoms
+    assert says in crash[-1] and hides not in crash[-1]
+
+
+def test_a_tiny_row_that_keeps_its_spread_is_no_matter_of_eps() -> None:
+    report = checks.layer_norm(function_of(checks.layer_norm, """\
+mean, spread = x.mean(-1, keepdim=True), (x.var(-1, keepdim=True) + eps).sqrt()
+return (x + mean / spread) * weight + bias"""))
+    assert not any("effective eps" in clue.text for clue in report.clues)
 
 
 def test_an_unknown_eps_is_measured() -> None:
@@ -284,13 +322,22 @@ def test_errors_of_the_unbiased_variance_are_as_measured() -> None:
         errors.append(1 - ratio)
         upside_down.append(1 / ratio - 1)
     assert checks.answer("05.3", errors).passed
-    assert "right over wrong" in checks.answer("05.3", upside_down).named
+    for wrong, says in (
+            (upside_down, "right over wrong"),
+            ([100 * one for one in errors], "percent, not shares"),
+            ([-one for one in errors], "the opposite sign"),
+            ([1 - one for one in errors], "the ratio itself"),
+            ([1 / (1 - one) for one in errors], "the ratio itself"),
+            (errors[1:], "nine numbers"), (errors[:-1], "nine numbers")):
+        assert says in checks.answer("05.3", wrong).named
 
 
 @pytest.mark.parametrize(("row", "says"), [
     ([0.001, 0.005, 0.002, 0.009], ""), ([-3e-3, 4e-3, 1e-3, 5e-3], ""),
     ([1, 2, 3, 4], "eps outside the root (0.00% off), eps 1e-6 (0.00% off), no eps"),
-    ([1e-5, 2e-5, 3e-5, 5e-5], "nearly 0 everywhere"),
+    ([1e-5, 2e-5, 3e-5, 5e-5], "1% off: unbiased variance (0.00% off)"),
+    ([1e-5, 2e-5, 0, 0], "1% off: unbiased variance (0.00% off)"),
+    ([0.1] * 4, "nearly 0 everywhere"),
     ([-0.003, 0.003, -0.003, 0.003], "mean not taken off"),
     ([2, 2, 2, 2], "nearly 0 everywhere"), ([[1, 2, 3, 4]], "one row of four")])
 def test_a_row_that_unmasks(row: list, says: str) -> None:

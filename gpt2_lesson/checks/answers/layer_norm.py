@@ -35,7 +35,7 @@ def _unmasks(value: object) -> list[str]:
                 f"{tuple(row.shape)}"]
     right, wrong = _versions(row)
     size = right.abs().max()
-    if size < 0.01:
+    if size < 1e-6:                              # equal numbers
         return ["the right result of this row is nearly 0 everywhere: there is too "
                 "little to compare"]
     shares = {name: ((one - right).abs().max() / size).item()
@@ -72,6 +72,24 @@ _VARIANCE = Mistake(
     "the result is divided by the variance's root, which halves a small error",
     "What is the variance used for?", "compare the results of both norms",
     "(wrong / right - 1).abs()")
+_PERCENT = Mistake(
+    "P6", "percent, not shares",
+    "0.01 means 1%, so every number is 100 times too large",
+    "How is 1% written as a share?", "the last factor", "1 - wrong / right")
+_SIGN = Mistake(
+    "P7", "the opposite sign: wrong / right - 1",
+    "too small by a share is a positive number here: 1 - wrong / right",
+    "Is wrong / right above or below 1?", "the order of the subtraction",
+    "1 - wrong / right")
+_NO_ONE = Mistake(
+    "P8", "the ratio itself, without 1 -",
+    "a ratio of 0.99 means that 0.01 is missing",
+    "How far is the ratio from 1?", "the last step", "1 - wrong / right")
+_NINE = Mistake(
+    "P9", "nine numbers: one width is missing",
+    "the widths are 2, 4, ..., 1024: ten of them",
+    "Which width comes first, and which last?", "the first and the last width",
+    "for width in widths: ...")
 
 ANSWERS = (
     Answer("05.1", "mean and spread of the output for weight 2, bias 3", [3.0, 2.0],
@@ -85,7 +103,12 @@ ANSWERS = (
            rtol=0.02,
            wrong=(([math.sqrt(c / (c - 1)) - 1 for c in _WIDTHS], _RATIO),
                   ([1 / c for c in _WIDTHS], _VARIANCE),
-                  ([1 / (c - 1) for c in _WIDTHS], _VARIANCE)),
+                  ([1 / (c - 1) for c in _WIDTHS], _VARIANCE),
+                  ([100 * off for off in _OFF], _PERCENT),
+                  ([-off for off in _OFF], _SIGN),
+                  ([1 - off for off in _OFF], _NO_ONE),
+                  ([1 / (1 - off) for off in _OFF], _NO_ONE),
+                  (_OFF[:-1], _NINE), (_OFF[1:], _NINE)),
            hints=("The same row through both norms, then the ratio of the results.",
                   "Divide wrong by right, in one channel that is not near 0.",
                   "row.var() divides by C - 1, row.var(correction=0) by C."),

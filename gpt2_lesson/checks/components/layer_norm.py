@@ -7,6 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from gpt2_lesson.checks.clues import Clue
+from gpt2_lesson.checks.components.displayed import Displayed
 from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
 from gpt2_lesson.checks.probing import Probe, gradients
 from gpt2_lesson.checks.stand_ins.drives import in_half
@@ -19,7 +20,7 @@ def normed(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5, *,
            axis: object = -1, correction: int = 0, centred: str = "both",
            root: str = "around both", own_eps: float | None = None, power: str = "root",
            affine: str = "both", keep: bool = True, detached: bool = False,
-           in_place: bool = False) -> Tensor:
+           in_place: bool = False, brackets: bool = True) -> Tensor:
     """Return x (B, T, C) with mean 0, variance 1 per token, weighted and shifted."""
     eps = eps if own_eps is None else own_eps
     mean = x.mean(axis, keepdim=keep)
@@ -34,15 +35,19 @@ def normed(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5, *,
     spread = variance.sqrt() + eps if root == "variance" else (variance + eps).sqrt()
     if root == "largest":
         spread = variance.clamp(min=eps).sqrt()
+    if root == "absolute":
+        spread = off.abs().mean(axis, keepdim=keep) + eps
     spread = {"root": spread, "variance": variance + eps, "square": (variance + eps)**2,
               "none": torch.ones_like(spread)}[power]
     if detached:
         spread, off = spread.detach(), off - mean.detach() + mean
-    y = off * spread if power == "times" else off / spread
+    y = off / spread if brackets else x - mean / spread
     return {"both": lambda: y * weight + bias, "none": lambda: y,
             "weight": lambda: y * weight, "bias": lambda: y + bias,
             "swapped": lambda: y * bias + weight, "late": lambda: (y + bias) * weight,
-            "1 + weight": lambda: y * (1 + weight) + bias}[affine]()
+            "1 + weight": lambda: y * (1 + weight) + bias,
+            "product": lambda: y @ weight + bias,
+            "mean": lambda: x - mean / spread * weight + bias}[affine]()
 
 
 def block_of(x: Tensor, ln_attn: Norm, attn: Norm, ln_mlp: Norm, mlp: Norm, *,
@@ -186,6 +191,9 @@ def _eps_clue(x: Tensor, rows: Callable[..., Tensor | None]) -> list[Clue]:
     eps = ((s / out) ** 2 - s**2).flatten()
     if not eps.isfinite().all() or (eps - 1e-5).abs().max() < 1e-7:
         return []
+    if eps.abs().max() > 0.01:                   # no eps any more: something else
+        return [Clue("tiny rows", "rows of spread 0.001 come out with spreads "
+                     f"{_range(out)}, expected 0.302")]
     if eps.max() - eps.min() < 0.02 * eps.abs().max() + 1e-8:
         return [Clue("eps", f"your effective eps, added to the variance under the root,"
                      f" is {eps.median():.3g}, expected 1e-05")]
@@ -219,8 +227,37 @@ def read_block(look: Look, g: Generator) -> list[Clue]:
     if isinstance(y, Tensor) and y.shape == x.shape and not y.allclose(x, atol=1e-5):
         found.append(Clue("silent", "with attn and mlp returning 0 your block should "
                           "return x, and does not: x must stand alone in the sum"))
-    return found or [Clue("formula", "compare your formula with the expected one, "
-                          "bracket by bracket")]
+    return found or _reads_clue(text)
+
+
+_READS = {"ln_attn": ("x", "the block's input"),
+          "attn": ("ln_attn(x)", "what ln_attn returns"),
+          "ln_mlp": ("x + attn(ln_attn(x))", "the stream, after the first addition"),
+          "mlp": ("ln_mlp(x + attn(ln_attn(x)))", "what ln_mlp returns")}
+
+
+def _reads_clue(text: str) -> list[Clue]:
+    """Return the first layer that reads something else than it should, in words."""
+    for name, (wanted, words) in _READS.items():
+        given = _inside(text, name)[0]
+        if given != wanted:
+            given = "no sum of x and layers" if "?" in given else given
+            return [Clue("reads", f"{name} reads {given} in your block; it should read "
+                         f"{words}")]
+    return [Clue("added", "each layer reads what it should; what is added up differs: "
+                 "the stream and the result of each branch, each once")]
+
+
+def _inside(text: str, name: str) -> list[str]:
+    """Return what stands in the brackets of each `name(...)` in a formula."""
+    found = []
+    for match in re.finditer(rf"\b{name}\(", text):
+        depth, end = 1, match.end()
+        while depth:
+            depth += {"(": 1, ")": -1}.get(text[end], 0)
+            end += 1
+        found.append(text[match.end():end - 1])
+    return found
 
 
 # --- mistakes -------------------------------------------------------------------------
@@ -296,6 +333,11 @@ LAYER_NORM = (
             "the weight starts at 1 in GPT-2, so it is the whole factor", _Q_AFFINE,
             "look at the last line", "y * weight + bias", {"affine": "1 + weight"},
             mark="R"),
+    Mistake("L7p", "multiplied by the weight with @, not with *",
+            "@ multiplies and adds up over the channels: (B, T, C) becomes (B, T)",
+            "Each channel has a weight of its own. Should anything be added up over "
+            "the channels?", "look at the sign before weight", "y * weight + bias",
+            {"affine": "product"}),
     Mistake("L8", "keepdim=True is missing",
             "(B, T, C) and (B, T) do not fit; where T = C they fit wrongly",
             "Which shape has the mean of each row, and against which axis of x is it "
@@ -309,6 +351,19 @@ LAYER_NORM = (
             "rows of spread 2 come out an eighth as large as they should",
             "The spread is the root of the variance. Which of them has x's unit?",
             "look at the power", _DIVIDE, {"power": "square"}, mark="R"),
+    Mistake("L9a", "divided by the mean absolute difference, not by the root of the "
+            "variance", "rows come out with a spread somewhat above 1",
+            "The spread is the root of the mean of what: of |x - mean|, or of its "
+            "square?", "look for abs", _DIVIDE, {"root": "absolute"}),
+    Mistake("L22", "brackets forgotten: x - mean / spread, which is x - (mean / "
+            "spread)", "only the mean is divided; rows of spread 2 keep their spread",
+            "What does Python do first: the minus, or the division?",
+            "look at the brackets around x - mean", _DIVIDE, {"brackets": False}),
+    Mistake("L22b", "brackets forgotten: x - mean / spread * weight + bias",
+            "only the mean is divided and weighted; x stays as it is",
+            "What does Python do first: the minus, or the division?",
+            "look at the brackets around x - mean", _DIVIDE, {"affine": "mean"},
+            mark="R"),
     Mistake("L15", "only centred: not divided by the spread",
             "rows of spread 2 keep their spread", "What should the new variance be?",
             "what happens after the mean is taken off?", _DIVIDE, {"power": "none"},
@@ -443,7 +498,9 @@ layer_norm = Exercise(
      Robust("it fails in half precision", lambda g: Probe("half precision", (
          torch.randn(2, 3, 4, generator=g), *_affine(g, 4)), in_half))),
     {"x": "B T C", "weight": "C", "bias": "C", "": "B T C"},
-    ((r"size of tensor a|must match", "the mean of a row needs keepdim=True: (B, T, 1) "
+    ((r"dimension 1\b|\| .*(@|matmul)", "a tensor (B, T) stands beside one of (C,). "
+      "@ adds up over the channels; * multiplies channel by channel"),
+     (r"size of tensor a|must match", "the mean of a row needs keepdim=True: (B, T, 1) "
       "fits (B, T, C), and (B, T) does not"),
      (r"positional argument", "the check passes eps too: layer_norm(x, weight, bias, "
       "eps=1e-5)")),
@@ -457,15 +514,16 @@ def layer_norm(x, weight, bias, eps=1e-5):
     variance = (difference**2).mean(-1, keepdim=True)
     return difference / (variance + eps).sqrt() * weight + bias""")
 
-block = Exercise(
+block = Displayed(
     "block", "05", "block(x, ln_attn, attn, ln_mlp, mlp) -> (B, T, C)", block_of,
     block_probes, BLOCK, read_block, axes={"x": "B T C", "": "B T C"},
     crashes=((r"positional argument", "each of the four layers takes one tensor: "
               "attn(ln_attn(x))"),),
     hints=("Two branches. Each reads a normed copy of the stream, and what it returns "
            "is added to the stream itself.",
-           "Compare your formula with the expected one, bracket by bracket.", _BOTH),
-    display=block_formula, solution="""\
+           "Read your formula from the inside: what does each layer get? Then: which "
+           "parts are added, and how often?", _BOTH),
+    display=block_formula, reveal=False, solution="""\
 def block(x, ln_attn, attn, ln_mlp, mlp):
     x = x + attn(ln_attn(x))
     return x + mlp(ln_mlp(x))""")
