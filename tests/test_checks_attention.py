@@ -1,5 +1,6 @@
 """The checks of attention and its mask: catalogue entries A and M."""
 
+import linecache
 import math
 
 import pytest
@@ -77,6 +78,9 @@ MASKS = {
     "M9": "s = s.masked_fill(torch.ones_like(s).tril() == 0, -1)",
     "M9b": "s = s.masked_fill(torch.ones_like(s).tril() == 0, -10)",
     "M10": "s = s.masked_fill(torch.ones_like(s).tril() == 0, torch.inf)",
+    "M12": "s = s + torch.ones_like(s).triu(1) * -torch.inf",
+    "M12b": """past = torch.ones_like(s).tril()
+s = s * past + (1 - past) * float("-inf")""",
     "M14": """s = s.clone()
 s[0] = s[0].masked_fill(torch.ones_like(s[0]).tril() == 0, -torch.inf)""",
 }
@@ -84,7 +88,9 @@ SCORES = "s = q @ k.mT / math.sqrt(q.size(-1))\n"
 CAUSAL = {name: f"{SCORES}{body}\nreturn s.softmax(-1) @ v"
           for name, body in MASKS.items()} | {
     "M11": f"{SCORES}w = s.softmax(-1).tril()\nreturn w @ v"}
-MASK_SCORES = {name: f"s = scores\n{body}\nreturn s" for name, body in MASKS.items()}
+MASK_SCORES = {name: f"s = scores\n{body}\nreturn s"
+               for name, body in MASKS.items()} | {
+    "M13": f"s = scores{PAST.replace('q @ k.mT', 'scores')}\nreturn s.softmax(-1)"}
 
 
 def by_loops(q, k, v, causal=False):
@@ -190,7 +196,76 @@ def test_an_unknown_scale_is_measured(factor: float, scale: str) -> None:
 
 def test_right_but_fragile() -> None:
     after = checks.causal_attention(HONEST_CAUSAL["after"])
-    assert after.passed and "0/0" in after.remarks[0]
-    big = checks.causal_attention(HONEST_CAUSAL["-1e9"])
-    assert big.passed and "half precision" in big.remarks[0]
-    assert not checks.causal_attention(HONEST_CAUSAL["where"]).remarks
+    assert after.passed and "hidden score is 10,000" in after.remarks[0]
+    assert len(after.remarks) == 1
+    for check, form in ((checks.causal_attention, causal_by),
+                        (checks.mask_scores, lambda mask: mask)):
+        for fill, said in ((-1e9, "half precision"), (-100, "lower than the fill"),
+                           (-1e4, "lower than the fill")):
+            report = check(form(lambda s, fill=fill: s.masked_fill(
+                torch.ones_like(s).triu(1).bool(), fill)))
+            assert report.passed and len(report.remarks) == 1
+            assert said in report.remarks[0]
+        assert not check(form(HONEST_MASKS["where"])).remarks
+
+
+def on_its_line(name: str, *lines: str):
+    """Return a function whose lines Python can show, as those of a notebook."""
+    exercise = checks.everything()[name]
+    text = "\n    ".join([f"def {exercise.call.split(' ->')[0]}:", *lines])
+    linecache.cache[text] = len(text), None, text.splitlines(True), text
+    space = {"torch": torch, "F": F}
+    exec(compile(text, text, "exec"), space)
+    return space[name]
+
+
+@pytest.mark.parametrize(("name", "line", "said"), [
+    ("attention", "s = q @ k / 2", "the last two axes of k"),
+    ("attention", "s = q @ k.T / 2", "k.T turns all three axes round"),
+    ("attention", "s = torch.bmm(q, k)", "the last two axes of k"),
+    ("attention", "s = (q @ k.mT).softmax(-1).mT @ v.mT", "(B, T, T) @ (B, T, dv)"),
+    ("attention", "s = q * v", "two shapes do not fit"),
+    ("causal_attention", "s = (q @ k.mT).masked_fill(torch.ones(2, 2) == 1, 0)",
+     "two shapes do not fit"),
+    ("feed_forward", "h = x @ w1.T", "x @ w1, without a transpose"),
+    ("feed_forward", "h = F.linear(x, w1, b1)", "x @ w1, without a transpose"),
+    ("feed_forward", "h = x @ w1 + b2", "b1 is (F,) and belongs to the hidden layer"),
+    ("feed_forward", "h = x * w1 + b1", "the product of matrices is @"),
+    ("feed_forward", "h = b1 + w1 * x", "the product of matrices is @"),
+    ("feed_forward", "h = 0.5 * (x @ w1) + x", "two shapes do not fit")])
+def test_a_crash_is_read_with_its_line(name: str, line: str, said: str) -> None:
+    check = checks.everything()[name]
+    (hint,) = check(on_its_line(name, line, "return x")).symptoms[3:]
+    assert said in hint
+
+
+# The answers that are values
+
+
+@pytest.mark.parametrize(("measure", "name"), [
+    (lambda s, root: (s / root).softmax(-1).amax(-1).mean(), ""),
+    (lambda s, root: (s / root).softmax(-1).max(), "P7"),
+    (lambda s, root: (s.softmax(-1) / root).amax(-1).mean(), "P4"),
+    (lambda s, root: (s / root).amax(-1).mean(), "P5"),
+    (lambda s, root: (s / root).softmax(-2).amax(-1).mean(), "P6"),
+    (lambda s, root: (s / root).softmax(-1).mean(), "P3")])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_wrong_measurement_has_a_name(measure, name: str, seed: int) -> None:
+    found: dict[str, list[float]] = {"without the root": [], "with the root": []}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for d in (4, 16, 64, 256):
+            for key, root in zip(found, (1, math.sqrt(d)), strict=True):
+                q, k = torch.randn(2, 64, 64, d)
+                found[key].append(measure(q @ k.mT, root).item())
+    report = checks.answer("01.4", found)
+    assert report.passed == (not name)
+    assert [one.id for match in report.matches for one in match] == [name] * bool(name)
+
+
+@pytest.mark.parametrize(("length", "said"), [
+    (18.49, "with 0.9899 only: at least 0.9900"), (18.2, "with 0.9888 only"), (19, "")])
+def test_a_share_just_too_small_is_shown_as_such(length: float, said: str) -> None:
+    k = torch.eye(8)
+    report = checks.answer("01.5", [length * k.roll(2, 0), k])
+    assert report.passed == (not said) and said in str(report)

@@ -43,13 +43,28 @@ return torch.zeros_like(hidden).masked_fill(hidden == 1, float("-inf"))""",
     "M18": "return torch.ones(num_keys, num_keys).tril().bool()",
     "M18q": "return torch.tril(torch.ones(num_queries, num_queries)) > 0",
     "M19": "return torch.eye(num_keys).bool()[-num_queries:]",
+    "M20": "return torch.ones(num_keys, num_keys).tril().bool()[-num_queries:]",
+    "M20b": "return torch.ones(num_queries, num_keys).tril(num_keys - num_queries) > 0",
+    "M20e": """assert num_queries <= num_keys, "too many queries"
+return torch.ones(num_keys, num_keys).tril().bool()[num_keys - num_queries:]""",
     "loop": """mask = torch.zeros(num_queries, num_keys, dtype=torch.bool)
 for i in range(num_queries):
     mask[i, :num_keys - num_queries + i] = True
     mask[i, 0] = True
 return mask""",
 }
-HONEST_MASKS = {
+
+
+def refusing(mask):
+    """Return a mask that refuses more queries than keys, as the exercise asks."""
+    def causal_mask(num_queries, num_keys):
+        if num_queries > num_keys:
+            raise ValueError("a query is one of the tokens")
+        return mask(num_queries, num_keys)
+    return causal_mask
+
+
+HONEST_MASKS = {name: refusing(mask) for name, mask in {
     "lesson": lesson_mask,
     "tril": lambda q, k: torch.ones(k, k).tril().bool()[-q:],
     "diagonal": lambda q, k: torch.ones(q, k, dtype=torch.bool).tril(k - q),
@@ -61,7 +76,7 @@ HONEST_MASKS = {
     "cat": lambda q, k: torch.cat([torch.ones(q, k - q), torch.ones(q, q).tril()],
                                   dim=1).bool(),
     "cumsum": lambda q, k: torch.eye(k).cumsum(0)[-q:] > 0,
-}
+}.items()} | {"the lesson's own refusal": lesson_mask}
 
 # What learners write as the body of leaks(function, x).
 LOOP = """y = function(x)
@@ -108,6 +123,24 @@ return False""",
     "N13": LOOP.removesuffix("return False").replace(
         "{TEST}", "if (d[:, :j] > 1e-5).any(): return False") + "return True",
     "N14": LOOP.replace("{TEST}", "if (d[:j] > 1e-5).any(): return True"),
+    "N14c": LOOP.replace("{TEST}", "if (d[..., :j] > 1e-5).any(): return True"),
+    "N15": LOOP.replace("torch.randn_like(z[:, j])", "0").replace(".abs()", "").replace(
+        "{TEST}", "if j and d[:, :j].max() > 1e-5: return True"),
+    "N15b": LOOP.replace(".abs()", "").replace(
+        "{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
+    "N15r": LOOP.replace("torch.randn_like(z[:, j])", "z[:, j] + 1").replace(
+        ".abs()", "").replace("{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
+    "N16": "return True",
+    "N16b": """y = function(x)
+z = x.clone()
+z[:, -1] = 0
+return not torch.equal(y[:, :-1].sum(-1), z[:, :-1].sum(-1) + 1)""",
+    "N17": """y = function(x)
+for j in range(len(x)):
+    z = x.clone()
+    z[j] = torch.randn_like(z[j])
+    if ((function(z) - y)[:j].abs() > 1e-5).any(): return True
+return False""",
 }
 
 
@@ -198,7 +231,7 @@ def test_no_mutant_passes(name: str, record_property) -> None:
 
 
 def test_two_mistakes_at_once_are_both_named() -> None:
-    report = checks.causal_mask(lambda q, k: torch.ones(q, k).tril())
+    report = checks.causal_mask(refusing(lambda q, k: torch.ones(q, k).tril()))
     assert {mistake.id for mistake in report.matches[0]} == {"M15", "M16f"}
 
 
@@ -209,7 +242,9 @@ def test_right_but_fragile() -> None:
         assert report.passed
         return " ".join(report.remarks)
 
-    assert "ValueError" in remarks(checks.causal_mask, HONEST_MASKS["tril"])
+    close = LOOP.replace(
+        "{TEST}", "if not torch.allclose(function(z)[:, :j], y[:, :j]): return True")
+    assert "atol=1e-5" in remarks(checks.leaks, close)
     assert not remarks(checks.causal_mask, lesson_mask)
     assert "rounding" in remarks(checks.leaks, HONEST_TESTS["exact"])
     assert "norm" in remarks(checks.leaks, HONEST_TESTS["add one"])
@@ -217,6 +252,23 @@ def test_right_but_fragile() -> None:
     assert "one token" in remarks(checks.leaks, LOOP.replace(
         "range(x.size(1))", "range(1, max(2, x.size(1)))").replace(
         "{TEST}", "if d[:, :j].max() > 1e-5: return True"))
+
+
+@pytest.mark.parametrize(("form", "name"), [
+    (TESTS["N16"], "a test that says True for every function"),
+    (TESTS["N14c"], "the channels before j are compared, not the outputs: [..., :j]"),
+    (TESTS["N17"], "examples are changed and compared, not tokens: changed[j]"),
+    (TESTS["N1"], "a test that never finds a leak")])
+def test_one_name_and_the_right_one(form: str, name: str) -> None:
+    from catalogue import function_of
+    assert checks.leaks(function_of(checks.leaks, form)).named == name
+
+
+def test_the_maximum_of_an_empty_slice_has_a_clue() -> None:
+    from catalogue import function_of
+    form = LOOP.replace("{TEST}", "if d[:, :j].max() > 1e-5: return True")
+    assert "for j = 0 the slice is empty" in str(checks.leaks(
+        function_of(checks.leaks, form)))
 
 
 # The answers that are values
@@ -229,6 +281,15 @@ def test_which_functions_leak(wrong: str, name: str) -> None:
     assert not report.passed
     assert [one.id for match in report.matches for one in match] == [name] * bool(name)
     assert checks.answer("02.4", " bcf").passed
+
+
+@pytest.mark.parametrize("letters", [
+    "B,C,F", "FCB", "b, f, c", ["B", "C", "F"], ("f", "b", "c"), {"B", "C", "F"}])
+def test_letters_count_in_any_order_and_form(letters: object) -> None:
+    assert checks.answer("02.4", letters).passed
+    assert not checks.answer("02.4", [*letters, "A"]).passed
+    assert not checks.answer("02.4", ["B", 2]).passed
+    assert "roll" in checks.answer("02.4", ["F", "B"]).named
 
 
 @pytest.mark.parametrize(("fill", "scores", "said"), [

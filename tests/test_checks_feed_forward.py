@@ -171,6 +171,7 @@ def test_no_mutant_passes(name: str, record_property) -> None:
     ("04.1", [-0.0, 0, 8], [0, 0.5, 1], "the share Phi(x) alone"),
     ("04.1", [0.0, 0.0, 8.0], [-0.17, 0, 8], "the lowest value"),
     ("04.5", 81_944_832, 124_439_808, "GPT-2's own count"),
+    ("04.5", 81_944_832, 67_770_624, "removed"),
     ("04.5", 81_944_832.0, 81_944_832 + 12 * (3072 - 768), "biases of the hidden"),
     ("04.5", 81_944_832, 124_439_808 - (2 * 768 + 1) * (3072 - 768), "only one of")])
 def test_a_wrong_value_has_a_name(name: str, right, wrong, says: str) -> None:
@@ -189,6 +190,30 @@ def test_half_precision_is_as_measured() -> None:
     assert checks.answer("04.4", value).passed
     value["differ in half"] = (erf != tanh).sum()
     assert "before rounding" in checks.answer("04.4", value).named
+    index = {"largest gap": gap.max(), "at": gap.argmax(),
+             "differ in half": (erf.half() != tanh.half()).sum()}
+    assert "the place in the list" in checks.answer("04.4", index).named
+
+
+def test_all_in_half_precision_has_a_name() -> None:
+    x = torch.arange(1024, 2048).div(512).half()
+    forms = {"erf": F.gelu, "tanh": lambda x: F.gelu(x, approximate="tanh"),
+             "by hand": lambda x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (
+                 x + 0.044715 * x**3))),
+             "erf by hand": lambda x: 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))}
+    for one, other in (("erf", "tanh"), ("erf by hand", "by hand"), ("erf", "by hand")):
+        gap = (forms[one](x) - forms[other](x)).abs()
+        value = {"largest gap": gap.max(), "at": x[gap.argmax()],
+                 "differ in half": (gap > 0).sum()}
+        assert "in half precision" in checks.answer("04.4", value).named
+
+
+def test_two_missing_biases_are_told_in_two_sentences() -> None:
+    report = checks.feed_forward(
+        lambda x, w1, b1, w2, b2: lesson_gelu(x @ w1) @ w2)
+    whys = [mistake.why for mistake in report.matches[0]]
+    assert [mistake.id for mistake in report.matches[0]] == ["F15", "F16"]
+    assert len(set(whys)) == 2
 
 
 @pytest.mark.parametrize(("w1", "b1", "w2", "b2", "says"), [

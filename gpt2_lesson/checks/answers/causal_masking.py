@@ -1,11 +1,13 @@
 """Lesson 02: rows of causal weights, who leaks, and a fill that is not low enough."""
 
 import math
+import re
 
 import torch
 from torch import Tensor
 
 from gpt2_lesson.checks.engine import Mistake
+from gpt2_lesson.checks.report import Report
 from gpt2_lesson.checks.values import Answer
 
 _ROLL = Mistake(
@@ -60,6 +62,24 @@ def _breaks(value: object) -> list[str]:
     return []
 
 
+class _Letters(Answer):
+    """An answer of letters, in any order: "BF", "f, b", ["B", "F"]."""
+
+    def _report(self, value: object) -> Report:
+        return super()._report(_sorted_letters(value))
+
+
+def _sorted_letters(value: object) -> object:
+    """Return letters as a text in the order of the alphabet; else the value itself."""
+    if isinstance(value, list | tuple | set) and all(
+            isinstance(part, str) for part in value):
+        value = " ".join(sorted(value))
+    if not isinstance(value, str):
+        return value
+    letters = re.findall(r"\w", value.upper())
+    return "".join(sorted(set(letters))) if set(letters) <= set("ABCDEF") else value
+
+
 ANSWERS = (
     Answer("02.1", "rows 0 and 3 of causal weights, scores ln 1, ln 2, ln 3, ln 4",
            {"row 0": [1.0, 0, 0, 0], "row 3": [0.1, 0.2, 0.3, 0.4]}, atol=0.0051,
@@ -69,7 +89,7 @@ ANSWERS = (
                   "One visible key gets everything; 1 + 2 + 3 + 4 = 10."),
            solution='predicted = {"row 0": [1.0, 0, 0, 0],\n'
                     '             "row 3": [0.1, 0.2, 0.3, 0.4]}'),
-    Answer("02.4", "the letters of the functions that leak", "BCF",
+    _Letters("02.4", "the letters of the functions that leak", "BCF",
            wrong=(("BF", _ROLL), ("BCEF", _EXAMPLES), ("ADE", _OPPOSITE),
                   ("BC", _SOFTMAX), ("BEF", _ROLL)),
            hints=("Ask your test about each of the six.",

@@ -68,6 +68,21 @@ _ONE_LAYER = Mistake(
     "F10c", "only one of the 12 layers made narrower", "all 12 layers change",
     "How many feed-forward networks are there?", "the factor 12", "12 times 3,541,248 "
     "less")
+_REMOVED = Mistake(
+    "F10d", "the feed-forward networks removed, not made narrower",
+    "with d_ff = 768 each layer still has its two linear maps",
+    "What is left of a feed-forward network with d_ff = 768?",
+    "how many parameters does the narrow network have?", "12 times 3,541,248 less")
+_PLACE = Mistake(
+    "P7", "the place in the list, not the x that stands there",
+    "argmax gives an index; all x lie between 2 and 4",
+    "At which x does the largest gap stand?", "look at argmax", "x[gap.argmax()]")
+_ALL_HALF = Mistake(
+    "P8", "the gap of results in half precision, not in double precision",
+    "half precision has steps of 1/512 there, so each gap is 0 or at least one step, "
+    "0.00195", "When are the results rounded: before the gap is taken, or after?",
+    "which type has x when the gap is taken?",
+    "gap = (F.gelu(x) - F.gelu(x, approximate=\"tanh\")).abs() with x in float64")
 
 ANSWERS = (
     Answer("04.1", "GELU at -8, at 0 and at 8", [0.0, 0.0, 8.0], atol=0.0051,
@@ -95,7 +110,10 @@ ANSWERS = (
                "each step of the formula is rounded, which adds differences of its own",
                "When is the result rounded: once, or after each step?",
                "compute in double precision, then .half()",
-               "F.gelu(x).half(), with x in float64"))),
+               "F.gelu(x).half(), with x in float64")),
+                  (_gap(0.000473, 358, 156), _PLACE),
+                  *((_gap(1 / 512, at, count), _ALL_HALF)
+                    for at, count in ((2.066, 156), (2.07, 178), (2.049, 236)))),
            hints=("Both forms at the same x, in double precision, then compare.",
                   "x.half() has steps of 1/512 between 2 and 4: 1,024 numbers.",
                   "(F.gelu(x).half() != F.gelu(x, approximate=\"tanh\").half()).sum()"),
@@ -108,7 +126,7 @@ ANSWERS = (
                     "                (erf.half() != tanh.half()).sum().item()}"),
     Answer("04.5", "the parameters of GPT-2 with d_ff = 768", 81_944_832,
            wrong=((124_439_808, _UNCHANGED), (81_972_480, _NO_BIAS),
-                  (120_898_560, _ONE_LAYER)),
+                  (120_898_560, _ONE_LAYER), (67_770_624, _REMOVED)),
            hints=("One feed-forward network has 2 C F + F + C parameters.",
                   "How many fewer are they with F = 768? And in 12 layers?",
                   "124,439,808 - 12 * (2 * 768 + 1) * (3072 - 768)"),

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from gpt2_lesson.checks.clues import Clue
 from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
 from gpt2_lesson.checks.probing import Probe, gradients
-from gpt2_lesson.checks.stand_ins.drives import in_half, softened
+from gpt2_lesson.checks.stand_ins.drives import in_half, softened, softened_in_half
 
 
 def _scale(name: str, q: Tensor, v: Tensor) -> float:
@@ -28,6 +28,8 @@ def _masked(scores: Tensor, mask: str, fill: float) -> Tensor:
                "after": torch.ones_like(past)}.get(mask, torch.ones_like(past))
     if mask == "added":
         return scores + past
+    if mask == "nan":
+        return scores + ~past * -torch.inf                       # 0 * inf is nan
     if mask == "first":                                          # one example only
         rest = torch.arange(scores.size(0))[:, None, None] > 0
         return scores.masked_fill(~(past | rest), fill)
@@ -75,8 +77,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, mask: str = "none", scale: str = 
 
 
 def mask_only(scores: Tensor, *, mask: str = "right", fill: float = -torch.inf,
-              in_place: bool = False) -> Tensor:
-    """Return raw scores (B, T, T), with the future hidden: ready for softmax(-1)."""
+              in_place: bool = False, shares: bool = False) -> Tensor:
+    """Return scores (B, T, T) with the future hidden, ready for softmax(-1)."""
+    if shares:
+        return _masked(scores, mask, fill).softmax(-1)
     if in_place:
         return scores.copy_(_masked(scores, mask, fill))
     return _masked(scores, mask, fill)
@@ -104,6 +108,21 @@ def _large(g: Generator, key: int) -> Probe:
     return Probe("scores of 10,000", (q, k, v))
 
 
+def _far_above(g: Generator) -> Probe:
+    """Return a probe in which the last key, hidden from most, has scores of 10,000."""
+    q, k, v = _qkv(g, 2, 5, 4, 3)
+    q, k = torch.ones_like(q) * 100, k / 100
+    k[:, -1] = 50.0
+    return Probe("hidden scores of 10,000", (q, k, v))
+
+
+def _far_below(g: Generator) -> Probe:
+    """Return a probe with scores of -12,000 to -20,000, the first key's the highest."""
+    q, k, v = _qkv(g, 2, 5, 4, 3)
+    k = torch.zeros_like(k) - 60 - 10 * torch.arange(5)[:, None]
+    return Probe("scores of -12,000", (torch.ones_like(q) * 100, k, v))
+
+
 def probes(g: Generator) -> list[Probe]:
     """Return the battery: all sizes different, square, special values, gradients."""
     sizes = {"B": 3, "T": 5, "d": 4, "dv": 7}
@@ -115,7 +134,7 @@ def probes(g: Generator) -> list[Probe]:
         Probe("q is 0", (torch.zeros_like(q), k, v)),
         Probe("T = 1", _qkv(g, 2, 1, 3, 4)),
         _large(g, 0),
-        Probe("gradients", _qkv(g, 2, 5, 3, 4), gradients),
+        Probe("the gradients of q, k and v", _qkv(g, 2, 5, 3, 4), gradients),
     ]
 
 
@@ -342,6 +361,11 @@ MASK = (
             "nan in every row but the last: inf / inf",
             "Which score gets the share 0 from softmax?", "look at the sign",
             "-torch.inf", {"mask": "right", "fill": torch.inf}),
+    Mistake("M12", "0 times minus infinity: nan where a key may be seen",
+            "nan in every row: 0 * -inf is nan, not 0",
+            "What is 0 * -torch.inf?", "look at what is multiplied by -torch.inf",
+            "scores.masked_fill(~allowed, -torch.inf) multiplies nothing",
+            {"mask": "nan"}),
     Mistake("M14", "only the first example of the batch is masked",
             "example 0 is right, the others see the future",
             "Is your mask the same for every example?",
@@ -356,13 +380,25 @@ _MASK_LATE = Mistake(
     "The hidden shares are gone. Who gets them?", "compare the order: mask, softmax",
     "mask the scores before the softmax", {"mask": "after"})
 
-_CRASHES = ((r"batch2 tensor|mat1 and mat2|size of tensor a",
-             "q @ k: did you transpose k? (B, T, d) @ (B, d, T) gives (B, T, T)"),)
-_HALF = Robust("it fails in half precision: -1e9 is too large for float16; -torch.inf "
-               "is not",
+_SHAPES = (r"((batch2 tensor|mat1 and mat2|einsum\(\)).*\|(?=.*(@|matmul|bmm|einsum))|"
+           r"size of tensor a.*\|(?=.*\.T\b))")
+_CRASHES = (                                                     # first: k is turned
+    (_SHAPES + r"(?!.*\bk\b(?!\.(mT|transpose|size|shape))).*\bv\b",
+     "(B, T, T) @ (B, T, dv) gives (B, T, dv): print the shape of your weights"),
+    (_SHAPES + r".*\bk\b",
+     "the last two axes of k have to change places: (B, T, d) @ (B, d, T) gives "
+     "(B, T, T). k.transpose(-2, -1) does that; k.T turns all three axes round"))
+_HALF_BUT = ("it fails in half precision, float16: look for -1e9, which is too large "
+             "there (-torch.inf is not), and for tensors that are float32 whatever "
+             "comes in (torch.ones, torch.zeros)")
+_FRAGILE = ("it is fragile: where the real scores are lower than the fill, hidden ones "
+            "win; -torch.inf is lower than any score")
+_HALF = Robust(_HALF_BUT,
                lambda g: Probe("half precision", _qkv(g, 2, 4, 3, 5), in_half))
-_FAR = Robust("it is fragile: nan when a hidden score is 10,000 (0/0); mask before the "
-              "softmax", lambda g: _large(g, 4))
+_ABOVE = Robust("it is fragile: it fails where a hidden score is 10,000 (all visible "
+                "shares are 0 then, if the softmax sees that score); mask before the "
+                "softmax", _far_above)
+_BELOW = Robust(_FRAGILE, _far_below)
 _HINTS = ("Three steps: match (q.k), turn the matches of each query into shares, "
           "average the values by the shares. Which of them differs from yours?",
           "Print your scores and weights for T = 3: do the rows add up to 1?",
@@ -383,7 +419,7 @@ attention_to_repair = attention.to_repair("attention_to_repair", "A8")
 causal_attention = Exercise(
     "causal_attention", "02", "causal_attention(q, k, v) -> (B, T, dv)",
     partial(attend, mask="right"), probes, (*ATTENTION, *MASK, _MASK_LATE),
-    partial(read_out, causal=True), (_HALF, _FAR),
+    partial(read_out, causal=True), (_HALF, _ABOVE, _BELOW),
     {"q": "B T d", "k": "B T d", "v": "B T dv", "": "B T dv"}, _CRASHES, _HINTS,
     show="v is the identity: the result is the weights", sums=True, solution="""\
 def causal_attention(q, k, v):
@@ -399,10 +435,21 @@ mask_scores = Exercise(
     "mask_scores", "02", "mask_scores(scores) -> (B, T, T), ready for softmax(-1)",
     mask_only, mask_probes,
     (*MASK, Mistake(
+        "M13", "returns the weights: the softmax is already taken",
+        "yours are shares from 0 to 1; a softmax over them gives hidden keys a share "
+        "again", "What is left to do for the caller: softmax, or nothing?",
+        "look at the last line", "return the masked scores, without softmax",
+        {"shares": True}, mark="R"),
+     Mistake(
         "M1i", "right, but the caller's scores are changed in place",
         "the scores are not the same after the call", "Who else may need the scores?",
         "look for a method ending in _, or scores[...] =",
         "masked_fill without the underscore", {"in_place": True}, mark="R")),
+    robust=(
+        Robust(_FRAGILE, lambda g: Probe("after softmax, scores near -20,000", (
+            torch.randn(2, 5, 5, generator=g) - 20_000,), softened)),
+        Robust(_HALF_BUT, lambda g: Probe("half precision", (
+            torch.randn(2, 4, 4, generator=g),), softened_in_half))),
     axes={"scores": "B T Tk", "": "B T Tk"}, sums=True,
     hints=("Query t may look at keys 0 to t.", "Print your result for 4 x 4 zeros.",
            "scores.masked_fill(~allowed, -torch.inf)"), solution="""\

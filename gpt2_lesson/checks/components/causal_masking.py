@@ -8,17 +8,18 @@ from torch import Generator, Tensor
 from gpt2_lesson.checks.clues import Clue
 from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
 from gpt2_lesson.checks.probing import Probe
-from gpt2_lesson.checks.stand_ins.causal import Mixer, kind, verdict
+from gpt2_lesson.checks.stand_ins.causal import Mixer, kind, refusal, verdict
 
 # --- the mask -------------------------------------------------------------------------
 
 
 def mask_of(num_queries: int, num_keys: int, *, corner: str = "bottom right",
-            show: str = "past", shift: int = 0, size: str = "", holds: str = "bool"
-            ) -> Tensor:
+            show: str = "past", shift: int = 0, size: str = "", holds: str = "bool",
+            refuses: str = "ValueError") -> Tensor:
     """Return who may look at whom (Tq, Tk), True = may look; or a wrong table."""
-    if not 1 <= num_queries <= num_keys:
-        raise ValueError(f"{num_queries} queries for {num_keys} keys")
+    if not 1 <= num_queries <= num_keys and refuses:
+        raise {"ValueError": ValueError, "another error": AssertionError}[refuses](
+            f"{num_queries} queries for {num_keys} keys")
     rows, columns = {"queries": (num_queries, num_queries), "keys": (num_keys, num_keys)
                      }.get(size, (num_queries, num_keys))
     first = {"bottom right": columns - rows, "top left": 0, "wrong sign":
@@ -44,7 +45,8 @@ def mask_probes(g: Generator) -> list[Probe]:
              f"{few} queries, {many} keys": (few, many)}
     probes = [Probe(name, pair, sizes={"num_queries": pair[0], "num_keys": pair[1]})
               for name, pair in pairs.items()]
-    return [*probes, Probe("what the mask holds", (3, 4), kind)]
+    return [*probes, Probe("what the mask holds", (3, 4), kind),
+            Probe("what happens for 5 queries and 3 keys", (5, 3), refusal)]
 
 
 _Q_MASK = "Which keys may the first query look at? And the last one?"
@@ -109,6 +111,17 @@ MASK = (
             {"size": "queries"}),
     Mistake("M19", "each token sees itself alone", "one True in each row",
             _Q_MASK, "look for == or eye", "key <= query", {"show": "self"}),
+    Mistake("M20", "more queries than keys are let through: no ValueError",
+            "for 5 queries and 3 keys it returns a table",
+            "The queries are the last tokens. Which tokens are 5 queries, if there are "
+            "3 keys?", "what does your function do first?",
+            "if num_queries > num_keys: raise ValueError(...)", {"refuses": ""}),
+    Mistake("M20e", "more queries than keys give an error that is no ValueError",
+            "for 5 queries and 3 keys another error is raised",
+            "Which class of error does the exercise ask for?",
+            "assert raises an AssertionError, torch often a RuntimeError",
+            "if num_queries > num_keys: raise ValueError(...)",
+            {"refuses": "another error"}),
 )
 
 
@@ -133,9 +146,6 @@ causal_mask = Exercise(
     "causal_mask", "02", "causal_mask(num_queries, num_keys) -> (num_queries, "
     "num_keys), True = may look",
     mask_of, mask_probes, MASK, read_mask,
-    (Robust("it accepts more queries than keys: a query is itself one of the tokens "
-            "looked at, so raise a ValueError",
-            lambda g: Probe("5 queries, 3 keys", (5, 3))),),
     crashes=((r"bitwise_not|~", "~ works on True and False only: .bool() first"),),
     hints=("The queries are the last tokens. At which place does query i stand?",
            "Print your mask for 1 query and 4 keys: it should be True throughout.",
@@ -155,10 +165,11 @@ def causal_mask(num_queries, num_keys):
 def find_leak(function: Callable[[Tensor], Tensor], x: Tensor, *, tokens: str = "each",
               outputs: str = "before", axis: str = "", tolerance: float = 1e-5,
               keeps: bool = False, in_place: bool = False, opposite: bool = False,
-              summed: bool = False) -> bool:
+              summed: bool = False, rises: str = "") -> bool:
     """Return True if an output (B, T, C) before token j moves when token j changes."""
     last = x.size(1) - 1
-    other = x.flip(-1) * torch.linspace(-1.5, 2, x.size(-1)) + 0.3   # (B, T, C)
+    other = {"": x.flip(-1) * torch.linspace(-1.5, 2, x.size(-1)) + 0.3, "to 0": 0 * x,
+             "to more": x + 1}[rises]                            # (B, T, C)
     before, changed = function(x), x if in_place else x.clone()
     for j in {"each": range(last + 1), "last": [last], "first": [0], "second": [1],
               "middle": [last // 2]}[tokens]:
@@ -167,9 +178,10 @@ def find_leak(function: Callable[[Tensor], Tensor], x: Tensor, *, tokens: str = 
         changed[:, j] = other[:, j]
         moved = function(changed) - before
         moved = {"": moved, "example": moved[:1], "channel": moved[..., :1],
-                 "slice": moved[:j]}[axis]
-        if not len(moved):
+                 "examples": moved[:j], "channels": moved[..., :j]}[axis]
+        if not moved.numel():
             continue
+        moved = moved.clamp(min=0) if rises else moved
         moved = moved.sum((0, 2)).abs() if summed else moved.abs().amax((0, 2))  # (T,)
         first, end = {"before": (0, j), "until": (0, j + 1), "after": (j + 1, last + 1),
                       "from": (j, last + 1), "any": (0, last + 1),
@@ -177,6 +189,17 @@ def find_leak(function: Callable[[Tensor], Tensor], x: Tensor, *, tokens: str = 
         if (moved[first:end] > tolerance).any():
             return not opposite
     return opposite
+
+
+def between_examples(function: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    """Return True if an output of an example moves when an example after it changes."""
+    before = function(x)
+    for j in range(1, len(x)):
+        changed = x.clone()
+        changed[j] = -x[j]
+        if ((function(changed) - before)[:j].abs() > 1e-5).any():
+            return True
+    return False
 
 
 def _tables(t: int) -> dict[str, Tensor]:
@@ -192,7 +215,7 @@ def _tables(t: int) -> dict[str, Tensor]:
             "one": last * torch.eye(t)[1], "own": torch.eye(t),
             "none": torch.zeros(t, t), "all": torch.full((t, t), 1 / t),
             "earlier": torch.ones(t - 1).diag(-1), "next": torch.ones(t - 1).diag(1),
-            "centred": torch.eye(t) - 1 / t}
+            "rest": torch.ones(t, t).triu(), "centred": torch.eye(t) - 1 / t}
 
 
 def leak_probes(g: Generator) -> list[Probe]:
@@ -201,12 +224,17 @@ def leak_probes(g: Generator) -> list[Probe]:
     table = _tables(t)
     one = torch.eye(c)[2]                                        # channel 2 alone
     cancel = torch.tensor([1.0, -1.0, 0.0, 0.0])
+    others = torch.tensor([0.0, 1.0, 1.0, 1.0])                  # all but channel 0
     functions = {
         "the mean of the past (causal)": Mixer(table["past"]),
         "each token alone (causal)": Mixer(table["own"]),
         "the token before (causal)": Mixer(table["earlier"]),
         "the last output reads token 0 (causal)": Mixer(table["zero"], keep=2),
         "the last output reads token 1 (causal)": Mixer(table["one"]),
+        "all channels but the first of the last output read token 1 (causal)":
+            Mixer(table["one"], factors=others),
+        "each token minus the mean over the examples (causal)":
+            Mixer(table["own"], mixed=True),
         "always 0 (causal)": Mixer(table["none"]),
         "the mean of all (leaks)": Mixer(table["all"]),
         "the next token (leaks)": Mixer(table["next"]),
@@ -220,18 +248,23 @@ def leak_probes(g: Generator) -> list[Probe]:
         "two channels leak, with opposite signs": Mixer(table["all"], channels=cancel),
         "a faint leak of one hundredth": Mixer(table["all"], channels=one / 100),
     }
-    return [Probe(name, (function, 1.5 * torch.randn(b, t, c, generator=g)), verdict)
-            for name, function in functions.items()]
+    rest = {"the sum of this token and all later ones, x positive (leaks)": 1.0,
+            "minus the sum of this token and all later ones, x positive (leaks)": -1.0}
+    return [*(Probe(name, (function, 1.5 * torch.randn(b, t, c, generator=g)), verdict)
+              for name, function in functions.items()),
+            *(Probe(name, (Mixer(table["rest"], factors=sign),
+                           4 + torch.rand(b, t, c, generator=g)), verdict)
+              for name, sign in rest.items())]
 
 
 _Q_LEAK = "Which outputs may move when token 3 changes, and which may not?"
 
 LEAKS = (
     Mistake("N1", "a test that never finds a leak",
-            "it says False for every function: it compares shapes, or changes nothing "
-            "that could leak",
+            "it says False for every function: what it changes never reaches what it "
+            "compares",
             "Would your test notice if the function read the next token?",
-            "is another token changed than token 0, and are values compared?",
+            "which token is changed, and which numbers are compared with which?",
             "change token j, then compare the outputs before j",
             {"tokens": "first"}),
     Mistake("N2", "a test that counts the token's own output as a leak",
@@ -274,7 +307,32 @@ LEAKS = (
             "a function that reads the past is called a leak",
             "Which axis of an output (B, T, C) is the time?",
             "count the axes in the slice of the outputs", "[:, :j]",
-            {"axis": "slice", "outputs": "any"}),
+            {"axis": "examples", "outputs": "any"}),
+    Mistake("N14c", "the channels before j are compared, not the outputs: [..., :j]",
+            "a function that reads the past is called a leak",
+            "Which axis of an output (B, T, C) is the time?",
+            "count the axes in the slice of the outputs", "[:, :j]",
+            {"axis": "channels", "outputs": "any"}),
+    Mistake("N15", "only a rise counts, no fall (.abs() is missing)",
+            "an output that falls when the token becomes 0 or random is missed",
+            "Is an output that becomes smaller one that moves?",
+            "look for max() or > without .abs()", ".abs() first", {"rises": "to 0"}),
+    Mistake("N15r", "only a rise counts, no fall (.abs() is missing), and the token is "
+            "only made larger", "an output that falls with it is missed",
+            "Is an output that becomes smaller one that moves?",
+            "look for max() or > without .abs()", ".abs() first",
+            {"rises": "to more"}),
+    Mistake("N16", "a test that says True for every function",
+            "a function that reads nothing but the past is called a leak, too",
+            "What would your test say of lambda x: x?",
+            "which numbers are compared with which? Two calls of the function belong "
+            "together", "compare function(changed) with function(x), before j",
+            {"tokens": "first", "opposite": True}),
+    Mistake("N17", "examples are changed and compared, not tokens: changed[j]",
+            "it says True only of a function that mixes the examples",
+            "Which axis of x (B, T, C) is the time?",
+            "count the axes where token j is changed", "changed[:, j] = ...",
+            function=between_examples),
     Mistake("N9", "too wide a tolerance", "a faint leak is missed",
             "How large is a rounding error, and how large a leak?",
             "look at the number that the change is compared with",
@@ -329,12 +387,15 @@ def _toy(name: str, **options: bool) -> Callable[[Generator], Probe]:
 leaks = Exercise(
     "leaks", "02", "leaks(function, x) -> True if the future leaks",
     find_leak, leak_probes, LEAKS, read_leaks,
-    (Robust("it takes rounding for a leak: a causal function may move by 1e-6; compare "
-            "with 1e-5, not with 0", _toy("past", rough=True)),
+    (Robust("it takes rounding for a leak: a causal function may move by 1e-6. Allow "
+            "1e-5: > 1e-5, or allclose(..., atol=1e-5)", _toy("past", rough=True)),
      Robust("it misses a leak where each token is first freed of its mean, as in layer "
             "norm: adding one number to all channels changes nothing there; put a "
             "random token in the place of the old one", _toy("all", centred=True)),
      Robust("it fails on a text of one token, which has no future", _one_token)),
+    crashes=((r"max\(\).*(numel|non-zero size)|arg is an empty sequence",
+              "no output stands before token 0: for j = 0 the slice is empty and has "
+              "no maximum, so begin at j = 1"),),
     hints=("Change one token. Which outputs must stay exactly as they were?",
            "Try it on lambda x: x.roll(-1, 1), which reads the next token, and on "
            "lambda x: x.cumsum(1), which is causal.",

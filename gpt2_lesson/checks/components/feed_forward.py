@@ -74,7 +74,8 @@ def gelu_probes(g: Generator) -> list[Probe]:
             Probe("x far from 0", (torch.tensor([-1000.0, -8, -5, 0, 5, 8, 1000]),)),
             Probe("three axes", (2 * torch.randn(2, 5, 4, generator=g),)),
             Probe("one number", (torch.tensor(1.5),)),
-            Probe("gradients", (2 * torch.randn(3, 4, generator=g),), gradients)]
+            Probe("the gradient of x", (2 * torch.randn(3, 4, generator=g),),
+                  gradients)]
 
 
 def _sized(g: Generator, b: int, t: int, c: int, f: int, spread: float = 1.0) -> tuple:
@@ -95,7 +96,8 @@ def network_probes(g: Generator) -> list[Probe]:
             Probe("biases 0", _sized(g, 2, 3, 5, 8, 0.0)),
             Probe("one token", _sized(g, 1, 1, 4, 6)),
             Probe("large x", (4 * x, w1, b1, w2, b2)),
-            Probe("gradients", _sized(g, 2, 3, 4, 5), gradients)]
+            Probe("the gradients of x, w1, b1, w2 and b2", _sized(g, 2, 3, 4, 5),
+                  gradients)]
 
 
 # --- what can be read out when nothing matches ----------------------------------------
@@ -295,13 +297,14 @@ NETWORK = (
             "When should dropout act?", "look for dropout",
             "leave it out here; a module has self.training", {"dropout": 0.3},
             mark="R"),
-    Mistake("F15", "b1 is missing", "with both biases 0 the result is right",
+    Mistake("F15", "b1 is missing", "whatever b1 is, the result is the same",
             "What does the hidden layer add before it bends?",
             "which arguments do you use?", _NETWORK_LINE, {"bias1": ""}, mark="R"),
-    Mistake("F16", "b2 is missing", "with both biases 0 the result is right",
+    Mistake("F16", "b2 is missing", "whatever b2 is, the result is the same",
             "What is added at the end?", "which arguments do you use?", _NETWORK_LINE,
             {"bias2": ""}, mark="R"),
-    Mistake("F17", "b1 added after the bend", "with both biases 0 the result is right",
+    Mistake("F17", "b1 added after the bend",
+            "b1 moves the result of the bend, not the place where it bends",
             "The bias is a threshold: where must it be to move the bend?",
             "look at the brackets of gelu", "gelu(x @ w1 + b1)", {"bias1": "after"},
             mark="R"),
@@ -353,8 +356,14 @@ feed_forward = Exercise(
     "feed_forward", "04", "feed_forward(x, w1, b1, w2, b2) -> (B, T, C)", network,
     network_probes, NETWORK, read_network,
     axes={"x": "B T C", "w1": "C F", "b1": "F", "w2": "F C", "b2": "C", "": "B T C"},
-    crashes=((r"mat1 and mat2|size of tensor a|batch2 tensor", "w1 is (C, F) and w2 is "
-              "(F, C): x @ w1, without a transpose"),),
+    crashes=(
+        (r"(mat1 and mat2|batch2 tensor).*\|.*(@|mm|matmul|linear)",
+         "w1 is (C, F) and w2 is (F, C): x @ w1, without a transpose"),
+        (r"size of tensor a.*\|.*(\w ?\* ?w[12]\b|\bw[12] ?\* ?\w)",
+         "* multiplies entry by entry: the product of matrices is @"),
+        (r"size of tensor a.*\|.*\bb[12]\b",
+         "b1 is (F,) and belongs to the hidden layer, b2 is (C,) and belongs to the "
+         "result")),
     show="B, T, C, F all different",
     hints=("Three steps: widen with w1 and b1, bend, narrow with w2 and b2. Which of "
            "them differs from yours?",

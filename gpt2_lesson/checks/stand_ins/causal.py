@@ -13,7 +13,8 @@ class Mixer:
 
     What comes from later tokens reaches only the `example` (None: all), and, with
     `channels` (C,), is summed over the channels and spread with these factors. Each
-    token is first freed of its mean if `centred`; the result keeps `keep` channels.
+    token is first freed of its mean if `centred`, each example of the mean of all if
+    `mixed`. The result is multiplied by `factors` (C,) and keeps `keep` channels.
     `rough` adds and subtracts a large number: right but for rounding.
     """
 
@@ -21,12 +22,16 @@ class Mixer:
     example: int | None = None
     channels: Tensor | None = None
     centred: bool = False
+    mixed: bool = False
+    factors: Tensor | float = 1.0
     keep: int | None = None
     rough: bool = False
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.centred:
             x = x - x.mean(-1, keepdim=True)
+        if self.mixed:
+            x = x - x.mean(0, keepdim=True)
         past, later = self.table.tril() @ x, self.table.triu(1) @ x      # (B, T, C)
         if self.channels is not None:
             later = later.sum(-1, keepdim=True) * self.channels
@@ -36,7 +41,7 @@ class Mixer:
         if self.rough:
             everything = 9 * x.sum(1, keepdim=True)
             past = (past + everything) - everything
-        return (past + later)[..., :self.keep]
+        return (self.factors * (past + later))[..., :self.keep]
 
 
 def verdict(function: Callable[..., object], *args: object) -> object:
@@ -45,6 +50,17 @@ def verdict(function: Callable[..., object], *args: object) -> object:
     if getattr(output, "shape", None) == () and "bool" in str(output.dtype):
         return bool(output)
     return output
+
+
+def refusal(function: Callable[..., object], *args: object) -> str:
+    """Return whether the function refuses its input, and with a ValueError."""
+    try:
+        function(*args)
+    except ValueError:
+        return "ValueError"
+    except Exception:
+        return "another error"
+    return "no error"
 
 
 def kind(function: Callable[..., object], *args: object) -> str:
