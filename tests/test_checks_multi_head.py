@@ -63,6 +63,11 @@ def layer(**lines: str) -> str:
 
 
 LAYER = {
+    "H0": layer(split="", scores="s = q @ k.mT / math.sqrt(C)", merge=""),
+    "H0b": layer(project="q, k, v = (x @ w_qkv + b_qkv).chunk(3, dim=-1)", chunk="",
+                 split="y = F.scaled_dot_product_attention(q, k, v, is_causal=True)",
+                 scores="", mask="", weights="", mix="", merge=""),
+    "H0d": layer(split="", merge=""),
     "H1": layer(split="q, k, v = (p.reshape(B, H, T, D) for p in (q, k, v))"),
     "H1b": layer(split="q, k, v = [p.contiguous().view(B, H, T, D) "
                        "for p in (q, k, v)]"),
@@ -230,6 +235,36 @@ def test_two_mistakes_at_once_are_both_named() -> None:
     assert {mistake.id for mistake in report.matches[0]} == {"H2", "H3"}
 
 
+def test_no_heads_and_a_second_mistake_are_both_named() -> None:
+    for scale, other in (("", "A1"), (" / math.sqrt(C)", "M1")):
+        lines = {"split": "", "merge": "", "scores": f"s = q @ k.mT{scale}"}
+        lines |= {"mask": ""} if scale else {}
+        report = checks.multi_head_attention(compiled_layer(layer(**lines)))
+        assert {mistake.id for mistake in report.matches[0]} == {"H0", other}
+
+
+@pytest.mark.parametrize("chunk", ["chunk(3)", "split(C)"])
+def test_a_projection_cut_along_the_texts_is_told_about_the_axis(chunk: str) -> None:
+    report = checks.multi_head_attention(compiled_layer(
+        layer(chunk=f"q, k, v = qkv.{chunk}")))
+    assert ".chunk(3, dim=-1)" in report.symptoms[-1]
+
+
+def test_split_heads_shows_all_heads_with_their_numbers() -> None:
+    report = checks.split_heads(lambda x, h: x.reshape(
+        x.size(0), h, x.size(1), x.size(-1) // h))
+    assert report.table == [
+        "the numbers 0 to 11, 2 heads:",
+        "yours     head 0: 0 1 2, 3 4 5; head 1: 6 7 8, 9 10 11",
+        "expected  head 0: 0 1 2, 6 7 8; head 1: 3 4 5, 9 10 11"]
+
+
+def test_no_numbers_are_shown_where_they_are_equal() -> None:
+    report = checks.split_heads(lambda x, h: torch.stack(
+        x[..., :x.size(-1) // h * h].chunk(h, -1), 1))
+    assert "dropped in silence" in report.named and not report.table
+
+
 def compiled_layer(body: str):
     from catalogue import function_of
     return function_of(checks.multi_head_attention, body)
@@ -241,6 +276,8 @@ def compiled_layer(body: str):
      "come from the value channels 3, 4, 5, 0, 1, 2, expected 0, 1, 2, 3, 4, 5"),
     ({"mask": "s[:, 0] = s[:, 0].masked_fill(torch.ones(T, T).triu(1).bool(), "
               "-torch.inf)"}, "head 1 gives up to"),
+    ({"weights": "w = s.softmax(-1).mean(1, keepdim=True)"},
+     "both heads have the same weights"),
 ])
 def test_what_matches_no_mistake_is_measured(line: dict, words: str) -> None:
     report = checks.multi_head_attention(compiled_layer(layer(**line)))
@@ -263,3 +300,10 @@ def test_right_but_fragile() -> None:
     assert report.passed and "0/0" in report.remarks[0]
     assert not checks.multi_head_attention(by_head).remarks
     assert math.isclose(report.score(4), 4)
+
+
+def test_one_number_where_two_are_asked_for_is_told_the_form() -> None:
+    report = checks.answer("03.1", {
+        "parameters": 1_050_624, "products for q @ k.T": [5_120_000, 5_120_000],
+        "attention weights": [10_000, 80_000]})
+    assert not report.passed and "'parameters' should be a list of 2" in str(report)

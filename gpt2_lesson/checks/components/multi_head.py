@@ -14,9 +14,10 @@ from gpt2_lesson.checks.components.attention import (
     _effective_scale,
     attend,
 )
+from gpt2_lesson.checks.components.displayed import Displayed
 from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
 from gpt2_lesson.checks.probing import Probe, gradients
-from gpt2_lesson.checks.stand_ins.heads import or_error
+from gpt2_lesson.checks.stand_ins.heads import head_by_head, or_error
 
 
 def split(x: Tensor, num_heads: int, *, cut: str = "right",
@@ -75,13 +76,15 @@ def multi_head(x: Tensor, w_qkv: Tensor, b_qkv: Tensor, w_out: Tensor, b_out: Te
                num_heads: int, *, layout: str = "q k v", cut: str = "right",
                join: str = "right", per: str = "head", bias_in: bool = True,
                bias_out: bool = True, out: str = "right", mask: str = "right",
-               **how: object) -> Tensor:
+               one_head: bool = False, **how: object) -> Tensor:
     """Return causal attention with heads, (B, T, C) -> (B, T, C)."""
+    asked, num_heads = num_heads, 1 if one_head else num_heads
     qkv = x @ w_qkv + (b_qkv if bias_in else 0)                  # (B, T, 3C)
     q, k, v = (split(part, num_heads, cut=cut)
                for part in _projected(qkv, num_heads, layout))   # (B, H, T, D)
     q = q * {"head": 1, "all": num_heads**-0.5,                  # 1/sqrt(C)
-             "heads": q.size(-1)**0.5 * num_heads**-0.5}[per]    # 1/sqrt(H)
+             "heads": q.size(-1)**0.5 * num_heads**-0.5,         # 1/sqrt(H)
+             "part": asked**0.5}[per]                            # 1/sqrt(C / H)
     merged = merge(attend(q, k, v, mask=mask, **how), join=join)
     if out == "none":
         return merged
@@ -90,6 +93,8 @@ def multi_head(x: Tensor, w_qkv: Tensor, b_qkv: Tensor, w_out: Tensor, b_out: Te
 
 
 # --- probes ---------------------------------------------------------------------------
+
+_NUMBERS = "the numbers 0 to 11, 2 heads"
 
 
 def _numbered(*shape: int) -> Tensor:
@@ -100,7 +105,7 @@ def _numbered(*shape: int) -> Tensor:
 def split_probes(g: Generator) -> list[Probe]:
     """Return numbers that say where they come from; all sizes different, and equal."""
     sizes = {"B": 2, "T": 5, "H": 3, "D": 4}
-    return [Probe("the numbers 0 to 11, 2 heads", (_numbered(1, 2, 6), 2)),
+    return [Probe(_NUMBERS, (_numbered(1, 2, 6), 2)),
             Probe("B, T, H, D all different",
                   (torch.randn(2, 5, 12, generator=g), 3), sizes=sizes),
             Probe("B = T = H = D", (torch.randn(3, 3, 9, generator=g), 3)),
@@ -211,6 +216,9 @@ def read_out(look: Look, g: Generator) -> list[Clue]:
                               f"{rows.max():.3g})"))
         if found and found[-1].key != "channels":
             return found
+    if weights[0].allclose(weights[1], atol=1e-5):
+        return [*found, Clue("same weights", "both heads have the same weights, though "
+                             "their queries and keys differ")]
     number = probe.args[0][0, :, 0]
     scores = torch.outer(number, number)
     for head, map_ in enumerate(weights):
@@ -334,7 +342,8 @@ MERGE = (
 _FROM_ATTENTION = ("A1", "A2", "A7", "A8", "A11", "A15", "A17", "A17k", "A18",
                    "A21n", "M1", "M2", "M4", "M5", "M6", "M9")
 
-_TOGETHER = ("H1", "H2", "H3", "H7t", "H10", "H11", "H12", "H12o", "A1", "A8", "M1")
+_TOGETHER = ("H0", "H1", "H2", "H3", "H7t", "H10", "H11", "H12", "H12o", "A1", "A8",
+             "M1")
 
 
 def _alone(mistake: Mistake) -> Mistake:
@@ -358,6 +367,18 @@ LAYER = tuple(map(_alone, (
             "Which channels belong to head 0?", "look at the order of H and D in view",
             "x.view(B, T, H, D): the heads first, then each head's channels",
             {"cut": "interleaved", "join": "interleaved"}, mark="R"),
+    Mistake("H0", "no heads at all: one head over all channels",
+            "right with one head; with more, each token has only one set of weights",
+            "How many sets of weights has a token with 3 heads?",
+            "where is num_heads used?",
+            "split q, k and v: .view(B, T, H, D).transpose(1, 2)",
+            {"one_head": True}),
+    Mistake("H0d", "no heads at all: one head over all channels, divided by sqrt(D)",
+            "right with one head; with more, each token has only one set of weights",
+            "How many sets of weights has a token with 3 heads?",
+            "where is num_heads used, besides the scale?",
+            "split q, k and v: .view(B, T, H, D).transpose(1, 2)",
+            {"one_head": True, "per": "part"}, mark="R"),
     Mistake("H3", "scores divided by sqrt(C), the width of all heads together",
             "the weights are too flat, by a factor sqrt(H); right with one head",
             "How many products does one head's q.k add up?",
@@ -434,13 +455,18 @@ _VIEW = ((r"view size is not compatible", "a chunk or a transpose is not one pie
          (r"shape '.*' is invalid for input", "B * T * H * D must be the number of "
           "entries: D is C // H"))
 
-split_heads = Exercise(
+def numbered_heads(g: Generator) -> Probe:
+    """Return the probe whose value tells each head's numbers, in a text."""
+    return Probe(_NUMBERS, (_numbered(1, 2, 6), 2), head_by_head)
+
+
+split_heads = Displayed(
     "split_heads", "03", "split_heads(x, num_heads) -> (B, H, T, D)", split,
     split_probes, SPLIT, axes={"x": "B T C", "": "B H T D"}, crashes=_VIEW,
     hints=("Each head gets D = C / H channels of every token. Head 0 gets which?",
            "Try x = torch.arange(12).view(1, 2, 6): head 0 is [[0, 1, 2], [6, 7, 8]].",
            "x.view(B, T, H, D).transpose(1, 2)"),
-    show="the numbers 0 to 11, 2 heads", solution="""\
+    display=numbered_heads, solution="""\
 def split_heads(x, num_heads):
     B, T, C = x.shape
     return x.view(B, T, num_heads, C // num_heads).transpose(1, 2)""")
@@ -463,9 +489,13 @@ multi_head_attention = Exercise(
     (Robust("it is fragile: nan when a hidden score is large (0/0); mask before the "
             "softmax", lambda g: Probe("large scores", _far_apart(g, 15.0))),),
     {"x": "B T C", "": "B T C"}, (
-        *_VIEW, (r"mat1 and mat2|size of tensor a|batch2 tensor",
-                 "write the shape behind each line: (B, T, 3C), three times (B, T, C), "
-                 "(B, H, T, D), (B, H, T, T), (B, H, T, D), (B, T, C)")),
+        *_VIEW, (r"not enough values to unpack .*got [12]\b",
+                 "q, k and v lie side by side along the last axis. chunk, split and "
+                 "unbind cut axis 0, the texts, if you don't say which: "
+                 ".chunk(3, dim=-1)"),
+        (r"mat1 and mat2|size of tensor a|batch2 tensor",
+         "write the shape behind each line: (B, T, 3C), three times (B, T, C), "
+         "(B, H, T, D), (B, H, T, T), (B, H, T, D), (B, T, C)")),
     ("Five steps: project, cut into q, k, v, split each into heads, attend causally, "
      "merge and project. Which of them differs from yours?",
      "Check split_heads and merge_heads first, then print the weights for T = 3.",

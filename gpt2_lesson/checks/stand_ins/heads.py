@@ -1,4 +1,4 @@
-"""A drive for functions that should refuse an input."""
+"""Drives for heads: their numbers as a text, and inputs to be refused."""
 
 from collections.abc import Callable
 
@@ -15,3 +15,18 @@ def or_error(function: Callable[..., object], *args: object) -> str:
         return "an error"
     return (f"no error, but a result {tuple(output.shape)}"
             if isinstance(output, Tensor) else f"no error, but {output!r}"[:80])
+
+
+def head_by_head(function: Callable[..., object], x: Tensor, num_heads: int) -> str:
+    """Return the heads of one text: "head 0: 0 1 2, 6 7 8; head 1: ..." (by tokens).
+
+    Returns "?" for a result of another shape than (1, H, T, D).
+    """
+    output = function(x, num_heads)
+    _, t, c = x.shape
+    if not isinstance(output, Tensor) or output.shape != (1, num_heads, t,
+                                                          c // num_heads):
+        return "?"
+    return "; ".join(f"head {h}: " + ", ".join(
+        " ".join(f"{number:g}" for number in token) for token in head)
+        for h, head in enumerate(output[0].tolist()))
