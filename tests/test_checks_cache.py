@@ -48,6 +48,9 @@ ATTENTION = {
     k = torch.cat([cache['k'], k], dim=-2)
     v = torch.cat([cache['v'], v], dim=-2)""", store="cache['k'], cache['v'] = k, v"),
     "K0": attend(store="if layer not in cache:\n    cache[layer] = k, v"),
+    "K0n": attend(store="cache = {layer: (k, v)}"),
+    "K0na": attend(store=""),
+    "K0nb": attend(join="cache.get(layer)", store="cache = {**cache, layer: (k, v)}"),
     "K0f": attend(join="", store="cache[layer] = k, v"),
     "K0o": attend(join="""if layer in cache:
     k = torch.cat([k, cache[layer][0]], dim=-2)
@@ -167,6 +170,7 @@ GENERATION = {
     "K10": go(**NEVER_OVER),
     "K10c": go(**NEVER_OVER, call=call(
         "new, torch.arange(read, ids.size(1)).clamp(max=limit - 1)")),
+    "K10r": go(over=STEPS["over"].replace("        model.reset()\n", "")),
     "K10o": go(over=STEPS["over"].replace("-limit:", ":limit")),
     "G1": go(cat=STEPS["cat"].replace("-1]", "0]")),
     "G7": go(cat="    one = logits[:, -1].mean(0).argmax()\n"
@@ -267,13 +271,14 @@ def test_no_mutant_passes(name: str, record_property) -> None:
 
 
 @pytest.mark.parametrize(("place", "words"), [
-    ("read + 2 * (i > 0), ids.size(1) + 2 * (i > 0)",
+    ("torch.arange(read, ids.size(1)) + 2 * (i > 0)",
      "call 2 of the model passes the positions 7; 5 tokens have been read, so the next "
      "stand at 5"),
-    ("read * 2, read * 2 + ids.size(1) - read", "passes the positions 10; 5 tokens")])
+    ("torch.arange(read * 2, read + ids.size(1))", "passes the positions 10; 5 tokens")
+])
 def test_the_first_wrong_position_is_told(place: str, words: str) -> None:
     function = function_of(checks.generate_cached, go(
-        call=call(f"new, torch.arange({place})")))
+        call=call(f"new, ({place}) % limit")))                   # in range: no crash
     report = checks.generate_cached(function)
     assert not report.passed and not report.named
     assert words in report.clues[0].text, str(report)
@@ -303,3 +308,40 @@ def test_the_toy_model_depends_on_every_token_position_and_nothing_else() -> Non
     with pytest.raises(IndexError, match="position 64 came, there are only 0 to 63"):
         model(ids[:, :1], torch.tensor([64]))
     assert model.calls[-1] == [0, 1, 2, 3, 4]
+
+
+def repair(step: str, start: str = "start = 0") -> str:
+    """Return the version to be repaired, with another line for `start`."""
+    return go(begin=STEPS["begin"] + "\n" + start, call=call(
+        "new, torch.arange(start, start + new.size(1))"), read=f"{step}\n"
+        + STEPS["read"])
+
+
+def test_the_repair_and_what_nearly_repairs() -> None:
+    check = checks.generate_cached_to_repair
+    given = check(function_of(check, repair("    start += input_ids.size(1)")))
+    assert given.state == "not written"
+    assert "start = ids.size(1)" in check.hints[2]
+    assert check(function_of(check, repair("    start = ids.size(1)"))).passed
+    report = check(function_of(check, repair("    start += new.size(1)")))
+    assert report.symptoms[1].startswith("UnboundLocalError")
+    assert "ids.size(1) is there in both" in report.symptoms[-1]
+    body = repair("    start = ids.size(1)").replace("        model.reset()\n", "")
+    assert check(function_of(check, body)).named == (
+        "past the context the model is not reset")
+
+
+def test_an_empty_cache_is_told_whatever_else_is_wrong() -> None:
+    report = checks.cached_attention(function_of(checks.cached_attention, attend(
+        join="", store="", end="return (s * s.sign()).softmax(-1) @ v")))
+    assert not report.named and "the cache is still empty" in report.clues[0].text
+
+
+def test_a_crash_tells_the_shapes_that_the_function_got() -> None:
+    crash = checks.cached_attention(lambda q, k, v, cache, layer: q @ k).symptoms
+    assert crash[0].endswith('"one token at a time: q, k, v (2, 3, 1, 4)"')
+
+
+def test_progress_does_not_count_what_no_set_asks_for() -> None:
+    assert not checks.generate_cached.asked and checks.generate_cached_to_repair.asked
+    assert " generate_cached " not in f"{checks.progress()} ".replace("\n", " ")

@@ -1,6 +1,7 @@
 """Attention that remembers, and generation with it (catalogue: K)."""
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
@@ -28,7 +29,7 @@ def _remembered(old: tuple[Tensor, Tensor] | None, new: tuple[Tensor, Tensor],
                      if join == "twice" else new)
     axis = {"heads": 1, "batch": 0, "width": -1}.get(join, -2)
     pairs = list(zip(old, new, strict=True))
-    if join == "overwrite":
+    if join in ("overwrite", "never"):
         return new, new
     if join == "front":
         pairs = [pair[::-1] for pair in pairs]
@@ -64,7 +65,8 @@ def cached(q: Tensor, k: Tensor, v: Tensor, cache: dict, layer: int, *,
     """Return what T new tokens mix, (B, H, T, D), from the cache and themselves."""
     place = layer if per_layer else 0
     (k, v), stored = _remembered(cache.get(place), (k, v), join)
-    cache[place] = stored
+    if join != "never":
+        cache[place] = stored
     if keep == "qkv":
         cache[f"queries {place}"] = torch.cat([cache.get(f"queries {place}", q[..., :0,
                                                          :]), q], -2)
@@ -86,10 +88,10 @@ def continued(model: RememberingModel, input_ids: Tensor, max_new_tokens: int, *
         over = ids.size(1) > limit
         first = {"new": read, "all": 0, "afresh": 0, "two": max(read - 1, 0)}[feed]
         new = ids[:, first:]
-        if feed == "afresh" or over and full != "go on" and full != "clamp":
+        if feed == "afresh" or over and full in ("restart", "oldest"):
             model.reset()
-        if over and full in ("restart", "oldest"):
-            new, first = ids[:, -limit:] if full == "restart" else ids[:, :limit], 0
+        if over and full in ("restart", "oldest", "no reset"):
+            new, first = ids[:, :limit] if full == "oldest" else ids[:, -limit:], 0
         later = int(step > 0)
         start = {"right": first, "zero": 0, "prompt": offset, "late": first + later,
                  "early": first - later, "stuck": min(first, input_ids.size(1)),
@@ -109,8 +111,11 @@ def continued(model: RememberingModel, input_ids: Tensor, max_new_tokens: int, *
 # --- probes ---------------------------------------------------------------------------
 
 
-def _qkv(g: Generator, layers: int, b: int, h: int, t: int, d: int) -> Tensor:
-    return 1.5 * torch.randn(3, layers, b, h, t, d, generator=g)
+def _qkv(g: Generator, layers: int, b: int, h: int, t: int, d: int
+         ) -> list[list[Tensor]]:
+    """Return q, k and v, each a list of one (B, H, T, D) for each layer."""
+    parts = 1.5 * torch.randn(3, layers, b, h, t, d, generator=g)
+    return [list(part) for part in parts]
 
 
 _SHOWN = "1 token, 2, then 1, v is the identity: the result is the weights"
@@ -118,7 +123,7 @@ _SHOWN = "1 token, 2, then 1, v is the identity: the result is the weights"
 
 def _identity(g: Generator) -> Probe:
     q, k, _ = _qkv(g, 1, 1, 1, 4, 4)
-    return Probe(_SHOWN, (q, k, torch.eye(4)[None, None, None], (1, 2, 1)), by_chunks)
+    return Probe(_SHOWN, (q, k, [torch.eye(4)[None, None]], (1, 2, 1)), by_chunks)
 
 
 def attention_probes(g: Generator) -> list[Probe]:
@@ -129,10 +134,10 @@ def attention_probes(g: Generator) -> list[Probe]:
         return Probe(name, (*_qkv(g, layers, 2, 3, sum(sizes), 4), sizes), drive,
                      letters if layers == 1 and sum(sizes) == 6 else {})
 
-    return [chunks("one token at a time", 1, 1, 1, 1, 1, 1),
-            chunks("all 6 tokens at once", 6),
-            chunks("5 tokens first, then one at a time", 5, 1, 1),
-            chunks("chunks of 3, 2 and 2", 3, 2, 2),
+    return [chunks("one token at a time: q, k, v (2, 3, 1, 4)", 1, 1, 1, 1, 1, 1),
+            chunks("all 6 tokens at once: q, k, v (2, 3, 6, 4)", 6),
+            chunks("5 tokens first (2, 3, 5, 4), then one at a time", 5, 1, 1),
+            chunks("chunks of 3, 2 and 2: q, k, v (2, 3, T, 4)", 3, 2, 2),
             _identity(g),
             chunks("two layers, 2 tokens, then one at a time", 2, 1, 1, layers=2),
             chunks("how many numbers are kept (2 x B x H x T x D = 288)", 2, 3, 1,
@@ -175,6 +180,9 @@ def attention_read_out(look: Look, g: Generator) -> list[Clue]:
     value = look(probe).value
     if not isinstance(value, Tensor) or value.shape != (1, 1, 1, 4, 4):
         return []
+    if look(replace(probe, drive=kept)).value == 0:
+        return [Clue("empty", "after the calls the cache is still empty: nothing is "
+                     "stored in the dictionary that was passed")]
     weights = value[0, 0, 0]
     if not weights.isfinite().all():
         bad = (~weights.isfinite()).any(-1).nonzero().flatten().tolist()
@@ -190,7 +198,7 @@ def attention_read_out(look: Look, g: Generator) -> list[Clue]:
         return [Clue("row sums", "everybody looks at the right tokens, but the weights "
                      f"of a token add up to {sums.min():.3g} to {sums.max():.3g}, "
                      "expected 1")]
-    q, k = probe.args[0][0, 0], probe.args[1][0, 0]
+    (q,), (k,) = (part[0] for part in probe.args[:2])            # (T, D) each
     return _effective_scale(weights[None], q @ k.transpose(-2, -1))
 
 
@@ -276,6 +284,12 @@ ATTENTION = (
             "Who tells the next call about this token?",
             "torch.cat returns a new tensor: is it stored for every chunk?",
             "cache[layer] = (k, v), after joining", {"join": "not stored"}, mark="R"),
+    Mistake("K0n", "nothing is stored: after a call the cache is still empty",
+            "each chunk sees only itself; `cache = {...}` makes another dictionary, "
+            "and leaves the one that was passed as it was",
+            "Who tells the next call about this token?",
+            "print the cache after a call", "cache[layer] = (k, v), after joining",
+            {"join": "never"}),
     Mistake("K0f", "the cache is overwritten: what came before is forgotten",
             "a token sees only its own chunk",
             "What is left of the first chunk when the third comes?",
@@ -325,7 +339,8 @@ GENERATION = (
     Mistake("K2", "the position grows by the prompt's length in every step",
             "right for a prompt of 1 token; with 5 the positions are 5, 10, 15, ...",
             _Q_PLACE, "what do you add to the offset after a call?",
-            "add the number of tokens just read", {"place": "prompt"}, mark="S"),
+            "start = ids.size(1), before the new token is joined: so many tokens have "
+            "been read, after a restart too", {"place": "prompt"}, mark="S"),
     Mistake("K2l", "positions one too late after the prompt",
             "the first new token is read at T + 1, expected T", _Q_PLACE,
             "positions count from 0: what stands at T - 1?",
@@ -361,6 +376,12 @@ GENERATION = (
             "compare ids.size(1) with model.max_seq_length in each step",
             "model.reset(), then ids[:, -limit:] at positions 0, 1, ...",
             {"full": "go on"}, mark="S"),
+    Mistake("K10r", "past the context the model is not reset",
+            "right up to max_seq_length; then tokens are read again on top of the "
+            "memory", "What does the model still remember when it reads the last "
+            "tokens afresh?", "what happens before ids[:, -limit:] is read?",
+            "model.reset(), then ids[:, -limit:] at positions 0, 1, ...",
+            {"full": "no reset"}),
     Mistake("K10c", "past the context every new token gets the last position",
             "right up to max_seq_length, then wrong",
             "Two tokens at the same position: what was the model trained on?",
@@ -413,11 +434,15 @@ def cached_attention(q, k, v, cache, layer):
     return scores.masked_fill(~allowed, -torch.inf).softmax(-1) @ v""")
 
 generate_cached = Exercise(
-    "generate_cached", "03",
+    "generate_cached", "03",                     # optional: asked for by no set
     "generate_cached(model, input_ids, max_new_tokens) -> (B, T + max_new_tokens)",
     continued, generation_probes, GENERATION, generation_read_out,
-    crashes=((r"IndexError: position", "print the positions that you pass. Has the "
-              "text that many tokens? If so, reset, and read its last ones afresh"),
+    crashes=((r"IndexError: position", "print the positions that you pass: after 5 "
+              "tokens the next stands at 5. Has the text more tokens than there are "
+              "positions? Then reset, and read its last ones afresh"),
+             (r"UnboundLocalError", "a name is set in one branch only, and the other "
+              "one came: past max_seq_length no `new` is made. ids.size(1) is there in "
+              "both"),
              (r"remembered from before", "the model still remembers another batch: "
               "reset it")),
     hints=("The model remembers. In each step it needs only what it has not read, and "
@@ -425,7 +450,7 @@ generate_cached = Exercise(
            "Print the positions of each call for a prompt of 5: 0 1 2 3 4, then 5, "
            "then 6.",
            "model(ids[:, read:], torch.arange(read, ids.size(1)))"),
-    show="a prompt of 5 tokens, 4 new ones", solution="""\
+    show="a prompt of 5 tokens, 4 new ones", asked=False, solution="""\
 def generate_cached(model, input_ids, max_new_tokens):
     ids, limit, read = input_ids, model.max_seq_length, 0
     model.reset()

@@ -52,17 +52,18 @@ class RememberingModel:
         return torch.cos(5 * past) @ self.out                    # (B, T, V)
 
 
-def by_chunks(function: Function, q: Tensor, k: Tensor, v: Tensor,
+def by_chunks(function: Function, q: list[Tensor], k: list[Tensor], v: list[Tensor],
               sizes: tuple[int, ...]) -> object:
     """Return what a cached attention gives for q, k, v that come in chunks of tokens.
 
-    q, k, v and the result are (L, B, H, T, D); all layers share one cache, {} at first.
-    A chunk's result of another shape is returned as it is.
+    q, k and v hold one (B, H, T, D) for each layer, and the result is (L, B, H, T, D);
+    all layers share one cache, {} at first. A chunk's result of another shape is
+    returned as it is.
     """
     return _run(function, q, k, v, sizes, {})
 
 
-def kept(function: Function, q: Tensor, k: Tensor, v: Tensor,
+def kept(function: Function, q: list[Tensor], k: list[Tensor], v: list[Tensor],
          sizes: tuple[int, ...]) -> int:
     """Return how many numbers the cache holds at the end."""
     cache: dict = {}
@@ -70,8 +71,8 @@ def kept(function: Function, q: Tensor, k: Tensor, v: Tensor,
     return _numbers(cache)
 
 
-def kept_at_crash(function: Function, q: Tensor, k: Tensor, v: Tensor,
-                  sizes: tuple[int, ...]) -> str:
+def kept_at_crash(function: Function, q: list[Tensor], k: list[Tensor],
+                  v: list[Tensor], sizes: tuple[int, ...]) -> str:
     """Return "no crash", or the shapes that the cache holds after one."""
     cache: dict = {}
     try:
@@ -83,13 +84,15 @@ def kept_at_crash(function: Function, q: Tensor, k: Tensor, v: Tensor,
     return "no crash"
 
 
-def _run(function: Function, q: Tensor, k: Tensor, v: Tensor, sizes: tuple[int, ...],
-         cache: dict) -> object:
+def _run(function: Function, q: list[Tensor], k: list[Tensor], v: list[Tensor],
+         sizes: tuple[int, ...], cache: dict) -> object:
+    cut = [[part.split(list(sizes), dim=-2) for part in layer]
+           for layer in zip(q, k, v, strict=True)]               # layer, q k v, chunk
     parts = []
-    for chunks in zip(*(part.split(list(sizes), dim=-2) for part in (q, k, v)),
-                      strict=True):
+    for i in range(len(sizes)):
         layers = []
-        for layer, new in enumerate(zip(*chunks, strict=True)):
+        for layer, chunks in enumerate(cut):
+            new = [chunk[i] for chunk in chunks]
             mixed = function(*new, cache, layer)
             if getattr(mixed, "shape", None) != new[2].shape:
                 return mixed
