@@ -298,3 +298,57 @@ def test_probing_can_be_imported_without_any_answer() -> None:
 def test_observe_sees_what_happened() -> None:
     seen = observe(lambda x, y: x.add_(1), Probe("p", (torch.ones(2), torch.ones(2))))
     assert seen.changed == (0,) and seen.repeats and seen.value.tolist() == [2.0, 2.0]
+
+
+class _Odd:
+    def __repr__(self) -> str:
+        raise ValueError("no text")
+
+
+def _late(x, y):
+    if not x.any():
+        raise NotImplementedError
+    return x + y + 1
+
+
+@pytest.mark.parametrize(("function", "said"), [
+    (lambda x, y: (x + y).numpy(), "it returns a numpy array, expected a tensor"),
+    (lambda x, y: (row for row in x), "it returns a generator, expected a tensor"),
+    (lambda x, y: len, "it returns a builtin_function_or_method"),
+    (lambda x, y: _Odd(), "it returns a _Odd"),
+    (lambda x, y: x + y + 0j, "a complex, sparse, nested or"),
+    (lambda x, y: x > y, "numbers of torch.bool"),
+    (lambda x, y: (x + y).to_sparse(), "nested or quantized tensor came"),
+    (lambda x, y: torch.zeros(1000, 1000), "it returns (1000, 1000)"),
+    (lambda x, y: 1 / 0 if x.any() else x, "ZeroDivisionError: division by zero"),
+    (_late, "not written yet"),
+])
+def test_whatever_comes_back_a_true_report_is_made(function, said: str) -> None:
+    report = TOY(function)
+    text = str(report)
+    assert not report.passed and said in text and "two calls" not in text
+    assert text == str(TOY(function)) and " at 0x" not in text
+    assert report.seconds < 1
+
+
+def test_odd_letters_of_an_error_can_be_shown() -> None:
+    def odd(x, y):
+        print("\x1b[31mred")
+        raise ValueError("\ud800 \x00")
+
+    for text in (str(TOY(odd)), TOY(odd)._repr_html_()):
+        assert text.encode() and "\\ud800 \\x00" in text and "\x1b" not in text
+
+
+def test_the_numbers_shown_are_those_that_differ() -> None:
+    from gpt2_lesson.checks.report import rows_of
+
+    wanted = torch.arange(9.0).view(1, 9)
+    yours = wanted.clone()
+    yours[0, 7] = 50
+    assert rows_of(yours, wanted) == [
+        "yours    ...       5       6      50       8",
+        "expected ...       5       6       7       8"]
+    assert rows_of(3, wanted) == []
+    in_place = TOY(lambda x, y: x.add_(y).sub_(y) * 0 + x.add_(1) + y)
+    assert in_place.table == [] and "changes its input" in str(in_place)

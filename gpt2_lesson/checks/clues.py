@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gpt2_lesson.checks.probing import Probe, Seen, call
+from gpt2_lesson.checks.probing import Probe, Seen, article, call
 
 if TYPE_CHECKING:
     from gpt2_lesson.checks.engine import Exercise
@@ -66,7 +66,7 @@ def crash(exercise: "Exercise", probe: Probe, seen: Seen, failing: int,
         for name, arg in zip(arguments(exercise), probe.args, strict=False)
         if isinstance(arg, Tensor | int | float | str))
     lines = [f'crashed on "{probe.name}"' + (f" with {shapes}" if shapes else ""),
-             f"{seen.error}: {seen.message}"]
+             f"{seen.error}: {seen.message}".removesuffix(": ")]
     if seen.where:
         lines.append(seen.where)
     lines += [hint for pattern, hint in (*exercise.crashes, *_CRASHES)
@@ -93,17 +93,22 @@ def _named(value: object) -> str:
         return f"a tensor {tuple(value.shape)} of {value.dtype}"
     if isinstance(value, list | tuple):
         return f"a {type(value).__name__} of {len(value)}"
-    return f"the {type(value).__name__} {shown(value)}"
+    if isinstance(value, int | float | str | dict):
+        return f"the {type(value).__name__} {shown(value)}"
+    return article(value)
 
 
 def shown(value: object, most: int = 110) -> str:
     """Return plain data as a short text, of at most so many letters."""
     if isinstance(value, Tensor):
-        value = value.tolist()
+        value = (value if value.numel() < 1000 else value.flatten()[:200]).tolist()
+    if isinstance(value, list | tuple):
+        value = value[:200]
     try:
         text = repr(value)
     except Exception:
         text = f"<{type(value).__name__}>"
+    text = re.sub(r" at 0x[0-9a-f]+|(?<=,)\n\s*", "", text)
     return text if len(text) <= most else text[:most - 3] + "..."
 
 
@@ -169,7 +174,7 @@ def tensors(value: object) -> Iterator[Tensor]:
         for part in value.values():
             yield from tensors(part)
     elif isinstance(value, list | tuple):
-        for part in value:
+        for part in value[:1000]:
             yield from tensors(part)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         try:
@@ -182,11 +187,14 @@ def fingerprint(seen: list[Seen]) -> str:
     """Return a short text that changes when the behaviour changes."""
     text = "|".join(
         f"{one.error}{one.changed}{one.repeats}"
-        + ",".join(f"{part.double().round(decimals=4).tolist()}" for part in
-                   tensors(one.value)) + (repr(one.value)[:500] if not any(
-                       True for _ in tensors(one.value)) else "")
+        + (",".join(map(_rounded, tensors(one.value))) or shown(one.value, 500))
         for one in seen)
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _rounded(part: Tensor) -> str:
+    numbers = part.flatten()[:1000].double().round(decimals=4)
+    return f"{tuple(part.shape)}{numbers.tolist()}"
 
 
 # --- general clues, for any function of tensors ---------------------------------------

@@ -185,6 +185,8 @@ class _Examination:
         if not first.written:
             return Report(self.exercise, "not written")
         self.seen = [first, *(self.look(probe) for probe in self.battery[1:])]
+        if not all(seen.written for seen in self.seen):
+            return Report(self.exercise, "not written")
         self.right = [self.exercise.same(*pair)
                       for pair in zip(self.seen, self.expected, strict=True)]
         if all(self.right):
@@ -219,14 +221,16 @@ class _Examination:
             changed = " and ".join(names[k] for k in seen.changed if k < len(names))
             return [f"your function changes its input {changed}: what the caller "
                     "passed is not the same afterwards"]
+        if not isinstance(seen.value, type(wanted.value)):
+            return clues.wrong_type(seen.value, wanted.value)
         if not seen.repeats:
             return ["two calls with the same input give different results: something "
                     "in it draws random numbers, or remembers the call before"]
-        if not isinstance(seen.value, type(wanted.value)):
-            return clues.wrong_type(seen.value, wanted.value)
-        shape = clues.wrong_shape(seen.value, wanted.value, probe)
-        if shape:
-            return shape
+        for k in failing:
+            shape = clues.wrong_shape(self.seen[k].value, self.expected[k].value,
+                                      self.battery[k])
+            if shape:
+                return shape
         return clues.difference(self.exercise, self.battery, self.seen, self.expected,
                                 self.right)
 
@@ -242,12 +246,19 @@ class _Examination:
             self.battery[i].name != self.exercise.show,
             not isinstance(self.expected[i].value, Tensor),
             -gaps[i] if gaps[i] > 0 else 0))
+        found = []
         for i in order:
             seen, wanted = self.seen[i], self.expected[i]
-            if not (self.right[i] or seen.error or wanted.error):
-                rows = rows_of(seen.value, wanted.value, self.exercise.sums)
-                return [f"{self.battery[i].name}:", *rows] if rows else []
-        return []
+            if self.right[i] or seen.error or wanted.error or equal(
+                    seen.value, wanted.value, self.exercise.atol, self.exercise.rtol):
+                continue                             # the values are not what is wrong
+            rows = rows_of(seen.value, wanted.value, self.exercise.sums)
+            if rows:
+                found.append([f"{self.battery[i].name}:", *rows])
+            numbers = [row[9:] for row in rows]      # yours above the expected ones
+            if numbers[:len(rows) // 2] != numbers[len(rows) // 2:]:
+                return found[-1]
+        return found[0] if found else []             # too near to be seen
 
     def texts(self, probe: Probe) -> list[str]:
         """Return what a probe for display gives, yours and the expected text."""

@@ -83,7 +83,7 @@ def observe(function: object, probe: Probe) -> Seen:
     if not_written(function):
         return Seen(written=False)
     if not callable(function):
-        return Seen(error="TypeError", message=f"{_article(function)} came, expected a "
+        return Seen(error="TypeError", message=f"{article(function)} came, expected a "
                     "function: pass its name, without brackets")
     with _quiet() as printed:
         args = copy.deepcopy(probe.args)
@@ -138,7 +138,12 @@ def _only_promised(code: CodeType) -> bool:
 def plain(value: object) -> object:
     """Return a copy of `value` that later changes can't reach: tensors detached."""
     if isinstance(value, Tensor):
-        return value.detach().clone().as_subclass(Tensor)
+        odd = value.layout is not torch.strided or value.is_nested
+        if odd or value.is_complex() or value.is_quantized or "float8" in str(
+                value.dtype):
+            raise TypeError("a complex, sparse, nested or quantized tensor came, "
+                            "expected a plain one")
+        return value.detach().to("cpu", copy=True).as_subclass(Tensor)
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -167,7 +172,17 @@ def _same_again(function: Function, probe: Probe, value: object) -> bool:
 
 
 def _equal(a: object, b: object) -> bool:
-    """Return True for values equal but for rounding; NaN equals NaN."""
+    """Return True for values equal but for rounding; NaN equals NaN.
+
+    What can't be compared, such as two generators, counts as equal.
+    """
+    try:
+        return _compared(a, b)
+    except Exception:
+        return True
+
+
+def _compared(a: object, b: object) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(
             a, b, atol=1e-6, rtol=1e-5, equal_nan=True)
@@ -175,10 +190,9 @@ def _equal(a: object, b: object) -> bool:
         return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(map(_equal, a, b))
-    try:
-        return bool(a == b) or (a != a and b != b)
-    except Exception:
-        return a is b
+    if type(a) is type(b) and type(a).__eq__ is object.__eq__:
+        return True
+    return bool(a == b) or (a != a and b != b)
 
 
 def _crash(error: BaseException, function: Function, printed: io.StringIO) -> Seen:
@@ -225,6 +239,7 @@ def _is_float(arg: object) -> bool:
     return isinstance(arg, Tensor) and arg.is_floating_point()
 
 
-def _article(value: object) -> str:
-    name = type(value).__name__
+def article(value: object) -> str:
+    """Return the name of a value's type: "a list", "an int"."""
+    name = type(value).__name__.replace("ndarray", "numpy array")
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -151,7 +151,8 @@ class Report:
         if self.printed.strip():
             parts += [("small", ["your function printed:"]),
                       ("table", self.printed.strip().splitlines()[:10])]
-        return [(kind, [line for line in lines if line]) for kind, lines in parts]
+        return [(kind, [_printable(line) for line in lines if line])
+                for kind, lines in parts]
 
     def __str__(self) -> str:
         lines = [f"{self.mark} {self.headline}"]
@@ -184,6 +185,11 @@ class Report:
             f"{''.join(body)}</div>")
 
 
+def _printable(line: str) -> str:
+    """Return a line without what no page can show, such as colours of a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in line)
+
+
 _LOOKS = {"text": "", "why": "font-style:italic", "small": "opacity:.75;font-size:90%"}
 
 
@@ -193,12 +199,14 @@ def rows_of(yours: object, wanted: object, sums: bool = False) -> list[str]:
         differ = [key for key in wanted if shown(yours.get(key)) != shown(wanted[key])]
         return [f"{name:9} {key}: {shown(part.get(key))}" for key in differ[:3]
                 for name, part in (("yours", yours), ("expected", wanted))]
-    if not (isinstance(yours, Tensor) and isinstance(wanted, Tensor)):
+    if isinstance(yours, Tensor) is not isinstance(wanted, Tensor):
+        return []                                    # its type has been told
+    if not isinstance(yours, Tensor):
         return [f"yours     {_brief(yours)}", f"expected  {_brief(wanted)}"]
     if yours.shape != wanted.shape or yours.numel() == 0:
         return []
-    yours, wanted = _first_difference(yours, wanted)
-    return [f"{name if i == 0 else '':9}{_numbers(row, sums)}"
+    yours, wanted, start = _first_difference(yours, wanted)
+    return [f"{name if i == 0 else '':9}{_numbers(row, sums, start)}"
             for name, rows in (("yours", yours), ("expected", wanted))
             for i, row in enumerate(rows)]
 
@@ -211,19 +219,24 @@ def _brief(value: object) -> str:
     return f"{value:.7g}" if isinstance(value, float) else shown(value)
 
 
-def _first_difference(yours: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Return up to (3 rows, 5 columns) of the first matrix in which the two differ."""
+def _first_difference(yours: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Return up to 3 rows of the first matrix in which the two differ.
+
+    The number is the first column to be shown: 0, or more for a late difference.
+    """
     yours, wanted = (part.reshape(-1, *part.shape[-2:]) if part.dim() > 1
                      else part.reshape(1, 1, -1) for part in (yours, wanted))
     differ = ~yours.double().isclose(wanted.double(), rtol=1e-4, atol=1e-5,
-                                     equal_nan=True).flatten(1)
-    i = int(differ.any(1).int().argmax())
-    return yours[i][:3], wanted[i][:3]
+                                     equal_nan=True)
+    i = int(differ.flatten(1).any(1).int().argmax())
+    first = int(differ[i][:3].any(0).int().argmax())
+    return yours[i][:3], wanted[i][:3], first - 2 if first > 4 else 0
 
 
-def _numbers(row: Tensor, sums: bool) -> str:
-    text = " ".join(f"{value:7.3g}" if row.is_floating_point() else f"{int(value):5d}"
-                    for value in row[:5].tolist())
-    if row.numel() > 5:
+def _numbers(row: Tensor, sums: bool, start: int = 0) -> str:
+    text = "... " * (start > 0) + " ".join(
+        f"{value:7.3g}" if row.is_floating_point() else f"{int(value):5d}"
+        for value in row[start:start + 5].tolist())
+    if row.numel() > start + 5:
         text += " ..."
     return text + (f" | sum {row.sum().item():.2f}" if sums else "")
