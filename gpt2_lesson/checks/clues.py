@@ -144,7 +144,8 @@ def difference(exercise: "Exercise", battery: list[Probe], seen: list[Seen],
                   if ok is wanted] for wanted in (True, False))
     if largest > exercise.atol and any(
             isinstance(one.value, Tensor | float) for one in expected):
-        lines.append(f"the right function differs from yours by up to {largest:.2g}")
+        size = f"{largest:,.0f}" if largest >= 100 else f"{largest:.2g}"
+        lines.append(f"the right function differs from yours by up to {size}")
     if good and len(bad) < len(good):
         lines.append(f"wrong on: {'; '.join(bad)}; right on the rest")
     elif good:
