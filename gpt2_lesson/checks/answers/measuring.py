@@ -2,6 +2,8 @@
 
 import math
 
+from torch import Tensor
+
 from gpt2_lesson.checks.engine import Mistake
 from gpt2_lesson.checks.values import Answer
 
@@ -22,9 +24,17 @@ def _three_ways(value: object) -> list[str]:
     if not isinstance(value, list | tuple) or len(value) != 3:
         return ["expected a list of three: [(nats, ending), (nats, ending), ...]"]
     totals, sizes = [], []
-    for nats, ending in value:
-        if not isinstance(ending, str) or not ending or not len(nats):
-            return ["each ending is a text, with a list of one or more numbers"]
+    for i, part in enumerate(value):
+        if not isinstance(part, list | tuple) or len(part) != 2:
+            return [f"entry {i} is no pair (nats, ending)"]
+        nats, ending = part
+        nats = nats.tolist() if isinstance(nats, Tensor) else nats
+        if not isinstance(ending, str) or not ending:
+            return [f"the ending of entry {i} must be a text of one letter or more"]
+        if not isinstance(nats, list | tuple) or not nats or not all(
+                isinstance(one, int | float) and math.isfinite(one) for one in nats):
+            return [f"the nats of {ending!r} must be a list: a number for each token, "
+                    "one or more"]
         if min(nats) < 0:
             return [f"a surprise of {min(nats)}: -ln of odds is never below 0"]
         if len(nats) > len(ending.encode()):
@@ -51,13 +61,13 @@ def _same_winner(totals: list[float], sizes: list[tuple[int, int, int]]) -> list
 
 _BITS_UP = Mistake(
     "P1", "nats, not bits, per byte", "a nat is 1.44 bits, so bits are more",
-    "How many bits is one nat?", "look at the last number", "nats / math.log(2) / 49")
+    "How many bits is one nat?", "Look at the last number", "nats / math.log(2) / 49")
 _BASE = Mistake(
     "P2", "2 to the mean of nats", "2 belongs to bits, e belongs to nats",
-    "In which unit is the mean?", "look at the base of the power", "math.exp(mean)")
+    "In which unit is the mean?", "Look at the base of the power", "math.exp(mean)")
 _MEAN = Mistake(
     "P3", "the mean of the nats, not their sum", "in all means: of all 49 bytes",
-    "What do 49 surprises make together?", "look for mean", "nats.sum()")
+    "What do 49 surprises make together?", "Look for mean", "nats.sum()")
 ANSWERS = (
     Answer("11.1", "surprise and perplexity of simple odds", {
         "bits": 4.0, "nats": 2.77, "perplexity": 16.0,

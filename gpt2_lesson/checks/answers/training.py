@@ -1,5 +1,6 @@
 """Lesson 08: what call logs do, and how large a learning rate may be."""
 
+from gpt2_lesson.checks.clues import shown
 from gpt2_lesson.checks.engine import Mistake
 from gpt2_lesson.checks.values import Answer
 
@@ -8,30 +9,73 @@ def _rates(plain: float, momentum: float) -> dict[str, float]:
     return {"plain": plain, "momentum 0.9": momentum}
 
 
+_RATES = _rates(0.04, 0.076)
+_CHOICES = ("right", "nothing moves", "last batch only", "never clipped",
+            "steps too short")
+_LOGS = {"A": "nothing moves", "B": "right", "C": "last batch only",
+         "D": "never clipped", "E": "steps too short", "F": "right"}
+
+
+def _wrong_logs(value: object) -> list[str]:
+    """Return what is wrong with the predictions: no choice, or not the right one."""
+    if not isinstance(value, dict) or value.keys() != _LOGS.keys():
+        return ["expected a dict with the entries 'A', 'B', 'C', 'D', 'E', 'F'"]
+    chosen = {name: " ".join(str(one).lower().split()) for name, one in value.items()}
+    none = [name for name, one in chosen.items() if one not in _CHOICES]
+    if none:
+        return [f"{shown(value[none[0]])} for {none[0]} is none of the five choices: "
+                + ", ".join(_CHOICES)]
+    bad = [name for name in _LOGS if chosen[name] != _LOGS[name]]
+    good = [name for name in _LOGS if name not in bad]
+    told = f"right: {', '.join(good)}; " if good else ""
+    return [f"{told}not yet: {', '.join(bad)}"] if bad else []
+
+
+def _rate_off(value: object) -> list[str]:
+    """Return on which side of the largest rates that work the measured ones lie."""
+    if not isinstance(value, dict) or value.keys() != _rates(0, 0).keys():
+        return ["expected a dict with the entries 'plain' and 'momentum 0.9'"]
+    found = []
+    for name, right in _RATES.items():
+        mine = value[name].item() if hasattr(value[name], "item") else value[name]
+        if isinstance(mine, bool) or not isinstance(mine, int | float):
+            found.append(f"{name} should be a number, and is {shown(mine)}")
+        elif not mine < 1.05 * right:
+            found.append(f"{name}: with {mine:.4g} a weight ends farther from 0 than 1")
+        elif mine < 0.95 * right:
+            found.append(f"{name}: {mine:.4g} works, and larger rates do too"
+                         if mine > 0 else f"{name}: {mine:.4g} goes nowhere, or uphill")
+    return found
+
+
 _INVERSE = Mistake(
     "P1", "the rate that is fastest along the steep weight, not the largest that works",
     "at 1/50 the steep weight arrives in one step; twice that still shrinks it",
     "A step multiplies a by 1 - 50 lr. For which rates is that between -1 and 1?",
-    "try a rate 1.5 times as large", "double the rate until it fails, then halve")
+    "Try a rate 1.5 times as large", "Double the rate until it fails, then halve")
 _FLAT = Mistake(
     "P2", "the limit of the flat weight b", "the steep weight fails long before",
-    "Which of the two weights runs away first?", "look at both weights at the end",
-    "every weight has to come closer to 0")
+    "Which of the two weights runs away first?", "Look at both weights at the end",
+    "Every weight has to come closer to 0")
 _DIVIDED = Mistake(
-    "P3", "with momentum ten times smaller", "momentum of 0.9 makes a long run of equal "
-    "gradients ten times as strong, but swings of alternating sign nearly cancel",
+    "P3", "with momentum ten times smaller",
+    "momentum of 0.9 makes a long run of equal gradients ten times as strong, but "
+    "swings of alternating sign nearly cancel",
     "Which sign has the gradient of a, step after step, near the limit?",
-    "measure it as you measured the plain one", "bracket again, with momentum=0.9")
+    "Measure it as you measured the plain one", "Bracket again, with momentum=0.9")
 _EQUAL = Mistake(
     "P4", "the same limit with and without momentum",
     "momentum moves the limit", "Did both runs use their own momentum?",
-    "look at the argument momentum", "torch.optim.SGD(..., momentum=momentum)")
+    "Look at the argument momentum", "torch.optim.SGD(..., momentum=momentum)")
+
+_SWAPPED = Mistake(
+    "P5", "the two rates exchanged", "each is the other's limit",
+    "With which momentum did you find the smaller one?",
+    "Compare the names with the numbers", "The smaller one belongs to plain")
 
 ANSWERS = (
     Answer("08.1", "what each of six call logs does",
-           {"A": "nothing moves", "B": "right", "C": "last batch only",
-            "D": "never clipped", "E": "steps too short", "F": "right"},
-           predict=True,
+           _LOGS, test=_wrong_logs, predict=True,
            hints=("Keep one number in mind: what p.grad holds after each call.",
                   "zero_grad empties it, backward adds to it, clip shortens it, step "
                   "uses it.",
@@ -39,11 +83,11 @@ ANSWERS = (
            solution='predicted = {"A": "nothing moves", "B": "right",\n'
                     '             "C": "last batch only", "D": "never clipped",\n'
                     '             "E": "steps too short", "F": "right"}'),
-    Answer("08.4", "the largest learning rate that still works, without and with momentum",
-           _rates(0.04, 0.076), rtol=0.05,
+    Answer("08.4", "the largest learning rate that works, without and with momentum",
+           _RATES, rtol=0.05, test=_rate_off,
            wrong=((_rates(0.02, 0.038), _INVERSE), (_rates(0.02, 0.076), _INVERSE),
                   (_rates(2.0, 3.8), _FLAT), (_rates(0.04, 0.004), _DIVIDED),
-                  (_rates(0.04, 0.04), _EQUAL)),
+                  (_rates(0.04, 0.04), _EQUAL), (_rates(0.076, 0.04), _SWAPPED)),
            hints=("First find one rate that works and one that fails, far apart.",
                   "Then try the middle, and keep the half in which it changes.",
                   "The plain limit is 2 / 50: beyond it |1 - 50 lr| is above 1."),

@@ -257,9 +257,10 @@ def writing_probes(g: Generator) -> list[Probe]:
     ]
 
 
-def _mode(g: Generator) -> Probe:
-    return Probe("the mode afterwards", (ToyModel(29, 16, g), torch.tensor([[1, 2]]), 2,
-                                         16), mode_afterwards)
+def _mode(g: Generator, training: bool = True) -> Probe:
+    model = ToyModel(29, 16, g).train(training)
+    return Probe("the mode afterwards", (model, torch.tensor([[1, 2]]), 2, 16),
+                 mode_afterwards)
 
 
 # --- what can be read out when nothing matches ----------------------------------------
@@ -268,17 +269,17 @@ def _mode(g: Generator) -> Probe:
 def read_out(look: Look, g: Generator) -> list[Clue]:
     """Return what the odds show: sums, kept tokens, the effective temperature."""
     logits, found = _rows(g, 2, 6, -5.0), []
-    plain = look(Probe("T = 1", (logits, 1.0, None))).value
-    hot = look(Probe("T = 2", (logits, 2.0, None))).value
-    cut = look(Probe("k = 2", (logits, 1.0, 2))).value
-    zero = look(Probe("T = 0", (logits, 0, None))).value
+    plain, hot, cut, zero = (
+        _numbers(look(Probe(name, (logits, *settings))).value, logits)
+        for name, *settings in (("T = 1", 1.0, None), ("T = 2", 2.0, None),
+                                ("k = 2", 1.0, 2), ("T = 0", 0, None)))
     for text, p in (("", plain), (" at temperature 2", hot), (" with k = 2", cut),
                     (" at temperature 0", zero)):
-        if not isinstance(p, Tensor) or p.shape != logits.shape:
+        if p is None:
             continue
         if not p.isfinite().all():
             found.append(Clue(f"nan{text}", f"there is nan or infinity{text}"))
-        elif not p.sum(-1).allclose(torch.ones(2), atol=1e-4):
+        elif not p.sum(-1).allclose(torch.ones(2).double(), atol=1e-4):
             sums = ", ".join(f"{value:.3g}" for value in p.sum(-1).tolist())
             found.append(Clue(f"sum{text}", "the odds of a row do not add up to 1"
                               f"{text}: they give {sums}"))
@@ -286,9 +287,16 @@ def read_out(look: Look, g: Generator) -> list[Clue]:
             + _slope(hot, logits, 2))[:3]
 
 
-def _kept_clue(p: object, logits: Tensor) -> list[Clue]:
+def _numbers(value: object, logits: Tensor) -> Tensor | None:
+    """Return a result of the logits' shape in double precision; None for others."""
+    if not isinstance(value, Tensor) or value.shape != logits.shape:
+        return None
+    return None if value.is_complex() else value.double()
+
+
+def _kept_clue(p: Tensor | None, logits: Tensor) -> list[Clue]:
     """Return how many tokens have odds with k = 2, and whether they are the best."""
-    if not isinstance(p, Tensor) or p.shape != logits.shape or not p.isfinite().all():
+    if p is None or not p.isfinite().all():
         return []
     kept = [int(n) for n in (p.abs() > 1e-7).sum(-1)]
     if kept != [2, 2]:
@@ -300,12 +308,12 @@ def _kept_clue(p: object, logits: Tensor) -> list[Clue]:
     return []
 
 
-def _slope(p: object, logits: Tensor, temperature: float) -> list[Clue]:
+def _slope(p: Tensor | None, logits: Tensor, temperature: float) -> list[Clue]:
     """Regress the logs of the odds on the logits: the slope is 1/temperature."""
-    if (not isinstance(p, Tensor) or p.shape != logits.shape
-            or not (p > 1e-12).all() or not p.isfinite().all()):
+    if p is None or not (p > 1e-12).all() or not p.isfinite().all():
         return []
-    logs, x = (part - part.mean(-1, keepdim=True) for part in (p.log(), logits))
+    logs, x = (part - part.mean(-1, keepdim=True)
+               for part in (p.log(), logits.double()))
     slope = ((logs * x).sum() / (x * x).sum()).item()
     if (logs - slope * x).abs().max() > 0.01:
         return [Clue("no softmax", f"at temperature {temperature} the logs of your "
@@ -320,12 +328,12 @@ def _slope(p: object, logits: Tensor, temperature: float) -> list[Clue]:
 def sampling_read_out(look: Look, g: Generator) -> list[Clue]:
     """Return what many draws show: range, forbidden tokens, temperature, seeds."""
     logits, found = _flat(g, -2.0), []
-    plain = look(Probe("many", (logits, 1.0, None), shares)).value
-    cut = look(Probe("k = 2", (logits, 1.0, 2), shares)).value
+    plain, cut = (
+        _numbers(look(Probe(name, (logits, 1.0, top_k), shares)).value, logits)
+        for name, top_k in (("many", None), ("k = 2", 2)))
     facts = look(Probe("randomness", (logits,), randomness)).value
-    if isinstance(cut, Tensor) and cut.shape == logits.shape:
-        found += _kept_clue(cut, logits)
-    if isinstance(plain, Tensor) and plain.shape == logits.shape:
+    found += _kept_clue(cut, logits)
+    if plain is not None:
         off = (plain - logits.softmax(-1)).abs().max().item()
         if off > 0.09:
             found.append(Clue("shares", "in many draws at temperature 1 a token's "
@@ -350,7 +358,7 @@ def writing_read_out(look: Look, g: Generator) -> list[Clue]:
                           f"of 6, your model was given {listed} tokens, expected "
                           "4, 5, 6, 6"))
     out = look(Probe("ids", (model, ids, 4, 6))).value
-    if not isinstance(out, Tensor) or out.dim() != 2:
+    if not isinstance(out, Tensor) or out.dim() != 2 or len(out) != 2:
         return found
     if out.size(1) < 8 or not torch.equal(out[:, :4], ids):
         found.append(Clue("prompt", f"from a prompt of 4 and 4 new tokens came "
@@ -379,38 +387,38 @@ TEMPERATURE = (
     Mistake("G3", "a temperature without effect: never used, or the odds (not the "
             "logits) divided by it and shared out again",
             "the odds are those of temperature 1 at every temperature", _Q_T, _W_T,
-            "divide the logits, before the softmax", {"temper": "none"}, mark="R"),
+            "Divide the logits, before the softmax", {"temper": "none"}, mark="R"),
     Mistake("G4", "temperature 0 divides by 0",
             "at temperature 0 there is nan: 0/0, or inf - inf",
             "Which token should temperature 0 choose?",
-            "which line is reached with a temperature of 0?",
-            "if temperature == 0, put all on logits.argmax(-1)", {"zero": "divide"},
+            "Which line is reached with a temperature of 0?",
+            "If temperature == 0, put all on logits.argmax(-1)", {"zero": "divide"},
             mark="S"),
     Mistake("G4z", "temperature 0 divides by 0 (1 / temperature)",
             "ZeroDivisionError at temperature 0",
             "Which token should temperature 0 choose?",
-            "which line is reached with a temperature of 0?",
-            "if temperature == 0, put all on logits.argmax(-1)", {"zero": "crash"},
+            "Which line is reached with a temperature of 0?",
+            "If temperature == 0, put all on logits.argmax(-1)", {"zero": "crash"},
             mark="S"),
     Mistake("G4o", "temperature 0 treated as temperature 1",
             "at temperature 0 other tokens than the likeliest have odds",
             "Which token should temperature 0 choose?",
-            "which line is reached with a temperature of 0?",
-            "if temperature == 0, put all on logits.argmax(-1)", {"zero": "1"},
+            "Which line is reached with a temperature of 0?",
+            "If temperature == 0, put all on logits.argmax(-1)", {"zero": "1"},
             mark="R"),
 )
 TOP_K = (
     Mistake("G5", "forbidden tokens filled with 0 (or -1e-10), not minus infinity",
             "where all logits are negative, the forbidden tokens become the likeliest",
             "Which logit gets the odds 0 from softmax?",
-            "look at the number that is filled in", "-torch.inf", {"fill": 0.0},
+            "Look at the number that is filled in", "-torch.inf", {"fill": 0.0},
             mark="S"),
     Mistake("G6", "one token too many kept (k + 1)",
             "with k = 1 two tokens have odds: it is not greedy", _Q_K, _W_K,
             _F_K + "; number k - 1, counted from 0", {"extra": 1}, mark="S"),
     Mistake("G6l", "one token too few kept (<= or > at the limit)",
             "with k = 1 no token is left: nan, or an error", _Q_K,
-            "compare < and <= at the k-th logit", "forbidden is what lies below it: <",
+            "Compare < and <= at the k-th logit", "Forbidden is what lies below it: <",
             {"extra": -1}, mark="R"),
     Mistake("G7", "the limit of row 0 used for every row",
             "row 0 is right, the other rows keep too many or too few",
@@ -422,67 +430,67 @@ TOP_K = (
             _F_K + ": shape (B, 1), not a number", {"threshold": "lowest"}, mark="R"),
     Mistake("G8", "k larger than the vocabulary crashes (topk)",
             "with k = 99 and fewer tokens, topk raises an error",
-            "What should k = 99 mean for 5 tokens?", "what is passed to topk?",
+            "What should k = 99 mean for 5 tokens?", "What is passed to topk?",
             "min(top_k, logits.size(-1))", {"over": "topk"}, mark="R"),
     Mistake("G8i", "k larger than the vocabulary crashes (an index)",
             "with k = 99 and fewer tokens, there is no number k",
-            "What should k = 99 mean for 5 tokens?", "which index is too large?",
+            "What should k = 99 mean for 5 tokens?", "Which index is too large?",
             "min(top_k, logits.size(-1))", {"over": "sort"}, mark="R"),
     Mistake("G9", "places among the k best taken for token ids",
             "only the first k ids ever have odds, though the best tokens stand "
             "elsewhere",
-            "topk gives values and indices. Which token is number 0 of the k best?",
-            "look at what becomes of topk's indices",
-            "mask the logits below the k-th, or gather with the indices",
+            "Topk gives values and indices. Which token is number 0 of the k best?",
+            "Look at what becomes of topk's indices",
+            "Mask the logits below the k-th, or gather with the indices",
             {"cut": "front"}, mark="R"),
     Mistake("G22", "the k smallest kept",
             "with k = 1 the unlikeliest token has all the odds", _Q_K,
-            "look at the direction of < or of the sort", _F_K, {"smallest": True},
+            "Look at the direction of < or of the sort", _F_K, {"smallest": True},
             mark="R"),
     Mistake("G23", "top_k never used", "with k = 1 all tokens have odds", _Q_K,
-            "masked_fill returns a new tensor: where does it go?",
+            "Masked_fill returns a new tensor: where does it go?",
             "logits = logits.masked_fill(logits < limit, -torch.inf)", {"cut": "none"},
             mark="R"),
 )
 _SHARING = (
     Mistake("G15", "always the likeliest token", "the temperature has no effect: all "
-            "is on the largest logit", _Q_T, "look for argmax",
+            "is on the largest logit", _Q_T, "Look for argmax",
             "argmax is for temperature 0 only", {"how": "likeliest"}, mark="R"),
     Mistake("G16", "softmax over the batch (dim=0)",
             "one row alone gives odds of 1 for every token",
             "For one row, over which axis must the odds add up to 1?",
-            "look at the number given to softmax", ".softmax(-1)", {"axis": 0},
+            "Look at the number given to softmax", ".softmax(-1)", {"axis": 0},
             mark="R"),
 )
 ODDS = (
     *TEMPERATURE, *TOP_K, *_SHARING,
     Mistake("G3d", "the odds divided by the temperature, not the logits",
             "the rows add up to 1/temperature", _Q_T, _W_T,
-            "divide the logits, before the softmax", {"temper": "odds"}, mark="R"),
+            "Divide the logits, before the softmax", {"temper": "odds"}, mark="R"),
     Mistake("G5a", "odds cut after the softmax, and not shared out again",
             "the forbidden tokens have 0, but the rows add up to less than 1",
             "Who gets the shares of the forbidden tokens?",
-            "compare the order: cut, softmax",
-            "cut the logits before the softmax, or divide by the new sum",
+            "Compare the order: cut, softmax",
+            "Cut the logits before the softmax, or divide by the new sum",
             {"cut": "odds"}, mark="R"),
     Mistake("G9s", "the odds of the k best alone: (B, k), not (B, V)",
             "nobody can tell which tokens they belong to",
-            "What is the odds of a forbidden token?", "look at the last line",
-            "keep the shape of the logits", {"cut": "short"}, mark="R"),
+            "What is the odds of a forbidden token?", "Look at the last line",
+            "Keep the shape of the logits", {"cut": "short"}, mark="R"),
     Mistake("G16l", "log_softmax in the place of softmax",
             "all odds are 0 or negative", "Are logs of shares shares?",
-            "look at the function's name", "softmax, not log_softmax", {"how": "log"},
+            "Look at the function's name", "softmax, not log_softmax", {"how": "log"},
             mark="R"),
     Mistake("G16e", "exp without subtracting the largest logit",
             "nan at large logits: e to the 400 is infinite, and inf/inf is nan",
             "Softmax stays the same if all logits of a row shrink by the same number. "
-            "Which number keeps exp finite?", "look at the exponential",
+            "Which number keeps exp finite?", "Look at the exponential",
             "use .softmax(-1), which subtracts the maximum", {"how": "naive"},
             mark="R"),
     Mistake("G21", "changes its input in place (/=, [...] =, a method ending in _)",
             "the caller's logits are not the same after the call",
             "Who else may still need the logits?",
-            "look for /=, [...] = and names ending in _",
+            "Look for /=, [...] = and names ending in _",
             "logits = logits / temperature makes a new tensor", {"in_place": True},
             mark="R"),
 )
@@ -492,32 +500,32 @@ DRAWS = (
             "an error where logits are negative; where all are positive, tokens come "
             "in proportion to their logits",
             "Multinomial takes odds. What turns logits into odds?",
-            "what is passed to multinomial?", "multinomial(logits.softmax(-1), 1)",
+            "What is passed to multinomial?", "multinomial(logits.softmax(-1), 1)",
             {"how": "logits"}, mark="R"),
     Mistake("G17", "one draw for all rows",
             "all rows of a batch get the same token",
-            "Whose odds does row 1 draw from?", "what is passed to multinomial?",
+            "Whose odds does row 1 draw from?", "What is passed to multinomial?",
             "multinomial(probabilities, 1) draws for each row", {"rows": "one"},
             mark="R"),
     Mistake("G18", "the generator is not used",
             "the shares are right, but equal seeds do not give equal ids",
-            "How would somebody repeat your draw?", "what is passed to multinomial?",
+            "How would somebody repeat your draw?", "What is passed to multinomial?",
             "multinomial(probabilities, 1, generator=generator)",
             {"seeded": "global"}, mark="R"),
     Mistake("G19", "seeds itself at each call",
             "every call draws the same: the generator decides nothing",
             "What would a text look like in which every draw is the same?",
-            "look for manual_seed", "leave the seed to the caller",
+            "Look for manual_seed", "Leave the seed to the caller",
             {"seeded": "fixed"}, mark="R"),
     Mistake("G20", "returns (B,), not (B, 1)",
             "the ids are right, but can't be appended to (B, T)",
             "Which shape can be joined to (B, T) along the tokens?",
-            "look at the last line", "keep the axis: no [:, 0], no squeeze",
+            "Look at the last line", "Keep the axis: no [:, 0], no squeeze",
             {"returned": "flat"}, mark="R"),
     Mistake("G20p", "returns the odds of the token, not its id",
             "the result holds numbers between 0 and 1",
-            "What does the next call of the model need?", "look at the last line",
-            "return what multinomial gives", {"returned": "odds"}, mark="R"),
+            "What does the next call of the model need?", "Look at the last line",
+            "Return what multinomial gives", {"returned": "odds"}, mark="R"),
 )
 
 _Q_LAST = "The model answers at every position. Which answer is about the next token?"
@@ -527,87 +535,87 @@ _Q_RETURN = "Who still needs the prompt: the caller of your function, or your lo
 WRITING = (
     Mistake("G1", "reads the first position, not the last",
             "the end of the prompt does not matter", _Q_LAST,
-            "look at the index into the logits", "logits[:, -1]", {"read": "first"},
+            "Look at the index into the logits", "logits[:, -1]", {"read": "first"},
             mark="R"),
     Mistake("G1m", "takes the mean over all positions",
             "the answers about old tokens count too", _Q_LAST,
-            "look for mean or sum", "logits[:, -1]", {"read": "mean"}, mark="R"),
+            "Look for mean or sum", "logits[:, -1]", {"read": "mean"}, mark="R"),
     Mistake("G1b", "reads the position before the last", "the last token is ignored",
-            _Q_LAST, "look at the index into the logits", "logits[:, -1]",
+            _Q_LAST, "Look at the index into the logits", "logits[:, -1]",
             {"read": "before"}, mark="R"),
     Mistake("G10", "crops to the oldest tokens",
             "past the window, new tokens no longer change what comes: one repeats",
-            _Q_CROP, "look at the slice that crops", "ids[:, -max_seq_length:]",
+            _Q_CROP, "Look at the slice that crops", "ids[:, -max_seq_length:]",
             {"crop": "oldest"}, mark="R"),
     Mistake("G10s", "the window one token too short",
             "right until the window is full, then its oldest token is missing",
-            _Q_CROP, "look at the slice that crops", "ids[:, -max_seq_length:]",
+            _Q_CROP, "Look at the slice that crops", "ids[:, -max_seq_length:]",
             {"limit": -1}, mark="R"),
     Mistake("G10r", "crops the text itself, not only what the model sees",
             "past the window, the start of the prompt is gone from the result",
-            _Q_RETURN, "which name does the cropped tensor get?",
+            _Q_RETURN, "Which name does the cropped tensor get?",
             "window = ids[:, -max_seq_length:]; append to ids", {"returned": "window"},
             mark="R"),
     Mistake("G11", "no crop", "an IndexError as soon as the text outgrows the window",
             "How many tokens does the model take at most?",
-            "what is passed to the model?", "model(ids[:, -max_seq_length:])",
+            "What is passed to the model?", "model(ids[:, -max_seq_length:])",
             {"crop": "none"}, mark="S"),
     Mistake("G11f", "stops when the window is full",
             "too few new tokens", "May a text be longer than the window?",
-            "look at the condition of the loop", "for _ in range(max_new_tokens)",
+            "Look at the condition of the loop", "for _ in range(max_new_tokens)",
             {"until": "full"}, mark="R"),
     Mistake("G12", "no eval(): dropout stays on",
             "the model forgets half of what it read, and greedy varies",
-            "When should dropout act?", "look for eval", "model.eval() before the loop",
+            "When should dropout act?", "Look for eval", "model.eval() before the loop",
             {"mode": "as it was"}, mark="S"),
     Mistake("G13", "no no_grad: gradients are recorded",
             "the ids are right, but each step keeps memory for a backward pass that "
             "never comes",
-            "Who will call backward?", "look for no_grad",
-            "with torch.no_grad(): around the loop", {"gradients": True}, mark="R"),
+            "Who will call backward?", "Look for no_grad",
+            "With torch.no_grad(): around the loop", {"gradients": True}, mark="R"),
     Mistake("G14", "returns the new tokens only",
             "the prompt is missing from the result", _Q_RETURN,
-            "look at the last line", "return ids, prompt and all", {"returned": "new"},
+            "Look at the last line", "Return ids, prompt and all", {"returned": "new"},
             mark="R"),
     Mistake("G14l", "returns the last token only",
             "the result is (B, 1)", _Q_RETURN,
-            "look at the last line", "return ids, prompt and all", {"returned": "last"},
+            "Look at the last line", "Return ids, prompt and all", {"returned": "last"},
             mark="R"),
     Mistake("G14f", "new tokens put in front of the text",
             "the prompt stands at the end of the result",
-            "At which end does a text grow?", "look at the order in cat",
+            "At which end does a text grow?", "Look at the order in cat",
             "torch.cat([ids, new], dim=1)", {"joined": "front"}, mark="R"),
     Mistake("G15", "draws, where greedy was asked for",
             "two calls give different texts", "Which token is the likeliest?",
-            "look for multinomial", "logits[:, -1].argmax(-1, keepdim=True)",
+            "Look for multinomial", "logits[:, -1].argmax(-1, keepdim=True)",
             function=partial(write, pick="draw"), mark="R"),
     Mistake("G22", "the unlikeliest token (argmin)",
             "every new token is the one that the model thinks impossible",
-            "Which token is the likeliest?", "look for argmin, or a sort",
+            "Which token is the likeliest?", "Look for argmin, or a sort",
             "argmax", {"pick": "argmin"}, mark="R"),
     Mistake("G24", "the model sees the last token only",
             "right after a prompt of one token, wrong from the second step on",
             "What does this model know without its text?",
-            "what is passed to the model?", "model(ids[:, -max_seq_length:])",
+            "What is passed to the model?", "model(ids[:, -max_seq_length:])",
             {"fed": "last"}, mark="R"),
     Mistake("G25", "the model sees the prompt at every step",
             "every new token is the same: the new ones are never read",
-            "Which tensor grows in your loop?", "what is passed to the model?",
+            "Which tensor grows in your loop?", "What is passed to the model?",
             "model(ids[:, -max_seq_length:])", {"fed": "prompt"}, mark="R"),
     Mistake("G26", "row 0's token appended to every row",
             "row 0 is right, the others continue row 0's text",
-            "Does each row choose for itself?", "look at the axis of argmax",
+            "Does each row choose for itself?", "Look at the axis of argmax",
             "argmax(-1, keepdim=True)", {"chosen": "first"}, mark="R"),
     Mistake("G27", "one token too many", "T + max_new_tokens + 1 tokens come back",
-            "With 0 new tokens, what should come back?", "count the loop's steps",
+            "With 0 new tokens, what should come back?", "Count the loop's steps",
             "for _ in range(max_new_tokens)", {"more": 1}, mark="R"),
     Mistake("G27f", "one token too few", "T + max_new_tokens - 1 tokens come back",
-            "With 1 new token, what should come back?", "count the loop's steps",
+            "With 1 new token, what should come back?", "Count the loop's steps",
             "for _ in range(max_new_tokens)", {"more": -1}, mark="R"),
     Mistake("G27t", "max_new_tokens taken for the whole length",
             "too few tokens: the prompt was counted as new",
             "Does a longer prompt leave less to write?",
-            "look at the condition of the loop", "for _ in range(max_new_tokens)",
+            "Look at the condition of the loop", "for _ in range(max_new_tokens)",
             {"until": "total"}, mark="R"),
 )
 
@@ -656,7 +664,10 @@ generate = Exercise(
     "(B, T + max_new_tokens), greedy", write, writing_probes, WRITING,
     writing_read_out, (Robust(
         "the model stays in evaluation mode afterwards: a training that goes on would "
-        "do so without dropout", _mode),),
+        "do so without dropout", _mode),
+        Robust("the model is in training mode afterwards, even if it came in "
+               "evaluation mode: note model.training, and restore it", partial(
+                   _mode, training=False))),
     {"input_ids": "B T", "": "B T"},
     ((r"index out of range in self", "the model was given more tokens than its window "
       "holds: max_seq_length"),

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake
+from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
 from gpt2_lesson.checks.probing import Probe
 from gpt2_lesson.checks.stand_ins.toy_models import as_number, choices
 
@@ -128,36 +128,43 @@ def join_probes(g: Generator) -> list[Probe]:
     return [
         Probe("windows of 6 that move on by 4", _windows(g, [6, 6, 6], [0, 4, 8])),
         Probe("a short last step", _windows(g, [6, 6, 6], [0, 4, 5])),
-        Probe("a short last window", _windows(g, [5, 5, 5, 3], [0, 2, 4, 6])),
+        Probe("a short last window", _windows(g, [5, 5, 5, 4], [0, 2, 4, 6])),
         Probe("steps of 1", _windows(g, [4] * 5, [0, 1, 2, 3, 4])),
         Probe("end to end", _windows(g, [3, 3, 2], [0, 3, 6])),
         Probe("one window", _windows(g, [5], [0])),
     ]
 
 
+def _nothing_new(g: Generator) -> Probe:
+    return Probe("a last window inside the one before",
+                 _windows(g, [5, 5, 3], [0, 2, 4]))
+
+
 _ENDINGS = (" mat.", " lap of the old king.", " sofa.", " roof, as cats do.", " bed",
             " sill.", " idée fixe.", " café à côté.", " блин", " 🙂🙂", " tree house.")
 
 
-def _questions(g: Generator, count: int, size: int) -> list[tuple]:
-    """Return questions of `size` endings, in tokens of 1 to 4 letters."""
-    found = []
+def _questions(g: Generator, count: int, size: int) -> tuple[list, list]:
+    """Return nats and endings of questions: `size` endings, tokens of 1 to 4 letters.
+    """
+    nats, endings = [], []
     for _ in range(count):
         some = [_ENDINGS[i] for i in torch.randperm(len(_ENDINGS), generator=g)[:size]]
         counts = [1 + len(text) // int(torch.randint(2, 6, (), generator=g))
                   for text in some]
-        found.append(([2.5 * torch.rand(n, generator=g) + 0.2 for n in counts], some))
-    return found
+        nats.append([2.5 * torch.rand(n, generator=g) + 0.2 for n in counts])
+        endings.append(some)
+    return nats, endings
 
 
 def choice_probes(g: Generator) -> list[Probe]:
     """Return questions asked both ways: many, with two endings, with one."""
     many, few = _questions(g, 24, 4), _questions(g, 10, 2)
-    return [Probe("24 questions, per byte", (many, True), choices),
-            Probe("24 questions, in all", (many, False), choices),
-            Probe("two endings, per byte", (few, True), choices),
-            Probe("two endings, in all", (few, False), choices),
-            Probe("one ending", (_questions(g, 2, 1), True), choices)]
+    return [Probe("24 questions, per byte", (*many, True), choices),
+            Probe("24 questions, in all", (*many, False), choices),
+            Probe("two endings, per byte", (*few, True), choices),
+            Probe("two endings, in all", (*few, False), choices),
+            Probe("one ending", (*_questions(g, 2, 1), True), choices)]
 
 
 # --- what can be read out when nothing matches ----------------------------------------
@@ -212,7 +219,8 @@ def join_clues(look: Look, g: Generator) -> list[Clue]:
     starts = [0, 3, 5]
     parts = [100.0 * i + torch.arange(s, s + 5.0) for i, s in enumerate(starts)]
     out = look(Probe("read out", (parts, starts))).value
-    if not isinstance(out, Tensor) or out.dim() != 1:
+    if (not isinstance(out, Tensor) or out.dim() != 1 or out.is_complex()
+            or not out.isfinite().all()):
         return []
     tokens, found = [int(x) % 100 for x in out.tolist()], []
     twice = sorted({t for t in tokens if tokens.count(t) > 1})
@@ -242,8 +250,8 @@ def choice_clues(look: Look, g: Generator) -> list[Clue]:
              "4, per byte"),
             (([2.0], [3.0]), ("ab", "abcd"), False, 0, "2 nats on 2 bytes against 3 on "
              "4, in all")):
-        question = [torch.tensor(n) for n in nats], list(endings)
-        value = look(Probe("read out", ([question], per_byte), choices)).value
+        question = [[torch.tensor(n) for n in nats]], [list(endings)]
+        value = look(Probe("read out", (*question, per_byte), choices)).value
         if isinstance(value, list) and value != [right]:
             found.append(Clue(text, f"{text}: you choose {value[0]}, expected {right}"))
     return found
@@ -259,44 +267,44 @@ PERPLEXITY = (
     Mistake("S9", "2 to the mean of nats",
             "at a mean of 3 nats it gives 8, not 20.1",
             "In which unit are the surprises, and which base belongs to it?",
-            "look at the base of the power", "mean.exp()", {"base": 2.0}),
+            "Look at the base of the power", "mean.exp()", {"base": 2.0}),
     Mistake("S9t", "10 to the mean of nats", "at a mean of 3 nats it gives 1000",
             "In which unit are the surprises, and which base belongs to it?",
-            "look at the base of the power", "mean.exp()", {"base": 10.0}, mark="R"),
+            "Look at the base of the power", "mean.exp()", {"base": 10.0}, mark="R"),
     Mistake("S10", "the mean of the batches' means",
             "a batch of one token counts as much as one of nine", _Q_WEIGHT,
-            "look for a mean of means", "torch.cat(batches).mean().exp()",
+            "Look for a mean of means", "torch.cat(batches).mean().exp()",
             {"mean": "batches"}, mark="S"),
     Mistake("S13", "the mean of the exponentials, not the exponential of the mean",
             "too large: rare surprises rule", _Q_LAST,
-            "compare the order: exp, mean", "mean first, exp last", {"exp": "first"}),
+            "Compare the order: exp, mean", "mean first, exp last", {"exp": "first"}),
     Mistake("S13b", "the mean of the batches' perplexities",
             "a perplexity for each batch, then their mean", _Q_WEIGHT,
-            "look for exp inside the loop", "torch.cat(batches).mean().exp()",
+            "Look for exp inside the loop", "torch.cat(batches).mean().exp()",
             {"exp": "each batch"}, mark="R"),
     Mistake("S13n", "no exponential: the mean of nats",
             "a model that is sure of everything gets 0, not 1",
             "Among how many equal tokens does a model choose that is always sure?",
-            "look at the last line", "mean.exp()", {"exp": "none"}, mark="R"),
+            "Look at the last line", "mean.exp()", {"exp": "none"}, mark="R"),
     Mistake("S14", "the sum, not the mean",
             "it grows with the length of the text",
-            "Should a longer text have a higher perplexity?", "look for sum",
+            "Should a longer text have a higher perplexity?", "Look for sum",
             "mean.exp()", {"mean": "sum"}, mark="R"),
     Mistake("S14b", "the sum divided by the number of batches, not of tokens",
             "it grows with the length of the batches",
             "What was added up, and how many were there?",
-            "look at what the sum is divided by", "divide by the number of tokens",
+            "Look at what the sum is divided by", "Divide by the number of tokens",
             {"mean": "over batches"}, mark="R"),
     Mistake("S15", "only the first batch", "the other batches change nothing",
-            "Where do the other batches go?", "look for an index or an early return",
+            "Where do the other batches go?", "Look for an index or an early return",
             "torch.cat(batches)", {"mean": "first"}, mark="R"),
     Mistake("S15l", "only the last batch", "the other batches change nothing",
             "Where do the other batches go?",
-            "is the total started anew in each round of the loop?",
+            "Is the total started anew in each round of the loop?",
             "torch.cat(batches)", {"mean": "last"}, mark="R"),
     Mistake("S16", "e to the minus mean", "it lies between 0 and 1: that is the "
             "(geometric) mean of the odds", "Can a model choose among fewer than one "
-            "token?", "count the minus signs", "surprise is already -ln P: mean.exp()",
+            "token?", "Count the minus signs", "Surprise is already -ln P: mean.exp()",
             {"sign": -1}, mark="R"),
 )
 
@@ -305,40 +313,40 @@ _Q_BIT = "A token with the odds 1/2 has one bit of surprise. How many nats?"
 
 BITS = (
     Mistake("S6", "nats, not bits", "too small, by the factor ln 2 = 0.693", _Q_BIT,
-            "look for the change of unit", "nats / math.log(2)", {"unit": "nats"}),
+            "Look for the change of unit", "nats / math.log(2)", {"unit": "nats"}),
     Mistake("S6m", "multiplied by ln 2, not divided",
             "too small, by the factor 0.48", _Q_BIT,
-            "look for the change of unit", "nats / math.log(2)", {"unit": "times"},
+            "Look for the change of unit", "nats / math.log(2)", {"unit": "times"},
             mark="R"),
     Mistake("S6t", "log10 in the place of log2",
             "too small: decimal digits, not bits", _Q_BIT,
-            "look for the change of unit", "nats / math.log(2)", {"unit": "log10"}),
+            "Look for the change of unit", "nats / math.log(2)", {"unit": "log10"}),
     Mistake("S17", "bits per token, not per byte",
             "a tokenizer with longer tokens gets a higher number", _Q_BYTE,
-            "look at what the sum is divided by", "len(text.encode())",
+            "Look at what the sum is divided by", "len(text.encode())",
             {"per": "tokens"}, mark="R"),
     Mistake("S18", "divided by characters, not bytes",
             "right for plain letters, too large with accents and emoji",
-            "How many bytes has é?", "look at what the sum is divided by",
+            "How many bytes has é?", "Look at what the sum is divided by",
             "len(text.encode())", {"per": "characters"}, mark="R"),
     Mistake("S18w", "divided by words, not bytes", "too large, some 5 times", _Q_BYTE,
-            "look at what the sum is divided by", "len(text.encode())",
+            "Look at what the sum is divided by", "len(text.encode())",
             {"per": "words"}, mark="R"),
     Mistake("S18o", "not divided at all: the bits of the whole text",
             "it grows with the length of the text",
-            "Should a longer text get a higher number?", "look at the last line",
-            "divide by len(text.encode())", {"per": "one"}, mark="R"),
+            "Should a longer text get a higher number?", "Look at the last line",
+            "Divide by len(text.encode())", {"per": "one"}, mark="R"),
     Mistake("S18e", "divided by 8 as well", "bits of surprise per bit of text",
             "The bits on top are of surprise. What is counted below?",
-            "look for an 8", "divide by len(text.encode())", {"per": "bits"},
+            "Look for an 8", "Divide by len(text.encode())", {"per": "bits"},
             mark="R"),
     Mistake("S19", "the mean over tokens, divided by the bytes as well",
             "twice the text gives half the number",
             "The surprise of all tokens, over the bytes of all tokens. What is missing "
-            "in a mean?", "look for mean", "nats.sum()", {"total": "mean"}, mark="R"),
+            "in a mean?", "Look for mean", "nats.sum()", {"total": "mean"}, mark="R"),
     Mistake("S19p", "2 to the bits per byte", "that is a perplexity per byte",
             "Bits are what you have before the power. What comes after it?",
-            "look for exp, ** or pow", "leave the power out", {"power": True},
+            "Look for exp, ** or pow", "Leave the power out", {"power": True},
             mark="R"),
 )
 
@@ -348,40 +356,40 @@ JOIN = (
     Mistake("S20", "overlaps counted each time",
             "more numbers than tokens: what two windows share counts twice",
             "How many tokens has the text, and how many numbers are yours?",
-            "what of a window is new?", "part[len(part) - new:], new = end - done",
+            "What of a window is new?", "part[len(part) - new:], new = end - done",
             {"kept": "all"}),
     Mistake("S20m", "the mean of both windows",
             "each token once, but its numbers with little context count too", _Q_ONCE,
-            "look for a mean, or for counts", "keep the first number of each token",
+            "Look for a mean, or for counts", "Keep the first number of each token",
             {"kept": "mean"}, mark="R"),
     Mistake("S21", "the later window wins",
             "each token once, but with the least context", _Q_ONCE,
-            "which window writes last?", "keep the first number of each token",
+            "Which window writes last?", "Keep the first number of each token",
             {"kept": "last"}, mark="R"),
     Mistake("S21f", "the front of each new window, not its end",
             "the numbers that count are those of old tokens", _Q_ONCE,
-            "look at the slice of a window", "part[len(part) - new:]",
+            "Look at the slice of a window", "part[len(part) - new:]",
             {"kept": "front"}, mark="R"),
     Mistake("S22", "every step taken to be as long as the first",
             "right for even steps, wrong where the last step is shorter",
-            "Where did the window before end?", "what is the same for all windows?",
+            "Where did the window before end?", "What is the same for all windows?",
             "new = start + len(part) - done", {"stride": "first"}, mark="R"),
     Mistake("S22s", "as many new tokens as the window moved",
             "right while all windows are equally long; a short last window has fewer",
-            "Where did the window before end?", "look at how `new` is worked out",
+            "Where did the window before end?", "Look at how `new` is worked out",
             "new = start + len(part) - done", {"stride": "moved"}, mark="R"),
     Mistake("S23", "the last window left out", "the end of the text is missing",
             "How many windows come, and how many rounds has your loop?",
-            "look at the loop's end", "all parts", {"last": False}, mark="R"),
+            "Look at the loop's end", "all parts", {"last": False}, mark="R"),
     Mistake("S24", "one new token too few in each window",
             "at each seam a token is missing",
             "Write down the first two windows' tokens. Which ones are new?",
-            "look at the slice of a window", "part[len(part) - new:]", {"shift": 1},
+            "Look at the slice of a window", "part[len(part) - new:]", {"shift": 1},
             mark="R"),
     Mistake("S24m", "one new token too many in each window",
             "at each seam a token counts twice",
             "Write down the first two windows' tokens. Which ones are new?",
-            "look at the slice of a window", "part[len(part) - new:]", {"shift": -1},
+            "Look at the slice of a window", "part[len(part) - new:]", {"shift": -1},
             mark="R"),
 )
 
@@ -390,41 +398,41 @@ _Q_FAIR = "A long ending has more tokens to be surprised at. What makes it fair?
 
 CHOICE = (
     Mistake("S25", "the most surprising ending (argmax)",
-            "the ending with the lowest odds is chosen", _Q_LEAST, "look for max",
+            "the ending with the lowest odds is chosen", _Q_LEAST, "Look for max",
             "argmin", {"pick": "most"}, mark="R"),
     Mistake("S26", "per_byte never used", "long endings lose by their length", _Q_FAIR,
-            "where does per_byte stand?",
-            "divide by len(ending.encode()) if per_byte", {"when": "never"}, mark="R"),
+            "Where does per_byte stand?",
+            "Divide by len(ending.encode()) if per_byte", {"when": "never"}, mark="R"),
     Mistake("S26a", "always per byte", "per_byte=False changes nothing",
-            "What does per_byte=False ask for?", "where does per_byte stand?",
-            "divide by len(ending.encode()) if per_byte", {"when": "always"},
+            "What does per_byte=False ask for?", "Where does per_byte stand?",
+            "Divide by len(ending.encode()) if per_byte", {"when": "always"},
             mark="R"),
     Mistake("S26i", "per byte and in all exchanged",
             "per_byte=True gives what False should, and the other way round",
-            "What does per_byte=False ask for?", "look at the condition",
-            "divide by len(ending.encode()) if per_byte", {"when": "inverted"},
+            "What does per_byte=False ask for?", "Look at the condition",
+            "Divide by len(ending.encode()) if per_byte", {"when": "inverted"},
             mark="R"),
     Mistake("S17", "per token, not per byte",
             "an ending in many short tokens looks less surprising", _Q_FAIR,
-            "look at what the sum is divided by", "len(ending.encode())",
+            "Look at what the sum is divided by", "len(ending.encode())",
             {"per": "tokens"}, mark="R"),
     Mistake("S18", "per character, not per byte",
             "right for plain letters, other choices with accents and emoji",
-            "How many bytes has é?", "look at what the sum is divided by",
+            "How many bytes has é?", "Look at what the sum is divided by",
             "len(ending.encode())", {"per": "characters"}, mark="R"),
     Mistake("S18w", "per word, not per byte", "endings of one word lose", _Q_FAIR,
-            "look at what the sum is divided by", "len(ending.encode())",
+            "Look at what the sum is divided by", "len(ending.encode())",
             {"per": "words"}, mark="R"),
     Mistake("S19", "the mean over tokens, and then per byte as well",
-            "divided twice: long endings win", _Q_FAIR, "look for mean",
+            "divided twice: long endings win", _Q_FAIR, "Look for mean",
             "tokens.sum()", {"total": "mean"}, mark="R"),
     Mistake("S27", "only the first token of an ending",
             "the later tokens change nothing",
-            "Which tokens belong to the ending?", "look for [0]", "tokens.sum()",
+            "Which tokens belong to the ending?", "Look for [0]", "tokens.sum()",
             {"total": "first"}, mark="R"),
     Mistake("S27l", "only the last token of an ending",
             "the earlier tokens change nothing",
-            "Which tokens belong to the ending?", "look for [-1]", "tokens.sum()",
+            "Which tokens belong to the ending?", "Look for [-1]", "tokens.sum()",
             {"total": "last"}, mark="R"),
 )
 
@@ -449,7 +457,9 @@ def bits_per_byte(nats, text):
 
 count_once_to_repair = Exercise(
     "count_once", "11", "count_once(parts, starts) -> (N,), each token once", joined,
-    join_probes, JOIN, join_clues,
+    join_probes, JOIN, join_clues, (Robust(
+        "it fails where a window holds nothing new: part[-0:] is the whole window, "
+        "since -0 is 0; part[len(part) - new:] is empty there", _nothing_new),),
     hints=("Go through the windows in order, and note up to which token you are done.",
            "Write down windows of 3 that start at 0, 2, 3. What is new in each?",
            "new = start + len(part) - done; keep part[len(part) - new:]"),

@@ -41,6 +41,7 @@ class Toy(nn.Module):
         self.table = nn.Parameter(start[:3].clone())
         self.shift = nn.Parameter(start[3:].clone())
         self.calls, self.graphs = calls, 0
+        self.rows = self.most_rows = 0                   # whose graphs are kept
 
     def forward(self, input_ids: Tensor) -> Tensor:
         self.calls.append("forward" + " (evaluation mode)" * (not self.training))
@@ -50,8 +51,14 @@ class Toy(nn.Module):
             outputs = outputs * torch.tensor([1.5, 0.5])[odd]
         if outputs.requires_grad:
             self.graphs += not self.training
-            outputs.register_hook(lambda _: self.calls.append("backward"))
+            self.rows += len(outputs)
+            self.most_rows = max(self.most_rows, self.rows)
+            outputs.register_hook(lambda _: self._went_backward(len(outputs)))
         return outputs
+
+    def _went_backward(self, rows: int) -> None:
+        self.calls.append("backward")
+        self.rows -= rows
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         self.calls.append("zero_grad")
@@ -184,12 +191,41 @@ def call_log(train_step: Function, setup: Setup) -> list[str]:
     return list(run_steps(train_step, setup))[-1][-1]
 
 
+def step_in_words(train_step: Function, setup: Setup) -> str:
+    """Return the calls of the first step, how far it moves and what it returns."""
+    toy, _, loss, calls = next(run_steps(train_step, setup))
+    far = (toy.numbers() - setup.start).norm().item()
+    loss = loss.item() if isinstance(loss, Tensor) and loss.numel() == 1 else loss
+    told = f"{loss:.3g}" if isinstance(loss, int | float) else type(loss).__name__
+    return f"{', '.join(calls)}; moves by {far:.3g}, returns {told}"
+
+
+def most_at_once(train_step: Function, setup: Setup) -> str:
+    """Return whether a step keeps the graphs of one batch at a time, or of more."""
+    batch = max(len(batch) for batches in setup.steps for batch in batches)
+    most = max(toy.most_rows for toy, *_ in run_steps(train_step, setup))
+    return "one batch at a time" if most <= batch else "several batches at once"
+
+
 def trace(train_step: Function) -> None:
     """Print the calls of one training step with two batches, in their order."""
     ids = torch.tensor([[0, 1, 2, 1]]), torch.tensor([[2, 0, 0, 1]])
     setup = Setup(torch.zeros(5), (ids,), max_norm=0.5)
-    with contextlib.suppress(NotImplementedError):
+    with _told():
         print(*call_log(train_step, setup), sep="\n")
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Print an error of a learner's function in place of raising it."""
+    try:
+        yield
+    except NotImplementedError:
+        pass
+    except Exception as error:
+        print(f"It crashes: {type(error).__name__}: {error}\n"
+              "(The toy model takes ids (B, T) and gives one number for each, (B, T): "
+              "only its own loss_of can judge them.)")
 
 
 # --- a whole training -----------------------------------------------------------------
@@ -214,10 +250,15 @@ def run_fit(fit: Function, setup: Setup) -> tuple[Toy, list[SpySGD], object]:
 
 
 def pair_part(found: object, i: int) -> object:
-    """Return part i of a pair of lists as a tensor; what is no pair, as it is."""
-    if not (isinstance(found, tuple) and len(found) == 2):
+    """Return part i of a pair of lists as a tensor; for what is no pair, a text."""
+    if not isinstance(found, tuple | list):
         return found
-    return numbers(found[i])
+    listed = [isinstance(part, list | tuple) or (
+        isinstance(part, Tensor) and part.dim() == 1) for part in found]
+    if listed == [True, True]:
+        return numbers(found[i])
+    return (f"not a pair of lists, (losses, held_out_losses), but a "
+            f"{type(found).__name__} of {len(found)}")
 
 
 def losses_of(fit: Function, setup: Setup) -> object:
@@ -251,7 +292,7 @@ def trace_fit(fit: Function) -> None:
     The held-out loss is wanted after every second step.
     """
     ids = tuple((torch.tensor([[0, 1, i % 3, 2]]),) for i in range(6))
-    with contextlib.suppress(NotImplementedError):
+    with _told():
         calls = run_fit(fit, Setup(torch.zeros(5), ids, rates=(0.1,)))[0].calls
         print(", ".join(calls).replace(", zero_grad", "\nzero_grad"))
 

@@ -59,7 +59,7 @@ def lengths_seen(function: Callable, model: ToyModel, *args: object) -> list[int
 
 
 def mode_afterwards(function: Callable, model: ToyModel, *args: object) -> str:
-    """Return the mode of a model, in training mode before, after a function's use."""
+    """Return the mode that a model is in after a function's use."""
     function(model, *args)
     return "training" if model.training else "evaluation"
 
@@ -130,7 +130,8 @@ def as_number(function: Callable, *args: object) -> object:
     return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
 
 
-def choices(function: Callable, questions: list[tuple[list[Tensor], list[str]]],
+def choices(function: Callable, nats: list[list[Tensor]], endings: list[list[str]],
             per_byte: bool) -> list[object]:
     """Return which ending is chosen for each question."""
-    return [as_number(function, *question, per_byte) for question in questions]
+    return [as_number(function, *question, per_byte)
+            for question in zip(nats, endings, strict=True)]
