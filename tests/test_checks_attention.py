@@ -2,6 +2,7 @@
 
 import linecache
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -269,3 +270,14 @@ def test_a_share_just_too_small_is_shown_as_such(length: float, said: str) -> No
     k = torch.eye(8)
     report = checks.answer("01.5", [length * k.roll(2, 0), k])
     assert report.passed == (not said) and said in str(report)
+
+
+def test_what_is_said_of_a_missing_softmax_holds_behind_a_mask() -> None:
+    """Minus infinity is no share: without a softmax the mask gives nan, not 0."""
+    for name in ("A11", "A12", "A13"):
+        for exercise, said in ((checks.attention, False),
+                               (checks.causal_attention, True)):
+            (mistake,) = (one for one in exercise.mistakes if one.id == name)
+            report = exercise(partial(exercise.reference, **mistake.knobs))
+            (why,) = (one.why for match in report.matches for one in match)
+            assert ("nan" in why) is said is ("nan" in "".join(report.table))

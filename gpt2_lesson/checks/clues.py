@@ -129,9 +129,11 @@ def _shape(value: Tensor, probe: Probe) -> str:
     shape = tuple(value.shape)
     if not shape:
         return "a tensor of one number, without axes"
-    if len(letters) < len(probe.sizes) or not all(size in letters for size in shape):
+    if (len(letters) < len(probe.sizes) or 1 in shape
+            or not all(size in letters for size in shape)):
         return str(shape)
-    return f"({', '.join(letters[size] for size in shape)}) = {shape}"
+    names = ", ".join(letters[size] for size in shape)
+    return f"({names}{',' * (len(shape) == 1)}) = {shape}"
 
 
 def difference(exercise: "Exercise", battery: list[Probe], seen: list[Seen],

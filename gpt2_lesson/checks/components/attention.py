@@ -1,6 +1,7 @@
 """Attention, its mask, and what goes wrong with them (catalogue: A and M)."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -225,7 +226,7 @@ ATTENTION = (
             "which size stands under the root?", "q.size(-1), not q.size(-2)",
             {"scale": "T"}),
     Mistake("A5", "scores divided by sqrt(dv), the width of the values",
-            "right only where d = dv", "Whose channels does q.k add up?",
+            "the scale is right only where d = dv", "Whose channels does q.k add up?",
             "which tensor's size stands under the root?", "q.size(-1), not v.size(-1)",
             {"scale": "dv"}),
     Mistake("A6", "scores divided by sqrt(B), the number of examples",
@@ -314,6 +315,19 @@ ATTENTION = (
             "How would training reach q and k?", "look for detach, no_grad, .data",
             "leave the weights attached", {"detached": True}),
 )
+
+_BEHIND_A_MASK = {
+    "A9": "nan: a hidden score is -inf in every example, and a softmax over nothing "
+          "but -inf is 0/0",
+    "A11": "nan or infinity: the hidden scores are still -inf when they meet the "
+           "values",
+    "A12": "nan or infinity: the logs of the hidden shares are -inf",
+    "A13": "nan in every row but the last: the sum of the scores is -inf, and "
+           "-inf / -inf is nan",
+    "A14": "rows add up to anything; with q = 0 each weight that is not hidden is 0.5",
+}
+CAUSAL = tuple(replace(one, why=_BEHIND_A_MASK.get(one.id, one.why))
+               for one in ATTENTION)
 
 _Q_MASK = "Which keys may query 0 look at? And the last query?"
 
@@ -418,7 +432,7 @@ attention_to_repair = attention.to_repair("attention_to_repair", "A8")
 
 causal_attention = Exercise(
     "causal_attention", "02", "causal_attention(q, k, v) -> (B, T, dv)",
-    partial(attend, mask="right"), probes, (*ATTENTION, *MASK, _MASK_LATE),
+    partial(attend, mask="right"), probes, (*CAUSAL, *MASK, _MASK_LATE),
     partial(read_out, causal=True), (_HALF, _ABOVE, _BELOW),
     {"q": "B T d", "k": "B T d", "v": "B T dv", "": "B T dv"}, _CRASHES, _HINTS,
     show="v is the identity: the result is the weights", sums=True, solution="""\
@@ -451,6 +465,7 @@ mask_scores = Exercise(
         Robust(_HALF_BUT, lambda g: Probe("half precision", (
             torch.randn(2, 4, 4, generator=g),), softened_in_half))),
     axes={"scores": "B T Tk", "": "B T Tk"}, sums=True,
+    show="after softmax, random scores",
     hints=("Query t may look at keys 0 to t.", "Print your result for 4 x 4 zeros.",
            "scores.masked_fill(~allowed, -torch.inf)"), solution="""\
 def mask_scores(scores):

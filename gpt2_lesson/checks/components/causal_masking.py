@@ -98,7 +98,7 @@ MASK = (
             "look at the last step", "return the table of True and False itself",
             {"holds": "added"}),
     Mistake("M17", "rows and columns exchanged: (num_keys, num_queries)",
-            "right for as many queries as keys, but for its triangle", _Q_MASK,
+            "with 2 queries and 5 keys it is (5, 2); with as many, a table turned over", _Q_MASK,
             "a row is a query that looks", "key along the last axis, query[:, None]",
             {"size": "turned"}),
     Mistake("M18", "a row for every key: (num_keys, num_keys)",

@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 from gpt2_lesson.checks.clues import Clue
 from gpt2_lesson.checks.components.attention import (
     _MASK_LATE,
-    ATTENTION,
+    CAUSAL,
     MASK,
     _effective_scale,
     attend,
@@ -396,7 +396,8 @@ LAYER = tuple(map(_alone, (
             "Who could still tell the heads apart after an average?", "look for mean",
             "heads.transpose(1, 2).flatten(2)", {"join": "spread"}, mark="S"),
     Mistake("H6", "softmax over the heads (dim=1)",
-            "the weights add up to 1 across heads; with one head each weight is 1",
+            "the weights add up to 1 across heads; a hidden score is -inf in every "
+            "head, which gives nan",
             "For one query of one head, over which axis must the weights add up to 1?",
             "look at the number given to softmax: dim=1 is now the heads",
             ".softmax(-1)", {"axis": 1}, mark="R"),
@@ -410,7 +411,7 @@ LAYER = tuple(map(_alone, (
             "look at the last product", "merged @ w_out + b_out", {"out": "turned"},
             mark="R"),
     Mistake("H10", "the projection read in the order q, v, k",
-            "with keys of 0 the shares are not even",
+            "with keys of 0 the result is b_out alone: the keys are averaged",
             "In which order does w_qkv hold its three parts?",
             "look at the names on the left of chunk or split",
             "q, k, v = ...chunk(3, -1)",
@@ -446,7 +447,7 @@ LAYER = tuple(map(_alone, (
             "everywhere", "What does the layer say to a stream of zeros?",
             "look at the last product", "merged @ w_out + b_out", {"bias_out": False},
             mark="R"),
-    *(one for one in (*ATTENTION, *MASK, _MASK_LATE)
+    *(one for one in (*CAUSAL, *MASK, _MASK_LATE)
       if one.id in (*_FROM_ATTENTION, "M11")),
 )))
 
