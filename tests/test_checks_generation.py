@@ -1,11 +1,14 @@
 """The checks of odds, draws and writing: catalogue entries G."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 from catalogue import (
     accepted,
     complete,
+    function_of,
     mutation_run,
     named,
     rejected,
@@ -14,6 +17,9 @@ from catalogue import (
 
 from gpt2_lesson import checks
 from gpt2_lesson import generation as lesson
+from gpt2_lesson.checks.answers.generation import _NATS, _PAIRS, _measured
+from gpt2_lesson.checks.components.generation import read_out
+from gpt2_lesson.checks.probing import observe
 
 # What learners write. {ZERO} answers temperature 0; LIMIT cuts below the k-th logit.
 ZERO = """if temperature == 0:
@@ -424,6 +430,46 @@ def test_right_but_fragile() -> None:
     assert mode.passed and "evaluation mode" in mode.remarks[0]
     assert not checks.next_probabilities(lesson.next_probabilities).remarks
     assert not checks.generate(recursive).remarks
+
+
+def test_training_mode_switched_on_for_all_is_told() -> None:
+    report = checks.generate(function_of(checks.generate, changed(
+        "return ids", "model.train()\nreturn ids")))
+    assert report.passed and "even if it came in evaluation" in report.remarks[0]
+
+
+def test_read_outs_stand_other_types() -> None:
+    report = rejected(checks.next_probabilities, ODDS["G5a"].replace(".float()", ""))
+    assert any("do not add up to 1" in clue.text for clue in report.clues), str(report)
+    for kind in ("long()", "half()", "bool()", "bfloat16()", "cfloat()", "numpy()",
+                 "tolist()", "T", "sum()"):
+        def other(*args, kind=kind):
+            return eval(f"p.{kind}", {"p": lesson.next_probabilities(*args)})
+
+        look = partial(observe, other)
+        assert isinstance(read_out(look, torch.Generator().manual_seed(0)), list)
+        assert not checks.next_probabilities(other).passed or kind == "half()"
+
+
+def test_wrong_measurements_are_named_after_what_was_measured() -> None:
+    pairs, nats = _PAIRS, _NATS
+    for name, wrong in {
+            "or in one text only": _measured([0.941, 1, 1, 0.943], nats),
+            "not their share": _measured([207, 208, 212, 255], nats),
+            "bits": _measured(pairs, [x / 0.6931 for x in nats]),
+            "whole text": _measured(pairs, [x * 160 for x in nats]),
+            "all bytes": _measured(pairs, [x * 1280 for x in nats]),
+            "perplexity": _measured(pairs, torch.tensor(nats).exp()),
+            "exchanged": _measured(nats, pairs)}.items():
+        assert name in checks.answer("06.4", wrong).named, name
+
+
+def test_odds_that_are_none_are_told_with_their_sum() -> None:
+    rows = [[1.0, 0, 0], [0.5, 0.5, 0.5], [1, 0, 0]]
+    assert "second[1] must be odds" in str(checks.answer("06.5", [[0.4, 0.3, 0.3],
+                                                                  rows]))
+    assert "its sum is 0.9" in str(checks.answer("06.5", [[0.3, 0.3, 0.3], rows]))
+    assert not checks.answer("06.5", [1, [2]]).passed
 
 
 def test_a_small_leak_is_found() -> None:

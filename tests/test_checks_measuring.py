@@ -236,6 +236,32 @@ def test_no_mutant_passes(name: str, record_property) -> None:
     mutation_run(getattr(checks, name), record=record_property, seconds=5)
 
 
+@pytest.mark.parametrize("done", ["done += new", "done = start + len(part)",
+                                  "done = max(done, start + len(part))"])
+def test_minus_zero_is_no_reason_to_refuse_a_repair(done: str) -> None:
+    form = LOOP.replace("part[len(part) - new:]", "part[-new:]").replace(
+        "done = start + len(part)", done)
+    report = checks.count_once_to_repair(function_of(checks.count_once_to_repair, form))
+    assert report.passed and "-0 is 0" in report.remarks[0]
+    plain = checks.count_once_to_repair(function_of(checks.count_once_to_repair, LOOP))
+    assert plain.passed and not plain.remarks
+
+
+def test_a_crash_names_the_arguments_rightly() -> None:
+    report = checks.best_ending(function_of(checks.best_ending, "return nats.sum()"))
+    assert report.symptoms[0].endswith('24 questions, per byte" with per_byte True')
+
+
+@pytest.mark.parametrize("value", [
+    [(1, "a")] * 3, [1, 2, 3], [([], "a")] * 3, [(["x"], "a")] * 3, "abc",
+    [([math.nan], "abc")] * 3, [([1.0], 3)] * 3, [([1.0], "a", 2)] * 3])
+def test_a_question_of_another_form_is_told_its_form(value: object) -> None:
+    report = checks.answer("11.5", value)
+    assert not report.passed
+    assert any(word in report.symptoms[0] for word in ("must be", "no pair", "expected"
+                                                       )), report.symptoms
+
+
 @pytest.mark.parametrize("form", GIVEN)
 def test_overlaps_counted_each_time_are_not_repaired_yet(form: str) -> None:
     report = checks.count_once_to_repair(function_of(checks.count_once_to_repair, form))

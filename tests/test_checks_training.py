@@ -35,6 +35,12 @@ return F.cross_entropy(predictions.flatten(0, 1), targets.flatten(),
     "S4": """odds = logits[:, :-1].softmax(-1)
 return F.cross_entropy(odds.flatten(0, 1), input_ids[:, 1:].flatten(),
                        ignore_index=ignore_index)""",
+    "S4x": """log_odds = logits[:, :-1].log_softmax(1)
+return F.nll_loss(log_odds.flatten(0, 1), input_ids[:, 1:].flatten(),
+                  ignore_index=ignore_index)""",
+    "S4y": """log_odds = logits.softmax(1).log()[:, :-1]
+return F.nll_loss(log_odds.flatten(0, 1), input_ids[:, 1:].flatten(),
+                  ignore_index=ignore_index)""",
     "S4r": """return F.nll_loss(logits[:, :-1].flatten(0, 1),
     input_ids[:, 1:].flatten(), ignore_index=ignore_index)""",
     "S4o": """odds = logits[:, :-1].softmax(-1)
@@ -162,6 +168,8 @@ STEP = {
     "R1": changed(("optimizer.zero_grad()\n", "")),
     "R2": changed(("optimizer.zero_grad()\n", ""),
                   ("optimizer.step()", "optimizer.zero_grad()\noptimizer.step()")),
+    "R2c": changed(("optimizer.zero_grad()\n", ""),
+                   (CLIP, "optimizer.zero_grad()\n" + CLIP)),
     "R2b": changed(("optimizer.zero_grad()\n", ""),
                    (CLIP, CLIP + "model.zero_grad()\n")),
     "R2a": changed(("optimizer.zero_grad()\n", ""),
@@ -1010,6 +1018,71 @@ def test_the_calls_of_a_step_are_shown_in_their_order(capsys) -> None:
     spies.trace(from_the_lesson)
     assert capsys.readouterr().out.split() == [
         "zero_grad", "forward", "backward", "forward", "backward", "clip", "step"]
+
+
+def by_language_model(model, optimizer, loss_of, batches, max_norm, lr):
+    training.next_token_loss(model(batches[0]), batches[0]).backward()
+
+
+def swapped(model, optimizer, loss_of, batches, max_norm, lr):
+    loss_of(batches[0], model(batches[0])).backward()
+
+
+def test_a_step_with_another_loss_is_told_to_use_loss_of(capsys) -> None:
+    assert "use the loss_of" in checks.train_step(by_language_model).symptoms[-1]
+    assert "outputs first" in checks.train_step(swapped).symptoms[-1]
+    spies.trace(by_language_model)
+    assert "its own loss_of" in capsys.readouterr().out
+
+
+def test_a_wrong_step_shows_its_calls() -> None:
+    form = function_of(checks.train_step, STEP["R2c"])
+    report = checks.train_step(form)
+    assert report.named == "zero_grad between backward and clip"
+    assert "backward, zero_grad, clip (no gradient yet), step; moves by 0," in (
+        report.table[1])
+
+
+def test_all_graphs_at_once_are_right_but_cost_memory() -> None:
+    for step in (one_big_batch, keep_zeros, with_closure):
+        assert "in memory at once" in checks.train_step(step).remarks[0]
+    for step in (from_the_lesson, by_autograd, zero_after, model_zero_grad):
+        assert not checks.train_step(step).remarks
+
+
+def test_logits_of_a_wrong_layout_are_told_the_layout() -> None:
+    report = checks.next_token_loss(lambda logits, ids, ignore_index: F.cross_entropy(
+        logits[:, :-1], ids[:, 1:]))
+    assert "flatten predictions to (N, V)" in report.symptoms[-1]
+
+
+def test_two_lists_are_asked_for_and_may_come_in_a_list() -> None:
+    report = checks.fit(function_of(checks.fit, refit((
+        "return losses, held_out_losses", "return losses"))))
+    assert report.symptoms[0].endswith("held_out_losses), but a list of 7")
+    assert checks.fit(function_of(checks.fit, refit((
+        "return losses, held_out_losses", "return [losses, held_out_losses]")))).passed
+
+
+def test_predictions_of_logs_must_be_choices(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("GPT2_LESSON_PROGRESS", str(tmp_path / "progress.json"))
+    logs = {"A": "nothing moves", "B": "right", "C": "last batch only",
+            "D": "never clipped", "E": "steps too short", "F": "right"}
+    assert checks.answer("08.1", logs).passed
+    said = checks.answer("08.1", logs | {"C": "last batch"}).symptoms
+    assert "'last batch' for C is none of the five choices" in said[0]
+    said = checks.answer("08.1", logs | {"C": "right"}).symptoms
+    assert said == ["right: A, B, D, E, F; not yet: C"]
+
+
+@pytest.mark.parametrize(("plain", "momentum", "said"), [
+    (0.03, 0.076, "plain: 0.03 works, and larger rates do too"),
+    (0.04, 0.1, "momentum 0.9: with 0.1 a weight ends farther from 0"),
+    ([0.04], 0.076, "plain should be a number"),
+    (0.076, 0.04, "behaves like the two rates exchanged")])
+def test_rates_are_told_a_direction(plain, momentum, said: str) -> None:
+    report = checks.answer("08.4", {"plain": plain, "momentum 0.9": momentum})
+    assert not report.passed and said in str(report)
 
 
 def test_the_calls_of_a_training_show_the_mode(capsys) -> None:
