@@ -143,12 +143,17 @@ def test_nothing_outside_is_touched(capfd) -> None:
         random.seed(5)
         np.random.seed(5)
         torch.set_grad_enabled(False)
+        torch.set_default_dtype(torch.float64)
+        torch.set_num_threads(torch.get_num_threads() + 1)
         warnings.warn("warning", stacklevel=1)
         print("error", file=sys.stderr)
         return x + y + 1
 
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    threads = torch.get_num_threads()
     assert TOY(loud).passed and torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_num_threads() == threads
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1:] == (random.getstate(), np.random.get_state()[1].tolist())
     assert capfd.readouterr() == ("", "")
@@ -198,8 +203,10 @@ def test_progress_survives_a_bad_file_and_a_folder_that_cannot_be_written(
     entry = json.loads(hints.file().read_text())["exercises"]["toy"]
     assert entry["done"] and entry["tries"] == 2          # once right stays right
     assert "(x) toy" in str(checks.progress())
-    for text in ("", "{", "[]", '{"exercises": 3}', '{"exercises": {"toy": 3}}'):
+    for text in ("", "{", "[]", '{"exercises": 3}', '{"exercises": {"toy": 3}}',
+                 '{"exercises": {"toy": {"tries": "x", "rung": null}}}'):
         hints.file().write_text(text)
+        assert str(checks.hint("toy")) and str(checks.solution("toy"))
         assert ") toy" in str(checks.progress())
         assert TOY(shifted).passed
     monkeypatch.setenv("GPT2_LESSON_PROGRESS", "/dev/null/progress.json")
@@ -329,6 +336,12 @@ def test_whatever_comes_back_a_true_report_is_made(function, said: str) -> None:
     assert not report.passed and said in text and "two calls" not in text
     assert text == str(TOY(function)) and " at 0x" not in text
     assert report.seconds < 1
+
+
+def test_numbers_of_numpy_count_as_numbers() -> None:
+    probe = Probe("p", (torch.ones(2),))
+    assert type(observe(lambda x: np.int64(3), probe).value) is int
+    assert type(observe(lambda x: np.float32(3), probe).value) is float
 
 
 def test_odd_letters_of_an_error_can_be_shown() -> None:

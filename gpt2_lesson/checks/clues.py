@@ -430,8 +430,8 @@ def _lists(mine: list, wanted: list, name: str) -> Iterator[Clue]:
                   if not equal(a, b, 1e-5, 1e-4)), None)
     if place is not None:
         yield Clue("place", f'on "{name}" the first difference stands at place {place} '
-                   f"(counted from 0): yours {shown(mine[place])}, expected "
-                   f"{shown(wanted[place])}")
+                   "(counted from 0)" + ("" if isinstance(wanted[place], Tensor) else
+                   f": yours {shown(mine[place])}, expected {shown(wanted[place])}"))
     elif len(mine) < len(wanted):
         yield Clue("end", "what is there is right, but it ends too early")
     else:

@@ -28,9 +28,16 @@ def load() -> dict[str, dict]:
     """Return {exercise: {"tries", "done", "rung", ...}}; {} for no or a bad file."""
     try:
         found = json.loads(file().read_text(encoding="utf-8"))["exercises"]
-        return {name: entry for name, entry in found.items() if isinstance(entry, dict)}
+        return {name: _sound(entry) for name, entry in found.items()
+                if isinstance(entry, dict)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {name: dict(entry) for name, entry in _memory.items()}
+
+
+def _sound(entry: dict) -> dict:
+    """Return an entry without counts that are no numbers."""
+    return {key: part for key, part in entry.items()
+            if key not in ("tries", "rung") or type(part) is int}
 
 
 def save(exercises: dict[str, dict]) -> None:
@@ -38,9 +45,9 @@ def save(exercises: dict[str, dict]) -> None:
     _memory.clear()
     _memory.update(exercises)
     path, temporary = file(), None
-    if path.exists() and not path.is_file():                     # such as /dev/null
-        return
     try:
+        if path.exists() and not path.is_file():                 # such as /dev/null
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent,
                                          delete=False) as out:

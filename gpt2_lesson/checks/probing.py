@@ -144,6 +144,8 @@ def plain(value: object) -> object:
             raise TypeError("a complex, sparse, nested or quantized tensor came, "
                             "expected a plain one")
         return value.detach().to("cpu", copy=True).as_subclass(Tensor)
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -197,7 +199,8 @@ def _compared(a: object, b: object) -> bool:
 
 def _crash(error: BaseException, function: Function, printed: io.StringIO) -> Seen:
     """Return what is to be told about an exception: class, text, the learner's line."""
-    code = getattr(function, "__code__", None)
+    parts = [function, *(vars(function).values() if isinstance(function, type) else ())]
+    code = next((part.__code__ for part in parts if hasattr(part, "__code__")), None)
     where, step = "", error.__traceback__
     while step is not None:
         here = step.tb_frame.f_code
@@ -217,7 +220,8 @@ def _crash(error: BaseException, function: Function, printed: io.StringIO) -> Se
 def _quiet() -> Iterator[io.StringIO]:
     """Seed and restore the random states; catch what is printed and warned."""
     states = random.getstate(), np.random.get_state()
-    grad = torch.is_grad_enabled()
+    grad, kind = torch.is_grad_enabled(), torch.get_default_dtype()
+    threads = torch.get_num_threads()
     out = io.StringIO()
     try:
         with (torch.random.fork_rng(devices=[]), warnings.catch_warnings(),
@@ -233,6 +237,9 @@ def _quiet() -> Iterator[io.StringIO]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_grad_enabled(grad)
+        torch.set_default_dtype(kind)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
 
 
 def _is_float(arg: object) -> bool:
