@@ -365,3 +365,12 @@ def test_the_numbers_shown_are_those_that_differ() -> None:
     assert rows_of(3, wanted) == []
     in_place = TOY(lambda x, y: x.add_(y).sub_(y) * 0 + x.add_(1) + y)
     assert in_place.table == [] and "changes its input" in str(in_place)
+
+
+def test_axes_are_named_only_where_their_sizes_tell_them_apart() -> None:
+    from gpt2_lesson.checks.clues import _shape
+
+    probe = Probe("p", (), sizes={"L": 1, "B": 2, "T": 5})
+    assert _shape(torch.ones(2, 5), probe) == "(B, T) = (2, 5)"
+    assert _shape(torch.ones(5), probe) == "(T,) = (5,)"
+    assert _shape(torch.ones(2, 1, 5), probe) == "(2, 1, 5)"     # L, or one token?

@@ -1,6 +1,7 @@
 """GELU and the feed-forward network, and what goes wrong with them (catalogue: F)."""
 
 import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -269,7 +270,8 @@ _Q_NETWORK = "Widen, bend, narrow: which of the three comes when?"
 _NETWORK_LINE = "gelu(x @ w1 + b1) @ w2 + b2"
 
 NETWORK = (
-    *(Mistake(*texts, {"bend": form}) for *texts, form in _BENDS), *_FORMULA,
+    *(replace(one, why=f"of the bend alone: {one.why}") for one in (
+        *(Mistake(*texts, {"bend": form}) for *texts, form in _BENDS), *_FORMULA)),
     Mistake("F8", "no activation: two linear maps, worth one",
             "f(2x) - f(0) is twice f(x) - f(0): nothing bends", _Q_NETWORK,
             "what stands between the two products?", _NETWORK_LINE, {"place": ""},

@@ -192,7 +192,7 @@ def probes(g: Generator) -> list[Probe]:
         Probe("temperature 1, all tokens", (high, 1.0, None), sizes=sizes),
         Probe("temperature 0.5", (high, 0.5, None), sizes=sizes),
         Probe("temperature 3", (low, 3.0, None), sizes=sizes),
-        Probe("k = 3, all logits negative", (low, 1.0, 3), sizes=sizes),
+        Probe("k = 3, all logits negative", (low, 1.0, 3)),
         Probe("temperature 0.7 and k = 2", (high, 0.7, 2), sizes=sizes),
         Probe("k = 1", (low, 1.0, 1), sizes=sizes),
         Probe("temperature 0: always the likeliest", (high, 0, None), sizes=sizes),
