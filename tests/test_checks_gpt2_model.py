@@ -120,6 +120,11 @@ WRONG = {
     "W6c": [("range(num_layers)", "range(1, num_layers)")],
     "W6d": [("x = block(x)", "block(x)")],
     "W7": [(LAST, ""), ("self.ln_final(x)", "x")],
+    "W6e": [("        for block in self.blocks:\n            x = block(x)",
+             "        for block in self.blocks:\n            y = block(x)"),
+            ("self.ln_final(x)", "self.ln_final(y)")],
+    "W6f": [("x = block(x)", "x = x + block(x)")],
+    "W7c": [("self.ln_final(x)", "x")],
     "W7b": [("        for block in",
              "        x = self.ln_final(x)\n        for block in"),
             (TIED, "F.linear(x, self.tok_emb.weight)")],
@@ -128,6 +133,7 @@ WRONG = {
                     "nn.init.zeros_(self.head.bias)"),
     "W9": [(f"0.02 / {ROOT}", "0.02")],
     "W9a": [(ROOT, "math.sqrt(num_layers)")],
+    "W9f": [(ROOT, "(2 * num_layers)")],
     "W9b": [(SMALL, 'elif name.endswith("out_proj.weight"):')],
     "W9c": [(SMALL, 'elif name.endswith("down_proj.weight"):')],
     "W9d": [("elif p.dim() == 2:", "else:")],
@@ -135,12 +141,14 @@ WRONG = {
              'if name.endswith("bias"):\n                pass')],
     "W10": [(TIED, f"F.softmax({TIED}, dim=-1)")],
     "W10b": [(TIED, f"{TIED}.log_softmax(-1)")],
+    "W10c": [(TIED, f"{TIED}[:, -1]")],
     "W11": [(LAST, f"{LAST}        self.mask = nn.Parameter(torch.tril(torch.ones("
              "max_seq_length, max_seq_length)))\n"),
             (LOOP, f"{LOOP}\n            if name == 'mask': continue")],
     "W12": [("nn.Embedding(vocab_size", "nn.Embedding((vocab_size + 63) // 64 * 64")],
     "E1": [(ADDED, "self.tok_emb(input_ids)")],
     "E1b": [(TABLE, "pass"), (ADDED, "self.tok_emb(input_ids)")],
+    "E4": [(ADDED, "self.tok_emb(input_ids) + self.pos_emb.weight")],
     "E5": [(ADDED, "self.tok_emb(input_ids) + self.pos_emb(torch.arange("
             "1, input_ids.size(1) + 1))")],
     "E6": [(ADDED, f"self.tok_emb.embedding_dim ** 0.5 * {ADDED}")],
@@ -295,6 +303,14 @@ return total + sum(b.numel() for b in model.buffers())""",
     "W4d": "return len(list(model.parameters()))",
     "W4e": "return sum(len(p) for p in model.parameters())",
     "W4f": "return sum(p.numel() * 4 for p in model.parameters())",
+    "W4j": """total = 0
+for p in model.parameters():
+    total += p.numel()
+    return total""",
+    "W4k": """total = 0
+for p in model.parameters():
+    total =+ p.numel()
+return total""",
     "W4g": "return sum(p.numel() for p in model.parameters() if p.dim() > 1)",
     "W4h": "return sum(p.numel() for p in model.parameters(recurse=False))",
 }
@@ -361,3 +377,45 @@ def test_no_mutant_of_the_whole_model_passes(monkeypatch, record_property) -> No
 def test_two_mistakes_at_once_are_both_named() -> None:
     report = checks.GPT2(model_of(with_head("nn.Linear(d_model, vocab_size)")))
     assert {mistake.id for mistake in report.matches[0]} == {"W1", "W8"}
+
+
+def test_norms_drawn_at_random_are_wrong_in_their_first_weights_alone() -> None:
+    text = str(checks.GPT2(model_of(WRONG["W9d"])))
+    assert "wrong on: first weights; right on the rest" in text and "nan" not in text
+
+
+def test_a_model_that_draws_in_eval_mode_is_not_said_to_leak() -> None:
+    text = str(checks.GPT2(model_of([(ADDED, f"F.dropout({ADDED}, 0.1)")])))
+    assert "in eval mode your model still draws" in text and "leaks" not in text
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ((TIED, "self.ln_final(x) @ self.tok_emb.weight"), "x @ table.T"),
+    ((ADDED, "self.tok_emb[input_ids]"), "is called with ids"),
+    (("num_heads, d_ff) for", "d_ff, num_heads) for"), "in this order"),
+])
+def test_a_crash_of_the_whole_model_is_told_what_to_look_at(change, said: str) -> None:
+    text = str(checks.GPT2(model_of([change])))
+    assert said in text
+
+
+def test_a_crash_in_a_class_has_its_line(tmp_path) -> None:
+    path = tmp_path / "cell.py"
+    path.write_text(SOURCE.replace(TIED, "self.ln_final(x) @ self.tok_emb.weight"))
+    names = {"nn": nn, "F": F, "math": math, **PARTS}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    report = checks.GPT2(names["GPT2"])
+    assert any(line.startswith("line ") and "self.ln_final(x) @" in line
+               for line in report.symptoms)
+
+
+def test_methods_without_brackets_and_plain_tables_are_explained() -> None:
+    text = str(checks.count_parameters(
+        lambda model: sum(p.numel for p in model.parameters())))
+    assert "they need brackets" in text
+    assert "plain tensors" in str(checks.embed(lambda ids, tok, pos: tok(ids)))
+
+
+def test_a_spread_that_does_not_show_is_called_so() -> None:
+    report = checks.answer("07.6", [5.556, 5.534, 5.553])
+    assert "spread 1 does not show" in report.named

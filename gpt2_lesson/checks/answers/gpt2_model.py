@@ -18,6 +18,8 @@ _MEDIUM = (
     (65_110_016, _count("W6", "one block counted, not 24",
                         "289,713,152 too few: 23 blocks")),
     (354_821_120, _count("W7", "the last norm not counted", "2,048 too few: 2 C")),
+    (354_822_144, _count("W7c", "one vector counted for the last norm, not two",
+                         "1,024 too few: C, a norm has weight and bias")),
     (354_873_425, _count("W8", "a bias of the head counted", "50,257 too many: V")),
     (354_871_296, _count("W12", "the vocabulary padded to 50,304",
                          "48,128 too many: 47 rows of the table")),
@@ -115,8 +117,10 @@ causes = {"A": "untied head", "B": "list of blocks", "C": "[block] * 12",
                    "bits, not nats", "divided by ln 2 = 0.693",
                    "cross_entropy is in nats already")),
                ([5.545, 5.545, 5.545], _loss(
-                   "ln V written down, not measured", "one of the three is far away",
-                   "build the three models and measure")),
+                   "all three near ln V: spread 1 does not show in the second",
+                   "with its token table at spread 1 a model is far from ln V",
+                   "nn.init.normal_(model.tok_emb.weight, std=1.0) on the model that "
+                   "is measured, before its logits")),
                ([5.56, 5.55, 63.0], _loss(
                    "the two tables exchanged", "the tied head multiplies by the token "
                    "table; positions pass the last norm first",

@@ -57,11 +57,11 @@ def embed_probes(g: Generator) -> list[Probe]:
         return torch.randint(V, (B, T), generator=g)
 
     return [
-        Probe("B, T, C, V, L all different", (ids(11, 2, 5), *tables(11, 8, 6)),
+        Probe("B, T, C, V, P all different", (ids(11, 2, 5), *tables(11, 8, 6)),
               sizes={"B": 2, "T": 5, "C": 6, "2C": 12}),
         Probe("T is the full length of pos_emb", (ids(11, 2, 6), *tables(11, 6, 4))),
         Probe("B = T", (ids(11, 4, 4), *tables(11, 9, 6))),
-        Probe("one token, three times, V < L", (torch.full((3, 4), 2),
+        Probe("one token, three times, V < P", (torch.full((3, 4), 2),
                                                 *tables(5, 7, 4))),
         Probe("T = 1", (ids(11, 3, 1), *tables(11, 5, 4))),
         Probe("T is the length, B = 1", (ids(4, 1, 5), *tables(4, 5, 6))),
@@ -170,9 +170,11 @@ EMBED = (
 embed = Exercise(
     "embed", "07", "embed(input_ids, tok_emb, pos_emb) -> (B, T, C)", look_up,
     embed_probes, EMBED, embed_read_out,
-    axes={"input_ids": "B T", "tok_emb": "V C", "pos_emb": "L C", "": "B T C"},
+    axes={"input_ids": "B T", "tok_emb": "V C", "pos_emb": "P C", "": "B T C"},
     crashes=((r"size of tensor a|must match the size",
               "tok_emb[input_ids] is (B, T, C): how many rows of pos_emb fit it?"),
+             (r"not callable", "tok_emb and pos_emb are plain tensors, no nn.Embedding: "
+              "table[ids] gives rows"),
              (r"index out of range|out of bounds",
               "an index is as large as the table, or larger: which row gets the last "
               "token?")),
@@ -222,20 +224,25 @@ class _Whole(nn.Module):
             places = self.pos_emb.weight[:T]
             scale = x.size(-1) ** 0.5 if self.positions == "scaled tokens" else 1
             x = scale * x + places
+        if self.positions == "all":
+            x = x + self.pos_emb.weight
         if self.positions == "from 1":
             x = x + self.pos_emb(torch.arange(1, T + 1))
         if self.positions == "waves":
             x = x + self.pos_emb[:T]
         if self.norm == "first":
             x = self.ln_final(x)
+        first = x
         for i, block in enumerate(self.blocks):
             if self.positions == "in every block" and i:
                 x = x + places
-            x = x if self.kind == "thrown away" else block(x)
-        x = x if self.norm == "first" else self.ln_final(x)
+            y = block(first if self.kind == "from the start" else x)
+            x = {"thrown away": x, "added again": x + y}.get(self.kind, y)
+        x = x if self.norm in ("first", "unused") else self.ln_final(x)
         logits = self.head(x)
         return {"logits": lambda: logits, "odds": lambda: logits.softmax(-1),
-                "logs": lambda: logits.log_softmax(-1)}[self.out]()
+                "logs": lambda: logits.log_softmax(-1),
+                "last": lambda: logits[:, -1]}[self.out]()
 
 
 def _blocks(kind: str, L: int, block) -> list | nn.ModuleList:
@@ -251,7 +258,8 @@ def _blocks(kind: str, L: int, block) -> list | nn.ModuleList:
 @torch.no_grad()
 def _draw(model: nn.Module, L: int, residual: str, start: str) -> None:
     """Draw the first weights: GPT-2's, or what a mistake makes of them."""
-    smaller = {"2L": 0.02 / math.sqrt(2 * L), "L": 0.02 / math.sqrt(L), "none": 0.02}
+    smaller = {"2L": 0.02 / math.sqrt(2 * L), "L": 0.02 / math.sqrt(L), "none": 0.02,
+               "no root": 0.02 / (2 * L)}
     for name, p in model.named_parameters():
         writes = name.endswith(("out_proj.weight", "down_proj.weight"))
         if residual in ("out_proj", "down_proj"):            # one of the two alone
@@ -304,6 +312,10 @@ def model_read_out(look: Look, g: Generator) -> list[Clue]:
     battery, found = model_probes(g), []
     for probe in battery:
         seen, wanted = look(probe), observe(whole_model, probe)
+        if not seen.error and not seen.repeats and wanted.repeats:
+            return [Clue("draws", "in eval mode your model still draws random numbers: "
+                         "nn.Dropout stops by itself, F.dropout needs "
+                         "training=self.training")]
         if seen.error or equal(seen.value, wanted.value, 1e-5, 1e-4):
             continue
         if probe.drive is whole.parameter_count:
@@ -429,6 +441,16 @@ WHOLE = (
             "no gradient reaches the blocks, and tokens do not move each other",
             "Does a block change x, or return a new x?", "look at the loop",
             "x = block(x)", function=_alone(blocks="thrown away"), mark="R"),
+    Mistake("W6e", "every block is given the embeddings, so only the last one counts",
+            "no gradient reaches the other blocks",
+            "What should block 1 be given: the embeddings, or block 0's result?",
+            "look at the loop: what goes in, and where does the result go?",
+            "x = block(x)", function=_alone(blocks="from the start"), mark="R"),
+    Mistake("W6f", "the stream added to the blocks' results: x + block(x)",
+            "a block's result holds x already, so x counts twice after each block",
+            "Which two additions does a TransformerBlock make by itself?",
+            "look for a + in the loop over the blocks", "x = block(x)",
+            function=_alone(blocks="added again"), mark="R"),
     Mistake("W7", "no last norm (ln_final)",
             "2C parameters too few (at GPT-2's size 124,438,272), and a stream ten "
             "times as large gives logits ten times as large",
@@ -440,6 +462,11 @@ WHOLE = (
             "Where does the stream have its largest numbers?",
             "look at the place of ln_final", "after the last block",
             {"norm": "first"}, mark="R"),
+    Mistake("W7c", "a last norm is built, and never called",
+            "the count is right, and no gradient reaches the norm",
+            "A pre-norm block never norms the stream itself. Who does, at the end?",
+            "look between the last block and the head", "logits from self.ln_final(x)",
+            {"norm": "unused"}, mark="R"),
     Mistake("W8", "the head has a bias",
             "V parameters too many: at GPT-2's size 50,257",
             "logits = x @ table.T: where is a bias?", "look at the head's nn.Linear",
@@ -452,6 +479,9 @@ WHOLE = (
             "each block adds twice, so 2L things are added", _Q_DEPTH,
             "how often does one block add to the stream?", _DEPTH,
             {"residual": "L"}, mark="R"),
+    Mistake("W9f", "out_proj and down_proj divided by 2L, not by its root",
+            "2L independent things of spread s add up to a spread of s sqrt(2L)",
+            _Q_DEPTH, "look for math.sqrt", _DEPTH, {"residual": "no root"}, mark="R"),
     Mistake("W9b", "only out_proj starts smaller; down_proj was forgotten",
             "down_proj starts with spread 0.02", _Q_DEPTH,
             "which two matrices of a block write into the stream?", _DEPTH,
@@ -478,6 +508,11 @@ WHOLE = (
             "all numbers are negative; the loss is right, but these are no logits",
             "Who applies the softmax when the loss is computed?",
             "look at the last line", "return the logits", {"out": "logs"}, mark="R"),
+    Mistake("W10c", "logits of the last place only",
+            "(B, V) in place of (B, T, V): training asks every place",
+            "How many places of a text of T tokens predict a next token?",
+            "look for [:, -1]", "return the logits of all places", {"out": "last"},
+            mark="R"),
     Mistake("W11", "the mask is a Parameter",
             "T x T parameters too many, which no gradient reaches",
             "Is the mask something to be learned?", "look for nn.Parameter",
@@ -497,6 +532,11 @@ WHOLE = (
             "How does the model know order?", "look at the tables in __init__",
             "self.pos_emb = nn.Embedding(max_seq_length, d_model)",
             function=_alone(positions="no table")),
+    Mistake("E4", "all positions added, not the first T",
+            "it works only for texts of max_seq_length tokens",
+            "Which rows of the position table does a text of 5 tokens need?",
+            "look at the first line of forward", "x = tok_emb(ids) + pos_emb[:T]",
+            function=_alone(positions="all"), mark="S"),
     Mistake("E5", "positions counted from 1",
             "a text of max_seq_length tokens gets an index too large",
             "Which is the first row of a table?", "look at the arange",
@@ -532,6 +572,15 @@ GPT2 = Exercise(
              (r"no attribute 'parameters'|expected a torch.nn.Module",
               "the class must be an nn.Module: class GPT2(nn.Module), and "
               "super().__init__() first"),
+             (r"no multiple of num_heads",
+              "the block wants TransformerBlock(d_model, num_heads, d_ff), in this "
+              "order"),
+             (r"not subscriptable", "an nn.Embedding is called with ids, "
+              "self.tok_emb(input_ids); its table is self.tok_emb.weight"),
+             (r"mat1 and mat2", "if it is the head: x is (B, T, C) and the table "
+              "(V, C), so x @ table.T or F.linear(x, table)"),
+             (r"size of tensor a", "token rows are (B, T, C): which rows of the position "
+              "table fit them?"),
              (r"before Module.__init__", "call super().__init__() first in __init__"),
              (r"index out of range",
               "an index is as large as a table: tok_emb has vocab_size rows, pos_emb "
@@ -586,6 +635,7 @@ def count(model: nn.Module, *, over: str = "parameters", what: str = "entries",
         named = dict(model.named_parameters(recurse=False))
     parts = [*named.values(), *(model.buffers() if buffers else ())]
     return {"entries": lambda: sum(p.numel() for p in parts),
+            "first": lambda: parts[0].numel(), "last": lambda: parts[-1].numel(),
             "tensors": lambda: len(parts), "rows": lambda: sum(map(len, parts)),
             "bytes": lambda: sum(p.numel() * p.element_size() for p in parts)}[what]()
 
@@ -641,13 +691,26 @@ count_parameters = Exercise(
         Mistake("W4f", "bytes, not numbers", "four times too many, in float32",
                 "How many bytes has one float32?", "look for element_size or * 4",
                 _COUNT, {"what": "bytes"}, mark="R"),
+        Mistake("W4j", "the first tensor alone is counted",
+                "what comes after the first tensor makes no difference",
+                "When does your loop end?", "look at where `return` stands", _COUNT,
+                {"what": "first"}, mark="R"),
+        Mistake("W4k", "the last tensor alone is counted",
+                "what comes before the last tensor makes no difference",
+                "What becomes of the sum when the next tensor comes?",
+                "look for = or =+ where += should be", _COUNT, {"what": "last"},
+                mark="R"),
         Mistake("W4g", "biases and norms left out", "only matrices are counted",
                 _Q_COUNT, "look at the condition", _COUNT, {"only": "matrices"},
                 mark="R"),
         Mistake("W4h", "the parts' parameters left out", "the count is 0",
                 "Whose parameters are they: the model's own, or its parts'?",
                 "look for recurse=False", _COUNT, {"only": "own"}, mark="R"),
-    ), count_read_out,
+    ), count_read_out, show="a tied model",
+    crashes=((r"(builtin_function_or_method|method)'", "numel and size are methods: "
+              "they need brackets, p.numel()"),
+             (r"index out of range|out of bounds", "a bias has one axis only: p.numel() "
+              "counts for any number of axes")),
     hints=("Each parameter is a tensor; .numel() says how many numbers it holds.",
            "Does your function give 21 for a 7 x 3 table that is tied to the head?",
            _COUNT), solution="""\

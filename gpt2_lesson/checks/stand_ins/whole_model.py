@@ -46,13 +46,15 @@ def parameter_count(build: Build, case: Case) -> int:
 def fill(model: nn.Module, sizes: Sizes, without: str = "") -> nn.Module:
     """Give every parameter numbers that depend on its shape alone.
 
-    The same whether queries, keys and values have one matrix or three. Vectors near 1
-    (norms) stay near 1, and blocks in a plain list are filled, too. `without` sets to 0
+    The same whether queries, keys and values have one matrix or three. Norms' weights
+    (vectors called weight, or near 1) get numbers near 1, and blocks in a plain list
+    are filled, too. `without` sets to 0
     what the "blocks" add, or the "positions".
     """
     V, C, _, _, T, _ = sizes
-    for p in nn.ModuleList([model, *_hidden(model)]).parameters():
-        norm = p.dim() == 1 and abs(p.mean().item() - 1) < 0.5
+    for name, p in nn.ModuleList([model, *_hidden(model)]).named_parameters():
+        norm = p.dim() == 1 and (name.endswith("weight")
+                                 or abs(p.mean().item() - 1) < 0.5)
         p.copy_(_numbers(p.shape, C) + (1 if norm else 0))
         inside = p.shape not in ((V, C), (T, C)) and not norm
         if without == "blocks" and inside or without == "positions" and p.shape == (
@@ -98,7 +100,8 @@ def larger_stream(build: Build, case: Case) -> float:
     for p in model.parameters():
         if p.dim() == 2:
             p.mul_(10)
-    return round((model(ids).norm() / before.norm()).item(), 2)
+    after, before = model(ids).norm().item(), before.norm().item()
+    return round(after / before, 2) if before else 0.0
 
 
 def one_step(build: Build, case: Case) -> dict[str, object]:
