@@ -234,6 +234,8 @@ def test_points_and_the_teachers_settings(monkeypatch, capsys) -> None:
     assert "doubled" not in str(wrong) and "differs from yours by up to" in str(wrong)
     assert "doubled" not in wrong._repr_html_() and "too far" not in str(wrong)
     assert "no hints" in str(checks.hint("toy"))
+    crashed = str(TOY(lambda x, y: x @ y))
+    assert "mat1 and mat2" in crashed and "transposed" not in crashed
     for bad in ({"partial": 2}, {"face": "secret"}, {"colour": 1}):
         with pytest.raises((ValueError, AttributeError)):
             setattr(checks.settings, *bad.popitem())
