@@ -18,12 +18,21 @@ WRONG = {
     "S1": ("00.2", REST),
     "S2": ("00.2", [p + ODDS["mat"] / 4 for p in REST]),
     "S3": ("00.2", [power / sum(POWERS) for power in POWERS]),
+    "S2b": ("00.2", [0.25] * 4), "S2c": ("00.2", [0.85, *REST[1:]]),
+    "S1b": ("00.2", [p / ODDS["mat"] for p in REST]),
+    "S1c": ("00.2", [p * ODDS["mat"] for p in REST]),
+    "S1d": ("00.2", [100 * p / sum(REST) for p in REST]),
     "S4": ("00.3", -sum(map(math.log, CAME))),
     "S5": ("00.3", sum(map(math.log, CAME)) / 4),
     "S6": ("00.3", -sum(map(math.log2, CAME)) / 4),
     "S7": ("00.3", -sum(map(math.log10, CAME)) / 4),
     "S8": ("00.3", -math.log(sum(CAME) / 4)),
     "S9": ("00.3", -sum(p * math.log(p) for p in ODDS.values())),
+    "S10": ("00.3", -sum(map(math.log, CAME[1:])) / 3),
+    "S11": ("00.3", -sum(map(math.log, ODDS.values())) / 5),
+    "S12": ("00.3", -sum(map(math.log, CAME)) / 5),
+    "S13": ("00.3", sum(CAME) / 4), "S15": ("00.3", math.prod(CAME)),
+    "S14": ("00.3", math.exp(-sum(map(math.log, CAME)) / 4)),
 }
 
 

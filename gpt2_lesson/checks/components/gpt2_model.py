@@ -173,8 +173,8 @@ embed = Exercise(
     axes={"input_ids": "B T", "tok_emb": "V C", "pos_emb": "P C", "": "B T C"},
     crashes=((r"size of tensor a|must match the size",
               "tok_emb[input_ids] is (B, T, C): how many rows of pos_emb fit it?"),
-             (r"not callable", "tok_emb and pos_emb are plain tensors, no nn.Embedding: "
-              "table[ids] gives rows"),
+             (r"not callable", "tok_emb and pos_emb are plain tensors, no "
+              "nn.Embedding: table[ids] gives rows"),
              (r"index out of range|out of bounds",
               "an index is as large as the table, or larger: which row gets the last "
               "token?")),
@@ -579,8 +579,8 @@ GPT2 = Exercise(
               "self.tok_emb(input_ids); its table is self.tok_emb.weight"),
              (r"mat1 and mat2", "if it is the head: x is (B, T, C) and the table "
               "(V, C), so x @ table.T or F.linear(x, table)"),
-             (r"size of tensor a", "token rows are (B, T, C): which rows of the position "
-              "table fit them?"),
+             (r"size of tensor a", "token rows are (B, T, C): which rows of the "
+              "position table fit them?"),
              (r"before Module.__init__", "call super().__init__() first in __init__"),
              (r"index out of range",
               "an index is as large as a table: tok_emb has vocab_size rows, pos_emb "
@@ -709,8 +709,8 @@ count_parameters = Exercise(
     ), count_read_out, show="a tied model",
     crashes=((r"(builtin_function_or_method|method)'", "numel and size are methods: "
               "they need brackets, p.numel()"),
-             (r"index out of range|out of bounds", "a bias has one axis only: p.numel() "
-              "counts for any number of axes")),
+             (r"index out of range|out of bounds", "a bias has one axis only: "
+              "p.numel() counts for any number of axes")),
     hints=("Each parameter is a tensor; .numel() says how many numbers it holds.",
            "Does your function give 21 for a 7 x 3 table that is tied to the head?",
            _COUNT), solution="""\
