@@ -3,7 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from catalogue import accepted, complete, mutation_run, named, told_apart
+from catalogue import (
+    accepted,
+    complete,
+    function_of,
+    mutation_run,
+    named,
+    told_apart,
+)
 
 from gpt2_lesson import checks
 from gpt2_lesson.corpora import story_model
@@ -25,6 +32,8 @@ WRONG = {
     "I5": BEGIN + "return maps[..., t - period + 1, t].mean(-1)",
     "I6": BEGIN + "return sum(maps[..., i, i - period + 1] for i in range(period, T))",
     "I7": BEGIN + "return maps[..., t, t - period + 1].sum(-1) / T",
+    "I10": BEGIN.replace("arange(period, T)", "arange(T)")
+    + "return maps[..., t, t - period + 1].mean(-1)",
     "I8": BEGIN + "return maps[..., t, t - period + 1].max(-1).values",
     "I9": BEGIN + "return maps[..., t, t - period + 1].mean()",
 }
@@ -97,6 +106,16 @@ def test_the_answers_on_heads_are_what_the_model_gives() -> None:
              for name, value in list(measured.items())[1:]}
     report = answers("12.3").examine({"most needed": [0, 1], **total})
     assert report.named == "losses, not what they rose by"
+    cost, singly, together = list(measured.values())[1:]
+    wrong = {"costs with the wrong sign": (-cost, -singly, -together),
+             "four losses added up, and the whole model's loss subtracted once":
+                 (cost, singly + 3 * whole, together),
+             "losses added up one by one, not costs":
+                 (cost, singly + 4 * whole, together),
+             "one by one and all at once exchanged": (cost, together, singly)}
+    for name, values in wrong.items():
+        given = dict(zip(measured, ([0, 1], *values), strict=True))
+        assert answers("12.3").examine(given).named == name
 
 
 def test_the_answers_on_the_lens_are_what_the_model_gives() -> None:
@@ -109,6 +128,15 @@ def test_the_answers_on_the_lens_are_what_the_model_gives() -> None:
         report = answers("12.4").examine(
             {"says": said, "odds of b": odds[:, ord("b")].tolist()})
         assert report.named == name and report.passed == (not name)
+    odds, said = lens[:, -1].softmax(-1), "omxxb"
+    wrong = {"one of: the stream read without the final norm; or a softmax over the "
+             "depths, not over the letters": lens[:, -1].softmax(0)[:, ord("b")],
+             "the odds of the likeliest letter, whatever it is": odds.amax(-1),
+             "logarithms of the odds": odds[:, ord("b")].log(),
+             "the embeddings left out": odds[1:, ord("b")]}
+    for name, values in wrong.items():
+        given = {"says": said[5 - len(values):], "odds of b": values.tolist()}
+        assert answers("12.4").examine(given).named == name
 
 
 def test_predictions_can_be_worked_out() -> None:
@@ -123,3 +151,25 @@ def test_predictions_can_be_worked_out() -> None:
         "parameters": [4 * c * c + 4 * c] * 2,
         "products for q @ k.T": [h * t * t * (c // h) for h in (1, 8)],
         "attention weights": [h * t * t for h in (1, 8)]}).passed
+
+
+def test_what_is_read_out_is_true() -> None:
+    """A share of hits, and a `return None`, read the right cells: no cells are told."""
+    code = ("rows = maps[..., period:, :]\n"
+            "return (rows.argmax(-1) == t - period + 1).float().mean(-1)")
+    hits = str(checks.induction_score(function_of(checks.induction_score,
+                                                  BEGIN + code)))
+    silent = str(checks.induction_score(
+        lambda maps, period: lesson_score(maps, period)
+        if period < maps.size(-1) else None))
+    assert "halving all weights" in hits and "no error, but None" in silent
+    assert "reads the cells" not in hits + silent
+
+
+@pytest.mark.parametrize(("code", "said"), [
+    ("return maps[t, t - period + 1].mean()", "maps[..., queries, keys]"),
+    ("return maps[..., t, t - period + 1].mean(-1).item()", "no .item()"),
+    ("assert 1 < period", "here 1 <= period < T holds")])
+def test_a_crash_is_told_what_to_look_at(code: str, said: str) -> None:
+    function = function_of(checks.induction_score, BEGIN + code)
+    assert said in str(checks.induction_score(function))

@@ -25,11 +25,51 @@ _MEAN = Mistake(
     "P3", "the mean of the four costs, not their sum", "a quarter of what is asked for",
     "What do the four cuts cost, added up?", "look for mean, or a division by 4",
     "sum of the four costs of layer 0")
+_SIGN = Mistake(
+    "P7", "costs with the wrong sign", "a cut makes the loss larger, so it costs "
+    "something", "By what does the loss rise when a head is cut?",
+    "which of the two losses do you subtract?", "nats(heads) - nats([])")
+_ONCE = Mistake(
+    "P8", "four losses added up, and the whole model's loss subtracted once",
+    "the whole model's loss is in the sum three times too often",
+    "How many cuts are added up, and what does each cost?",
+    "what is subtracted, and how often?", "sum of nats([(0, head)]) - nats([]), four "
+    "times")
+_SUMMED = Mistake(
+    "P9", "losses added up one by one, not costs",
+    "the whole model's loss is in the sum four times",
+    "What does the model lose when nothing is cut?", "what do you subtract?",
+    "sum of nats([(0, head)]) - nats([]), four times")
+_EXCHANGED = Mistake(
+    "P10", "one by one and all at once exchanged",
+    "the four single cuts cost less than a nat together",
+    "Which of the two needs four calls of nats?", "look at the names of your numbers",
+    "one by one: nats([(0, 0)]), nats([(0, 1)]), ...")
+_FROM_1 = Mistake(
+    "P11", "layers and heads counted from 1", "the first layer and the first head are "
+    "number 0", "What number has the first head?", "look for a + 1", "[layer, head], "
+    "both from 0")
 _NO_NORM = Mistake(
     "P4", "the stream read without the final norm",
     "the letters are the same here, but the odds are not",
     "What does the model do with the stream before its output head?",
     "what stands between the stream and the logits?", "model.ln_final(x) first")
+_DEPTHS = Mistake(
+    "P12", "a softmax over the depths, not over the letters",
+    "your five numbers add up to 1: the odds are shared out among the depths",
+    "What has odds that add up to 1: the letters at one depth, or one letter at the "
+    "five depths?", "look at the axis of softmax", ".softmax(-1)[:, ord('b')]")
+_LIKELIEST = Mistake(
+    "P13", "the odds of the likeliest letter, whatever it is",
+    "at four of the five depths that letter is not b",
+    "Which id has the letter b?", "look for max", ".softmax(-1)[:, ord('b')]")
+_LOGS = Mistake(
+    "P14", "logarithms of the odds", "odds lie between 0 and 1, their logarithms below "
+    "0", "What does log_softmax give?", "look for log", ".softmax(-1)[:, ord('b')]")
+_BLOCKS = Mistake(
+    "P15", "the embeddings left out", "four depths, the layers', in place of five",
+    "What does the first entry of the lens read?", "look at the first index",
+    "logit_lens(model, ids)[:, 0, -1], all five entries")
 _EARLY = Mistake(
     "P5", "the place before: one row too early",
     "these are the guesses for the letter o, which is there already",
@@ -53,7 +93,12 @@ ANSWERS = (
            wrong=((_cut([1, 0], _ONE, _SINGLY, _TOGETHER), _TURNED),
                   (_cut([0, 1], _ONE + _WHOLE, _SINGLY + 4 * _WHOLE,
                         _TOGETHER + _WHOLE), _LOSSES),
-                  (_cut([0, 1], _ONE, _SINGLY / 4, _TOGETHER), _MEAN)),
+                  (_cut([0, 1], _ONE, _SINGLY / 4, _TOGETHER), _MEAN),
+                  (_cut([0, 1], -_ONE, -_SINGLY, -_TOGETHER), _SIGN),
+                  (_cut([0, 1], _ONE, _SINGLY + 3 * _WHOLE, _TOGETHER), _ONCE),
+                  (_cut([0, 1], _ONE, _SINGLY + 4 * _WHOLE, _TOGETHER), _SUMMED),
+                  (_cut([0, 1], _ONE, _TOGETHER, _SINGLY), _EXCHANGED),
+                  (_cut([1, 2], _ONE, _SINGLY, _TOGETHER), _FROM_1)),
            hints=("The cost of a cut is the loss with it, less the loss without.",
                   "ablate_heads takes a list: four heads can go at once.",
                   "cost = nats([(layer, head)]) - nats([]) for each of the 16"),
@@ -66,6 +111,13 @@ ANSWERS = (
                    _NO_NORM),
                   ({"says": "Tiioo", "odds of b": [0.0, 0.0013, 0.0, 0.0, 0.0]},
                    _EARLY),
+                  ({"says": "omxxb", "odds of b": [0.0, 0.0, 0.0, 0.0, 1.0]}, _DEPTHS),
+                  ({"says": "omxxb", "odds of b": [1.0, 0.342, 0.716, 0.503, 1.0]},
+                   _LIKELIEST),
+                  ({"says": "omxxb", "odds of b": [-32.755, -4.626, -3.584, -1.869,
+                                                   0.0]}, _LOGS),
+                  ({"says": "mxxb", "odds of b": [0.0098, 0.0278, 0.1542, 1.0]},
+                   _BLOCKS),
                   ({"says": "omxxb", "odds of b": [-0.64, 2.37, 4.49, 6.90, 22.90]},
                    _LOGITS)),
            hints=("The lens has five entries: the embeddings, then four layers.",

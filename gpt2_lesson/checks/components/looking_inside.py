@@ -11,12 +11,12 @@ from gpt2_lesson.checks.stand_ins.heads import or_error
 
 def score(maps: Tensor, period: int, *, shift: int = 1, first: int = 0,
           turned: bool = False, over: str = "mean", heads: str = "each",
-          refuse: bool = True) -> Tensor:
+          start: str = "period", refuse: bool = True) -> Tensor:
     """Return the mean weight on the token after the earlier one, (...)."""
     if refuse and not 1 <= period < maps.size(-1):
         raise ValueError(f"period {period} for {maps.size(-1)} tokens")
     maps = maps.mT if turned else maps
-    query = torch.arange(period + first, maps.size(-1))
+    query = torch.arange(0 if start == "0" else period + first, maps.size(-1))
     query = query[query - period + shift < maps.size(-1)]
     found = maps[..., query, query - period + shift]             # (..., T - period)
     found = {"mean": lambda: found.mean(-1), "sum": lambda: found.sum(-1),
@@ -47,9 +47,14 @@ def probes(g: Generator) -> list[Probe]:
 def read_out(look: Look, g: Generator) -> list[Clue]:
     """Return which cells of a map (6 tokens, period 3) the function reads."""
     cells = torch.eye(36).reshape(36, 6, 6)                      # one cell each
-    value = look(Probe("cells", (cells, 3))).value
-    if not isinstance(value, Tensor) or value.shape != (36,):
+    value, half = (look(Probe("cells", (size * cells, 3))).value for size in (1, 0.5))
+    if not all(isinstance(one, Tensor) and one.shape == (36,) for one in (value, half)):
         return []
+    if not torch.allclose(half, value / 2, atol=1e-6):
+        return [Clue("halved", "halving all weights does not halve your score: it is "
+                     "no mean of weights")]
+    if torch.allclose(value, score(cells, 3)):
+        return []                                    # the right cells, so no clue
     read = [(*divmod(i, 6), share) for i, share in enumerate(value.tolist()) if share]
     told = [f"[{t}, {s}] with {share:.2f}" for t, s, share in read[:5]]
     return [Clue("cells", "with 6 tokens and period 3 your score reads the cells "
@@ -97,6 +102,12 @@ MISTAKES = (
             "How many queries have seen their token before?",
             "what do you divide by?", "divide by T - period: the mean over these",
             {"over": "all"}, mark="R"),
+    Mistake("I10", "all queries counted, those before `period`, too",
+            "before `period` nothing has come twice, and a key below 0 reads from the "
+            "end, where the future is: weight 0",
+            "Which is the first token that has been seen before?",
+            "does your first query stand at `period`?", _FIX,
+            function=lambda maps, period: score(maps, period, start="0"), mark="R"),
     Mistake("I8", "the largest weight, not the mean",
             "one lucky query is enough for a high score",
             "What does one query say about the others?", "look at the last line",
@@ -110,7 +121,13 @@ MISTAKES = (
 induction_score = Exercise(
     "induction_score", "12", "induction_score(maps, period) -> (...)", score, probes,
     MISTAKES, read_out, show="one map of 8 tokens, period 3",
-    crashes=((r"out of range|out of bounds", "the key t - period + 1 exists for t from "
+    crashes=((r"dimension 0 with size 2", "the two lists of places belong to the last "
+              "two axes: maps[..., queries, keys]"),
+             (r"converted to Scalar|only one element",
+              "the result holds one score for each map, (...): no .item()"),
+             (r"AssertionError|ValueError", "if the error is your own: here 1 <= "
+              "period < T holds, and T is the last axis, maps.size(-1)"),
+             (r"out of range|out of bounds", "the key t - period + 1 exists for t from "
               "period - 1 on; queries go from `period` to T - 1"),),
     hints=("Write down for A B C A B which queries count, and which key each has.",
            "A diagonal of the map holds all (t, t - period + 1).",
