@@ -64,6 +64,11 @@ model.load_state_dict(ours)""",
     "O3": loop(turn="t = t.T if t.dim() == 2 else t"),
     "O3b": loop(turn="t = t.T if t.dim() == 2 and 'pos' not in name else t"),
     "O3c": loop(turn="t = t.T if t.dim() == 2 and 'tok' not in name else t"),
+    "O1g": loop(turn="t = t.T; t = t if t.shape == p.shape else t.T"),
+    "O1g'": loop(turn="t = t.T if t.shape != p.shape or t.dim() == 2 and len(t) == "
+                      "t.size(1) else t"),
+    "O1h": loop(turn="t = t.T if t.shape != p.shape or 'out_proj' in name else t"),
+    "O1i": loop(turn="pass", put="p.data = t"),
     "O2": thirds("q, k, v = t.chunk(3); t = torch.cat([k, q, v])"),
     "O2b": thirds("q, v, k = t.split(len(t) // 3); t = torch.cat([q, k, v])"),
     "O2c": thirds("v, k, q = t.chunk(3); t = torch.cat([q, k, v])"),
@@ -104,6 +109,18 @@ for name, t in tensors.items():
     "O10b": loop(put="p.data = t"),
     "O10c": loop(put="p.copy_(t)"),
     "O10d": loop(put="if t.shape == p.shape: p.copy_(t)"),
+    "O10e": loop(find="if theirs not in tensors: continue\n        t = tensors[theirs]",
+                 put="if t.shape == p.shape: p.copy_(t)"),
+    "O10e'": """with torch.no_grad():
+    for name, p in model.named_parameters():
+        try:
+            t = tensors[their_name(name)]
+            t = t.T if name.endswith('proj.weight') else t
+            assert t.shape == p.shape
+            p.copy_(t)
+        except Exception as error:
+            print(error)""",
+    "O11f": loop(turn="if name.endswith('proj.weight'):", put="    p.copy_(t.T)"),
     "O11": BY_LAYER.format(layers="range(len(model.blocks) - 1)", number="i"),
     "O11b": BY_LAYER.format(layers="range(1)", number="i"),
     "O11c": BY_LAYER.format(layers="range(11)", number="0"),
@@ -217,3 +234,26 @@ def test_an_unknown_arrangement_is_read_out() -> None:
     report = checks.fill_model(careless)
     assert "but 3: h.3.mlp.c_fc.weight, turned, its rows in the order 11 10" in str(
         report)
+
+
+def test_what_is_read_out_is_said_in_words() -> None:
+    def tables_alone(model, tensors):
+        with torch.no_grad():
+            model.tok_emb.weight.copy_(tensors["wte.weight"])
+
+    text = str(checks.fill_model(tables_alone))
+    assert "nothing was loaded into pos_emb.weight; expected wpe.weight" in text
+    assert "holds nothing" not in text
+
+
+def test_a_stage_without_a_name_is_told() -> None:
+    right = {"A": "block 0", "B": "block 7", "C": "block 2", "D": "last norm"}
+    assert checks.answer("10.4", right | {"A": " Block 0"}).passed
+    for wrong, said in (("block0", "not the name of a stage: block0"), (1, "stage: 1"),
+                        ("block 1", "right: B, C, D; not yet: A")):
+        report = checks.answer("10.4", right | {"A": wrong})
+        assert not report.passed and said in str(report)
+    late = {"A": "block 1", "B": "block 8", "C": "block 3", "D": "logits"}
+    assert checks.answer("10.4", late).named == (
+        "the stage after the first one that differs")
+    assert not checks.answer("10.4", [*right.values()]).passed

@@ -8,6 +8,23 @@ _SQUARE = {"wte": False, "wpe": False, "attn.c_attn": False, "attn.c_proj": True
 _FIRST = {"A": "block 0", "B": "block 7", "C": "block 2", "D": "last norm"}
 
 
+_STAGES = {"embeddings", *(f"block {i}" for i in range(12)), "last norm", "logits"}
+
+
+def _letters(value: object) -> list[str]:
+    """Return which letters are right, if not all, and what is no stage's name."""
+    if not isinstance(value, dict) or value.keys() != _FIRST.keys():
+        return ['expected a dict of the four letters: {"A": ..., "D": ...}']
+    given = {key: " ".join(str(text).lower().split()) for key, text in value.items()}
+    unknown = sorted(set(given.values()) - _STAGES - {"none"})
+    if unknown:
+        return [f'not the name of a stage: {", ".join(unknown)}; write it as the cell '
+                'above prints it, such as "block 4"']
+    good, bad = (", ".join(key for key in given if (given[key] == _FIRST[key]) is state)
+                 for state in (True, False))
+    return [f"right: {good or 'none'}; not yet: {bad}"] if bad else []
+
+
 def _stages(name: str, why: str, idea: str, fix: str) -> Mistake:
     return Mistake("O8", name, why, idea, "look at how a stage is chosen", fix)
 
@@ -25,6 +42,15 @@ square = {"wte": False, "wpe": False, "attn.c_attn": False, "attn.c_proj": True,
                ({"A": "block 1", "B": "block 8", "C": "block 3", "D": "last norm"},
                 _stages("blocks counted from 1", "each block is one too late",
                         "Which is the first block's number?", "blocks are 0 to 11")),
+               ({"A": "block 1", "B": "block 8", "C": "block 3", "D": "logits"},
+                _stages("the stage after the first one that differs",
+                        "each of the four is one stage too late",
+                        "Which stage is the first to differ?",
+                        "take the stage's own name")),
+               ({"A": "none", "B": "block 7", "C": "block 2", "D": "logits"},
+                _stages("a limit that is too coarse (1)",
+                        "A never differs by more than 0.0055, D's last norm by 0.67",
+                        "How large is rounding in float64?", "a limit of 1e-9")),
                ({"A": "block 9", "B": "block 11", "C": "block 11", "D": "logits"},
                 _stages("the stage with the largest difference, not the first one",
                         "a difference goes on through all later stages",
@@ -37,7 +63,7 @@ square = {"wte": False, "wpe": False, "attn.c_attn": False, "attn.c_proj": True,
                ({"A": "logits", "B": "logits", "C": "logits", "D": "logits"},
                 _stages("only the logits compared", "all four differ at the end",
                         "Which stage is the first to differ?",
-                        "compare every stage"))),
+                        "compare every stage"))), test=_letters,
            hints=("For each letter, the largest difference at every stage.",
                   "float64 rounds at about 1e-15: a difference of 1e-9 is real.",
                   "next(name for name in right if (right[name] - "

@@ -84,6 +84,11 @@ def _turn(name: str, values: Tensor, p: Tensor, turned: str) -> Tensor:
     linear = any(part in name for part in _MATRICES)
     if turned == "where it does not fit":
         return values if values.shape == p.shape else values.mT
+    if turned == "where it fits turned":
+        return values.mT if values.mT.shape == p.shape else values
+    if turned == "out_proj by name":
+        fits = values.shape == p.shape and "out_proj" not in name
+        return values if fits else values.mT
     if turned == "reshaped":
         return values.reshape(values.mT.shape) if linear else values
     words = {"right": " ".join(_MATRICES), "none": "nothing", "all": _ANY,
@@ -186,8 +191,15 @@ def read_out(look: Look, g: Generator) -> list[Clue]:
             continue
         for key, right in wanted.items():
             if seen[key] != right:
-                text = (f"{key} holds {seen[key]}; expected {right}" if "." in key else
-                        f"{probe.name}: {key} {seen[key]}, expected {right}")
+                if probe.drive is file.refused:
+                    text = (f"{probe.name}: your loader takes this file; it should "
+                            "raise an error")
+                elif "." not in key:
+                    text = f"{probe.name}: {key} {seen[key]}, expected {right}"
+                elif seen[key] == "nothing was loaded":
+                    text = f"nothing was loaded into {key}; expected {right}"
+                else:
+                    text = f"{key} holds {seen[key]}; expected {right}"
                 found.append(Clue(f"holds {key}", text))
     unique = {clue.key: clue for clue in found}
     return list(unique.values())[:3]
@@ -248,6 +260,17 @@ LOAD = (
     _unturned("O3c", "the position table is turned, too",
               "row t of wpe belongs to place t: it lies right already",
               "positions too", "R"),
+    _unturned("O1g", "the shape still decides: what fits when turned is turned, and a "
+              "square matrix always fits",
+              "on the model whose matrices are all square the two tables are turned",
+              "where it fits turned", "R"),
+    _unturned("O1h", "attn.c_proj turned by its name, all others by their shape",
+              "on the model whose matrices are all square the other three stay as they "
+              "lie in the file", "out_proj by name", "R"),
+    Mistake("O1i", "no matrix is turned, and no shape is compared (.data exchanged)",
+            "the matrices lie as in the file, and a table of any length is accepted",
+            _Q_TURN, "look for .T, and for what happens if the shapes differ", _TURN,
+            function=_alone(turned="none", fits="any"), mark="R"),
     Mistake("O2", "queries and keys exchanged in qkv_proj",
             "the first third of qkv_proj holds the second third of c_attn", _Q_QKV,
             _WHERE_QKV, _QKV, {"parts": "k q v"}, mark="S"),
@@ -313,6 +336,17 @@ LOAD = (
     Mistake("O10d", "tensors whose shape does not fit are passed over",
             "a token table of another length is accepted, and stays random", _Q_SHAPE,
             _WHERE_SHAPE, _SHAPE, function=_alone(fits="skipped"), mark="R"),
+    Mistake("O10e", "what is missing or does not fit is passed over",
+            "a file of another model is accepted, and parts of yours stay random",
+            _Q_SHAPE, "look for try, continue, or an if without else",
+            "let tensors[name] raise its KeyError, and raise one for a wrong shape",
+            function=_alone(missing="passed over", fits="skipped"), mark="R"),
+    Mistake("O11f", "only the matrices of the linear layers are loaded",
+            "tables, norms and biases hold nothing of the file",
+            "What becomes of a parameter that is not turned?",
+            "which lines stand under your `if`?",
+            "turn under the if, copy after it",
+            function=_alone(skipped="tok_emb pos_emb ln_ .bias"), mark="R"),
     Mistake("O11", "the last layer is not loaded", "block 10 holds nothing",
             "range(n) gives how many numbers, from where?", "look at range",
             "range(num_layers)", {"layers": "not last"}, mark="R"),
@@ -372,7 +406,8 @@ fill_model = Exercise(
              (r"KeyError", "this name is not in the file, or not in the model: print "
               "both lists of names"),
              (r"size mismatch|must match the size|Error.*shape",
-              "a shape does not fit: was a linear layer's matrix turned?")),
+              "a shape does not fit: do the two names belong together, and was a "
+              "linear layer's matrix turned?")),
     hints=("For each parameter of the model: its name in the file, the tensor, turned "
            "if it belongs to a linear layer, shapes compared, copied.",
            "Which parameters of a small model are still what they were after loading?",

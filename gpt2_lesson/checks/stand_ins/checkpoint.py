@@ -111,7 +111,7 @@ def refused(function: Loader, case: Case) -> dict[str, str]:
     facts = loaded_or_stopped(function, case)
     if "stopped" in facts:
         return {"this file is": "refused"}
-    return {"this file is": f"accepted; tok_emb.weight: {facts['tok_emb.weight']}"}
+    return {"this file is": f"accepted, tok_emb.weight: {facts['tok_emb.weight']}"}
 
 
 def _kind(name: str) -> tuple[int, str]:
