@@ -68,6 +68,7 @@ model.load_state_dict(ours)""",
     "O1g'": loop(turn="t = t.T if t.shape != p.shape or t.dim() == 2 and len(t) == "
                       "t.size(1) else t"),
     "O1h": loop(turn="t = t.T if t.shape != p.shape or 'out_proj' in name else t"),
+    "O1j": loop(turn="t = t.T if name.endswith('out_proj.weight') else t"),
     "O1i": loop(turn="pass", put="p.data = t"),
     "O2": thirds("q, k, v = t.chunk(3); t = torch.cat([k, q, v])"),
     "O2b": thirds("q, v, k = t.split(len(t) // 3); t = torch.cat([q, k, v])"),

@@ -267,6 +267,9 @@ LOAD = (
     _unturned("O1h", "attn.c_proj turned by its name, all others by their shape",
               "on the model whose matrices are all square the other three stay as they "
               "lie in the file", "out_proj by name", "R"),
+    _unturned("O1j", "only attn.c_proj is turned",
+              "the other three matrices lie as in the file, and do not fit",
+              "only out_proj", "R"),
     Mistake("O1i", "no matrix is turned, and no shape is compared (.data exchanged)",
             "the matrices lie as in the file, and a table of any length is accepted",
             _Q_TURN, "look for .T, and for what happens if the shapes differ", _TURN,
