@@ -213,6 +213,17 @@ def test_progress_survives_a_bad_file_and_a_folder_that_cannot_be_written(
     assert TOY(shifted).passed and "(x) toy" in str(checks.progress())
 
 
+def test_two_notebooks_at_once_lose_nothing() -> None:
+    """Four processes note 20 reports each; all 80 are kept."""
+    code = ("import sys; from gpt2_lesson.checks import hints\n"
+            "for i in range(20):\n"
+            "    with hints.changing() as entries:\n"
+            "        entries[f'{sys.argv[1]}-{i}'] = {'tries': 1}")
+    running = [subprocess.Popen([sys.executable, "-c", code, str(i)]) for i in range(4)]
+    assert [one.wait() for one in running] == [0] * 4
+    assert len(hints.load()) == 80
+
+
 def test_unknown_names_get_the_nearest() -> None:
     with pytest.raises(KeyError, match="causal_attention"):
         checks.hint("causal_atention")

@@ -270,8 +270,8 @@ def _arguments_read(exercise: "Exercise", look: Callable, probe: Probe
             continue
         if not _moved(base[0].value, now[0].value).any() and _moved(
                 base[1].value, now[1].value).any():
-            yield Clue(f"unread {name}", f"your result stays the same when `{name}` "
-                       "changes: the function never really uses it")
+            yield Clue(f"unread {name}", f'on "{probe.name}" your result stays the '
+                       f"same when `{name}` changes, and the right one does not")
 
 
 def _moved(before: object, after: object) -> Tensor:

@@ -10,7 +10,10 @@ import html
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from gpt2_lesson.checks.report import Report, settings
 
@@ -60,29 +63,39 @@ def save(exercises: dict[str, dict]) -> None:
                 os.unlink(temporary)
 
 
+@contextlib.contextmanager
+def changing() -> Iterator[dict[str, dict]]:
+    """Give the entries, to be changed, and save them; other notebooks wait."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, Timeout):
+            file().parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(f"{file()}.lock", timeout=2))
+        entries = load()
+        try:
+            yield entries
+        finally:
+            save(entries)
+
+
 def note(report: Report) -> None:
     """Keep a report: the last one of each exercise, and the counts in the file."""
     name = report.exercise.name
     _last[name] = report
     if report.state == "not written":
         return
-    exercises = load()
-    entry = exercises.setdefault(name, {"tries": 0, "done": False, "rung": 1})
-    if entry.get("fingerprint") != report.fingerprint:
-        entry["tries"] = int(entry.get("tries", 0)) + 1
-    entry["fingerprint"] = report.fingerprint
-    entry["done"] = bool(entry.get("done")) or report.passed
-    save(exercises)
+    with changing() as exercises:
+        entry = exercises.setdefault(name, {"tries": 0, "done": False, "rung": 1})
+        if entry.get("fingerprint") != report.fingerprint:
+            entry["tries"] = int(entry.get("tries", 0)) + 1
+        entry["fingerprint"] = report.fingerprint
+        entry["done"] = bool(entry.get("done")) or report.passed
 
 
 def first(name: str, value: str) -> str:
     """Return the first prediction made for exercise `name`; keep `value` if it is."""
-    exercises = load()
-    entry = exercises.setdefault(name, {"tries": 0, "done": False, "rung": 1})
-    if "first" not in entry:
-        entry["first"] = value
-        save(exercises)
-    return str(entry["first"])
+    with changing() as exercises:
+        entry = exercises.setdefault(name, {"tries": 0, "done": False, "rung": 1})
+        return str(entry.setdefault("first", value))
 
 
 class Note:
@@ -121,17 +134,15 @@ def hint(name: str) -> Note:
     if report.passed:
         return Note(f"{exercise.name} is right. One way to write it: "
                     f'checks.solution("{exercise.name}")')
-    exercises = load()
-    entry = exercises.setdefault(exercise.name, {"tries": 1, "done": False})
     about = "+".join(mistake.id for match in report.matches for mistake in match)
-    if entry.get("about", about) != about:
-        entry.update(rung=1, opened_at=None)
-    entry["about"] = about
-    rung, opened = int(entry.get("rung", 1)), entry.get("opened_at")
-    if opened != report.fingerprint and rung < 4:
-        rung += 1
-    entry.update(rung=rung, opened_at=report.fingerprint)
-    save(exercises)
+    with changing() as exercises:
+        entry = exercises.setdefault(exercise.name, {"tries": 1, "done": False})
+        if entry.get("about", about) != about:
+            entry.update(rung=1, opened_at=None)
+        rung = int(entry.get("rung", 1))
+        if entry.get("opened_at") != report.fingerprint and rung < 4:
+            rung += 1
+        entry.update(about=about, rung=rung, opened_at=report.fingerprint)
     lines = [text for text in _rungs(report)[:rung - 1] if text]
     after = ("Change something and check again; then the next hint opens." if rung < 4
              else f'A whole solution: checks.solution("{exercise.name}")')

@@ -96,15 +96,15 @@ def _qkv(g: Generator, b: int, t: int, d: int, dv: int, size: float = 1.0) -> tu
 
 
 def _identity(g: Generator) -> Probe:
-    q, k, _ = _qkv(g, 2, 6, 4, 1, 1.5)
+    q, k, _ = _qkv(g, 2, 6, 9, 1, 1.2)
     return Probe("v is the identity: the result is the weights",
-                 (q, k, torch.eye(6).repeat(2, 1, 1)), sizes={"B": 2, "T": 6, "d": 4})
+                 (q, k, torch.eye(6).repeat(2, 1, 1)), sizes={"B": 2, "T": 6, "d": 9})
 
 
 def _large(g: Generator, key: int) -> Probe:
     """Return a probe with scores near 10,000, the largest at one key."""
     q, k, v = _qkv(g, 2, 5, 4, 3)
-    q, k = torch.ones_like(q) * 100, k.sign() * 10
+    q, k = torch.ones_like(q) * 100, 10 + 10 * k.sigmoid()
     k[:, key] = 50.0
     return Probe("scores of 10,000", (q, k, v))
 
@@ -135,6 +135,7 @@ def probes(g: Generator) -> list[Probe]:
         Probe("q is 0", (torch.zeros_like(q), k, v)),
         Probe("T = 1", _qkv(g, 2, 1, 3, 4)),
         _large(g, 0),
+        Probe("a longer text", _qkv(g, 5, 19, 6, 2, 1.5)),
         Probe("the gradients of q, k and v", _qkv(g, 2, 5, 3, 4), gradients),
     ]
 
@@ -143,11 +144,13 @@ def mask_probes(g: Generator) -> list[Probe]:
     """Return scores to be masked: random, 0, very negative, large, T = 1."""
     scores = 2 * torch.randn(3, 6, 6, generator=g)
     large = 200 * torch.randn(1, 5, 5, generator=g)
+    longer = 2 * torch.randn(5, 19, 19, generator=g)
     return [Probe("after softmax, random scores", (scores,), softened,
                   {"B": 3, "T": 6}),
             Probe("after softmax, all scores 0", (torch.zeros(2, 5, 5),), softened),
             Probe("after softmax, scores near -50", (scores - 50,), softened),
             Probe("after softmax, large scores", (large,), softened),
+            Probe("after softmax, a longer text", (longer,), softened),
             Probe("after softmax, T = 1", (torch.randn(2, 1, 1, generator=g),),
                   softened)]
 
@@ -192,9 +195,9 @@ def _effective_scale(weights: Tensor, scores: Tensor) -> list[Clue]:
     logs, dots = (part - part.mean(-1, keepdim=True) for part in (logs, dots))
     slope = ((logs * dots).sum() / (dots * dots).sum()).item()
     miss = (logs - slope * dots).abs().max().item()
-    if miss < 1e-2 and abs(slope - 0.5) > 1e-3:
-        return [Clue("scale", f"your effective scale is {slope:.4f}, expected 0.5000 "
-                     "(1/sqrt(d), d = 4)")]
+    if miss < 1e-2 and abs(slope - 1 / 3) > 1e-3:
+        return [Clue("scale", f"your effective scale is {slope:.4f} where d = 9, "
+                     "expected 0.3333 (1/sqrt(d))")]
     if miss > 1e-2:
         return [Clue("not q.k", "your weights are not the softmax of a multiple of "
                      "q.k: their logs do not follow the dot products")]
