@@ -419,3 +419,10 @@ def test_methods_without_brackets_and_plain_tables_are_explained() -> None:
 def test_a_spread_that_does_not_show_is_called_so() -> None:
     report = checks.answer("07.6", [5.556, 5.534, 5.553])
     assert "spread 1 does not show" in report.named
+
+
+def test_a_head_that_is_never_used_shows_in_the_facts() -> None:
+    """Lesson 07 asks which of the facts listed for its `Untied` shows that."""
+    report = checks.GPT2(model_of(with_head(HEAD, how=TIED)))
+    assert not report.named
+    assert "parameters without a gradient is 1, expected 0" in str(report)

@@ -114,9 +114,9 @@ def one_step(build: Build, case: Case) -> dict[str, object]:
     F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
     silent = sum(p.grad is None for p in model.parameters())
     torch.optim.SGD(model.parameters(), lr=1.0).step()
-    return {"tables of V x C": len(tables), "equal at the start": start,
-            "equal after one step": all(torch.equal(p, tables[0]) for p in tables),
-            "parameters without a gradient": silent}
+    return {"parameters without a gradient": silent, "tables of V x C": len(tables),
+            "equal at the start": start,
+            "equal after one step": all(torch.equal(p, tables[0]) for p in tables)}
 
 
 def saved_and_loaded(build: Build, case: Case) -> dict[str, bool]:
