@@ -75,10 +75,11 @@ class Seen:
     printed: str = ""
 
 
-def observe(function: object, probe: Probe) -> Seen:
+def observe(function: object, probe: Probe, again: bool = True) -> Seen:
     """Return what `function` does with the probe, called twice on copies of its input.
 
-    The global random states, stdout, stderr and the warnings are left untouched.
+    Without `again` it is called once, and taken to repeat. The global random states,
+    stdout, stderr and the warnings are left untouched.
     """
     if not_written(function):
         return Seen(written=False)
@@ -96,7 +97,7 @@ def observe(function: object, probe: Probe) -> Seen:
             i for i, (now, before) in enumerate(zip(args, probe.args, strict=True))
             if _is_plain(before) and not _equal(plain(now), before)
         )
-        repeats = _same_again(function, probe, value)
+        repeats = not again or _same_again(function, probe, value)
     return Seen(value, changed=changed, repeats=repeats, written=value is not ...,
                 printed=printed.getvalue()[:2000])
 
