@@ -398,6 +398,19 @@ def test_hidden_tests_stand_alone_and_know_right_from_wrong() -> None:
         exec(lines, {"torch": torch, "mine": lambda q, k, v: mine(q, k, v, axis=-2)})
 
 
+def test_what_a_function_prints_costs_nothing_in_an_exam(capsys) -> None:
+    notebook = exam(read(SOURCES, MODEL), seed=5)
+    (tests,) = [cell.source for cell in notebook.cells
+                if cell.source.endswith("checks.attention(attention).points(4)")]
+
+    def attention(q, k, v):
+        print("noise", file=sys.stderr)
+        return (q @ k.mT / q.size(-1) ** 0.5).softmax(-1) @ v
+
+    exec(tests.partition("### END HIDDEN TESTS")[0], {"attention": attention})
+    assert capsys.readouterr().err == ""         # nbgrader gives 0 for any
+
+
 @pytest.mark.parametrize("value", [
     torch.tensor([[1, 2], [3, 4]]), torch.tensor(0.1), torch.tensor([True, False]),
     torch.tensor([torch.inf, -torch.inf, 1e-9, 123456.0]), [1, "a\n", None], (1.5,),

@@ -6,11 +6,15 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -336,6 +340,8 @@ def test_an_odd_notebook_is_graded_and_noticed(odd, student: str) -> None:
     assert (float(row["attention"]), float(row["causal"])) == (attention, causal)
     assert float(row["total"]) == attention + causal and row["max"] == "6"
     assert row["essay"] == "by hand"
+    page = odd["root"] / "grading/feedback" / student / SET / f"{SET}.html"
+    assert "and up to 3 by hand" in page.read_text()
     assert warning in row["warnings"] and bool(warning) == bool(row["warnings"])
 
 
@@ -385,6 +391,35 @@ def test_an_interrupted_run_goes_on_and_a_changed_file_counts(course: Path) -> N
     assert run_class(course)["one"]["total"] == "6"
     assert run_class(course, "--partial", "0.1")["one"]["total"] == "6"
     assert json.loads(results["one"].read_text())["seconds"] > 0
+
+
+@needs_rooms
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_leaves_no_process(course: Path, number: int) -> None:
+    write(course, "loop", cells("while True:\n    pass"))
+    command = subprocess.Popen(
+        [sys.executable, "-m", "gpt2_lesson.cli", "grade", "01", "--notebooks",
+         str(course / "notebooks"), "--out", str(course / "grading")],
+        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)}, start_new_session=True,
+        stderr=subprocess.DEVNULL)
+    time.sleep(12)                               # the loop runs by now
+    command.send_signal(number)
+    assert command.wait(10) == (130 if number == signal.SIGINT else -number)
+    for _ in range(100):
+        if not (left := _group(command.pid)):
+            break
+        time.sleep(0.1)
+    assert not left
+
+
+def _group(leader: int) -> list[str]:
+    """Return the living processes of a process group."""
+    stats = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            stats.append(path.read_text().rpartition(")")[2].split())
+    return [one for one in stats if one[2] == str(leader) and one[0] != "Z"]
 
 
 @needs_rooms

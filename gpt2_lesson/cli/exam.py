@@ -115,9 +115,12 @@ def _hide(cell: NotebookNode, seed: int) -> None:
     """Put hidden tests before the check of a function, where they can be written."""
     check = CHECK.match(last_line(cell))
     if check and check["check"] and (tests := hidden_tests(check["check"], seed)):
-        cell.source = "\n".join(["### BEGIN HIDDEN TESTS", "import torch", "",
-                                 *tests(check["answer"]), "### END HIDDEN TESTS",
-                                 cell.source])
+        # nbgrader gives no points to a cell that writes to stderr: a warning is enough.
+        cell.source = "\n".join([
+            "### BEGIN HIDDEN TESTS", "import contextlib, io", "import torch", "",
+            "with contextlib.redirect_stderr(io.StringIO()):",
+            *(f"    {line}" for line in tests(check["answer"])),
+            "### END HIDDEN TESTS", cell.source])
 
 
 def hidden_tests(name: str, seed: int) -> Callable[[str], list[str]] | None:

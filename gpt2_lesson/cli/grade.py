@@ -3,11 +3,15 @@
 import argparse
 import hashlib
 import json
+import os
 import secrets
+import signal
 import sys
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,6 +28,7 @@ from gpt2_lesson.cli.grading.submissions import (
 from gpt2_lesson.cli.notebooks import NOTEBOOKS, lessons, word
 from gpt2_lesson.tokenizer import cache_folder
 
+FORM = 2                                    # of what is kept; another: graded again
 WARNING = """\
 WARNING: --trust-submissions: the students' code runs as you. It can read your files,
 the answers and the other submissions, write anything you can, and use the network.
@@ -36,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Grade what a class handed in. Each notebook runs in a room of its own, "
         "without a network, our files or the answers. An interrupted run goes on "
         "where it was.")
-    parser.add_argument("set", metavar="SET", help="the problem set: 01_attention")
+    parser.add_argument("set", metavar="SET",
+                        help="the problem set: 01, attention or 01_attention")
     parser.add_argument("--submitted", type=Path, metavar="DIR",
                         help="holds STUDENT/SET/SET.ipynb (default: OUT/submitted)")
     parser.add_argument("--out", type=Path, default=Path("grading"), metavar="DIR",
@@ -66,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     sandbox = _sandbox(args, submitted)
     modules = [word(path) for path in lessons(NOTEBOOKS)]
     modules = [name for name in modules if (PACKAGE / f"{name}.py").exists()]
-    own = _own(args.set, modules)
+    own = _own(release.name, modules)
     secret = secrets.token_bytes() if args.seed is None else str(args.seed).encode()
     with course_folders(modules, own) as folders:
         marker = Marker(release, sandbox, folders, modules[own:], secret,
@@ -94,13 +100,8 @@ def find_release(name: str, notebooks: Path) -> Release:
 
     Raises FileNotFoundError, and ValueError for a set that can't be graded.
     """
-    for folder in ("exercises", "solutions"):
-        path = notebooks / folder / name / f"{name}.ipynb"
-        if path.is_file():
-            release = read_release(path)
-            break
-    else:
-        raise FileNotFoundError(f"no set {name!r}: there is no {path}")
+    path = _find(name, notebooks)
+    release = read_release(path)
     if not release.exercises:
         raise ValueError(f"{path} has no graded cells")
     known = checks.everything()
@@ -109,6 +110,20 @@ def find_release(name: str, notebooks: Path) -> Release:
             raise ValueError(f"{path}: the cell {one.grade_id!r} asks for the check "
                              f"{one.name!r}, which does not exist")
     return release
+
+
+def _find(name: str, notebooks: Path) -> Path:
+    """Return the file of the set that `name` means. Raises FileNotFoundError."""
+    found: dict[str, Path] = {}
+    for folder in ("exercises", "solutions"):
+        for path in sorted((notebooks / folder).glob("*/*.ipynb")):
+            if path.stem == path.parent.name:
+                found.setdefault(path.stem, path)
+    for one, path in found.items():
+        if name in (one, one[:2], one[3:]):
+            return path
+    raise FileNotFoundError(f"no set {name!r} in {notebooks}: there are "
+                            f"{', '.join(found) or 'none'}")
 
 
 def find_students(submitted: Path) -> list[str]:
@@ -156,8 +171,8 @@ class _Job:
 
     def key(self, raw: bytes, warnings: list[str]) -> str:
         """Return the digest of all that the marks depend on."""
-        settings = [__version__, self.partial, self.face, self.marker.sandbox.mode,
-                    self.marker.seconds, warnings,
+        settings = [__version__, FORM, self.partial, self.face,
+                    self.marker.sandbox.mode, self.marker.seconds, warnings,
                     hashlib.sha256(self.marker.release.raw).hexdigest()]
         digest = hashlib.sha256(json.dumps(settings).encode())
         digest.update(raw)
@@ -193,11 +208,33 @@ _job: _Job | None = None
 
 
 def _begin(job: _Job) -> None:
+    """Keep the job; stop at once, with no room left open, when the teacher stops."""
     global _job
     _job = job
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _stop(*_: object) -> None:
+    """End the student in hand, whose room is closed on the way, and take no other."""
+    global _job
+    if _job is not None:                    # a second signal finds the room closing
+        _job = None
+        raise SystemExit
+
+
+def _end_with_parent() -> None:
+    """End this process if the command was killed: it would wait for work for ever."""
+    parent_process().join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)                           # to close the room
+    os._exit(1)
 
 
 def _grade(student: str) -> dict:
+    if _job is None:
+        raise SystemExit
     return _job.grade(student)
 
 
@@ -219,6 +256,8 @@ def _all(job: _Job, students: list[str], jobs: int) -> list[dict]:
                     except BrokenProcessPool:
                         again.append(futures[future])
             except BaseException:           # Ctrl-C, or a fault of ours: no more
+                for process in active_children():
+                    process.terminate()
                 pool.shutdown(cancel_futures=True)
                 raise
         for student in again:
@@ -241,7 +280,7 @@ def _summary(kept: list[dict], release: Release, path: Path) -> None:
     mean = sum(one["total"] for one in kept) / len(kept)
     print(f"{len(kept)} students, on average {mean:.1f} of {most:g} points: {path}")
     for one in kept:
-        for warning in one["warnings"]:
+        for warning in [*one["warnings"], *one["notes"]]:
             print(f"  {clean(one['student'])}: {clean(warning)}")
     hand = [one.grade_id for one in release.exercises if one.kind == "by hand"]
     if hand:

@@ -14,7 +14,8 @@ from gpt2_lesson.cli.grading.submissions import Release, Submission
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto;
        padding: 0 1rem; color: #222222; background: #ffffff; }
-h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; }
+h2 { font-size: 1.2rem; margin: 2.4rem 0 .4rem; }
+h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 pre { font-size: .85rem; overflow-x: auto; background: #f5f5f5; padding: .6rem; }
 pre.text { white-space: pre-wrap; overflow-wrap: anywhere; }
 table { border-collapse: collapse; } td, th { padding: .15rem 1rem .15rem 0;
@@ -35,6 +36,8 @@ def record(
         "key": key, "student": submission.student, "set": release.name,
         "points": {one.grade_id: one.points for one in marks.results},
         "most": {one.grade_id: one.most for one in marks.results},
+        "title": release.title,
+        "titles": {one.grade_id: one.title for one in release.exercises},
         "total": round(sum(points), 2),
         "max": sum(one.most for one in marks.results if one.points is not None),
         "warnings": submission.warnings, "notes": marks.notes, "isolated": isolated,
@@ -53,17 +56,22 @@ def page(kept: dict) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         f"<title>{html.escape(kept['set'])}: {name}</title>",
         f"<style>{STYLE}</style></head>",
-        f"<body><h1>{html.escape(kept['set'])}</h1><p>{name}: <strong>"
-        f"{_number(kept['total'])} of {_number(kept['max'])} points</strong></p>",
+        f"<body><h1>{html.escape(kept['title'])}</h1><p>{name}: <strong>"
+        f"{_number(kept['total'])} of {_number(kept['max'])} points</strong>"
+        f"{_to_come(kept)}</p>",
         "<table><tr><th>exercise</th><th>points</th></tr>",
-        *(f"<tr><td>{html.escape(one)}</td><td>{_score(kept, one)}</td></tr>"
-          for one in kept["points"]), "</table>",
+        *(f"<tr><td>{html.escape(_number_of(kept, one))} {_name(one)}</td>"
+          f"<td>{_score(kept, one)}</td></tr>" for one in kept["points"]), "</table>",
     ]
+    above = ""
     for one in kept["points"]:
         text, report = kept["reports"][one]
-        parts.append(f"<h2>{html.escape(one)}: {_score(kept, one)}</h2>")
+        if kept["titles"][one] != above:
+            above = kept["titles"][one]
+            parts.append(f"<h2>{html.escape(above)}</h2>")
+        parts.append(f"<h3>{_name(one)}: {_score(kept, one)}</h3>")
         parts.append(report or _pre(text or kept["written"].get(one, "")
-                                    or "nothing to judge"))
+                                    or "nothing written"))
     if said := [*kept["warnings"], *kept["notes"]]:
         parts.append("<h2>What was noticed</h2><ul>")
         parts += [f"<li>{html.escape(clean(one))}</li>" for one in said] + ["</ul>"]
@@ -74,8 +82,25 @@ def page(kept: dict) -> str:
 
 def _score(kept: dict, one: str) -> str:
     points = kept["points"][one]
-    shown = "by hand" if points is None else _number(points)
-    return f"{shown} of {_number(kept['most'][one])}"
+    shown = "up to" if points is None else f"{_number(points)} of"
+    return f"{shown} {_number(kept['most'][one])}{', by hand' * (points is None)}"
+
+
+def _to_come(kept: dict) -> str:
+    """Return how many points are still to be given, in words; "" for none."""
+    more = sum(kept["most"][one] for one, points in kept["points"].items()
+               if points is None)
+    return f", and up to {_number(more)} by hand" if more else ""
+
+
+def _name(one: str) -> str:
+    """Return what a graded cell asks for: leaks, for leaks-check."""
+    return html.escape(one.removesuffix("-check"))
+
+
+def _number_of(kept: dict, one: str) -> str:
+    """Return the number of an exercise: 02.4."""
+    return kept["titles"][one].partition(" ")[0]
 
 
 def _number(value: float) -> str:

@@ -300,6 +300,7 @@ class _Look:
             else:
                 if seen.error == "TookTooLong":     # once is enough
                     self.dead = "took too long"
+                    self.run.note(f"{self.exercise.name}: took too long")
                 return seen
         return Seen(error="RuntimeError", message=f"the function {self.dead}")
 

@@ -3,11 +3,14 @@
 import ast
 import json
 import os
+import re
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 MOST_BYTES = 20_000_000                     # of a notebook, with its pictures
+TITLE = re.compile(r"^# +(.+?) *$", re.M)
+HEADING = re.compile(r"^## +(\d\d\.\d+ .+?) *$", re.M)      # 02.4 Who leaks?
 MOST_CELLS, MOST_SOURCE = 1000, 200_000
 FORMS = ("one line, `checks.NAME(VARIABLE).points(N)` or "
          '`checks.answer("07.1", VARIABLE).points(N)`')
@@ -21,7 +24,8 @@ class SubmissionError(ValueError):
 class Exercise:
     """A graded cell of a release: which check judges which name, for how many points.
 
-    `kind` is "function", "answer" or "by hand"; `name` is the check's.
+    `kind` is "function", "answer" or "by hand"; `name` is the check's; `title` is the
+    heading above, "02.4 Who leaks?"; `given` is what stands there before an answer.
     """
 
     grade_id: str
@@ -29,6 +33,8 @@ class Exercise:
     points: float
     name: str = ""
     variable: str = ""
+    title: str = ""
+    given: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class Release:
     cells: list[Cell]
     by_hand: list[Exercise]
     raw: bytes
+    title: str = ""
 
     @property
     def constants(self) -> list[tuple[str, str]]:
@@ -95,25 +102,29 @@ def _nodes(source: str) -> list[ast.AST]:
 def read_release(path: Path) -> Release:
     """Return the release at `path`. Raises ValueError for one that can't be graded."""
     raw = path.read_bytes()
-    cells, by_hand, seen = [], [], set()
+    cells, by_hand, seen, name, title = [], [], set(), "", ""
     for cell in _cells(raw):
-        data = _nbgrader(cell)
+        data, source = _nbgrader(cell), _source(cell)
+        if cell["cell_type"] == "markdown":
+            name = name or (TITLE.findall(source) or [""])[0]
+            title = (HEADING.findall(source) or [title])[-1]
         grade_id = data.get("grade_id", "")
         if grade_id and grade_id in seen:
             raise ValueError(f"{path}: two cells have the grade_id {grade_id!r}")
         seen.add(grade_id)
         if data.get("grade") and data.get("solution"):
-            by_hand.append(Exercise(grade_id, "by hand", _points(path, data)))
+            by_hand.append(Exercise(grade_id, "by hand", _points(path, data),
+                                    title=title, given=source))
         if cell["cell_type"] != "code":
             continue
-        source = _source(cell)
         if data.get("grade") and not data.get("solution"):
             exercise = _exercise(path, source, grade_id, _points(path, data))
+            exercise = replace(exercise, title=title)
             cells.append(Cell(source, grade_id, "graded", exercise))
         else:
             fixed = data.get("locked") and not data.get("solution")
             cells.append(Cell(source, grade_id, "locked" if fixed else "free"))
-    return Release(path.stem, cells, by_hand, raw)
+    return Release(path.stem, cells, by_hand, raw, name or path.stem)
 
 
 def _points(path: Path, data: dict) -> float:
@@ -167,9 +178,11 @@ def read_submission(folder: Path, student: str, release: Release) -> Submission:
         submission.warnings.append(str(error))
         return submission
     code = [cell for cell in cells if cell["cell_type"] == "code"]
-    texts = {_nbgrader(cell).get("grade_id"): _source(cell) for cell in cells}
+    texts = {_nbgrader(cell).get("grade_id") or str(cell.get("id")): _source(cell)
+             for cell in cells}
     submission.written = {one.grade_id: texts[one.grade_id][:MOST_SOURCE]
-                          for one in release.by_hand if one.grade_id in texts}
+                          for one in release.by_hand if one.grade_id in texts
+                          and texts[one.grade_id].strip() != one.given.strip()}
     submission.cells = _matched(code, release, submission.warnings)
     found = {cell.grade_id for cell in submission.cells if cell.exercise}
     submission.late = [cell.exercise for cell in release.cells

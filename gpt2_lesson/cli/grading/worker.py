@@ -62,13 +62,13 @@ def _answer(request: dict, namespace: dict) -> dict:
         return {"hello": _hello, "run": _run, "look": _look, "value": _value}[
             request["do"]](request, namespace)
     except BaseException as error:
-        return _failed(error)
+        return _failed(error, request.get("name", ""))
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _alarm(*_: object) -> None:
-    raise TookTooLong("took too long")
+    raise TookTooLong("stopped after its time limit: an endless loop?")
 
 
 def _hello(request: dict, namespace: dict) -> dict:
@@ -124,14 +124,15 @@ def _value(request: dict, namespace: dict) -> dict:
     return {"value": plain(namespace.get(request["name"]))}
 
 
-def _failed(error: BaseException) -> dict:
-    """Return an error as plain data: class, text, the line of the cell."""
+def _failed(error: BaseException, name: str = "") -> dict:
+    """Return an error as plain data: class, text, the line of the cell `name`."""
     try:
         message = " ".join(str(error).split())[:300]
     except BaseException:
         message = ""
-    line = 0
-    for frame in traceback.extract_tb(error.__traceback__):
-        if frame.filename.startswith("cell "):
-            line = frame.lineno or 0
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno or 0 for frame in frames if frame.filename == name]
+    if isinstance(error, SyntaxError) and error.filename == name:
+        lines.append(error.lineno or 0)
+    line = lines[-1] if lines else 0
     return {"error": type(error).__name__[:60], "message": message, "line": line}
