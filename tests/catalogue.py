@@ -9,6 +9,7 @@ from functools import partial
 
 from mutants import Counts, compiled, judge
 
+from gpt2_lesson import checks
 from gpt2_lesson.checks.engine import Exercise
 from gpt2_lesson.checks.probing import observe
 
@@ -111,3 +112,40 @@ def complete(exercise: Exercise) -> None:
         assert mistake.mark in ("V", "S", "R")
     assert all(exercise.hints) and exercise.solution, exercise.name
 
+
+class Catalogue:
+    """The tests that the checks of every component must pass.
+
+    A subclass, whose name begins with Test, gives `cases`: {exercise: (wrong, honest)};
+    `extra` holds names that the sources use, `seconds` the limit of one mutant.
+    """
+
+    cases: dict[str, tuple[dict[str, Form], dict[str, Form]]] = {}
+    extra: dict[str, object] | None = None
+    seconds = 0.5
+
+    def pytest_generate_tests(self, metafunc) -> None:
+        """Let each test run for each exercise, or for each style of each."""
+        if "style" in metafunc.fixturenames:
+            metafunc.parametrize(("name", "style"), [
+                (name, style) for name, (_, honest) in self.cases.items()
+                for style in honest])
+        elif "name" in metafunc.fixturenames:
+            metafunc.parametrize("name", self.cases)
+
+    def test_every_mistake_is_rejected_and_most_are_named(self, name: str) -> None:
+        wrong = self.cases[name][0]
+        good, rest = named(getattr(checks, name), wrong, self.extra)
+        assert len(good) >= 0.8 * len(wrong), "\n".join(map(str, rest.items()))
+
+    def test_every_honest_style_is_accepted(self, name: str, style: str) -> None:
+        accepted(getattr(checks, name), self.cases[name][1][style], self.extra)
+
+    def test_the_catalogue_is_whole_and_tells_mistakes_apart(self, name: str) -> None:
+        assert len(self.cases[name][1]) >= 8
+        complete(getattr(checks, name))
+        told_apart(getattr(checks, name))
+
+    def test_no_mutant_passes(self, name: str, record_property) -> None:
+        mutation_run(getattr(checks, name), extra=self.extra, record=record_property,
+                     seconds=self.seconds)

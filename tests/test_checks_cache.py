@@ -3,7 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from catalogue import accepted, complete, function_of, mutation_run, named, told_apart
+from catalogue import (
+    Catalogue,
+    function_of,
+)
 
 from gpt2_lesson import checks
 from gpt2_lesson.attention import attention
@@ -246,28 +249,9 @@ CASES = {"cached_attention": (ATTENTION, HONEST_ATTENTION),
          "generate_cached": (GENERATION, HONEST_GENERATION)}
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_every_mistake_is_rejected_and_most_are_named(name: str) -> None:
-    wrong = CASES[name][0]
-    good, rest = named(getattr(checks, name), wrong, EXTRA)
-    assert len(good) >= 0.8 * len(wrong), "\n".join(map(str, rest.items()))
-
-
-@pytest.mark.parametrize(("name", "style"), [
-    (name, style) for name, (_, honest) in CASES.items() for style in honest])
-def test_every_honest_style_is_accepted(name: str, style: str) -> None:
-    accepted(getattr(checks, name), CASES[name][1][style], EXTRA)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
-    complete(getattr(checks, name))
-    told_apart(getattr(checks, name))
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_no_mutant_passes(name: str, record_property) -> None:
-    mutation_run(getattr(checks, name), record=record_property)
+class TestCatalogue(Catalogue):
+    cases = CASES
+    extra = EXTRA
 
 
 @pytest.mark.parametrize(("place", "words"), [

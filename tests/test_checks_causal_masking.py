@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from catalogue import accepted, complete, mutation_run, named, told_apart
+from catalogue import Catalogue
 
 from gpt2_lesson import checks
 from gpt2_lesson.causal_masking import causal_mask as lesson_mask
@@ -206,28 +206,8 @@ HONEST_TESTS = {
 CASES = {"causal_mask": (MASKS, HONEST_MASKS), "leaks": (TESTS, HONEST_TESTS)}
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_every_mistake_is_rejected_and_most_are_named(name: str) -> None:
-    wrong = CASES[name][0]
-    good, rest = named(getattr(checks, name), wrong)
-    assert len(good) >= 0.8 * len(wrong), "\n".join(map(str, rest.items()))
-
-
-@pytest.mark.parametrize(("name", "style"), [
-    (name, style) for name, (_, honest) in CASES.items() for style in honest])
-def test_every_honest_style_is_accepted(name: str, style: str) -> None:
-    accepted(getattr(checks, name), CASES[name][1][style])
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
-    complete(getattr(checks, name))
-    told_apart(getattr(checks, name))
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_no_mutant_passes(name: str, record_property) -> None:
-    mutation_run(getattr(checks, name), record=record_property)
+class TestCatalogue(Catalogue):
+    cases = CASES
 
 
 def test_two_mistakes_at_once_are_both_named() -> None:

@@ -5,12 +5,8 @@ import math
 import pytest
 import torch
 from catalogue import (
-    accepted,
-    complete,
+    Catalogue,
     function_of,
-    mutation_run,
-    named,
-    told_apart,
 )
 
 from gpt2_lesson import checks
@@ -212,28 +208,9 @@ CASES = {"perplexity": (PERPLEXITY, HONEST_PERPLEXITY),
          "best_ending": (CHOICE, HONEST_CHOICE)}
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_every_mistake_is_rejected_and_most_are_named(name: str) -> None:
-    wrong = CASES[name][0]
-    good, rest = named(getattr(checks, name), wrong)
-    assert len(good) >= 0.9 * len(wrong), "\n".join(map(str, rest.items()))
-
-
-@pytest.mark.parametrize(("name", "style"), [
-    (name, style) for name, (_, honest) in CASES.items() for style in honest])
-def test_every_honest_style_is_accepted(name: str, style: str) -> None:
-    accepted(getattr(checks, name), CASES[name][1][style])
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
-    complete(getattr(checks, name))
-    told_apart(getattr(checks, name))
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_no_mutant_passes(name: str, record_property) -> None:
-    mutation_run(getattr(checks, name), record=record_property, seconds=5)
+class TestCatalogue(Catalogue):
+    cases = CASES
+    seconds = 5
 
 
 @pytest.mark.parametrize("done", ["done += new", "done = start + len(part)",

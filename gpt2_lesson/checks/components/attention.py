@@ -183,10 +183,10 @@ def read_out(look: Look, g: Generator, causal: bool = False) -> list[Clue]:
     if weights.min() < -1e-6:
         found.append(Clue("negative", f"some weights are negative (down to "
                           f"{weights.min():.3g}): shares can't be"))
-    return found + _effective_scale(weights, q @ k.transpose(-2, -1))
+    return found + effective_scale(weights, q @ k.transpose(-2, -1), q.size(-1))
 
 
-def _effective_scale(weights: Tensor, scores: Tensor) -> list[Clue]:
+def effective_scale(weights: Tensor, scores: Tensor, d: int) -> list[Clue]:
     """Regress the logs of the weights in a row on q.k: the slope is the scale."""
     allowed = (weights[:, -1] > 1e-7).all()
     if not allowed:
@@ -195,9 +195,9 @@ def _effective_scale(weights: Tensor, scores: Tensor) -> list[Clue]:
     logs, dots = (part - part.mean(-1, keepdim=True) for part in (logs, dots))
     slope = ((logs * dots).sum() / (dots * dots).sum()).item()
     miss = (logs - slope * dots).abs().max().item()
-    if miss < 1e-2 and abs(slope - 1 / 3) > 1e-3:
-        return [Clue("scale", f"your effective scale is {slope:.4f} where d = 9, "
-                     "expected 0.3333 (1/sqrt(d))")]
+    if miss < 1e-2 and abs(slope - d**-0.5) > 1e-3:
+        return [Clue("scale", f"your effective scale is {slope:.4f} where d = {d}, "
+                     f"expected {d**-0.5:.4f} (1/sqrt(d))")]
     if miss > 1e-2:
         return [Clue("not q.k", "your weights are not the softmax of a multiple of "
                      "q.k: their logs do not follow the dot products")]

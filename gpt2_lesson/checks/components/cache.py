@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.components.attention import _effective_scale
+from gpt2_lesson.checks.components.attention import effective_scale
 from gpt2_lesson.checks.engine import Exercise, Look, Mistake
 from gpt2_lesson.checks.probing import Probe
 from gpt2_lesson.checks.stand_ins.cache import (
@@ -199,7 +199,7 @@ def attention_read_out(look: Look, g: Generator) -> list[Clue]:
                      f"of a token add up to {sums.min():.3g} to {sums.max():.3g}, "
                      "expected 1")]
     (q,), (k,) = (part[0] for part in probe.args[:2])            # (T, D) each
-    return _effective_scale(weights[None], q @ k.transpose(-2, -1))
+    return effective_scale(weights[None], q @ k.transpose(-2, -1), q.size(-1))
 
 
 def _tokens(places: list[int] | range) -> str:

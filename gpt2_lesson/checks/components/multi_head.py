@@ -11,8 +11,8 @@ from gpt2_lesson.checks.components.attention import (
     _MASK_LATE,
     CAUSAL,
     MASK,
-    _effective_scale,
     attend,
+    effective_scale,
 )
 from gpt2_lesson.checks.components.displayed import Displayed
 from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
@@ -223,7 +223,7 @@ def read_out(look: Look, g: Generator) -> list[Clue]:
     scores = torch.outer(number, number)
     for head, map_ in enumerate(weights):
         sign = 1 - 2 * head
-        scale = _effective_scale(map_[None], sign * scores[None])
+        scale = effective_scale(map_[None], sign * scores[None], 4)
         if scale:
             return [*found, Clue(scale[0].key, f"head {head}: {scale[0].text}")]
     return found
