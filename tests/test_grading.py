@@ -24,6 +24,7 @@ from hostile.cells import CELLS, SPOILED, WRONG
 
 import gpt2_lesson
 from gpt2_lesson import checks
+from gpt2_lesson.checks.probing import Probe, observe
 from gpt2_lesson.cli import grade, main
 from gpt2_lesson.cli.grading import protocol, sandbox
 from gpt2_lesson.cli.grading.sandbox import IsolationError, Limits
@@ -405,12 +406,27 @@ def test_a_stopped_run_leaves_no_process(course: Path, number: int) -> None:
         stderr=subprocess.DEVNULL)
     time.sleep(12)                               # the loop runs by now
     command.send_signal(number)
-    assert command.wait(10) == (130 if number == signal.SIGINT else -number)
+    assert command.wait(30) == (130 if number == signal.SIGINT else -number)
     for _ in range(100):
         if not (left := _group(command.pid)):
             break
         time.sleep(0.1)
     assert not left
+
+
+def test_a_stop_that_falls_into_a_probe_ends_the_student(monkeypatch) -> None:
+    """A probe takes SystemExit for what the function does; a stop must get through."""
+    class Job:
+        def grade(self, student: str) -> dict:
+            return observe(lambda: signal.raise_signal(signal.SIGTERM), Probe("p", ()))
+
+    monkeypatch.setattr(grade, "_job", Job())
+    before = signal.signal(signal.SIGTERM, grade._stop)
+    try:
+        with pytest.raises(SystemExit):
+            grade._grade("ada")
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _group(leader: int) -> list[str]:
@@ -682,7 +698,6 @@ def test_a_report_from_afar_is_the_report_from_here() -> None:
     import pickle
 
     from gpt2_lesson.checks.engine import Exercise
-    from gpt2_lesson.checks.probing import observe
     from gpt2_lesson.cli.grading import marking
 
     for exercise in checks.everything().values():

@@ -205,6 +205,7 @@ class _Job:
 
 
 _job: _Job | None = None
+_grading = False
 
 
 def _begin(job: _Job) -> None:
@@ -217,11 +218,14 @@ def _begin(job: _Job) -> None:
 
 
 def _stop(*_: object) -> None:
-    """End the student in hand, whose room is closed on the way, and take no other."""
+    """End the student in hand, whose room is closed on the way, and take no other.
+
+    A SystemExit would be taken for what a function does, if it falls into a probe.
+    """
     global _job
     if _job is not None:                    # a second signal finds the room closing
         _job = None
-        raise SystemExit
+        raise KeyboardInterrupt if _grading else SystemExit
 
 
 def _end_with_parent() -> None:
@@ -233,9 +237,16 @@ def _end_with_parent() -> None:
 
 
 def _grade(student: str) -> dict:
+    global _grading
     if _job is None:
         raise SystemExit
-    return _job.grade(student)
+    try:
+        _grading = True
+        return _job.grade(student)
+    except KeyboardInterrupt:
+        raise SystemExit from None
+    finally:
+        _grading = False
 
 
 def _all(job: _Job, students: list[str], jobs: int) -> list[dict]:
