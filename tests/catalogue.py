@@ -117,12 +117,14 @@ class Catalogue:
     """The tests that the checks of every component must pass.
 
     A subclass, whose name begins with Test, gives `cases`: {exercise: (wrong, honest)};
-    `extra` holds names that the sources use, `seconds` the limit of one mutant.
+    `extra` holds names that the sources use, `seconds` the limit of one mutant, `share`
+    of the wrong ones must be named.
     """
 
     cases: dict[str, tuple[dict[str, Form], dict[str, Form]]] = {}
     extra: dict[str, object] | None = None
     seconds = 0.5
+    share = 0.8
 
     def pytest_generate_tests(self, metafunc) -> None:
         """Let each test run for each exercise, or for each style of each."""
@@ -136,7 +138,7 @@ class Catalogue:
     def test_every_mistake_is_rejected_and_most_are_named(self, name: str) -> None:
         wrong = self.cases[name][0]
         good, rest = named(getattr(checks, name), wrong, self.extra)
-        assert len(good) >= 0.8 * len(wrong), "\n".join(map(str, rest.items()))
+        assert len(good) >= self.share * len(wrong), "\n".join(map(str, rest.items()))
 
     def test_every_honest_style_is_accepted(self, name: str, style: str) -> None:
         accepted(getattr(checks, name), self.cases[name][1][style], self.extra)

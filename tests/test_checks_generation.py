@@ -2,17 +2,13 @@
 
 from functools import partial
 
-import pytest
 import torch
 import torch.nn.functional as F
 from catalogue import (
-    accepted,
-    complete,
+    Catalogue,
     function_of,
     mutation_run,
-    named,
     rejected,
-    told_apart,
 )
 
 from gpt2_lesson import checks
@@ -391,29 +387,13 @@ WHOLE = """def sample_next(logits, temperature, top_k, generator):
     return torch.multinomial(p, 1, generator=generator)"""
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_every_mistake_is_rejected_and_most_are_named(name: str) -> None:
-    wrong = CASES[name][0]
-    good, rest = named(getattr(checks, name), wrong)
-    assert len(good) >= 0.9 * len(wrong), "\n".join(map(str, rest.items()))
+class TestCatalogue(Catalogue):
+    cases = CASES
+    share = 0.9
 
-
-@pytest.mark.parametrize(("name", "style"), [
-    (name, style) for name, (_, honest) in CASES.items() for style in honest])
-def test_every_honest_style_is_accepted(name: str, style: str) -> None:
-    accepted(getattr(checks, name), CASES[name][1][style])
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
-    complete(getattr(checks, name))
-    told_apart(getattr(checks, name))
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_no_mutant_passes(name: str, record_property) -> None:
-    source = WHOLE if name == "sample_next" else ""
-    mutation_run(getattr(checks, name), source, record=record_property, seconds=5)
+    def test_no_mutant_passes(self, name: str, record_property) -> None:
+        source = WHOLE if name == "sample_next" else ""
+        mutation_run(getattr(checks, name), source, record=record_property, seconds=5)
 
 
 def test_crashes_of_the_loop_come_with_a_hint() -> None:

@@ -211,6 +211,7 @@ CASES = {"perplexity": (PERPLEXITY, HONEST_PERPLEXITY),
 class TestCatalogue(Catalogue):
     cases = CASES
     seconds = 5
+    share = 0.9
 
 
 @pytest.mark.parametrize("done", ["done += new", "done = start + len(part)",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gpt2_lesson.checks.probing import Probe, Seen, article, call
+from gpt2_lesson.checks.probing import Probe, Seen, article, call, observe
 
 if TYPE_CHECKING:
     from gpt2_lesson.checks.engine import Exercise
@@ -58,8 +58,7 @@ def arguments(exercise: "Exercise") -> list[str]:
     return [part.split("=")[0].split(":")[0].strip() for part in inside.split(",")]
 
 
-def crash(exercise: "Exercise", probe: Probe, seen: Seen, failing: int,
-          n: int) -> list[str]:
+def crash(exercise: "Exercise", probe: Probe, seen: Seen) -> list[str]:
     """Return what to say about a crash: which shapes came, what commonly causes it."""
     from gpt2_lesson.checks.report import settings
 
@@ -258,8 +257,6 @@ def _with(probe: Probe, k: int, arg: Tensor) -> Probe:
 def _arguments_read(exercise: "Exercise", look: Callable, probe: Probe
                     ) -> Iterator[Clue]:
     """Yield the arguments that the function never reads, though the right one does."""
-    from gpt2_lesson.checks.engine import observe
-
     base = look(probe), observe(exercise.reference, probe)
     for k, (name, arg) in enumerate(zip(arguments(exercise), probe.args, strict=False)):
         if not isinstance(arg, Tensor):
@@ -285,8 +282,6 @@ def _moved(before: object, after: object) -> Tensor:
 
 def _spread(exercise: "Exercise", look: Callable, probe: Probe) -> Iterator[Clue]:
     """Yield the axes along which a change travels where it should not, or should."""
-    from gpt2_lesson.checks.engine import observe
-
     out_axes = exercise.axes.get("", "").split()
     base = look(probe).value, observe(exercise.reference, probe).value
     if not (isinstance(base[0], Tensor) and isinstance(base[1], Tensor)

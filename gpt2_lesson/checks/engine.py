@@ -212,7 +212,7 @@ class _Examination:
         crashed = next((i for i in failing if self.seen[i].error), None)
         if crashed is not None and not self.expected[crashed].error:
             return clues.crash(self.exercise, self.battery[crashed],
-                               self.seen[crashed], len(failing), len(self.battery))
+                               self.seen[crashed])
         i = failing[0]
         seen, wanted, probe = self.seen[i], self.expected[i], self.battery[i]
         if wanted.error and not seen.error:

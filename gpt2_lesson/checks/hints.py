@@ -9,13 +9,13 @@ import difflib
 import html
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from gpt2_lesson.checks.report import Report, settings
+from gpt2_lesson.training import write_whole
 
 _last: dict[str, Report] = {}
 _memory: dict[str, dict] = {}
@@ -44,23 +44,13 @@ def _sound(entry: dict) -> dict:
 
 
 def save(exercises: dict[str, dict]) -> None:
-    """Write progress whole: to a temporary file first, then renamed."""
+    """Write progress whole; where that can't be done it stays in memory."""
     _memory.clear()
     _memory.update(exercises)
-    path, temporary = file(), None
-    try:
-        if path.exists() and not path.is_file():                 # such as /dev/null
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent,
-                                         delete=False) as out:
-            temporary = out.name
-            json.dump({"version": 1, "exercises": exercises}, out, indent=1)
-        os.replace(temporary, path)
-    except OSError:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+    text = json.dumps({"version": 1, "exercises": exercises}, indent=1)
+    with contextlib.suppress(OSError):
+        file().parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file(), text.encode())
 
 
 @contextlib.contextmanager
