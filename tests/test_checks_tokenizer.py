@@ -8,7 +8,10 @@ from itertools import pairwise
 
 import pytest
 import regex
-from catalogue import accepted, complete, function_of, mutation_run, named, told_apart
+from catalogue import (
+    Catalogue,
+    function_of,
+)
 
 from gpt2_lesson import checks
 from gpt2_lesson.tokenizer import PIECES, Tokenizer, merge_pair
@@ -320,28 +323,9 @@ HONEST = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_every_mistake_is_rejected_and_most_are_named(name: str) -> None:
-    good, rest = named(getattr(checks, name), WRONG[name], EXTRA)
-    assert len(good) >= 0.8 * len(WRONG[name]), "\n".join(rest.values())
-
-
-@pytest.mark.parametrize(("name", "style"), [
-    (name, style) for name, styles in HONEST.items() for style in styles])
-def test_every_honest_style_is_accepted(name: str, style: str) -> None:
-    accepted(getattr(checks, name), HONEST[name][style], EXTRA)
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
-    assert len(HONEST[name]) >= 8
-    complete(getattr(checks, name))
-    told_apart(getattr(checks, name))
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_no_mutant_passes(name: str, record_property) -> None:
-    mutation_run(getattr(checks, name), extra=EXTRA, record=record_property)
+class TestCatalogue(Catalogue):
+    cases = {name: (WRONG[name], HONEST[name]) for name in WRONG}
+    extra = EXTRA
 
 
 def test_merging_what_was_merged_is_caught() -> None:
