@@ -164,6 +164,7 @@ def test_bad_input_is_told_in_one_line(text: Path, tmp_path: Path, capsys) -> No
         (["generate", str(run), "--temperature", "-1"], "temperature is -1.0"),
         (["generate", str(run), "--max-new-tokens", "-1"], "max_new_tokens is -1"),
         (["bench", "--rounds", "0"], "--rounds is 0"),
+        (["bench", "--checks", "--model", "gpt2"], "give one of the three"),
         (["train", "--text", str(text), *out, "--tokenizer", "bpe"], "expected bytes"),
         (["train", "--text", str(text), *out, "--tokenizer", "bpe:9"], "at least 257"),
         (["train", "--text", str(text), *out, "--tokenizer", "bpe:9999"], "allows"),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from itertools import combinations, pairwise
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import huggingface_hub
 import numpy as np
@@ -376,9 +376,9 @@ def test_a_pair_is_replaced_as_in_a_string(
 
 def test_a_run_without_end_is_merged_in_seconds() -> None:
     merges = {(97, 97): 256} | {(255 + n, 255 + n): 256 + n for n in range(1, 17)}
-    started = perf_counter()
+    started = process_time()
     ids = merge_piece(b"a" * 200_000, merges)
-    assert perf_counter() - started < 10
+    assert process_time() - started < 10
     halvings = range(17, 0, -1)  # token 255 + n stands for 2 ** n letters
     assert ids == [255 + n for n in halvings if 200_000 >> n & 1]
 
@@ -387,9 +387,9 @@ def test_200000_equal_characters_are_encoded_in_seconds(three: Three) -> None:
     ours, _, hug = three
     for character in "a *🙂":
         text = 200_000 * character
-        started = perf_counter()
+        started = process_time()
         ids = ours.encode(text)
-        assert perf_counter() - started < 10
+        assert process_time() - started < 10
         assert ids == hug.encode(text).ids
 
 

@@ -1,7 +1,8 @@
 """`gpt2-lesson bench`: the speed, beside two peers' and the machine's limits.
 
 Only ratios within one run mean anything: rounds alternate between the models, and the
-median over the rounds counts.
+median over the rounds counts. --figures measures an attention map instead, --checks the
+checks of the exercises.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from statistics import median
 from time import perf_counter
 
@@ -19,6 +21,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from tqdm import tqdm
 
+from gpt2_lesson.checks import everything
+from gpt2_lesson.checks.engine import Exercise
+from gpt2_lesson.checks.probing import observe
 from gpt2_lesson.cli import figures
 from gpt2_lesson.cli.peers import PlainGPT, transformers_model, transformers_text
 from gpt2_lesson.cli.train import PRESETS, has_bf16
@@ -44,17 +49,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure an attention map in a browser instead",
     )
+    parser.add_argument(
+        "--checks",
+        action="store_true",
+        help="measure how long the checks of the exercises take instead",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a table of measurements; return 0, or 1 for a figure over its limits."""
     if args.rounds < 1:
         raise ValueError(f"--rounds is {args.rounds}, expected 1 or more")
-    if args.figures and args.model:
+    if bool(args.model) + args.figures + args.checks > 1:
         raise ValueError("--model chooses what is trained, --figures measures an "
-                         "attention map: give one of the two")
+                         "attention map, --checks the checks: give one of the three")
     if args.figures:
         return figures.report(args.rounds)
+    if args.checks:
+        return time_checks(args.rounds)
     model_name = args.model or "demo"
     config, batch_size, seq_length, new_tokens = CASES[model_name]
     torch.manual_seed(0)
@@ -175,6 +187,43 @@ def loading(folder: str, rounds: int) -> float:
     seconds = {name: times[1:] for name, times in seconds.items()}  # warm-up
     pairs = zip(seconds["ours"], seconds["theirs"], strict=True)
     return median(a / b for a, b in pairs)
+
+
+def time_checks(rounds: int, limit: float = 1.0) -> int:
+    """Print how long the checks take; return 0, or 1 if one takes over `limit` seconds.
+
+    Each check sees every mistake of its list, and a function that is like none, which
+    is compared with all of them. A check is slowest the first time, when what the
+    mistakes do is not known yet; what torch imports for a first optimizer is not ours.
+    """
+    make_optimizer(nn.Linear(1, 1), max_lr=1e-4)
+    functions = {
+        name: one for name, one in everything().items()
+        if isinstance(one, Exercise) and not one.given
+    }
+    first, later = {}, {}
+    for name, exercise in tqdm(functions.items(), desc="checks", leave=False):
+        wrong = [
+            mistake.function or partial(exercise.reference, **mistake.knobs)
+            for mistake in exercise.mistakes
+        ]
+        first[name] = exercise.examine(partial(observe, _like_no_mistake)).seconds
+        looks = [partial(observe, function) for function in [_like_no_mistake, *wrong]]
+        later[name] = max(
+            median(exercise.examine(look).seconds for _ in range(rounds))
+            for look in looks
+        )
+    print(f"the checks of {len(first)} functions, each on every mistake of its list, "
+          f"medians of {rounds} rounds")
+    for title, seconds in (("the first time", first), ("after that", later)):
+        name = max(seconds, key=seconds.get)
+        print(f"{title:14}  half within {median(seconds.values()):.2f} s, "
+              f"the slowest ({name}) {seconds[name]:.2f} s")
+    return int(max(*first.values(), *later.values()) > limit)
+
+
+def _like_no_mistake(*args: object, **more: object) -> Tensor:
+    return torch.full((2, 2), 0.123)
 
 
 def quarters(model: GPT2Model, length: int) -> tuple[float, float]:
