@@ -339,9 +339,9 @@ def test_a_failing_cell_is_named_and_the_file_kept(
 
 def test_a_long_text_without_spaces_takes_no_longer_than_it_must() -> None:
     """A figure's page is a megabyte without a space; this once took minutes."""
-    began = time.monotonic()
+    began = time.process_time()
     assert notebooks._clean("A" * 1_000_000) == "A" * 1_000_000
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_normal_form_keeps_alt_text_and_tags_and_drops_the_rest() -> None:
