@@ -298,9 +298,13 @@ def test_lists_of_tensors_are_compared_place_by_place() -> None:
     assert not scaled.passed and scaled.clues
 
 
-def test_the_first_prediction_is_kept() -> None:
+def test_the_first_prediction_is_kept_but_in_an_exam(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not GUESS([1.0, 0.0]).passed
     assert "your first prediction was [1.0, 0.0]" in str(GUESS([0.5, 0.25]))
+    monkeypatch.setattr(checks.settings, "face", "exam")
+    assert "first prediction" not in str(GUESS([0.5, 0.25]))
 
 
 def test_probing_can_be_imported_without_any_answer() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from gpt2_lesson.checks import clues
 from gpt2_lesson.checks.engine import Mistake, equal
 from gpt2_lesson.checks.probing import Seen, plain
-from gpt2_lesson.checks.report import Report
+from gpt2_lesson.checks.report import Report, settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,8 @@ class Answer:
         from gpt2_lesson.checks import hints
 
         report = self.examine(value)
-        if self.predict and report.state != "not written":
+        predicted = self.predict and report.state != "not written"
+        if predicted and settings.face == "public":
             first = hints.first(self.name, repr(plain(value))[:200])
             if first != repr(plain(value))[:200]:
                 report.remarks.append(f"your first prediction was {first}")

@@ -30,6 +30,7 @@ from gpt2_lesson.cli.release import (
 
 HEADING = re.compile(r"^## \d\d\.\d+ ", re.M)
 HINT = re.compile(r"<details>\s*<summary>Hint .*?</details>\s*", re.S)
+KEPT = re.compile(r"\s*Your first prediction is kept\b[^.]*\.")
 HOW = """\
 ## How to work
 
@@ -107,7 +108,7 @@ def _asked(part: list[NotebookNode]) -> list[NotebookNode]:
             or BY_HAND.match(cell.source) or CHECK.match(last_line(cell))]
     for cell in part:
         if cell.cell_type == "markdown":
-            cell.source = HINT.sub("", cell.source).strip()
+            cell.source = KEPT.sub("", HINT.sub("", cell.source)).strip()
     return part[:asks[-1] + 1] if asks else []
 
 
