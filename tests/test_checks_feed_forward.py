@@ -150,11 +150,7 @@ class TestCatalogue(Catalogue):
 
 @pytest.mark.parametrize(("name", "right", "wrong", "says"), [
     ("04.1", [-0.0, 0, 8], [0, 0.5, 1], "the share Phi(x) alone"),
-    ("04.1", [0.0, 0.0, 8.0], [-0.17, 0, 8], "the lowest value"),
-    ("04.5", 81_944_832, 124_439_808, "GPT-2's own count"),
-    ("04.5", 81_944_832, 67_770_624, "removed"),
-    ("04.5", 81_944_832.0, 81_944_832 + 12 * (3072 - 768), "biases of the hidden"),
-    ("04.5", 81_944_832, 124_439_808 - (2 * 768 + 1) * (3072 - 768), "only one of")])
+    ("04.1", [0.0, 0.0, 8.0], [-0.17, 0, 8], "the lowest value")])
 def test_a_wrong_value_has_a_name(name: str, right, wrong, says: str) -> None:
     assert checks.answer(name, right).passed
     report = checks.answer(name, wrong)
@@ -204,5 +200,5 @@ def test_two_missing_biases_are_told_in_two_sentences() -> None:
     (torch.ones(3, 2), [-1, -2], [1, -2], [0], "w2 has the shape (2,)"),
     (torch.ones(3, 1), [-1], [[1]], [0], "for the facts [1, 1, 1] it gives 2")])
 def test_a_network_for_two_of_three(w1, b1, w2, b2, says: str) -> None:
-    report = checks.answer("04.6", [w1, b1, w2, b2])
+    report = checks.answer("04.5", [w1, b1, w2, b2])
     assert report.passed == (not says) and says in str(report)

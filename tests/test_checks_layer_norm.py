@@ -297,7 +297,7 @@ def test_errors_of_the_unbiased_variance_are_as_measured() -> None:
         ratio = (wrong / F.layer_norm(row, row.shape)).median().item()
         errors.append(1 - ratio)
         upside_down.append(1 / ratio - 1)
-    assert checks.answer("05.3", errors).passed
+    assert checks.answer("05.4", errors).passed
     for wrong, says in (
             (upside_down, "right over wrong"),
             ([100 * one for one in errors], "percent, not shares"),
@@ -305,7 +305,7 @@ def test_errors_of_the_unbiased_variance_are_as_measured() -> None:
             ([1 - one for one in errors], "the ratio itself"),
             ([1 / (1 - one) for one in errors], "the ratio itself"),
             (errors[1:], "nine numbers"), (errors[:-1], "nine numbers")):
-        assert says in checks.answer("05.3", wrong).named
+        assert says in checks.answer("05.4", wrong).named
 
 
 @pytest.mark.parametrize(("row", "says"), [
@@ -317,5 +317,5 @@ def test_errors_of_the_unbiased_variance_are_as_measured() -> None:
     ([-0.003, 0.003, -0.003, 0.003], "mean not taken off"),
     ([2, 2, 2, 2], "nearly 0 everywhere"), ([[1, 2, 3, 4]], "one row of four")])
 def test_a_row_that_unmasks(row: list, says: str) -> None:
-    report = checks.answer("05.6", row)
+    report = checks.answer("05.5", row)
     assert report.passed == (not says) and says in str(report)

@@ -1,4 +1,4 @@
-"""Lesson 04: values of GELU, half precision, a count, and a network by hand."""
+"""Lesson 04: values of GELU, half precision, and a network by hand."""
 
 import itertools
 
@@ -53,26 +53,6 @@ _DIP = Mistake(
 _DOUBLE = Mistake(
     "F7", "the 0.5 in front is missing", "1 + tanh is 2 far to the right, and 0.5 * 2 "
     "is 1", "What is 0.5 * 8 * (1 + 1)?", "the value at 8", "[0, 0, 8]")
-_UNCHANGED = Mistake(
-    "F10", "GPT-2's own count, with d_ff = 3072",
-    "each of the 12 layers loses three quarters of its feed-forward network",
-    "Which four tensors of a layer have an axis of the size d_ff?",
-    "count one feed-forward network with d_ff = 3072 and with 768", "12 times 3,541,248"
-    " less")
-_NO_BIAS = Mistake(
-    "F10b", "the biases of the hidden layer left as they were",
-    "each layer also loses 3072 - 768 biases",
-    "Which four tensors of a layer have an axis of the size d_ff?",
-    "the bias of the first linear map has d_ff numbers", "12 * 2304 less")
-_ONE_LAYER = Mistake(
-    "F10c", "only one of the 12 layers made narrower", "all 12 layers change",
-    "How many feed-forward networks are there?", "the factor 12", "12 times 3,541,248 "
-    "less")
-_REMOVED = Mistake(
-    "F10d", "the feed-forward networks removed, not made narrower",
-    "with d_ff = 768 each layer still has its two linear maps",
-    "What is left of a feed-forward network with d_ff = 768?",
-    "how many parameters does the narrow network have?", "12 times 3,541,248 less")
 _PLACE = Mistake(
     "P7", "the place in the list, not the x that stands there",
     "argmax gives an index; all x lie between 2 and 4",
@@ -124,14 +104,7 @@ ANSWERS = (
                     '            "at": x[gap.argmax()].item(),\n'
                     '            "differ in half":\n'
                     "                (erf.half() != tanh.half()).sum().item()}"),
-    Answer("04.5", "the parameters of GPT-2 with d_ff = 768", 81_944_832,
-           wrong=((124_439_808, _UNCHANGED), (81_972_480, _NO_BIAS),
-                  (120_898_560, _ONE_LAYER), (67_770_624, _REMOVED)),
-           hints=("One feed-forward network has 2 C F + F + C parameters.",
-                  "How many fewer are they with F = 768? And in 12 layers?",
-                  "124,439,808 - 12 * (2 * 768 + 1) * (3072 - 768)"),
-           solution="narrow = 124_439_808 - 12 * (2 * 768 + 1) * (3072 - 768)"),
-    Answer("04.6", "w1 (3, F), b1 (F,), w2 (F, 1), b2 (1,), which tell exactly two of "
+    Answer("04.5", "w1 (3, F), b1 (F,), w2 (F, 1), b2 (1,), which tell exactly two of "
            "three facts, with the smallest F",
            lambda: [torch.ones(3, 2), torch.tensor([-1.0, -2.0]),
                     torch.tensor([[1.0], [-2.0]]), torch.zeros(1)], test=_two_of_three,

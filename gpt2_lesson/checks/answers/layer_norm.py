@@ -99,7 +99,7 @@ ANSWERS = (
            hints=("Before weight and bias the mean is 0 and the spread 1.",
                   "What does times 2 do to the mean 0, and to the spread 1?",
                   "mean 0 * 2 + 3, spread 1 * 2"), solution="predicted = [3.0, 2.0]"),
-    Answer("05.3", "the error of the unbiased variance for C = 2, 4, ..., 1024", _OFF,
+    Answer("05.4", "the error of the unbiased variance for C = 2, 4, ..., 1024", _OFF,
            rtol=0.02,
            wrong=(([math.sqrt(c / (c - 1)) - 1 for c in _WIDTHS], _RATIO),
                   ([1 / c for c in _WIDTHS], _VARIANCE),
@@ -115,7 +115,7 @@ ANSWERS = (
            solution="errors = []\nfor c in widths:\n    row = torch.randn(c)\n"
                     "    ratio = (row.var(correction=0) / row.var()).sqrt()\n"
                     "    errors.append(1 - ratio.item())"),
-    Answer("05.6", "one row of four numbers on which every wrong norm is off by 1%",
+    Answer("05.5", "one row of four numbers on which every wrong norm is off by 1%",
            lambda: [0.001, 0.005, 0.002, 0.009], test=_unmasks,
            hints=("Three of the seven look right on rows of spread 1. What is it that "
                   "they get wrong?",
