@@ -417,8 +417,75 @@ def test_methods_without_brackets_and_plain_tables_are_explained() -> None:
 
 
 def test_a_spread_that_does_not_show_is_called_so() -> None:
-    report = checks.answer("07.6", [5.556, 5.534, 5.553])
+    report = checks.answer("07.4", [5.556, 5.534, 5.553])
     assert "spread 1 does not show" in report.named
+
+
+def face(*channels) -> torch.Tensor:
+    """Return twelve hours on a circle: (12, C), a channel for each function."""
+    angle = torch.arange(12) * math.pi / 6
+    return torch.stack([f(angle) for f in channels], 1)
+
+
+def clock(table, up=None, down=None) -> dict:
+    """Return three matrices: by default row f asks for hour f, and adds hour f + 1."""
+    return {"tok_emb": table, "up_proj": table if up is None else up,
+            "down_proj": table.roll(-1, 0).T if down is None else down}
+
+
+FOUR = face(torch.cos, torch.sin, lambda a: -a.cos(), lambda a: -a.sin())
+PLANE = torch.tensor([[1, -1, 0], [3**-0.5, 3**-0.5, -2 * 3**-0.5]])   # mean 0
+THREE = face(torch.cos, torch.sin) @ PLANE
+TURN = FOUR[1, :2]                                          # cos and sin of 30 degrees
+STEP = torch.block_diag(*[torch.tensor([[TURN[0], -TURN[1]], [TURN[1], TURN[0]]])] * 2)
+EYE = torch.eye(12)
+
+
+@pytest.mark.parametrize(("made", "says"), [
+    (clock(FOUR), ""), (clock(THREE), ""), (clock(10 * FOUR, FOUR), ""),
+    ({name: part.tolist() for name, part in clock(FOUR).items()}, ""),
+    # gelu(x) - gelu(-x) is x: any matrix fits into a feed-forward, here a turn
+    (clock(FOUR, torch.cat([STEP, -STEP]), 9 * torch.eye(4).repeat(1, 2) * (
+        torch.tensor([1.0] * 4 + [-1.0] * 4))), ""),
+    (clock(EYE), "it is a clock, in 12 channels; now do it in 4"),
+    (clock(FOUR, down=FOUR.roll(1, 0).T), "it goes backwards"),
+    (clock(EYE, down=EYE.roll(1, 1)), "it goes backwards"),
+    (clock(FOUR, down=FOUR.T), "it echoes"), (clock(FOUR, 0 * FOUR), "it echoes"),
+    (clock(face(torch.cos, torch.sin)), "of 12 hours are followed by the next one"),
+    (clock(torch.arange(12.0)[:, None]), "followed by 0, whichever it is"),
+    (clock(EYE[:, :4]), "3 of 12 hours are followed by the next one"),
+    (clock(EYE[[*range(8), 4, 9, 10, 11]]), "After 3 hours 4 and 8 have the same"),
+    (clock(EYE, down=torch.cat([EYE[1:], 0 * EYE[:1]]).T),
+     "11 of 12 hours are followed by the next one. After 11 the model writes 11"),
+    (clock(FOUR, down=FOUR.roll(-1, 0)),
+     "down_proj has the shape (12, 4), expected (4, 12)"),
+    (clock(FOUR, FOUR / 0), "up_proj holds numbers that are nan"),
+    ([FOUR, FOUR, FOUR.T], "a dict of three matrices")])
+def test_a_clock_made_by_hand(made: object, says: str) -> None:
+    report = checks.answer("07.5", made)
+    assert report.passed == (not says), report
+    assert says in str(report)
+
+
+def test_the_clock_is_judged_as_the_model_computes() -> None:
+    draws = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        made = clock(*(torch.randn(shape, generator=draws)
+                       for shape in ((12, 4), (7, 4), (4, 7))))
+        model = GPT2Model(12, 4, 1, 1, 12, 7, 0.0).eval()
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                end = name.split(".")[-2]
+                if "ln_" not in name:
+                    p.zero_()
+                if name.endswith("weight") and end in made:
+                    p.copy_(made[end])
+            follows = model(torch.arange(12)[None])[0].argmax(-1)
+        right = (follows == (torch.arange(12) + 1) % 12).tolist()
+        first = right.index(False)
+        assert (f"{sum(right)} of 12 hours are followed by the next one. After {first} "
+                f"the model writes {follows[first]}") in str(
+                    checks.answer("07.5", made))
 
 
 def test_a_head_that_is_never_used_shows_in_the_facts() -> None:

@@ -8,6 +8,7 @@ from catalogue import accepted, complete, mutation_run, named, told_apart
 from mutants import mutants as every
 
 from gpt2_lesson import checks
+from gpt2_lesson.checks.stand_ins.mystery import evidence, mystery
 from gpt2_lesson.real_gpt2 import PARAMETER_NAMES, our_tensors, their_name
 
 EXTRA = {"their_name": their_name, "PARAMETER_NAMES": PARAMETER_NAMES}
@@ -258,3 +259,40 @@ def test_a_stage_without_a_name_is_told() -> None:
     assert checks.answer("10.4", late).named == (
         "the stage after the first one that differs")
     assert not checks.answer("10.4", [*right.values()]).passed
+
+
+HIDDEN = {"A": ("wte.weight", 0, 1), "B": ("wpe.weight", 16, 31),
+          "C": ("h.11.attn.c_attn.bias", 48, 95)}
+
+
+@pytest.mark.parametrize(("changes", "says"), [
+    ({}, ""), ({"A": ["wpe.weight", 15, 16]}, ""),              # a place without a loss
+    ({"A": ("wte.weight", 0, ord("c"))}, "A: the loss of the sample moves by"),
+    ({"A": ("wte.weight", 0, ord("T"))}, "A: the loss of the sample moves by"),
+    ({"A": HIDDEN["B"]}, "A: the logits of the sample do not move, and should"),
+    ({"B": ("wpe.weight", 15, 16)}, "B: the logits of the sample move by"),
+    ({"B": HIDDEN["C"]}, "B: the logits of other texts do not move, and should"),
+    ({"C": HIDDEN["B"]}, "C: the logits of other texts move by"),
+    ({"C": ("h.0.attn.c_attn.bias", 47, 48)}, "C: the logits of the sample move"),
+    ({"C": ("h.0.attn.c_attn.bias", 95, 96)}, "C: the logits of the sample move"),
+    ({"C": ("h.0.attn.c_attn.bias", 50, 50)}, "two different ones, not 50 and 50"),
+    ({"C": ("h.0.attn.c_attn.weight", 0, 48)}, "C: h.0.attn.c_attn.weight has the "
+     "rows 0 to 47"),
+    ({"B": ("wpe", 16, 17)}, "B: no tensor of the file is called 'wpe'"),
+    ({"B": "wpe.weight"}, "B: 'wpe.weight' is no fault")])
+def test_a_fault_that_hides(changes: dict, says: str) -> None:
+    before = torch.random.get_rng_state()
+    report = checks.answer("10.5", HIDDEN | changes)
+    assert report.passed == (not says) and says in str(report)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_rows_are_exchanged_as_they_lie_in_the_file() -> None:
+    ids = torch.tensor([[*b"The cat sat here"]])
+    right, wrong = mystery("right"), mystery("right")
+    weight = wrong.blocks[0].attn.qkv_proj.weight                # (out, in)
+    with torch.no_grad():
+        weight[:, [3, 40]] = weight[:, [40, 3]]
+        moved = (right(ids) - wrong(ids)).abs().max().item()
+    found = evidence(("h.0.attn.c_attn.weight", 3, 40))["logits of the sample"]
+    assert found == pytest.approx(moved, rel=1e-9)

@@ -32,7 +32,7 @@ from gpt2_lesson.cli.notebooks import (
 ROOT = PACKAGE.parent
 SOURCES, EXERCISES = "notebooks/solutions", "notebooks/exercises"
 CHECK = re.compile(
-    r'^checks\.(?:(?P<check>(?!answer\b)\w+)\(|answer\("(?P<number>\d\d\.\d+)", )'
+    r'^checks\.(?:(?P<check>(?!answer\b)\w+)\(|answer\("(?P<number>\d\d\.\d+[a-z]?)", )'
     r"(?P<answer>\w+)\)\.points\((?P<points>\d+)\)$")
 BY_HAND = re.compile(r"<!-- by hand: (?P<points>\d+) points? -->")
 

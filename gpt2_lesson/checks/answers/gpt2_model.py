@@ -1,5 +1,11 @@
 """Lesson 07: what predictions, counts and measurements on the model should give."""
 
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
 from gpt2_lesson.checks.engine import Mistake
 from gpt2_lesson.checks.values import Answer
 
@@ -79,6 +85,56 @@ def _loss(name: str, why: str, fix: str) -> Mistake:
                    "look at the two arguments of cross_entropy", fix)
 
 
+_ANGLE = torch.arange(12) * math.pi / 6
+_FACE = torch.stack([_ANGLE.cos(), _ANGLE.sin(), -_ANGLE.cos(), -_ANGLE.sin()], 1)
+
+
+def _ticks(value: object) -> list[str]:
+    """Return what keeps three matrices from being a clock of at most 4 channels."""
+    names = ("tok_emb", "up_proj", "down_proj")
+    if not isinstance(value, dict) or value.keys() != set(names):
+        return [f"expected a dict of three matrices: {', '.join(names)}"]
+    table, up, down = (torch.as_tensor(value[name], dtype=torch.float64)
+                       for name in names)
+    C = table.size(-1)
+    wanted = {"tok_emb": (12, C), "up_proj": (len(up), C), "down_proj": (C, len(up))}
+    for name, part in zip(names, (table, up, down), strict=True):
+        if part.shape != wanted[name]:
+            return [f"{name} has the shape {tuple(part.shape)}, expected "
+                    f"{wanted[name]}"]
+        if not part.isfinite().all():
+            return [f"{name} holds numbers that are nan or infinite"]
+    told = _hands(table, up, down)
+    return told or [f"it is a clock, in {C} channels; now do it in 4"] * (C > 4)
+
+
+def _hands(table: Tensor, up: Tensor, down: Tensor) -> list[str]:
+    """Return which hours follow which, if it is not always the next one."""
+    def norm(x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:])
+
+    x = table + F.gelu(norm(table) @ up.T, approximate="tanh") @ down.T
+    logits = norm(x) @ table.T                                   # (12, 12)
+    (best, second), two = logits.topk(2).values.T, logits.topk(2).indices.sort().values
+    hours, follows = torch.arange(12), logits.argmax(-1)
+    right = (follows == (hours + 1) % 12) & (best - second > 1e-6)
+    if right.all():
+        return []
+    if (follows == hours).all():
+        return ["it echoes: each hour is followed by itself. What the block adds has "
+                "to outweigh the hour that is there"]
+    if (follows == (hours - 1) % 12).all():
+        return ["it goes backwards: each hour is followed by the one before. Column f "
+                "of down_proj is what is added after hour f"]
+    if (follows == follows[0]).all():
+        return [f"each hour is followed by {follows[0]}, whichever it is"]
+    a = int((~right).nonzero()[0])
+    told = (f"the model writes {follows[a]}" if best[a] - second[a] > 1e-6 else
+            f"hours {two[a, 0]} and {two[a, 1]} have the same logit")
+    return [f"{int(right.sum())} of 12 hours are followed by the next one. After {a} "
+            f"{told}"]
+
+
 ANSWERS = (
     Answer("07.1", "does the vector at the last place move? {'one block, no "
            "positions': ..., 'two blocks, no positions': ..., 'one block, positions': "
@@ -93,11 +149,11 @@ ANSWERS = (
            solution="""\
 moves = {"one block, no positions": False, "two blocks, no positions": True,
          "one block, positions": True}"""),
-    Answer("07.2", "how many parameters has gpt2-medium?", 354_823_168, _MEDIUM,
+    Answer("07.2a", "how many parameters has gpt2-medium?", 354_823_168, _MEDIUM,
            hints=(_PARTS, "A block has 12 C^2 + 13 C.", _FORMULA), solution="""\
 V, C, L, T = 50257, 1024, 24, 1024
 medium = V * C + T * C + L * (12 * C**2 + 13 * C) + 2 * C"""),
-    Answer("07.4", "what did the author of each model write?", _CAUSES, (
+    Answer("07.2b", "what did the author of each model write?", _CAUSES, (
         (_exchanged("B", "C"), _BLOCKS), (_exchanged("E", "F"), _ROWS),
         (_exchanged("D", "G"), _NORMS)), test=_letters,
         hints=("Subtract 124,439,808 from each. Which part has that size?",
@@ -107,7 +163,7 @@ medium = V * C + T * C + L * (12 * C**2 + 13 * C) + 2 * C"""),
 causes = {"A": "untied head", "B": "list of blocks", "C": "[block] * 12",
           "D": "no last norm", "E": "bias of the head", "F": "padded vocabulary",
           "G": "no position table"}"""),
-    Answer("07.6", "the first losses: GPT-2's own, token table with spread 1, position "
+    Answer("07.4", "the first losses: GPT-2's own, token table with spread 1, position "
            "table with spread 1", [5.55, 63.0, 5.56], (
                ([4.70, 0.0, 5.53], _loss(
                    "targets not shifted", "a tied head gives a token its own place: "
@@ -144,4 +200,19 @@ for table in (None, "tok_emb", "pos_emb"):
         logits = model(input_ids)[:, :-1]
     first_losses.append(F.cross_entropy(
         logits.flatten(0, 1), input_ids[:, 1:].flatten()).item())"""),
+    Answer("07.5", "a clock of at most 4 channels: {'tok_emb': (12, C), 'up_proj': (F, "
+           "C), 'down_proj': (C, F)}",
+           lambda: {"tok_emb": _FACE, "up_proj": _FACE,
+                    "down_proj": _FACE.roll(-1, 0).T}, test=_ticks,
+           hints=("First in twelve channels: tok_emb = torch.eye(12), one channel for "
+                  "each hour.",
+                  "Row f of up_proj asks: is it hour f? Column f of down_proj answers: "
+                  "then add hour f + 1. Which twelve vectors are as different as can "
+                  "be in few channels? Think of a clock.",
+                  "Put the hours on a circle: (cos, sin, -cos, -sin) of f times 30 "
+                  "degrees; its mean is 0, so the norm leaves the direction alone."),
+           solution="""\
+angle = torch.arange(12) * math.pi / 6
+face = torch.stack([angle.cos(), angle.sin(), -angle.cos(), -angle.sin()], 1)
+clock = {"tok_emb": face, "up_proj": face, "down_proj": face.roll(-1, 0).T}"""),
 )

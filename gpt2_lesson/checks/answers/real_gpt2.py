@@ -1,6 +1,7 @@
 """Lesson 10: what predictions and measurements on loading should give."""
 
 from gpt2_lesson.checks.engine import Mistake
+from gpt2_lesson.checks.stand_ins.mystery import evidence
 from gpt2_lesson.checks.values import Answer
 
 _SQUARE = {"wte": False, "wpe": False, "attn.c_attn": False, "attn.c_proj": True,
@@ -27,6 +28,38 @@ def _letters(value: object) -> list[str]:
 
 def _stages(name: str, why: str, idea: str, fix: str) -> Mistake:
     return Mistake("O8", name, why, idea, "look at how a stage is chosen", fix)
+
+
+_LOSS, _SAMPLE, _OTHERS = ("loss of the sample", "logits of the sample",
+                           "logits of other texts")
+_MOVES = {"A": {_LOSS: False, _SAMPLE: True}, "B": {_SAMPLE: False, _OTHERS: True},
+          "C": {_SAMPLE: False, _OTHERS: False}}
+
+
+def _unseen(value: object) -> list[str]:
+    """Return where a fault shows that should be hidden, or the other way round."""
+    if not isinstance(value, dict) or value.keys() != _MOVES.keys():
+        return ['expected a dict of three faults: {"A": ..., "B": ..., "C": ...}']
+    return [text for letter in _MOVES if (text := _shows(letter, value[letter]))]
+
+
+def _shows(letter: str, fault: object) -> str:
+    """Return what the evidence says against one fault, or "" if it is as asked."""
+    try:
+        moved = evidence(fault)
+    except ValueError as error:
+        return f"{letter}: {error}"
+    for what, wanted in _MOVES[letter].items():
+        if (moved[what] > 1e-9) is not wanted:
+            return (f"{letter}: the {what} {_verb(what)} not move, and should" if wanted
+                    else f"{letter}: the {what} {_verb(what, True)} by "
+                    f"{moved[what]:.2g}, and should stay")
+    return ""
+
+
+def _verb(what: str, moves: bool = False) -> str:
+    one = what.startswith("loss")
+    return ("moves" if one else "move") if moves else ("does" if one else "do")
 
 
 ANSWERS = (
@@ -74,4 +107,20 @@ for letter in "ABCD":
     found = stages(mystery(letter), input_ids)
     first[letter] = next(name for name in right
                          if (found[name] - right[name]).abs().max() > 1e-9)"""),
+    Answer("10.5", "three faults of a loader, each harder to see than the one before: "
+           "{'A': (name, row, row), 'B': ..., 'C': ...}",
+           {"A": ("wte.weight", 0, 1), "B": ("wpe.weight", 16, 17),
+            "C": ("h.0.attn.c_attn.bias", 48, 49)}, test=_unseen,
+           hints=("Ask what each number never looks at: which tokens, which places?",
+                  "A loss adds up over all tokens, and asks for one. A sample of 16 "
+                  "bytes has 16 places. A softmax stays if all scores of a row grow "
+                  "by the same number: which bias adds the same to all of them?",
+                  "A: two rows of wte that are not in the sample. B: two rows of wpe "
+                  "from 16 on. C: two numbers of the keys' bias, c_attn.bias 48 to 95"),
+           solution="""\
+faults = {
+    "A": ("wte.weight", 0, 1),                # bytes that the sample lacks
+    "B": ("wpe.weight", 16, 17),              # places after the sample's last
+    "C": ("h.0.attn.c_attn.bias", 48, 49),    # the keys' bias
+}"""),
 )

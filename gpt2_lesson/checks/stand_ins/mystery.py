@@ -5,6 +5,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from gpt2_lesson.gpt2_model import GPT2Model
+from gpt2_lesson.real_gpt2 import their_name
 
 
 @torch.no_grad()
@@ -40,3 +41,48 @@ def _three(model: GPT2Model) -> None:
 
 def _four(model: GPT2Model) -> None:
     model.ln_final.bias.zero_()
+
+
+def evidence(fault: tuple[str, int, int]) -> dict[str, float]:
+    """Return by how much a fault of a loader moves what the model `right` computes.
+
+    `fault` is (name, row, row): in this tensor of the file the two rows are exchanged;
+    in a vector, the two numbers. What may move: the loss of a sample of 16 bytes (nats
+    per token), the sample's logits, the logits of other texts of 32 bytes (the largest
+    change). Raises ValueError for a tensor or a row that is not there.
+    """
+    with torch.random.fork_rng(devices=[]):
+        right, wrong = mystery("right"), mystery("right")
+    _exchange(wrong, *_checked(fault))
+    sample = torch.tensor([[*b"The cat sat here"]])
+    others = torch.randint(256, (8, 32), generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        (a, b), (c, d) = ([model(ids) for model in (right, wrong)]
+                          for ids in (sample, others))
+    loss, moved = (F.cross_entropy(logits[0, :-1], sample[0, 1:]) for logits in (a, b))
+    return {"loss of the sample": (loss - moved).abs().item(),
+            "logits of the sample": (a - b).abs().max().item(),
+            "logits of other texts": (c - d).abs().max().item()}
+
+
+def _checked(fault: tuple[str, int, int]) -> tuple[str, int, int]:
+    """Return a fault if it has its three parts; ValueError if not."""
+    if (not isinstance(fault, list | tuple) or len(fault) != 3
+            or any(isinstance(i, bool) or not isinstance(i, int) for i in fault[1:])):
+        raise ValueError(f'{fault!r} is no fault: expected (name, row, row), such as '
+                         '("h.3.mlp.c_fc.weight", 5, 9)')
+    return tuple(fault)
+
+
+@torch.no_grad()
+def _exchange(model: GPT2Model, theirs: str, i: int, j: int) -> None:
+    """Exchange two rows of one tensor, as it lies in the file."""
+    names = {their_name(name): name for name, _ in model.named_parameters()}
+    if theirs not in names:
+        raise ValueError(f"no tensor of the file is called {theirs!r}")
+    p = model.get_parameter(names[theirs])
+    rows = p.T if names[theirs].endswith("proj.weight") else p      # (in, out), a view
+    if i == j or not (0 <= i < len(rows) and 0 <= j < len(rows)):
+        raise ValueError(f"{theirs} has the rows 0 to {len(rows) - 1}; expected two "
+                         f"different ones, not {i} and {j}")
+    rows[[i, j]] = rows[[j, i]]
