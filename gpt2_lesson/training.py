@@ -93,16 +93,19 @@ def make_optimizer(
 
 # %% ../notebooks/08_training.ipynb #learning-rate
 def learning_rate(
-    step: int, steps: int, max_lr: float, warmup_steps: int = 0, min_lr: float = 0.0
+    step: int, steps: int, max_lr: float, warmup_steps: int = 0, min_lr: float = 0.0,
+    decay: str = "cosine",
 ) -> float:
     """Return the rate of step 0, 1, ...: straight up to `max_lr`, half a cosine down.
 
-    From `steps` on it stays at `min_lr`. Source: Loshchilov and Hutter 2017.
+    With `decay` "linear" it falls in a straight line. From `steps` on it stays at
+    `min_lr`. Source: Loshchilov and Hutter 2017.
     """
     if step < warmup_steps:
         return max_lr * (step + 1) / warmup_steps
     done = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))
-    return min_lr + (max_lr - min_lr) * (1 + math.cos(math.pi * done)) / 2
+    left = 1 - done if decay == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return min_lr + (max_lr - min_lr) * left
 
 # %% ../notebooks/08_training.ipynb #train-step
 def train_step(
@@ -220,6 +223,7 @@ class TrainSettings:
     max_lr: float = 1e-3
     min_lr: float = 0.0
     warmup_steps: int = 20
+    decay: str = "cosine"
     weight_decay: float = 0.1
     max_norm: float = 1.0
     optimizer: str = "adamw"
@@ -233,7 +237,8 @@ class TrainSettings:
         least = {"seq_length": 2, "min_lr": 0, "warmup_steps": 0,
                  "weight_decay": 0, "seed": 0}
         below = {"momentum": 1.0}
-        words = {"optimizer": ("adamw", "muon"), "precision": ("float32", "bf16")}
+        words = {"decay": ("cosine", "linear"), "optimizer": ("adamw", "muon"),
+                 "precision": ("float32", "bf16")}
         for name, kind in self.__annotations__.items():
             value = getattr(self, name)
             if name in words:
@@ -456,7 +461,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(len(losses), settings.steps,
                                             settings.max_lr, settings.warmup_steps,
-                                            settings.min_lr)
+                                            settings.min_lr, settings.decay)
             batches = [get_batch(tokens, *window, draws, starts).to(device)
                        for _ in range(settings.accumulation)]
             losses.append(train_step(model, optimizer, batches, settings.max_norm,

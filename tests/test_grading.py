@@ -18,9 +18,11 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 from hostile.cells import CELLS, SPOILED, WRONG
+from test_exercises import each_set, handed_in
 
 import gpt2_lesson
 from gpt2_lesson import checks
@@ -99,7 +101,12 @@ def run_class(root: Path, *options: str) -> dict[str, dict[str, str]]:
     """Grade the class in `root`; return the rows of the table by student."""
     assert main(["grade", SET, "--notebooks", str(root / "notebooks"), "--out",
                  str(root / "grading"), *options]) == 0
-    with open(root / "grading" / f"grades_{SET}.csv", newline="") as file:
+    return table(root / "grading", SET)
+
+
+def table(grading: Path, name: str) -> dict[str, dict[str, str]]:
+    """Return the rows of a set's table by student."""
+    with open(grading / f"grades_{name}.csv", newline="") as file:
         return {row["student"]: row for row in csv.DictReader(file)}
 
 
@@ -517,6 +524,25 @@ def test_a_constant_that_the_set_uses_is_there_and_no_function(course: Path) -> 
     rows = run_class(course)
     points = {name: row["attention"] for name, row in rows.items()}
     assert points == {"ada": "4", "bob": "0", "eve": "0"}
+
+
+@needs_rooms
+@pytest.mark.slow
+@each_set
+def test_the_own_solutions_get_all_points_and_an_untouched_sheet_none(
+    name: str, folder, tmp_path: Path
+) -> None:
+    grading = folder(tmp_path.name) / "grading"
+    for student, written in (("right", True), ("untouched", False)):
+        path = grading / "submitted" / student / name / f"{name}.ipynb"
+        path.parent.mkdir(parents=True)
+        nbformat.write(handed_in(name, written=written), path)
+    assert main(["grade", name, "--notebooks", str(PACKAGE.parent / "notebooks"),
+                 "--out", str(grading)]) == 0
+    rows = table(grading, name)
+    assert rows["right"]["total"] == rows["right"]["max"] != "0"
+    assert rows["untouched"]["total"] == "0"
+    assert not rows["right"]["warnings"] and not rows["untouched"]["warnings"]
 
 
 def test_without_rooms_it_refuses(course: Path, monkeypatch, capsys) -> None:

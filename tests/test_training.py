@@ -70,6 +70,9 @@ def test_the_rate_climbs_falls_and_stays() -> None:
     assert_close([rates[10], rates[60], rates[110]], [2.0, 1.25, 0.5])
     assert rates[110:] == [0.5] * 20
     assert all(a > b for a, b in zip(rates[10:110], rates[11:111], strict=True))
+    straight = [learning_rate(step, 110, 2.0, 10, 0.5, "linear") for step in range(130)]
+    assert straight[:11] == rates[:11]
+    assert_close([straight[i] for i in (35, 60, 110, 129)], [1.625, 1.25, 0.5, 0.5])
 
 
 def test_matrices_decay_vectors_do_not() -> None:

@@ -73,10 +73,11 @@ PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
             dropout=0.0,
         ),
         TrainSettings(
-            steps=880,
+            steps=850,
             seq_length=129,
             batch_size=16,
-            max_lr=0.03,
+            max_lr=0.035,
+            decay="linear",
             weight_decay=0.0,
             optimizer="muon",
             momentum=0.9,
