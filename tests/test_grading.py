@@ -487,6 +487,44 @@ predicted = attention.ANSWERS[0].expected""", "predicted", solution=True), made[
 
 @needs_rooms
 @pytest.mark.slow
+def test_points_given_by_hand_count_for_the_text_that_they_were_given_for(
+    course: Path, capsys
+) -> None:
+    made = cells()
+    made[-1]["source"] = "Because the rows add up to 1."
+    path = write(course, "ada", made)
+    write(course, "bob", cells())
+    table = course / "grading" / f"grades_{SET}.csv"
+    page = course / "grading/feedback/ada" / SET / f"{SET}.html"
+    assert run_class(course)["ada"]["essay"] == "by hand"
+    was = table.read_text()
+
+    def written(value: str, comma: str = ",") -> dict[str, str]:
+        lines = was.replace("by hand", value, 1).split("\n")
+        table.write_text("\ufeff" + "\n".join(lines).replace(",", comma))
+        return run_class(course)["ada"]
+
+    row = written("2.5")
+    assert (row["essay"], row["total"], row["max"]) == ("2.5", "8.5", "9")
+    assert "2.5 of 3" in page.read_text() and "by hand" not in page.read_text()
+    row = run_class(course)["ada"]                       # and so it stays
+    assert (row["essay"], row["total"]) == ("2.5", "8.5")
+    assert written("1", comma=";")["total"] == "7"       # a spreadsheet's table
+    made[-1]["source"] = "Because they do not."
+    path.write_text(notebook(made))
+    rows = run_class(course)
+    assert (rows["ada"]["essay"], rows["ada"]["total"]) == ("by hand", "6")
+    assert "another text" in rows["ada"]["warnings"] and not rows["bob"]["warnings"]
+    before = table.read_text()
+    for value in ("12", "-1", "good", "nan"):
+        table.write_text(before.replace("by hand", value, 1))
+        assert main(["grade", SET, "--notebooks", str(course / "notebooks"), "--out",
+                     str(course / "grading")]) == 2
+        assert f"ada has '{value}' in the column essay" in capsys.readouterr().err
+
+
+@needs_rooms
+@pytest.mark.slow
 def test_a_judge_that_hangs_loses_one_exercise(course: Path, monkeypatch) -> None:
     from gpt2_lesson.checks.engine import Exercise
     from gpt2_lesson.cli.grading import marking

@@ -67,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     """Grade the class and write the table; return 0."""
     _check(args)
     release = find_release(args.set, args.notebooks)
+    path = args.out / f"grades_{release.name}.csv"
+    given = feedback.given_by_hand(path, release)
     submitted = args.submitted or args.out / "submitted"
     students = find_students(submitted)
     sandbox = _sandbox(args, submitted)
@@ -77,9 +79,8 @@ def run(args: argparse.Namespace) -> int:
     with course_folders(modules, own) as folders:
         marker = Marker(release, sandbox, folders, modules[own:], secret,
                         args.time_limit)
-        job = _Job(marker, submitted, args.out, args.partial, args.face)
+        job = _Job(marker, submitted, args.out, args.partial, args.face, given)
         kept = _all(job, students, args.jobs)
-    path = args.out / f"grades_{release.name}.csv"
     feedback.write(path, feedback.table(kept, release))
     _summary(kept, release, path)
     return 0
@@ -165,9 +166,9 @@ class _Job:
     """All that a process needs to grade any student; it is sent to each once."""
 
     def __init__(self, marker: Marker, submitted: Path, out: Path, partial: float,
-                 face: str) -> None:
+                 face: str, given: dict[str, dict[str, float]]) -> None:
         self.marker, self.submitted, self.out = marker, submitted, out
-        self.partial, self.face = partial, face
+        self.partial, self.face, self.given = partial, face, given
 
     def key(self, raw: bytes, warnings: list[str]) -> str:
         """Return the digest of all that the marks depend on."""
@@ -185,12 +186,15 @@ class _Job:
         submission = read_submission(self.submitted, student, release)
         key = self.key(submission.raw, submission.warnings)
         path = self.out / "results" / student / f"{release.name}.json"
-        kept = feedback.read(path, key)
-        if kept is None:
+        before = feedback.read(path)
+        kept = before
+        if kept is None or kept.get("key") != key:
             marks = self.marker.mark(submission)
             isolated = bool(self.marker.sandbox.mode)
             kept = feedback.record(submission, marks, release, key, isolated)
             feedback.write(path, json.dumps(kept, indent=1))
+        given = self.given.get(feedback.cell(student), {})
+        kept = feedback.with_points(kept, given, before)
         page = self.out / "feedback" / student / release.name / f"{release.name}.html"
         feedback.write(page, feedback.page(kept))
         return kept
@@ -287,12 +291,13 @@ def _pool(job: _Job, processes: int) -> ProcessPoolExecutor:
 
 def _summary(kept: list[dict], release: Release, path: Path) -> None:
     """Print how the class did, and what needs a look."""
-    most = sum(one.points for one in release.exercises if one.kind != "by hand")
+    most = max(one["max"] for one in kept)
     mean = sum(one["total"] for one in kept) / len(kept)
     print(f"{len(kept)} students, on average {mean:.1f} of {most:g} points: {path}")
     for one in kept:
         for warning in [*one["warnings"], *one["notes"]]:
             print(f"  {clean(one['student'])}: {clean(warning)}")
-    hand = [one.grade_id for one in release.exercises if one.kind == "by hand"]
+    hand = [one.grade_id for one in release.exercises
+            if any(student["points"][one.grade_id] is None for student in kept)]
     if hand:
         print(f"to be graded by hand: {', '.join(hand)}")

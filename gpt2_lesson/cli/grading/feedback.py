@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -31,19 +32,37 @@ def record(
     submission: Submission, marks: Marks, release: Release, key: str, isolated: bool
 ) -> dict:
     """Return what is kept of a submission: plain data, the pages are made from it."""
-    points = [one.points for one in marks.results if one.points is not None]
-    return {
+    return with_points({
         "key": key, "student": submission.student, "set": release.name,
         "points": {one.grade_id: one.points for one in marks.results},
         "most": {one.grade_id: one.most for one in marks.results},
         "title": release.title,
         "titles": {one.grade_id: one.title for one in release.exercises},
-        "total": round(sum(points), 2),
-        "max": sum(one.most for one in marks.results if one.points is not None),
         "warnings": submission.warnings, "notes": marks.notes, "isolated": isolated,
         "seconds": round(marks.seconds, 2),
         "reports": {one.grade_id: [one.text, one.html] for one in marks.results},
         "written": submission.written, "output": marks.output,
+    }, {})
+
+
+def with_points(kept: dict, given: dict[str, float], before: dict | None = None
+                ) -> dict:
+    """Return what is kept with the points `given` by hand, and the sums anew.
+
+    Points that were given for another text, that of `before`, do not count.
+    """
+    points, notes = dict(kept["points"]), list(kept["notes"])
+    for one, value in given.items():
+        if before and before["written"].get(one) != kept["written"].get(one):
+            notes.append(f"{one}: {_number(value)} points were given by hand for "
+                         "another text: read it again")
+        else:
+            points[one] = value
+    done = [one for one, value in points.items() if value is not None]
+    return kept | {
+        "points": points, "notes": notes,
+        "total": round(sum(points[one] for one in done), 2),
+        "max": sum(kept["most"][one] for one in done),
     }
 
 
@@ -134,6 +153,40 @@ def table(kept: list[dict], release: Release) -> str:
     return out.getvalue()
 
 
+def given_by_hand(path: Path, release: Release) -> dict[str, dict[str, float]]:
+    """Return the points that the teacher wrote into the table: student, cell, points.
+
+    Raises ValueError for what can't be points. A spreadsheet may have saved the table.
+    """
+    if not path.exists():
+        return {}
+    text = path.read_text(encoding="utf-8-sig")
+    first = text.partition("\n")[0]
+    rows = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count))
+    found: dict[str, dict[str, float]] = {}
+    for row in rows:
+        for one in [one for one in release.exercises if one.kind == "by hand"]:
+            value = (row.get(cell(one.grade_id)) or "").strip()
+            if value in ("", "by hand"):
+                continue
+            points = _points(value)
+            if not 0 <= points <= one.points:
+                raise ValueError(
+                    f"{path}: {row.get('student')} has {value!r} in the column "
+                    f"{one.grade_id}, expected points from 0 to {_number(one.points)}, "
+                    'or "by hand"')
+            found.setdefault(row.get("student") or "", {})[one.grade_id] = points
+    return found
+
+
+def _points(text: str) -> float:
+    """Return the number that a text means, with a point or a comma; or NaN."""
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return math.nan
+
+
 def cell(text: str) -> str:
     """Return a text as it may stand in a table that a spreadsheet opens."""
     guarded = f"'{text}" if text.startswith(FORMULA) else text
@@ -163,10 +216,10 @@ def write(path: Path, text: str) -> None:
         raise
 
 
-def read(path: Path, key: str) -> dict | None:
-    """Return what was kept under `key`; None for nothing, or for another key."""
+def read(path: Path) -> dict | None:
+    """Return what was kept of a student; None for nothing, or what can't be read."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return kept if isinstance(kept, dict) and kept.get("key") == key else None
+    return kept if isinstance(kept, dict) and "written" in kept else None
