@@ -114,14 +114,15 @@ class Catalogue:
     """The tests that the checks of every component must pass.
 
     A subclass, whose name begins with Test, gives `cases`: {exercise: (wrong, honest)};
-    `extra` holds names that the sources use, `seconds` the limit of one mutant, `share`
-    of the wrong ones must be named.
+    `extra` holds names that the sources use, `share` of the wrong ones must be named;
+    `sources` are mutated in place of solutions, each mutant for so many `seconds`.
     """
 
     cases: dict[str, tuple[dict[str, Form], dict[str, Form]]] = {}
     extra: dict[str, object] | None = None
-    seconds = 0.5
     share = 0.8
+    sources: dict[str, str] = {}
+    seconds = 0.5
 
     def pytest_generate_tests(self, metafunc) -> None:
         """Let each test run for each exercise, or for each style of each."""
@@ -146,5 +147,5 @@ class Catalogue:
         told_apart(getattr(checks, name))
 
     def test_no_mutant_passes(self, name: str, record_property) -> None:
-        mutation_run(getattr(checks, name), extra=self.extra, record=record_property,
-                     seconds=self.seconds)
+        mutation_run(getattr(checks, name), self.sources.get(name, ""), self.extra,
+                     record_property, self.seconds)

@@ -3,14 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from catalogue import (
-    accepted,
-    complete,
-    function_of,
-    mutation_run,
-    named,
-    told_apart,
-)
+from catalogue import Catalogue, function_of
 
 from gpt2_lesson import checks
 from gpt2_lesson.corpora import story_model
@@ -59,26 +52,14 @@ HONEST = {
 }
 
 
-def test_every_mistake_is_rejected_and_most_are_named() -> None:
-    good, rest = named(checks.induction_score, WRONG)
-    assert len(good) >= 0.8 * len(WRONG), "\n".join(map(str, rest.items()))
+class TestCatalogue(Catalogue):
+    cases = {"induction_score": (WRONG, HONEST)}
 
 
 def test_the_slip_that_the_lesson_shows_is_two() -> None:
     report = checks.induction_score(
         lambda maps, period: maps.diagonal(-period, dim1=-2, dim2=-1).mean(-1))
     assert {mistake.id for mistake in report.matches[0]} == {"I0", "I1"}
-
-
-@pytest.mark.parametrize("style", HONEST)
-def test_every_honest_style_is_accepted(style: str) -> None:
-    accepted(checks.induction_score, HONEST[style])
-
-
-def test_the_catalogue_is_whole_and_no_mutant_passes(record_property) -> None:
-    complete(checks.induction_score)
-    told_apart(checks.induction_score)
-    mutation_run(checks.induction_score, record=record_property)
 
 
 def answers(name: str):

@@ -4,7 +4,7 @@ import mutants
 import pytest
 import torch
 import torch.nn as nn
-from catalogue import accepted, complete, mutation_run, named, told_apart
+from catalogue import Catalogue
 from mutants import mutants as every
 
 from gpt2_lesson import checks
@@ -195,29 +195,19 @@ HONEST = {
 }
 
 
-def test_every_mistake_is_rejected_and_most_are_named() -> None:
-    good, rest = named(checks.fill_model, WRONG, EXTRA)
-    assert len(good) >= 0.8 * len(WRONG), "\n".join(map(str, rest.items()))
+class TestCatalogue(Catalogue):
+    cases = {"fill_model": (WRONG, HONEST)}
+    extra = EXTRA
+    sources = {"fill_model": f"def fill_model(model, tensors):{BY_LAYER}".replace(
+        "\n", "\n    ").format(layers="range(len(model.blocks))", number="i")}
+    seconds = 5
 
-
-@pytest.mark.parametrize("style", HONEST)
-def test_every_honest_style_is_accepted(style: str) -> None:
-    accepted(checks.fill_model, HONEST[style], EXTRA)
-
-
-def test_the_catalogue_is_whole_and_tells_its_mistakes_apart() -> None:
-    complete(checks.fill_model)
-    told_apart(checks.fill_model)
-
-
-def test_no_mutant_passes(monkeypatch, record_property) -> None:
-    """All changes but exchanged names, which crash; of a loader layer by layer."""
-    monkeypatch.setattr(mutants, "mutants", lambda source: (
-        one for one in every(source) if not one[0].split(": ")[1].replace(
-            " -> ", "").isidentifier()))
-    source = f"def fill_model(model, tensors):{BY_LAYER}".replace("\n", "\n    ")
-    mutation_run(checks.fill_model, source.format(
-        layers="range(len(model.blocks))", number="i"), EXTRA, record_property, 5)
+    def test_no_mutant_passes(self, name: str, record_property, monkeypatch) -> None:
+        """All changes but exchanged names, which crash; of a loader layer by layer."""
+        monkeypatch.setattr(mutants, "mutants", lambda source: (
+            one for one in every(source) if not one[0].split(": ")[1].replace(
+                " -> ", "").isidentifier()))
+        super().test_no_mutant_passes(name, record_property)
 
 
 def test_a_head_of_its_own_is_remarked_on() -> None:

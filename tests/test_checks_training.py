@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from catalogue import (
-    accepted,
-    complete,
-    function_of,
-    mutation_run,
-    named,
-    told_apart,
-)
+from catalogue import Catalogue, function_of
 from torch import nn
 
 from gpt2_lesson import checks, training
@@ -960,26 +953,6 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_every_mistake_is_rejected_and_most_are_named(name: str) -> None:
-    wrong = CASES[name][0]
-    good, rest = named(getattr(checks, name), wrong)
-    assert len(good) >= 0.8 * len(wrong), "\n".join(map(str, rest.items()))
-
-
-@pytest.mark.parametrize(("name", "style"), [
-    (name, style) for name, (_, honest) in CASES.items() for style in honest],
-    ids=lambda part: getattr(part, "__name__", part))
-def test_every_honest_style_is_accepted(name: str, style) -> None:
-    accepted(getattr(checks, name), style)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_catalogue_is_whole_and_tells_its_mistakes_apart(name: str) -> None:
-    complete(getattr(checks, name))
-    told_apart(getattr(checks, name))
-
-
 # More to change than in a call of cross_entropy or of clip_grad_norm_.
 BY_HAND = {"next_token_loss": """\
 def next_token_loss(logits, input_ids, ignore_index=-100):
@@ -1009,9 +982,10 @@ def train_step(model, optimizer, loss_of, batches, max_norm, lr):
 """}
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_no_mutant_passes(name: str, record_property) -> None:
-    mutation_run(getattr(checks, name), BY_HAND.get(name, ""), record=record_property)
+class TestCatalogue(Catalogue):
+    cases = {name: (wrong, dict(enumerate(honest)))
+             for name, (wrong, honest) in CASES.items()}
+    sources = BY_HAND
 
 
 def test_the_calls_of_a_step_are_shown_in_their_order(capsys) -> None:
