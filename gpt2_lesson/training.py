@@ -249,8 +249,9 @@ class TrainSettings:
                 raise TypeError(f"{name} is {value!r}, expected {kind.__name__}")
             elif not (least.get(name, 1 if kind is int else 1e-12) <= value
                       < below.get(name, math.inf)):
-                raise ValueError(f"{name} is {value}, expected "
-                                 f"{least.get(name, 'more than 0')} or more"
+                lowest = least.get(name, 1 if kind is int else None)
+                wanted = "more than 0" if lowest is None else f"{lowest} or more"
+                raise ValueError(f"{name} is {value}, expected {wanted}"
                                  f"{', below 1' if name in below else ''}")
 
 # %% ../notebooks/08_training.ipynb #write-whole

@@ -136,7 +136,7 @@ TABLE = [
      ["(3, 2)", "(2, 2)"]),
     ("cache batch", lambda: KVCache(1, 1, 1, 2, 4).append(0, *Z(2, 3, 1, 1, 4)),
      ValueError, ["3 sequences", "1"]),
-    ("0 steps", settings(steps=0), ValueError, ["steps is 0"]),
+    ("0 steps", settings(steps=0), ValueError, ["steps is 0, expected 1 or more"]),
     ("float batch", settings(batch_size=2.0), TypeError, ["batch_size is 2.0", "int"]),
     ("rate", settings(max_lr=-1.0), ValueError, ["max_lr is -1.0"]),
     ("NaN rate", settings(max_lr=float("nan")), ValueError, ["max_lr is nan"]),

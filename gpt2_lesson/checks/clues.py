@@ -102,7 +102,7 @@ def _named(value: object) -> str:
 
 
 def shown(value: object, most: int = 110) -> str:
-    """Return plain data as a short text, of at most so many letters."""
+    """Return plain data as a text of at most so many letters, numbers of 6 digits."""
     if isinstance(value, Tensor):
         value = (value if value.numel() < 1000 else value.flatten()[:200]).tolist()
     if isinstance(value, list | tuple):
@@ -112,6 +112,7 @@ def shown(value: object, most: int = 110) -> str:
     except Exception:
         text = f"<{type(value).__name__}>"
     text = re.sub(r" at 0x[0-9a-f]+|(?<=,)\n\s*", "", text)
+    text = re.sub(r"\d+\.\d{7,}(e[-+]\d+)?", lambda m: f"{float(m[0]):.6g}", text)
     return text if len(text) <= most else text[:most - 3] + "..."
 
 

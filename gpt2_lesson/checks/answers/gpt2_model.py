@@ -131,8 +131,8 @@ def _hands(table: Tensor, up: Tensor, down: Tensor) -> list[str]:
     a = int((~right).nonzero()[0])
     told = (f"the model writes {follows[a]}" if best[a] - second[a] > 1e-6 else
             f"hours {two[a, 0]} and {two[a, 1]} have the same logit")
-    return [f"{int(right.sum())} of 12 hours are followed by the next one. After {a} "
-            f"{told}"]
+    return [f"{int(right.sum())} of 12 hours are followed by the next one. After hour "
+            f"{a} {told}"]
 
 
 ANSWERS = (
