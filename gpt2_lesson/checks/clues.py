@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gpt2_lesson.checks.probing import Probe, Seen, article, call, observe
+from gpt2_lesson.checks.probing import Probe, Seen, article, call, gradients, observe
 
 if TYPE_CHECKING:
     from gpt2_lesson.checks.engine import Exercise
@@ -146,6 +146,10 @@ def difference(exercise: "Exercise", battery: list[Probe], seen: list[Seen],
     lines = []
     gaps = [gap(a.value, b.value) for a, b in zip(seen, expected, strict=True)]
     largest = max((g for g in gaps if g == g), default=0.0)
+    of_values = max((g for g, probe in zip(gaps, battery, strict=True)
+                     if g == g and probe.drive is not gradients), default=0.0)
+    if of_values > exercise.atol:
+        largest = of_values                          # gradients are another matter
     good, bad = ([probe.name for probe, ok in zip(battery, right, strict=True)
                   if ok is wanted] for wanted in (True, False))
     if largest > exercise.atol and any(

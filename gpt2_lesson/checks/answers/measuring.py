@@ -62,6 +62,10 @@ def _same_winner(totals: list[float], sizes: list[tuple[int, int, int]]) -> list
 _BITS_UP = Mistake(
     "P1", "nats, not bits, per byte", "a nat is 1.44 bits, so bits are more",
     "How many bits is one nat?", "Look at the last number", "nats / math.log(2) / 49")
+_BITS_DOWN = Mistake(
+    "P1x", "nats times ln 2, not divided by it", "a nat is 1.44 bits, so bits are more",
+    "How many bits is one nat: more than one, or less?", "Look at the last number",
+    "nats / math.log(2) / 49")
 _BASE = Mistake(
     "P2", "2 to the mean of nats", "2 belongs to bits, e belongs to nats",
     "In which unit is the mean?", "Look at the base of the power", "math.exp(mean)")
@@ -84,6 +88,7 @@ predicted = {
 }"""),
     Answer("11.4", "one sentence in four units", _four(), (
         (_four(bits=_NATS / 49), _BITS_UP),
+        (_four(bits=_NATS * math.log(2) / 49), _BITS_DOWN),
         (_four(byte=2 ** (_NATS / 49), word=2 ** (_NATS / 11)), _BASE),
         (_four(nats=_NATS / 49), _MEAN)), rtol=0.01, hints=(
             "All four numbers come from one: the nats of the whole sentence.",
