@@ -87,6 +87,7 @@ class KVCache:
         if k.size(0) != self.keys.size(1):
             raise ValueError(f"k holds {k.size(0)} sequences, the cache was made for "
                              f"{self.keys.size(1)}: make one for this batch size")
-        self.keys[layer, ..., self.length : end, :] = k
-        self.values[layer, ..., self.length : end, :] = v
-        return self.keys[layer, ..., :end, :], self.values[layer, ..., :end, :]
+        keys, values = self.keys[layer], self.values[layer]   # (B, H, max_length, D)
+        keys[:, :, self.length : end] = k
+        values[:, :, self.length : end] = v
+        return keys[:, :, :end], values[:, :, :end]
