@@ -366,8 +366,8 @@ def step_probes(g: Generator) -> list[Probe]:
     """Return three steps in several settings: moves, returned losses, oddities."""
     long = _setup(g, 3, 2, max_norm=0.2)
     return [
-        Probe(_SHOWN, (long,), spies.moves),
         Probe("one batch a step, no clipping needed", (_setup(g, 3, 1),), spies.moves),
+        Probe(_SHOWN, (long,), spies.moves),
         Probe("three batches a step, no clipping needed", (_setup(g, 3, 3),),
               spies.moves),
         Probe("an optimizer with momentum and two groups", (_setup(
