@@ -442,9 +442,9 @@ EYE = torch.eye(12)
     (clock(face(torch.cos, torch.sin)), "of 12 hours are followed by the next one"),
     (clock(torch.arange(12.0)[:, None]), "followed by 0, whichever it is"),
     (clock(EYE[:, :4]), "3 of 12 hours are followed by the next one"),
-    (clock(EYE[[*range(8), 4, 9, 10, 11]]), "After 3 hours 4 and 8 have the same"),
+    (clock(EYE[[*range(8), 4, 9, 10, 11]]), "After hour 3 hours 4 and 8 have the same"),
     (clock(EYE, down=torch.cat([EYE[1:], 0 * EYE[:1]]).T),
-     "11 of 12 hours are followed by the next one. After 11 the model writes 11"),
+     "11 of 12 hours are followed by the next one. After hour 11 the model writes 11"),
     (clock(FOUR, down=FOUR.roll(-1, 0)),
      "down_proj has the shape (12, 4), expected (4, 12)"),
     (clock(FOUR, FOUR / 0), "up_proj holds numbers that are nan"),
@@ -471,8 +471,8 @@ def test_the_clock_is_judged_as_the_model_computes() -> None:
             follows = model(torch.arange(12)[None])[0].argmax(-1)
         right = (follows == (torch.arange(12) + 1) % 12).tolist()
         first = right.index(False)
-        assert (f"{sum(right)} of 12 hours are followed by the next one. After {first} "
-                f"the model writes {follows[first]}") in str(
+        assert (f"{sum(right)} of 12 hours are followed by the next one. After "
+                f"hour {first} the model writes {follows[first]}") in str(
                     checks.answer("07.5", made))
 
 
