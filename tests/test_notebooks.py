@@ -1,6 +1,7 @@
 """The lessons as stored, the package made from them, and the two tools between."""
 
 import ast
+import asyncio
 import base64
 import re
 import shutil
@@ -9,14 +10,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Empty
 from warnings import warn
 
 import nbformat
 import pytest
+from jupyter_client.channels import AsyncZMQSocketChannel
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from gpt2_lesson.cli import main, notebooks
 from gpt2_lesson.cli.export import differences, export, modules
+from gpt2_lesson.cli.run import _Channel as Channel
 from gpt2_lesson.cli.run import execute
 
 ROOT = Path(__file__).parents[1]
@@ -335,6 +339,28 @@ def test_a_failing_cell_is_named_and_the_file_kept(
     assert list(path.parent.iterdir()) == [path]
     error = capsys.readouterr().err
     assert "01_heads.ipynb, cell #cell-1" in error and "ZeroDivisionError" in error
+
+
+def test_a_message_whose_coming_was_missed_is_found_soon(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+
+    async def missed(self, timeout: float) -> dict:
+        waits.append(timeout)
+        if len(waits) < 3:
+            raise Empty
+        return {"a": "message"}
+
+    monkeypatch.setattr(AsyncZMQSocketChannel, "get_msg", missed)
+    channel = object.__new__(Channel)
+    assert asyncio.run(channel.get_msg(timeout=600)) == {"a": "message"}
+    assert asyncio.run(channel.get_msg()) == {"a": "message"}
+    assert waits == [1, 1, 1, 1]
+    waits.clear()
+    with pytest.raises(Empty):
+        asyncio.run(channel.get_msg(timeout=0))
+    assert waits == [0]
 
 
 def test_a_long_text_without_spaces_takes_no_longer_than_it_must() -> None:

@@ -8,14 +8,18 @@ import tempfile
 import time
 from copy import deepcopy
 from pathlib import Path
+from queue import Empty
 
 import nbformat
+from jupyter_client.asynchronous import AsyncKernelClient
+from jupyter_client.channels import AsyncZMQSocketChannel
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from tqdm import tqdm
+from traitlets import Type
 
 from gpt2_lesson.cli.notebooks import (
     PACKAGE,
@@ -131,10 +135,35 @@ def keep_timings(old: NotebookNode, new: NotebookNode) -> NotebookNode:
     return new
 
 
+class _Channel(AsyncZMQSocketChannel):
+    """A channel that looks again each second whether a message is there.
+
+    When nbclient answers an ipywidget on the channel on which it waits for a cell's
+    end, the end is sometimes missed until the time is up (jupyter/nbclient, issue 312).
+    """
+
+    async def get_msg(self, timeout: float | None = None) -> dict:
+        """Return the next message; Empty after `timeout` seconds, None: never."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = 1.0 if end is None else max(0.0, end - time.monotonic())
+            try:
+                return await super().get_msg(min(1.0, left))
+            except Empty:
+                if left == 0:
+                    raise
+
+
+class _Client(AsyncKernelClient):
+    shell_channel_class = Type(_Channel)
+
+
 def _kernel() -> AsyncKernelManager:
     """Return a manager of kernels of this very Python, whatever else is installed."""
     return AsyncKernelManager(
-        kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
+        kernel_name="python3",
+        kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
+        client_factory=_Client,
     )
 
 
