@@ -511,8 +511,8 @@ def test_a_slow_figure_is_found_out(
 ) -> None:
     quick = widgets.figure.script
     monkeypatch.setattr(widgets.figure, "script", lambda view: quick(view) + SLOW)
-    _, paint, stall, hover = figures.measure(
-        widgets.attention(record), chromium, rounds=1).values()
+    _, paint, stall, hover = figures.measure(      # a browser may miss a stall
+        widgets.attention(record), chromium, rounds=3, of=max).values()
     assert paint > 400 and stall > 390 and hover > 70
 
 
