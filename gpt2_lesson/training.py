@@ -241,16 +241,15 @@ class TrainSettings:
                  "precision": ("float32", "bf16")}
         for name, kind in self.__annotations__.items():
             value = getattr(self, name)
+            lowest = least.get(name, 1 if kind is int else 1e-12)
             if name in words:
                 if value not in words[name]:
                     raise ValueError(f"{name} is {value!r}, expected one of "
                                      f"{words[name]}")
             elif isinstance(value, bool) or not isinstance(value, (int, kind)):
                 raise TypeError(f"{name} is {value!r}, expected {kind.__name__}")
-            elif not (least.get(name, 1 if kind is int else 1e-12) <= value
-                      < below.get(name, math.inf)):
-                lowest = least.get(name, 1 if kind is int else None)
-                wanted = "more than 0" if lowest is None else f"{lowest} or more"
+            elif not lowest <= value < below.get(name, math.inf):
+                wanted = "more than 0" if lowest == 1e-12 else f"{lowest} or more"
                 raise ValueError(f"{name} is {value}, expected {wanted}"
                                  f"{', below 1' if name in below else ''}")
 

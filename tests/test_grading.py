@@ -525,6 +525,30 @@ def test_points_given_by_hand_count_for_the_text_that_they_were_given_for(
 
 @needs_rooms
 @pytest.mark.slow
+def test_a_run_cut_off_before_the_table_gives_no_points_to_another_text(
+    course: Path, monkeypatch
+) -> None:
+    made = cells()
+    made[-1]["source"] = "Because the rows add up to 1."
+    path = write(course, "ada", made)
+    run_class(course)
+    table = course / "grading" / f"grades_{SET}.csv"
+    table.write_text(table.read_text().replace("by hand", "3"))
+    made[-1]["source"] = "Because they do not."
+    path.write_text(notebook(made))
+    with monkeypatch.context() as cut:
+        cut.setattr(grade.feedback, "table", lambda *args: 1 / 0)
+        assert main(["grade", SET, "--notebooks", str(course / "notebooks"), "--out",
+                     str(course / "grading")]) != 0
+    row = run_class(course)["ada"]
+    assert row["essay"] == "by hand" and "another text" in row["warnings"]
+    table.write_text(table.read_text().replace("by hand", "3"))
+    row = run_class(course)["ada"]                       # read again, the same points
+    assert row["essay"] == "3" and not row["warnings"]
+
+
+@needs_rooms
+@pytest.mark.slow
 def test_a_judge_that_hangs_loses_one_exercise(course: Path, monkeypatch) -> None:
     from gpt2_lesson.checks.engine import Exercise
     from gpt2_lesson.cli.grading import marking

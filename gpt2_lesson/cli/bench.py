@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table of measurements; return 0, or 1 for a figure over its limits."""
+    """Print a table of measurements; return 0, or 1 for what is over its limits."""
     if args.rounds < 1:
         raise ValueError(f"--rounds is {args.rounds}, expected 1 or more")
     if bool(args.model) + args.figures + args.checks > 1:

@@ -25,10 +25,10 @@ from gpt2_lesson.cli.grading.submissions import (
     read_release,
     read_submission,
 )
-from gpt2_lesson.cli.notebooks import NOTEBOOKS, lessons, word
+from gpt2_lesson.cli.notebooks import NOTEBOOKS, lessons, means, word
 from gpt2_lesson.tokenizer import cache_folder
 
-FORM = 2                                    # of what is kept; another: graded again
+FORM = 3                                    # of what is kept; another: graded again
 WARNING = """\
 WARNING: --trust-submissions: the students' code runs as you. It can read your files,
 the answers and the other submissions, write anything you can, and use the network.
@@ -82,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
         job = _Job(marker, submitted, args.out, args.partial, args.face, given)
         kept = _all(job, students, args.jobs)
     feedback.write(path, feedback.table(kept, release))
+    for student in students:
+        feedback.mark_read(job.results(student))
     _summary(kept, release, path)
     return 0
 
@@ -121,7 +123,7 @@ def _find(name: str, notebooks: Path) -> Path:
             if path.stem == path.parent.name:
                 found.setdefault(path.stem, path)
     for one, path in found.items():
-        if name in (one, one[:2], one[3:]):
+        if means(name, one):
             return path
     raise FileNotFoundError(f"no set {name!r} in {notebooks}: there are "
                             f"{', '.join(found) or 'none'}")
@@ -179,22 +181,24 @@ class _Job:
         digest.update(raw)
         return digest.hexdigest()
 
+    def results(self, student: str) -> Path:
+        """Return the file of what is kept of a student."""
+        return self.out / "results" / student / f"{self.marker.release.name}.json"
+
     def grade(self, student: str) -> dict:
         """Return what is kept of a student, graded now or before, and write it."""
         checks.settings.partial, checks.settings.face = self.partial, self.face
         release = self.marker.release
         submission = read_submission(self.submitted, student, release)
         key = self.key(submission.raw, submission.warnings)
-        path = self.out / "results" / student / f"{release.name}.json"
-        before = feedback.read(path)
-        kept = before
-        if kept is None or kept.get("key") != key:
+        kept = before = feedback.read(self.results(student))
+        if before is None or before["key"] != key:
             marks = self.marker.mark(submission)
             isolated = bool(self.marker.sandbox.mode)
             kept = feedback.record(submission, marks, release, key, isolated)
-            feedback.write(path, json.dumps(kept, indent=1))
-        given = self.given.get(feedback.cell(student), {})
-        kept = feedback.with_points(kept, given, before)
+            kept["read"] = before["read"] if before else kept["written"]
+            feedback.write(self.results(student), json.dumps(kept, indent=1))
+        kept = feedback.with_points(kept, self.given.get(feedback.cell(student), {}))
         page = self.out / "feedback" / student / release.name / f"{release.name}.html"
         feedback.write(page, feedback.page(kept))
         return kept

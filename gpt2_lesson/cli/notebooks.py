@@ -72,6 +72,11 @@ def lessons(folder: Path) -> list[Path]:
     return found
 
 
+def means(name: str, stem: str) -> bool:
+    """Return True if 01, attention or 01_attention is said for 01_attention."""
+    return name in (stem, stem[:2], stem[3:])
+
+
 def word(lesson: Path) -> str:
     """Return the word of a lesson: `attention` for 01_attention.ipynb."""
     return lesson.stem[3:]

@@ -24,6 +24,7 @@ from nbformat import NotebookNode
 from gpt2_lesson.cli.notebooks import (
     PACKAGE,
     is_readable,
+    means,
     normalise,
     read,
     write_whole,
@@ -85,7 +86,7 @@ def find(name: str, root: Path) -> str:
     """
     known = problem_sets(root)
     for one in known:
-        if name in (one, one[:2], one[3:]):
+        if means(name, one):
             return one
     raise FileNotFoundError(f"no set {name!r}: there are {', '.join(known)}")
 

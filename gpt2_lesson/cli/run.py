@@ -25,9 +25,9 @@ from gpt2_lesson.cli.notebooks import (
     PACKAGE,
     add_lesson_arguments,
     lessons,
+    means,
     normalise,
     read,
-    word,
     write_whole,
 )
 
@@ -65,7 +65,7 @@ def find(name: str, notebooks: Path) -> Path:
         return Path(name)
     known = lessons(notebooks)
     for path in known:
-        if name in (path.stem, path.stem[:2], word(path), path.name):
+        if means(name, path.stem) or name == path.name:
             return path
     raise FileNotFoundError(
         f"no lesson {name!r} in {notebooks}: "

@@ -45,15 +45,14 @@ def record(
     }, {})
 
 
-def with_points(kept: dict, given: dict[str, float], before: dict | None = None
-                ) -> dict:
+def with_points(kept: dict, given: dict[str, float]) -> dict:
     """Return what is kept with the points `given` by hand, and the sums anew.
 
-    Points that were given for another text, that of `before`, do not count.
+    They count if the text is the one that was there when the table was written.
     """
     points, notes = dict(kept["points"]), list(kept["notes"])
     for one, value in given.items():
-        if before and before["written"].get(one) != kept["written"].get(one):
+        if kept["read"].get(one) != kept["written"].get(one):
             notes.append(f"{one}: {_number(value)} points were given by hand for "
                          "another text: read it again")
         else:
@@ -64,6 +63,13 @@ def with_points(kept: dict, given: dict[str, float], before: dict | None = None
         "total": round(sum(points[one] for one in done), 2),
         "max": sum(kept["most"][one] for one in done),
     }
+
+
+def mark_read(path: Path) -> None:
+    """Note that points in the table are from now on for the texts that are kept."""
+    kept = read(path)
+    if kept and kept["read"] != kept["written"]:
+        write(path, json.dumps(kept | {"read": kept["written"]}, indent=1))
 
 
 def page(kept: dict) -> str:
@@ -222,4 +228,4 @@ def read(path: Path) -> dict | None:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return kept if isinstance(kept, dict) and "written" in kept else None
+    return kept if isinstance(kept, dict) and "read" in kept else None
