@@ -15,6 +15,8 @@ import torch
 pytest.register_assert_rewrite("catalogue")
 os.environ["GPT2_LESSON_PROGRESS"] = os.devnull + "/progress.json"     # kept nowhere
 os.environ["MPLBACKEND"] = "Agg"
+os.environ.setdefault("OMP_NUM_THREADS", "1")   # the notebooks' kernels: on a busy
+torch.set_num_threads(1)                        # machine threads wait for each other
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

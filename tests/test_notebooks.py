@@ -181,7 +181,7 @@ def test_each_cell_may_be_run_twice(path: Path) -> None:
         for cell in notebook.cells
         for copy in [cell] * (2 if cell.cell_type == "code" else 1)
     ]
-    execute(notebooks.normalise(notebook), path, timeout=150)
+    execute(notebooks.normalise(notebook), path)
 
 
 # gpt2-lesson export

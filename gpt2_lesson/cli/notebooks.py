@@ -49,7 +49,7 @@ def add_lesson_arguments(parser: argparse.ArgumentParser, run: bool) -> None:
         parser.add_argument(
             "--timeout",
             type=float,
-            default=600,
+            default=1800,
             metavar="SECONDS",
             help="the most that one cell may take (default: %(default)s)",
         )

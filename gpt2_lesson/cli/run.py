@@ -78,7 +78,7 @@ class LessonFailed(Exception):
 
 
 def execute(
-    notebook: NotebookNode, path: Path, timeout: float = 600, alive: bool = False
+    notebook: NotebookNode, path: Path, timeout: float = 1800, alive: bool = False
 ) -> NotebookNode:
     """Return `notebook`, the one at `path`, run in a fresh kernel and in normal form.
 
@@ -168,6 +168,10 @@ def _kernel() -> AsyncKernelManager:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of a kernel that imports this very package."""
+    """Return the environment of a kernel that imports this very package.
+
+    It computes with one thread, unless told otherwise: then a lesson gives the same
+    numbers on any number of cores, and threads don't wait for each other on a busy one.
+    """
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.getenv("PYTHONPATH")]))
-    return os.environ | {"PYTHONPATH": path}
+    return {"OMP_NUM_THREADS": "1"} | os.environ | {"PYTHONPATH": path}
