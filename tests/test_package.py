@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import gpt2_lesson
 from gpt2_lesson.cli import COMMANDS, export, main
@@ -23,6 +25,17 @@ def test_the_two_lists_of_requirements_agree() -> None:
     ]
     assert wanted == project["dependencies"]
     assert last == "-e ." and "torch==2.13.0" in wanted
+
+
+def test_the_lock_is_what_the_requirements_ask_for() -> None:
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    locked = {canonicalize_name(name): version for name, version in re.findall(
+        r"^([\w.-]+)==(\S+) \\\n    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)}
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        if line[0] not in "#-":
+            wanted = Requirement(line.split("#")[0].strip())
+            assert wanted.specifier.contains(locked[canonicalize_name(wanted.name)])
 
 
 @pytest.mark.parametrize("name", gpt2_lesson.__all__)
