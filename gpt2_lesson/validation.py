@@ -1,73 +1,108 @@
 """What a caller can get wrong, in words: what came, what was expected, what to do.
 
 Lessons and tools share this module; it imports neither. Each function raises TypeError
-or ValueError, unless it says otherwise, and returns the value in its plain type.
+or ValueError (IndexError for a token id, FloatingPointError for NaN), or returns the
+value in its plain type: `whole_number` takes 3, np.int64(3) and torch.tensor(3), and
+returns 3.
 """
 
 import contextlib
 import math
 import numbers
+import operator
+import reprlib
+from collections.abc import Iterable
+from typing import Any
 
+import torch
 from torch import Tensor
+
+_short = reprlib.Repr(maxstring=60, maxother=60, maxlong=60)
+
+
+# ---------------------------------------------------------------- numbers and words
 
 
 def whole_number(
-    name: str, value: object, least: int | None = None, most: int | None = None
+    name: str, value: Any, least: int | None = None, most: int | None = None
 ) -> int:
     """Return a whole number within limits: Python's, NumPy's, or a 0-d tensor's."""
     plain = _plain(value)
-    if isinstance(plain, bool) or not isinstance(plain, numbers.Integral):
-        raise TypeError(f"{name} is {value!r}, expected a whole number")
+    if not isinstance(plain, int | torch.SymInt) and hasattr(plain, "__index__"):
+        plain = operator.index(plain)
+    if isinstance(plain, bool) or not isinstance(plain, int | torch.SymInt):
+        raise TypeError(f"{name} is {shown(value)}, expected a whole number")
     if (least is not None and plain < least) or (most is not None and plain > most):
         raise ValueError(f"{name} is {plain}, expected {_limits(least, most)}")
-    return int(plain)
+    if plain >= 2**64:
+        raise ValueError(f"{name} is {plain}, expected a number of at most 64 bits")
+    return plain
 
 
 def number(
     name: str,
-    value: object,
+    value: Any,
     least: float | None = None,
     *,
     above: float | None = None,
     below: float = math.inf,
+    most: float = math.inf,
 ) -> float:
     """Return a finite number: `least` or more, more than `above`, less than `below`."""
     plain = _plain(value)
     if isinstance(plain, bool) or not isinstance(plain, numbers.Real):
-        raise TypeError(f"{name} is {value!r}, expected a number")
+        raise TypeError(f"{name} is {shown(value)}, expected a number")
     with contextlib.suppress(OverflowError):  # a whole number that no float can hold
         plain = float(plain)
     too_small = (least is not None and plain < least) or (
         above is not None and plain <= above
     )
-    if too_small or not plain < below or plain == -math.inf:
+    if too_small or not (plain < below and plain <= most) or plain == -math.inf:
         wanted = "a finite number" if least is None else f"{least} or more"
         wanted = wanted if above is None else f"more than {above}"
         wanted += "" if below == math.inf else f", below {below}"
-        raise ValueError(f"{name} is {plain}, expected {wanted}")
+        wanted += "" if most == math.inf else f", at most {most}"
+        raise ValueError(f"{name} is {shown(plain)}, expected {wanted}")
     return plain
 
 
-def choice(name: str, value: object, allowed: tuple[str, ...]) -> str:
+def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """Return one of the `allowed` words."""
     if not isinstance(value, str) or value not in allowed:
         words = " or ".join(repr(word) for word in allowed)
-        raise ValueError(f"{name} is {value!r}, expected {words}")
+        raise ValueError(f"{name} is {shown(value)}, expected {words}")
     return value
 
 
-def seed(name: str, value: object) -> int:
+def text(name: str, value: Any) -> str:
+    """Return a string."""
+    if not isinstance(value, str):
+        hint = ": use .decode('utf-8')" if isinstance(value, bytes) else ""
+        raise TypeError(f"{name} is {shown(value)}, expected a string{hint}")
+    return value
+
+
+def seed(name: str, value: Any) -> int:
     """Return a seed that PyTorch's generators take."""
     return whole_number(name, value, 0, 2**64 - 1)
 
 
-def _plain(value: object) -> object:
-    """Return the number in a 0-d tensor or array; anything else as it is."""
-    if isinstance(value, Tensor) and value.dim() == 0 and not value.is_meta:
-        return value.item()
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # NumPy's
-        return value.item()
-    return value
+def probability(name: str, value: Any) -> float:
+    """Return a dropout probability: from 0 up to, but not including, 1."""
+    return number(name, value, 0, below=1)
+
+
+def shown(value: object) -> str:
+    """Return a value for a message: a tensor by shape and type, else its short repr."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)} of {value.dtype}"
+    return _short.repr(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy's numbers and 0-d arrays and tensors as Python's own numbers."""
+    single = getattr(value, "ndim", None) == 0 and not getattr(value, "is_meta", False)
+    return value.item() if single else value
 
 
 def _limits(least: int | None, most: int | None) -> str:
@@ -75,3 +110,392 @@ def _limits(least: int | None, most: int | None) -> str:
     if most is None:
         return f"{least} or more"
     return f"at most {most}" if least is None else f"{least} to {most}"
+
+
+# ---------------------------------------------------------------- tensors
+
+_KINDS = {
+    "any": (lambda dtype: True, ""),
+    "floats": (
+        lambda dtype: dtype.is_floating_point,
+        "floating-point numbers: use .float()",
+    ),
+    "ids": (
+        lambda dtype: dtype in (torch.int64, torch.int32),
+        "whole numbers: use .long()",
+    ),
+    "booleans": (
+        lambda dtype: dtype == torch.bool,
+        "torch.bool: True = may attend",
+    ),
+}
+
+
+def tensor(
+    name: str, value: object, axes: str, kind: str = "any", **sizes: int
+) -> None:
+    """Check a tensor: "B T C" has three axes, "... C" one or more, and none is empty.
+
+    `kind` is "floats", "ids", "booleans" or "any". `sizes` fixes an axis, as in C=8.
+    """
+    accepts, expected = _KINDS[kind]
+    letters = axes.replace("...", "").split()
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} is of type {type(value).__name__}, expected a tensor "
+            f"{_shape_in_words(axes, sizes)}"
+        )
+    if not accepts(value.dtype):
+        raise TypeError(f"{name} is {value.dtype}, expected {expected}")
+    shape = value.shape
+    fits = len(shape) == len(letters) or "..." in axes and len(shape) > len(letters)
+    if fits:
+        named = shape[-len(letters) :] if axes.startswith("...") else shape
+        pairs = zip(letters, named, strict=False)
+        fits = all(size == sizes.get(axis, size) for axis, size in pairs)
+    if not fits or 0 in shape:
+        raise ValueError(
+            f"{name} has the shape {tuple(shape)}, expected "
+            f"{_shape_in_words(axes, sizes)}, no axis empty"
+        )
+
+
+def _shape_in_words(axes: str, sizes: dict[str, int]) -> str:
+    comma = "" if " " in axes else ","
+    fixed = " and ".join(f"{axis} = {size}" for axis, size in sizes.items())
+    return f"({axes.replace(' ', ', ')}{comma})" + (f" with {fixed}" if fixed else "")
+
+
+def _readable(values: Tensor) -> bool:
+    """Return whether the values can be looked at: not while a graph is recorded."""
+    recording = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return not (values.is_meta or recording)
+
+
+def float_dtype(dtype: torch.dtype | None) -> None:
+    """Check the type of stored activations: None (the default) or a floating one."""
+    if dtype is not None and not getattr(dtype, "is_floating_point", False):
+        raise TypeError(
+            f"dtype is {shown(dtype)}, expected a floating-point one such as "
+            "torch.float32, or None"
+        )
+
+
+# ---------------------------------------------------------------- attention, 01 to 05
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> None:
+    """Check queries, keys, values, and a mask in which every query sees a key."""
+    tensor("q", q, "... Tq D", "floats")
+    tensor("k", k, "... Tk D", "floats")
+    tensor("v", v, "... Tk Dv", "floats")
+    if q.size(-1) != k.size(-1) or k.size(-2) != v.size(-2):
+        raise ValueError(
+            f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)} do not fit: q "
+            "and k need the same last size (D), k and v the same number of tokens (Tk)"
+        )
+    if mask is None:
+        return
+    tensor("mask", mask, "... Tq Tk", "booleans", Tq=q.size(-2), Tk=k.size(-2))
+    if _readable(mask) and not mask.any(-1).all():
+        query = (~mask.any(-1)).nonzero()[0, -1].item()
+        raise ValueError(
+            f"the mask hides every key from query {query}, so its weights would be "
+            "0/0: let each query attend to at least one key"
+        )
+
+
+def mask_sizes(num_queries: Any, num_keys: Any) -> tuple[int, int]:
+    """Return the sizes of a causal mask: 1 <= num_queries <= num_keys."""
+    queries = whole_number("num_queries", num_queries, 1)
+    keys = whole_number("num_keys", num_keys, 1)
+    if queries > keys:
+        raise ValueError(
+            f"{queries} queries for {keys} keys: expected 1 <= num_queries <= "
+            "num_keys, since each query is itself one of the tokens attended to"
+        )
+    return queries, keys
+
+
+def sequences(x: Tensor) -> None:
+    """Check x (B, T, ...): two sequences or more, not all the same."""
+    tensor("x", x, "B T ...")
+    if x.size(0) < 2 or _readable(x) and (x == x[:1]).all():
+        raise ValueError(
+            f"x has the shape {tuple(x.shape)}, expected two different sequences or "
+            "more: each token is replaced by that of the neighbour"
+        )
+
+
+def heads(d_model: Any, num_heads: Any) -> tuple[int, int]:
+    """Return the numbers of channels and of heads, which share them equally."""
+    d_model = whole_number("d_model", d_model, 1)
+    num_heads = whole_number("num_heads", num_heads, 1)
+    if d_model % num_heads:
+        raise ValueError(
+            f"d_model {d_model} is not a multiple of num_heads {num_heads}: each head "
+            "gets an equal part of the channels"
+        )
+    return d_model, num_heads
+
+
+def cache_step(storage: Tensor, length: int, layer: Any, k: Tensor, v: Tensor) -> None:
+    """Check new keys and values for the storage (L, B, H, max_length, D) of a cache."""
+    num_layers, batch_size, num_heads, max_length, head_dim = storage.shape
+    whole_number("layer", layer, 0, num_layers - 1)
+    tensor("k", k, "B H T D", "floats", H=num_heads, D=head_dim)
+    tensor("v", v, "B H T D", "floats", B=k.size(0), H=num_heads, T=k.size(2))
+    if k.size(0) != batch_size:
+        raise ValueError(
+            f"k holds {k.size(0)} sequences, the cache was made for {batch_size}: make "
+            "one for this batch size"
+        )
+    if length + k.size(2) > max_length:
+        raise ValueError(
+            f"the cache holds {length} of at most {max_length} tokens, {k.size(2)} "
+            "more do not fit: make a longer one, or start a new one"
+        )
+
+
+# ---------------------------------------------------------------- sampling, 06
+
+
+def sampling(
+    temperature: Any, top_k: Any, top_p: Any
+) -> tuple[float, int | None, float | None]:
+    """Return the settings of sampling; top_k and top_p may be None: nothing is cut."""
+    temperature = number("temperature", temperature, 0)
+    if 0 < temperature < 1e-5:
+        raise ValueError(
+            f"temperature is {temperature}, expected 0 (always the most probable "
+            "token) or 0.00001 or more"
+        )
+    if top_k is not None:
+        top_k = whole_number("top_k", top_k, 1)
+    if top_p is not None:
+        top_p = number("top_p", top_p, above=0, most=1)
+    return temperature, top_k, top_p
+
+
+def probabilities(values: Tensor) -> None:
+    """Check distributions (..., V): nothing is negative, and each row sums to 1."""
+    tensor("probabilities", values, "... V", "floats")
+    off = (values.sum(-1) - 1).abs()
+    if _readable(values) and not ((values >= 0).all() and (off < 0.02).all()):
+        raise ValueError(
+            "probabilities holds a row that is not a distribution: expected numbers "
+            "from 0 that sum to 1, such as logits.softmax(-1)"
+        )
+
+
+def logits(values: Tensor, model: object = None) -> None:
+    """Check logits (..., V): the largest of each row is finite.
+
+    With the `model` that computed them, the message names its first bad parameter.
+    """
+    tensor("logits", values, "... V", "floats")
+    if not values.amax(-1).isfinite().all():
+        raise FloatingPointError(
+            "the logits are not finite: they hold NaN or infinity"
+            + first_bad_parameter(model)
+        )
+
+
+def model_output(model: object, output: object) -> None:
+    """Check a model's logits (B, T, V), the last position's for being finite."""
+    tensor("the model's output", output, "B T V", "floats")
+    logits(output[:, -1], model)
+
+
+def not_nan(nats: Tensor, model: object) -> None:
+    """Check losses that were computed from a model's logits."""
+    if nats.isnan().any():
+        raise FloatingPointError(
+            "the model's logits are NaN" + first_bad_parameter(model)
+        )
+
+
+def first_bad_parameter(model: object) -> str:
+    """Return, for the end of a message, the first parameter with NaN or infinity."""
+    if not isinstance(model, torch.nn.Module):
+        return ""
+    named = model.named_parameters()
+    bad = next((name for name, p in named if not p.isfinite().all()), "none")
+    return f"; first bad parameter: {bad}"
+
+
+def model(value: object) -> None:
+    """Check that a model can be called with token ids."""
+    if not callable(value):
+        raise TypeError(
+            f"model is {shown(value)}, expected a model, or a function of token ids "
+            "(B, T) that returns logits (B, T, V)"
+        )
+
+
+def input_ids(ids: object) -> None:
+    """Check token ids (B, T): a tensor of whole numbers, with a row and a token."""
+    if not isinstance(ids, Tensor):
+        raise TypeError(
+            f"input_ids is of type {type(ids).__name__}, expected a tensor of token "
+            "ids (B, T): encode a text first, then torch.tensor([ids])"
+        )
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise TypeError(
+            f"input_ids is {ids.dtype}, expected whole numbers: use .long()"
+        )
+    if ids.dim() != 2 or 0 in ids.shape:
+        raise ValueError(
+            f"input_ids has the shape {tuple(ids.shape)}, expected (B, T) with at "
+            "least one row and one token; input_ids[None] makes one row of a 1-D tensor"
+        )
+
+
+def stop_ids(stop: Any, model: object) -> list[int]:
+    """Return the token ids at which a row ends: `stop` is one, several, or None."""
+    if stop is None:
+        return []
+    stop = _plain(stop)
+    several = isinstance(stop, Iterable) and not isinstance(stop, str)
+    vocab_size = getattr(getattr(model, "config", None), "vocab_size", 2**31)
+    return [
+        whole_number("stop", one, 0, vocab_size - 1)
+        for one in (stop if several else [stop])
+    ]
+
+
+# ---------------------------------------------------------------- the model, 07
+
+
+def model_sizes(**sizes: Any) -> dict[str, Any]:
+    """Return the numbers of a GPT2Config in their plain types."""
+    plain = {
+        name: probability(name, value) if name == "dropout"
+        else whole_number(name, value, 1)
+        for name, value in sizes.items()
+    }
+    heads(plain["d_model"], plain["num_heads"])
+    return plain
+
+
+def ids_fit(ids: Tensor, start: int, config: Any, device: torch.device) -> None:
+    """Check token ids (B, T) that follow `start` earlier ones against a model."""
+    input_ids(ids)
+    if ids.device != device:
+        raise ValueError(
+            f"input_ids are on {ids.device}, the model on {device}: "
+            f"use input_ids.to({str(device)!r})"
+        )
+    end = start + ids.size(1)
+    if end > config.max_seq_length:
+        raise ValueError(
+            f"{end} tokens, but max_seq_length is {config.max_seq_length}: "
+            "pass fewer, or build a model with a longer one"
+        )
+    if ids.is_cpu and _readable(ids):
+        wrong = (ids < 0) | (ids >= config.vocab_size)
+        if wrong.any():
+            row, column = wrong.nonzero()[0].tolist()
+            raise IndexError(
+                f"token id {ids[row, column]} in row {row}, position "
+                f"{column}: expected 0 to {config.vocab_size - 1}"
+            )
+
+
+def gpt2_model(value: object) -> None:
+    """Check for a GPT2Model, or a model with the same parts."""
+    if not all(hasattr(value, part) for part in ("config", "blocks", "ln_final")):
+        raise TypeError(
+            f"model is of type {type(value).__name__}, expected a GPT2Model"
+        )
+
+
+# ---------------------------------------------------------------- measuring, 11
+
+
+def token_ids(name: str, ids: Any, axes: str) -> Tensor:
+    """Return the ids of a text ("N") or of windows ("B T") as int64, two or more."""
+    try:
+        ids = torch.as_tensor(ids)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"{name} is {shown(ids)}, expected token ids: encode a text first"
+        ) from None
+    if ids.numel() and (ids.is_floating_point() or ids.dtype == torch.bool):
+        raise TypeError(f"{name} is {ids.dtype}, expected whole numbers: use .long()")
+    if ids.dim() != len(axes.split()) or ids.numel() == 0 or ids.size(-1) < 2:
+        raise ValueError(
+            f"{name} has the shape {tuple(ids.shape)}, expected "
+            f"{_shape_in_words(axes, {})} with 2 tokens or more: the first one is "
+            "never predicted"
+        )
+    if ids.min() < 0:
+        raise IndexError(f"token id {int(ids.min())} in {name}: expected 0 or more")
+    return ids.long()
+
+
+def tokenizer(value: object) -> None:
+    """Check for a tokenizer, or an object with the same methods."""
+    if not (hasattr(value, "encode") and hasattr(value, "decode_bytes")):
+        raise TypeError(
+            f"tokenizer is of type {type(value).__name__}, expected a Tokenizer"
+        )
+
+
+def questions(values: Any) -> list[tuple[str, list[str]]]:
+    """Return questions: pairs of a context and its choices, one or more."""
+    checked = []
+    for index, question in enumerate(_listed("questions", values)):
+        pair = _listed(f"question {index}", question)
+        if len(pair) != 2:
+            raise ValueError(
+                f"question {index} has {len(pair)} parts, expected 2: a context and "
+                "its choices"
+            )
+        context = text(f"the context of question {index}", pair[0])
+        choices = _listed(f"the choices of question {index}", pair[1])
+        if not choices:
+            raise ValueError(f"question {index} has no choices")
+        for one in choices:
+            text(f"a choice of question {index}", one)
+        checked.append((context, choices))
+    return checked
+
+
+def _listed(name: str, values: Any) -> list:
+    """Return what is iterable, and not a string, as a list."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} is {shown(values)}, expected a list")
+    return list(values)
+
+
+def sample(values: Any) -> Tensor:
+    """Return measured values (N,) in float64: two or more, all finite."""
+    try:
+        values = torch.as_tensor(values, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(
+            f"values is {shown(values)}, expected numbers (N,)"
+        ) from None
+    if values.dim() != 1 or len(values) < 2 or not values.isfinite().all():
+        raise ValueError(
+            f"values has the shape {tuple(values.shape)}, expected (N,) with two or "
+            "more finite numbers"
+        )
+    return values
+
+
+# ---------------------------------------------------------------- looking inside, 12
+
+
+def model_heads(pairs: Any, num_layers: int, num_heads: int) -> list[tuple[int, int]]:
+    """Return (layer, head) pairs, all of which the model has."""
+    checked = []
+    for pair in _listed("heads", pairs):
+        place = _listed("each of heads", pair)
+        if len(place) != 2:
+            raise ValueError(f"heads holds {shown(pair)}, expected (layer, head) pairs")
+        layer = whole_number("the layer of a head", place[0], 0, num_layers - 1)
+        head = whole_number(f"a head of layer {layer}", place[1], 0, num_heads - 1)
+        checked.append((layer, head))
+    return checked

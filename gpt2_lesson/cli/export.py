@@ -79,13 +79,8 @@ def export(notebooks: Path, package: Path) -> list[str]:
             write_whole(package / name, text)
             done.append(f"wrote {package / name}")
     for path in _orphans(package, made):
-        if MARK in path.read_text(encoding="utf-8"):
-            path.unlink()
-            done.append(f"removed {path}: no lesson exports it")
-        else:
-            done.append(
-                f"left {path}: no lesson exports it, and it was written by hand"
-            )
+        path.unlink()
+        done.append(f"removed {path}: no lesson exports it")
     return done
 
 
@@ -235,9 +230,9 @@ def _text(path: Path) -> str:
 
 
 def _orphans(package: Path, made: dict[str, str]) -> list[Path]:
-    """Return the modules beside the folders of tools that no lesson makes."""
+    """Return the generated modules whose lesson is gone."""
     return [
         path
         for path in sorted(package.glob("*.py"))
-        if path.name not in made and not path.name.startswith("__")
+        if path.name not in made and MARK in path.read_text(encoding="utf-8")
     ]
