@@ -10,8 +10,11 @@ import contextlib
 import math
 import numbers
 import operator
+import os
+import re
 import reprlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -499,3 +502,180 @@ def model_heads(pairs: Any, num_layers: int, num_heads: int) -> list[tuple[int, 
         head = whole_number(f"a head of layer {layer}", place[1], 0, num_heads - 1)
         checked.append((layer, head))
     return checked
+
+
+# ---------------------------------------------------------------- training, 08
+
+
+def _integers(name: str, values: object, axes: str) -> None:
+    """Check token ids or positions, in any type of whole numbers."""
+    tensor(name, values, axes)
+    kind = values.dtype
+    if kind == torch.bool or kind.is_floating_point or kind.is_complex:
+        raise TypeError(f"{name} is {kind}, expected whole numbers: use .long()")
+
+
+def loss_inputs(logits: Tensor, ids: Tensor, ignore_index: Any) -> None:
+    """Check logits (B, T, V) or (B, T - 1, V) and ids (B, T), with a target left."""
+    tensor("logits", logits, "B T V", "floats")
+    _integers("input_ids", ids, "B T")
+    ignore_index = whole_number("ignore_index", ignore_index)
+    if logits.size(0) != ids.size(0) or ids.size(1) - logits.size(1) not in (0, 1):
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and ids {tuple(ids.shape)} do not fit: "
+            "expected (B, T, V) or (B, T - 1, V), and (B, T), none shifted"
+        )
+    if not (ids[:, 1:] != ignore_index).any():
+        raise ValueError(
+            "no target tokens: rows need two tokens, not all of them ignored"
+        )
+
+
+def loss_value(loss: Tensor) -> None:
+    """Check a loss: a number, if perhaps infinite."""
+    if loss.isnan():
+        raise FloatingPointError(
+            "the loss is nan, because the logits hold NaN or infinity: when training, "
+            "try a smaller learning rate or a longer warm-up"
+        )
+
+
+def corpus(tokens: object, starts: object = None) -> None:
+    """Check a text's token ids (N,), and positions in it where windows may begin."""
+    _integers("tokens", tokens, "N")
+    if starts is not None:
+        _integers("starts", starts, "N")
+        if starts.min() < 0:
+            raise ValueError(f"starts holds {int(starts.min())}, expected 0 or more")
+
+
+def optimizer(model: Any, max_lr: Any, weight_decay: Any) -> tuple[float, float]:
+    """Return an optimizer's rates; the model has something to train."""
+    module = isinstance(model, torch.nn.Module)
+    if not module or next(model.parameters(), None) is None:
+        raise TypeError(f"model is {shown(model)}, expected one with parameters")
+    rate = number("max_lr", max_lr, above=0)
+    return rate, number("weight_decay", weight_decay, 0)
+
+
+def schedule(
+    step: Any, steps: Any, max_lr: Any, warmup_steps: Any, min_lr: Any, decay: Any
+) -> None:
+    """Check what decides the learning rate."""
+    whole_number("step", step, 0)
+    whole_number("steps", steps, 1)
+    whole_number("warmup_steps", warmup_steps, 0)
+    choice("decay", decay, ("cosine", "linear"))
+    if number("min_lr", min_lr, 0) > number("max_lr", max_lr, above=0):
+        raise ValueError(f"min_lr is {min_lr}, expected at most max_lr, {max_lr}")
+
+
+def train_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of TrainSettings in their plain types."""
+    words = {
+        "decay": ("cosine", "linear"),
+        "optimizer": ("adamw", "muon"),
+        "precision": ("float32", "bf16"),
+    }
+    plain = {name: choice(name, values[name], words[name]) for name in words}
+    for name in ("steps", "batch_size", "accumulation", "save_every"):
+        plain[name] = whole_number(name, values[name], 1)
+    plain["seq_length"] = whole_number("seq_length", values["seq_length"], 2)
+    plain["warmup_steps"] = whole_number("warmup_steps", values["warmup_steps"], 0)
+    plain["seed"] = seed("seed", values["seed"])
+    for name in ("max_lr", "max_norm", "rest"):
+        plain[name] = number(name, values[name], above=0)
+    for name in ("min_lr", "weight_decay"):
+        plain[name] = number(name, values[name], 0)
+    plain["momentum"] = number("momentum", values["momentum"], 0, below=1)
+    if plain["min_lr"] > plain["max_lr"]:
+        raise ValueError(
+            f"min_lr is {plain['min_lr']}, expected at most max_lr, {plain['max_lr']}"
+        )
+    return plain
+
+
+def step_inputs(batches: Any, max_norm: Any, precision: Any) -> None:
+    """Check what a training step takes: batches (B, T) of token ids, one or more."""
+    if isinstance(batches, Tensor) and batches.dim() < 3:
+        raise TypeError(
+            f"batches is {shown(batches)}, expected a list of batches (B, T): a single "
+            "one is [batch]"
+        )
+    if not len(batches):
+        raise ValueError("batches is empty, expected one batch (B, T) or more")
+    for batch in batches:
+        _integers("a batch", batch, "B T")
+    number("max_norm", max_norm, above=0)
+    choice("precision", precision, ("float32", "bf16"))
+
+
+def instance(name: str, value: object, kind: type) -> None:
+    """Check that a value is of a class of ours."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {shown(value)}, expected a {kind.__name__}")
+
+
+def file_to_write(name: str, path: Any) -> None:
+    """Check that a file can be made at `path`: its folder is there."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"{name} is {shown(path)}, expected the path of a file")
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{name} is the folder {path}, expected a file in it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{name} is {path}, but there is no folder {path.parent}: make it first"
+        )
+
+
+def same_shapes(
+    shapes: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]
+) -> None:
+    """Check the names and shapes of a model's parameters."""
+    for what, names in (
+        ("has no", expected.keys() - shapes.keys()),
+        ("has what a GPT2Model does not have:", shapes.keys() - expected.keys()),
+    ):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise ValueError(f"it {what} {', '.join(sorted(names)[:3])}{more}")
+    for name, shape in expected.items():
+        if shapes[name] != shape:
+            raise ValueError(f"its {name} is {shapes[name]}, expected {shape}")
+
+
+def checkpoint_record(record: Any, shapes: dict[str, tuple[int, ...]]) -> dict:
+    """Return a checkpoint's record, if it and the tensors' names are a checkpoint's."""
+    about = record.setdefault("about", {}) if isinstance(record, dict) else None
+    if about is None or not isinstance(record.get("config"), dict):
+        raise ValueError("its header holds no configuration")
+    if not isinstance(about, dict):
+        raise ValueError(f"its header's `about` is {shown(about)}, expected an object")
+    known = re.compile(r"model\..+|losses|optimizer\.\d{1,6}\.\w+|random\.\w+")
+    odd = [name for name in shapes if not known.fullmatch(name)]
+    if odd:
+        raise ValueError(f"it holds {shown(odd[0])}, which no checkpoint has")
+    if len(shapes.get("losses", ())) != 1:
+        raise ValueError("it holds no list of losses")
+    return record
+
+
+def optimizer_states(
+    tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> dict[int, dict[str, Any]]:
+    """Return an optimizer's states by parameter, each of the parameter's shape."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    states: dict[int, dict[str, Any]] = {}
+    for name, value in tensors.items():
+        if not name.startswith("optimizer."):
+            continue
+        _, index, key = name.split(".")
+        if int(index) >= len(parameters):
+            raise ValueError(f"it holds {name}, of {len(parameters)} parameters")
+        shape = tuple(parameters[int(index)].shape)
+        if value.dim() and value.shape != shape:
+            raise ValueError(f"its {name} is {tuple(value.shape)}, expected {shape}")
+        counter = value.dtype == torch.int64 and not value.dim()  # a plain number
+        states.setdefault(int(index), {})[key] = value.item() if counter else value
+    return states
