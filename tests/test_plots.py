@@ -15,6 +15,7 @@ import pytest
 import torch
 from IPython.display import Image
 from matplotlib import colormaps
+from matplotlib.figure import Figure
 from PIL import Image as Pillow
 
 from gpt2_lesson import plots
@@ -179,6 +180,15 @@ def test_a_line_picture_can_be_saved(tmp_path, shown: list[Image]) -> None:
     plots.show_lines({"a": [1, 2]}, xlabel="x", ylabel="y", alt="x",
                      save=tmp_path / "loss.png")
     assert Pillow.open(tmp_path / "loss.png").size == (600, 300) and shown == []
+
+
+def test_runs_are_drawn_as_their_mean_and_a_bar_from_lowest_to_highest() -> None:
+    ax = Figure().subplots()
+    plots._line(ax, 0, "a", ([1, 2], torch.tensor([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]])))
+    [line, *_], [bars] = ax.lines, ax.collections
+    assert line.get_ydata().tolist() == [3.0, 1.0]
+    assert [part.tolist() for part in bars.get_segments()] == [
+        [[1, 1], [1, 6]], [[2, 0], [2, 3]]]
 
 
 def test_drawings_are_what_their_code_draws_and_say_their_point() -> None:

@@ -106,7 +106,9 @@ def show_lines(lines: Mapping[str, Any], *, xlabel: str, ylabel: str, title: str
                save: str | Path | None = None) -> None:
     """Show named lines, each with its name at its end.
 
-    A line is its y values (x counts 0, 1, 2, ...) or a tuple `(xs, ys)`. `levels` are
+    A line is its y values (x counts 0, 1, 2, ...) or a tuple `(xs, ys)`. With several
+    runs for each x, ys (x, runs), it goes through their means, and a bar at each x
+    reaches from the lowest run to the highest. `levels` are
     named horizontal lines, dashed and grey. `save` writes the PNG to that path and
     shows nothing. Raises ValueError for a line without a finite value.
     """
@@ -418,7 +420,9 @@ def _name_ticks(axis: Axis, names: Sequence[str], *, at: float = 0.0, room: floa
 def _line(ax: Axes, index: int, name: str, line: Any) -> tuple[str, float, float, str]:
     """Draw one line; return its name, its last finite point and its colour."""
     pair = isinstance(line, tuple) and len(line) == 2 and np.ndim(line[0]) == 1
-    ys = _array(line[1] if pair else line, f"line {name!r}", dims=(1,))
+    runs = _array(line[1] if pair else line, f"line {name!r}", dims=(1, 2))
+    runs = runs.reshape(len(runs), -1)                           # (xs, runs)
+    ys = runs.mean(1)
     xs = _array(line[0], f"xs of {name!r}", dims=(1,)) if pair else np.arange(len(ys))
     _check_length(len(xs), len(ys), f"xs of {name!r}", "ys")
     finite = np.flatnonzero(np.isfinite(ys))
@@ -428,6 +432,9 @@ def _line(ax: Axes, index: int, name: str, line: Any) -> tuple[str, float, float
     style_ = LINES[(index + index // len(COLOURS)) % len(LINES)]
     ax.plot(xs, ys, color=colour, linestyle=style_, linewidth=2,
             marker="o" if len(finite) == 1 else None)
+    if runs.shape[1] > 1:
+        ax.errorbar(xs, ys, (ys - runs.min(1), runs.max(1) - ys), fmt="none",
+                    ecolor=colour, capsize=4)
     return name, xs[finite[-1]], ys[finite[-1]], colour
 
 

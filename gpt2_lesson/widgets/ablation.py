@@ -20,7 +20,7 @@ LIKELIEST = 5  # tokens shown before, and after, each cut
 
 
 def ablate_each(model: GPT2Model, input_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ln odds of the next token, (V,) whole and (L, H, V) without each head.
+    """Return ln p of each next token, (V,) whole and (L, H, V) without each head.
 
     `input_ids` is one row (1, T) or (T,); the next token is the one after its last.
     `without[l, h] - before` is what cutting head h of layer l changes, in nats. Raises
@@ -156,7 +156,7 @@ def _check_computed(before: Tensor, without: Tensor, model: GPT2Model) -> None:
 
 
 def _measured(log_odds: Tensor, wanted: list[int], against: list[int]) -> Tensor:
-    """Return ln odds (...) of any of `wanted`, less those of `against`, of (..., V)."""
+    """Return ln p (...) of any of `wanted`, or its log-odds against `against`."""
     measure = log_odds[..., wanted].logsumexp(-1)
     return measure - log_odds[..., against].logsumexp(-1) if against else measure
 
@@ -227,5 +227,6 @@ def _picture(change: Tensor, wanted: list[int], against: list[int],
         plots.show_matrix, change, signed=True, alt=alt,
         rows=[f"layer {i}" for i in range(len(change))],
         columns=[str(i) for i in range(change.size(1))], xlabel="head cut out",
-        title=f"change in ln odds of {_measure_name(wanted, against, names)}, nats",
+        title=f"change in {'ln odds' if against else 'ln p'} of "
+              f"{_measure_name(wanted, against, names)}, nats",
     )

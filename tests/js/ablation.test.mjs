@@ -10,13 +10,13 @@ test("changes are in nats, and told in words", () => {
   const [cut, same] = headChanges(state);
   assert.ok(Math.abs(cut.change + Math.LN2) < 1e-12);
   assert.equal(ablationSentence(cut, state),
-    "Without layer 0 head 0 the odds of '\u2423mat' fall from 0.500 to 0.250 (\u22120.69 nats of ln odds).");
+    "Without layer 0 head 0 the odds of '\u2423mat' fall from 0.500 to 0.250 (\u22120.69 nats of ln p).");
   assert.match(ablationSentence(same, state), /hardly change: 0.500 before, 0.500 without it \(0.00 nats/);
 });
 
 test("against a baseline the odds are a ratio", () => {
   const two = { was: Math.log(4), now: [[Math.log(0.5)]], target: ["a"], baseline: ["b"] };
-  assert.match(ablationSentence(headChanges(two)[0], two), /against 'b' fall from 4.00 : 1 to 1 : 2.00/);
+  assert.match(ablationSentence(headChanges(two)[0], two), /against 'b' fall from 4.00 : 1 to 1 : 2.00 \(−2.08 nats of ln odds/);
 });
 
 test("colours: none in the middle, the largest at the ends", () => {

@@ -6,7 +6,7 @@ import {
 
 // ---------------------------------------------------------------- numbers
 
-/** Return [{layer, head, now, change}] of every head; change in nats of ln odds. */
+/** Return [{layer, head, now, change}] of every head; change in nats of ln p. */
 export function headChanges({ was, now }) {
   return now.flatMap((row, layer) => row.map((value, head) => ({
     layer, head, now: value, change: value - was })));
@@ -28,12 +28,15 @@ export const groupWeight = (row, places) => places.reduce((sum, place) => sum + 
 export function ablationSentence({ layer, head, now, change }, { was, baseline, target }) {
   const what = quoted(target);
   const without = `Without layer ${layer} head ${head} the odds of ${what}`;
-  const nats = `${signedNumber(change, 2)} nats of ln odds`;
+  const nats = `${signedNumber(change, 2)} nats of ${measure(baseline)}`;
   if (baseline.length) {
     return `${without} against ${quoted(baseline)} ${moved(change, ratio(was), ratio(now))} (${nats}).`;
   }
   return `${without} ${moved(change, oddsText(Math.exp(was)), oddsText(Math.exp(now)))} (${nats}).`;
 }
+
+/** Return what a change is measured in: one token's ln p, or the log-odds of two. */
+const measure = (baseline) => (baseline.length ? "ln odds" : "ln p");
 
 const moved = (change, was, now) => (Math.abs(change) < 0.005 ? `hardly change: ${was} before, ${now} without it`
   : was === now && was.startsWith("<") ? `${change < 0 ? "fall" : "rise"}, and are below ${was.slice(1)} before and after`
@@ -115,7 +118,7 @@ export async function mount(root, state) {
 function intro({ state }) {
   const tokens = state.tokens.slice(-40).map((t) => (t === "\n" ? "\u21b5" : t)).join("");
   const versus = state.baseline.length ? ` against ${quoted(state.baseline)}` : "";
-  return el("p", {}, "Each cell is one head, cut out alone: by how much the ln odds of ",
+  return el("p", {}, "Each cell is one head, cut out alone: by how much the ", measure(state.baseline), " of ",
     el("strong", {}, quoted(state.target)), `${versus} change after `,
     el("bdi", { class: "mono", style: "white-space:pre-wrap" }, `\u201c${tokens}\u201d`), ".");
 }
@@ -231,14 +234,14 @@ function weightPlot(view, choose) {
     });
     axis.textContent = `weight of the last token on ${target.face.length > 40 ? "it" : target.face}`;
     note.textContent = weightNote(view, weightOf, target);
-    svg.setAttribute("aria-label", `Weight against change of ln odds. ${note.textContent}`);
+    svg.setAttribute("aria-label", `Weight against change in nats. ${note.textContent}`);
   }
   place();
   function paint() {
     dots.forEach((dot, at) => dot.classList.toggle("on", at === view.at));
     svg.append(dots[view.at]); // on top
   }
-  const node = el("div", { class: "ab-weights" }, el("h2", {}, "Is a large weight a large effect? Change of ln odds (nats), by weight"),
+  const node = el("div", { class: "ab-weights" }, el("h2", {}, "Is a large weight a large effect? Change in nats, by weight"),
     el("div", { class: "controls" }, select), svg, note);
   return { node, paint };
 }
