@@ -10,6 +10,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _LESSONS = {
+    "files": ["CheckpointError"],
     "causal_masking": ["causal_mask", "KVCache"],
     "multi_head": ["split_heads", "merge_heads", "MultiHeadAttention"],
     "feed_forward": ["gelu", "FeedForward"],
@@ -24,7 +25,6 @@ _LESSONS = {
         "TrainSettings",
         "train",
         "evaluate",
-        "CheckpointError",
         "save_checkpoint",
         "load_checkpoint",
     ],

@@ -16,9 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from .files import CheckpointError, read_json, write_together
 from .gpt2_model import GPT2Config, GPT2Model
-from .tokenizer import find_folder, read_json, write_together
-from .training import CheckpointError, what_it_is
+from .tokenizer import find_folder
+from .training import what_it_is
 
 # %% ../notebooks/10_real_gpt2.ipynb #parameter-names
 PARAMETER_NAMES = {                                 # ours: GPT-2's
@@ -213,8 +214,8 @@ def save_gpt2(model: GPT2Model, folder: str | Path) -> None:
     for name, values in model.state_dict().items():
         values = values.mT if name.endswith("proj.weight") else values
         tensors[their_name(name)] = values.cpu().contiguous()
+    old_shards = (folder / "model.safetensors.index.json",)
     write_together({
         folder / "model.safetensors": save(tensors, {"format": "pt"}),
-        folder / "config.json": (json.dumps(about, indent=2) + "\n").encode(),
-    })
-    (folder / "model.safetensors.index.json").unlink(missing_ok=True)   # old shards
+        folder / "config.json": json.dumps(about, indent=2) + "\n",
+    }, remove=old_shards)

@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['PIECES', 'GPT2_REPOSITORIES', 'merge_pair', 'merged_bytes', 'learn_merges', 'merge_piece', 'byte_letters',
-           'Vocabulary', 'is_joined', 'check_vocab', 'build_vocabulary', 'read_json', 'read_merges',
-           'read_tokenizer_json', 'read_vocabulary', 'cache_folder', 'find_folder', 'check_text', 'check_token_ids',
-           'split_special', 'write_together', 'write_vocabulary', 'learn_vocabulary', 'Tokenizer']
+           'Vocabulary', 'is_joined', 'check_vocab', 'build_vocabulary', 'read_merges', 'read_tokenizer_json',
+           'read_vocabulary', 'find_folder', 'check_text', 'check_token_ids', 'split_special', 'write_vocabulary',
+           'learn_vocabulary', 'Tokenizer']
 
 # %% ../notebooks/09_tokenizer.ipynb #imports
 import heapq
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pathlib import Path
 import regex
 from tqdm import tqdm
 
-from .training import CheckpointError, write_whole
+from .files import cache_folder, read_file, read_json, write_together
 
 # %% ../notebooks/09_tokenizer.ipynb #merge-pair
 def merge_pair(ids: Sequence[int], pair: tuple[int, int], new: int) -> list[int]:
@@ -174,22 +173,11 @@ def build_vocabulary(
               for name in sorted(vocab, key=vocab.get)]
     return Vocabulary(tokens, merges, special)
 
-# %% ../notebooks/09_tokenizer.ipynb #read-json
-def read_json(path: str | Path) -> dict:
-    """Return the JSON object in a file. Raises CheckpointError if it holds none."""
-    try:
-        value = json.loads(Path(path).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged, or no JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} is damaged: expected a JSON object")
-    return value
-
 # %% ../notebooks/09_tokenizer.ipynb #read-merges
 def read_merges(path: Path) -> list[list[str]]:
     """Return the halves of each merge in a merges.txt. Raises ValueError."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_file(path).decode().splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is damaged: it is not UTF-8 ({error})") from None
     return [line.split(" ") for line in lines
@@ -238,12 +226,6 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
         raise FileNotFoundError(f"{folder} holds no vocabulary: expected vocab.json "
                                 "and merges.txt, or tokenizer.json")
     return build_vocabulary(*read_tokenizer_json(whole), whole)
-
-# %% ../notebooks/09_tokenizer.ipynb #cache-folder
-def cache_folder() -> Path:
-    """Return the folder for downloads: $GPT2_LESSON_CACHE or ~/.cache/gpt2_lesson."""
-    folder = os.environ.get("GPT2_LESSON_CACHE") or "~/.cache/gpt2_lesson"
-    return Path(folder).expanduser()
 
 # %% ../notebooks/09_tokenizer.ipynb #gpt2-repositories
 GPT2_REPOSITORIES = {
@@ -333,31 +315,6 @@ def split_special(text: str, special: dict[str, int], policy: str) -> list[str]:
             "special='token' if it is meant, special='text' to read it as letters"
         )
     return parts
-
-# %% ../notebooks/09_tokenizer.ipynb #write-together
-def write_together(files: dict[Path, bytes]) -> None:
-    """Write files that belong together: all are new, or, if one fails, all are old.
-
-    Raises OSError, naming the one that failed.
-    """
-    files = {path.resolve(): data for path, data in files.items()}   # through links
-    waiting = {path: path.with_name(path.name + ".new") for path in files}
-    path = None
-    try:
-        for path, data in files.items():
-            if path.exists() and not path.is_file():
-                raise OSError(f"cannot write {path}: it is a folder or a device")
-            write_whole(waiting[path], data)
-        for path, new in waiting.items():
-            os.replace(new, path)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        reason = f"cannot write {path}: {os.strerror(error.errno)}"
-        raise OSError(error.errno, reason) from error
-    finally:
-        for new in waiting.values():
-            new.unlink(missing_ok=True)
 
 # %% ../notebooks/09_tokenizer.ipynb #write-vocabulary
 def write_vocabulary(folder: str | Path, vocabulary: Vocabulary) -> None:

@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['next_token_loss', 'get_batch', 'make_optimizer', 'learning_rate', 'train_step', 'evaluate', 'orthogonalize', 'Muon',
-           'TrainSettings', 'write_whole', 'digest', 'random_states', 'save_checkpoint', 'CheckpointError',
-           'what_it_is', 'read_checkpoint', 'build_model', 'load_checkpoint', 'resume_checkpoint', 'train']
+           'TrainSettings', 'digest', 'random_states', 'save_checkpoint', 'what_it_is', 'read_checkpoint',
+           'build_model', 'load_checkpoint', 'resume_checkpoint', 'train']
 
 # %% ../notebooks/08_training.ipynb #imports
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
+from .files import CheckpointError, atomic_write
 from .generation import evaluating
 from .gpt2_model import GPT2Config, GPT2Model
 
@@ -253,31 +253,6 @@ class TrainSettings:
                 raise ValueError(f"{name} is {value}, expected {wanted}"
                                  f"{', below 1' if name in below else ''}")
 
-# %% ../notebooks/08_training.ipynb #write-whole
-def write_whole(path: str | Path, data: bytes) -> None:
-    """Write `data` so that `path` holds the old bytes or the new, whatever happens.
-
-    Raises OSError, naming `path`, after which the old file is there and no other is
-    left.
-    """
-    path = Path(path).resolve()                 # through a symbolic link, if it is one
-    if path.exists() and not path.is_file():
-        raise OSError(f"cannot write {path}: it is a folder or a device, not a file")
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())             # until the disk has it
-        os.replace(partial, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)                        # and its new name
-        os.close(folder)
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
 # %% ../notebooks/08_training.ipynb #digest
 def digest(record: str, tensors: dict[str, Tensor]) -> str:
     """Return the SHA-256 of a record and each tensor's name, type, shape and bytes."""
@@ -319,11 +294,7 @@ def save_checkpoint(
                for name, values in tensors.items()}
     record = json.dumps({"config": asdict(model.config), "about": about or {}})
     header = {"gpt2_lesson": record, "sha256": digest(record, tensors)}
-    write_whole(path, save(tensors, header))
-
-# %% ../notebooks/08_training.ipynb #checkpoint-error
-class CheckpointError(ValueError):
-    """An unusable checkpoint; the message says which file, why, what to do."""
+    atomic_write(path, save(tensors, header))
 
 # %% ../notebooks/08_training.ipynb #what-it-is
 def what_it_is(path: str | Path) -> str:

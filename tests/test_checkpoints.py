@@ -27,7 +27,6 @@ from gpt2_lesson.training import (
     read_checkpoint,
     save_checkpoint,
     train,
-    write_whole,
 )
 
 TOKENS = torch.randint(97, 123, (3000,), dtype=torch.uint8,
@@ -140,19 +139,6 @@ def test_a_full_disk_costs_nothing(
         save_checkpoint(path, tiny(1))
     assert same(load_checkpoint(path).state_dict(), tiny(0).state_dict())
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
-def test_writes_through_links_and_refuses_what_is_no_file(tmp_path: Path) -> None:
-    target, link = tmp_path / "target", tmp_path / "link"
-    target.write_bytes(b"old")
-    link.symlink_to(target)
-    write_whole(link, b"new")
-    assert link.is_symlink() and target.read_bytes() == b"new"
-    for place in (tmp_path, Path("/dev/null")):
-        with pytest.raises(OSError, match="folder or a device"):
-            write_whole(place, b"x")
-    with pytest.raises(OSError, match="cannot write .*/missing/file"):
-        write_whole(tmp_path / "missing" / "file", b"x")
 
 
 def test_two_thousand_damages_none_silent(tmp_path: Path) -> None:

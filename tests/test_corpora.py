@@ -14,7 +14,7 @@ import pytest
 
 from gpt2_lesson.corpora import SHAKESPEARE_SHA256, load_text, split
 from gpt2_lesson.corpora import stories as tales
-from gpt2_lesson.corpora.download import fetch, file_sha256
+from gpt2_lesson.corpora.download import fetch
 from gpt2_lesson.corpora.stories import (
     GRAMMAR,
     Given,
@@ -23,7 +23,7 @@ from gpt2_lesson.corpora.stories import (
     log_probability,
     surprise,
 )
-from gpt2_lesson.tokenizer import cache_folder
+from gpt2_lesson.files import cache_folder, file_sha256
 
 COUNT = 20_000
 

@@ -4,7 +4,6 @@ import ast
 import asyncio
 import base64
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -434,18 +433,3 @@ def test_ids_that_are_words_stay_and_are_not_given_twice() -> None:
         "markdown",
         "draw-it-all",
     ]
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    target, link = tmp_path / "a.txt", tmp_path / "link.txt"
-    target.write_text("old")
-    target.chmod(0o640)
-    link.symlink_to(target)
-    with pytest.raises(UnicodeEncodeError):
-        notebooks.write_whole(link, "\ud800")
-    assert target.read_text() == "old"
-    notebooks.write_whole(link, "new")
-    assert target.read_text() == "new" and link.is_symlink()
-    assert target.stat().st_mode & 0o777 == 0o640
-    assert sorted(tmp_path.iterdir()) == [target, link]
-    shutil.rmtree(tmp_path)

@@ -929,7 +929,7 @@ def test_a_loaded_model_learns_and_its_file_does_not_change(tmp_path: Path) -> N
 
 
 def fail_at(number: int, patch: pytest.MonkeyPatch) -> None:
-    """Let the disk be full at the `number`th time that a file or folder is synced."""
+    """Let the disk be full at the `number`th time that a file is synced."""
     synced = os.fsync
 
     def fsync(file: int, calls: list[int] = []) -> None:  # noqa: B006
@@ -941,13 +941,13 @@ def fail_at(number: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(os, "fsync", fsync)
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize("number", [1, 2])
 def test_a_full_disk_leaves_the_old_model(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, new = hot_model(), hot_model()
     save_gpt2(old, tmp_path)
-    name = "model.safetensors" if number < 3 else "config.json"
+    name = "model.safetensors" if number == 1 else "config.json"
     with monkeypatch.context() as patch:
         fail_at(number, patch)
         with pytest.raises(OSError, match=f"cannot write {tmp_path / name}: No space"):

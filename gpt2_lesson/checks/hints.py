@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gpt2_lesson.checks.report import Report, settings
-from gpt2_lesson.training import write_whole
+from gpt2_lesson.files import atomic_write
 
 _last: dict[str, Report] = {}
 _memory: dict[str, dict] = {}
@@ -50,7 +50,7 @@ def save(exercises: dict[str, dict]) -> None:
     text = json.dumps({"version": 1, "exercises": exercises}, indent=1)
     with contextlib.suppress(OSError):
         file().parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file(), text.encode())
+        atomic_write(file(), text)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ import torch
 from nbformat import NotebookNode
 from torch import Generator, Tensor
 
-from gpt2_lesson.cli.notebooks import write_whole
 from gpt2_lesson.cli.release import (
     BY_HAND,
     CHECK,
@@ -27,6 +26,7 @@ from gpt2_lesson.cli.release import (
     place,
     source,
 )
+from gpt2_lesson.files import atomic_write
 
 HEADING = re.compile(r"^## \d\d\.\d+ ", re.M)
 HINT = re.compile(r"<details>\s*<summary>Hint .*?</details>\s*", re.S)
@@ -68,7 +68,7 @@ def make_exam(root: Path, sets: list[str], seed: int) -> list[str]:
         files[place(folder, Path(EXERCISES).name, name)] = given
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
+        atomic_write(path, text)
     return [f"wrote {path.relative_to(root)}" for path in files]
 
 

@@ -26,7 +26,7 @@ from gpt2_lesson.cli.grading.submissions import (
     read_submission,
 )
 from gpt2_lesson.cli.notebooks import NOTEBOOKS, lessons, means, word
-from gpt2_lesson.tokenizer import cache_folder
+from gpt2_lesson.files import cache_folder
 
 FORM = 3                                    # of what is kept; another: graded again
 WARNING = """\

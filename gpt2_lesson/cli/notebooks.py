@@ -1,9 +1,7 @@
 """What `export` and `run` share: finding lessons, naming cells, the normal form."""
 
 import argparse
-import os
 import re
-import tempfile
 import unicodedata
 from pathlib import Path
 
@@ -89,22 +87,6 @@ def read(path: Path) -> NotebookNode:
     except (ValueError, KeyError, nbformat.ValidationError) as error:
         reason = str(error).splitlines()[0][:200]
         raise ValueError(f"{path} is not a notebook: {reason}") from None
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path`; a kill leaves the old file or the new one, whole."""
-    path = path.resolve()
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        os.chmod(temporary, path.stat().st_mode if path.exists() else 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def is_readable(cell_id: str) -> bool:

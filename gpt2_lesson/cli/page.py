@@ -26,9 +26,9 @@ from gpt2_lesson.cli.notebooks import (
     lessons,
     normalise,
     read,
-    write_whole,
 )
 from gpt2_lesson.cli.run import LessonFailed, execute, find
+from gpt2_lesson.files import atomic_write
 from gpt2_lesson.widgets.figure import POLICY
 
 STYLE = Path(__file__).with_name("page.css")
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             text = page(notebook, path.parent)
         except ValueError as error:
             raise ValueError(f"{path.name}: {error}") from error
-        write_whole(target, text)
+        atomic_write(target, text)
         written.append(target)
     for target in written:
         print(f"{target.stat().st_size / 1e6:6.2f} MB  {target}")

@@ -27,8 +27,8 @@ from gpt2_lesson.cli.notebooks import (
     means,
     normalise,
     read,
-    write_whole,
 )
+from gpt2_lesson.files import atomic_write
 
 ROOT = PACKAGE.parent
 SOURCES, EXERCISES = "notebooks/solutions", "notebooks/exercises"
@@ -105,7 +105,7 @@ def release(root: Path, sets: list[str]) -> list[str]:
             path = place(root, folder, name)
             if _text(path) != text:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(path, text)
+                atomic_write(path, text)
                 done.append(f"wrote {path.relative_to(root)}")
     return done
 

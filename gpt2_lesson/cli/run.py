@@ -28,8 +28,8 @@ from gpt2_lesson.cli.notebooks import (
     means,
     normalise,
     read,
-    write_whole,
 )
+from gpt2_lesson.files import atomic_write
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         except LessonFailed as error:
             print(error, file=sys.stderr)
             return 1
-        write_whole(path, nbformat.writes(keep_timings(stored, notebook)))
+        atomic_write(path, nbformat.writes(keep_timings(stored, notebook)))
         seconds[path.stem] = time.monotonic() - began
     for name, taken in seconds.items():
         print(f"{taken:6.1f} s  {name}")

@@ -18,15 +18,15 @@ from tqdm import tqdm
 from gpt2_lesson.cli.memory import keep_freed_memory
 from gpt2_lesson.corpora import load_text
 from gpt2_lesson.corpora.stories import surprise
+from gpt2_lesson.files import atomic_write, read_json
 from gpt2_lesson.generation import generate
 from gpt2_lesson.gpt2_model import GPT2_SIZES, GPT2Config, GPT2Model
-from gpt2_lesson.tokenizer import Tokenizer, read_json
+from gpt2_lesson.tokenizer import Tokenizer
 from gpt2_lesson.training import (
     TrainSettings,
     evaluate,
     save_checkpoint,
     train,
-    write_whole,
 )
 
 # name: the model, and how it is trained. The vocabulary is the tokenizer's.
@@ -501,8 +501,8 @@ def reporter(
         tqdm.write(in_words(step, entry))
         write_json(path, log)
         samples = [in_words(int(step), entry) for step, entry in log.items()]
-        write_whole(folder / "samples.txt", "\n".join(samples).encode())
-        write_whole(folder / "losses.png", draw_losses(losses, log, lowest))
+        atomic_write(folder / "samples.txt", "\n".join(samples))
+        atomic_write(folder / "losses.png", draw_losses(losses, log, lowest))
 
     return report
 
@@ -579,4 +579,4 @@ def finish(folder: Path, model: GPT2Model, text: Text, losses: list[float]) -> s
 
 def write_json(path: Path, value: dict) -> None:
     """Write `value` as JSON to read, whole or not at all."""
-    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+    atomic_write(path, json.dumps(value, indent=2) + "\n")

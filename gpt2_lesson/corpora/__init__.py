@@ -9,7 +9,7 @@ from pydoc_data.topics import topics
 from gpt2_lesson.corpora import stories
 from gpt2_lesson.corpora.download import fetch
 from gpt2_lesson.corpora.story_model import story_model
-from gpt2_lesson.tokenizer import cache_folder
+from gpt2_lesson.files import cache_folder
 
 __all__ = ["TEXTS", "load_text", "split", "stories", "story_model"]
 

@@ -4,7 +4,6 @@ A download that was cut off goes on where it stopped. A file gets its name only 
 is complete and right: a file that is there can be trusted after a look at its hash.
 """
 
-import hashlib
 import os
 import urllib.error
 import urllib.request
@@ -14,13 +13,9 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
+from gpt2_lesson.files import file_sha256, sync_folder
+
 CHUNK = 1 << 16  # bytes
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of the file at `path`, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch(url: str, sha256: str, path: Path, timeout: float = 30.0) -> Path:
@@ -52,7 +47,7 @@ def fetch(url: str, sha256: str, path: Path, timeout: float = 30.0) -> Path:
             "was deleted. Try again, or get the file from somewhere else."
         )
     os.replace(part, path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return path
 
 
@@ -97,14 +92,3 @@ def _copy(response: HTTPResponse, file: BinaryIO, name: str) -> None:
             bar.update(len(chunk))
         if total is not None and file.tell() < total:
             raise ConnectionError(f"it broke off after {file.tell()} of {total} bytes")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the names in `folder` written to disk, where the system can."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from gpt2_lesson.training import write_whole
+from gpt2_lesson.files import atomic_write
 from gpt2_lesson.widgets.packing import as_json
 
 MOST_BYTES = 1_100_000  # of one figure in a notebook
@@ -60,11 +60,11 @@ class Figure:
 
     def save_html(self, path: str | Path) -> None:
         """Write the figure as a page of its own. Raises OSError."""
-        write_whole(path, self.page().encode())
+        atomic_write(path, self.page())
 
     def save_png(self, path: str | Path) -> None:
         """Write the still picture. Raises OSError."""
-        write_whole(path, self.picture)
+        atomic_write(path, self.picture)
 
     def __repr__(self) -> str:
         return self.alt

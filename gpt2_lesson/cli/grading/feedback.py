@@ -5,12 +5,11 @@ import html
 import io
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 
 from gpt2_lesson.cli.grading.marking import Marks, clean
 from gpt2_lesson.cli.grading.submissions import Release, Submission
+from gpt2_lesson.files import atomic_write
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto;
@@ -202,24 +201,9 @@ def cell(text: str) -> str:
 # ------------------------------------------------------------------ files
 
 def write(path: Path, text: str) -> None:
-    """Write a file whole: temporary, flushed to the disk, then renamed.
-
-    A link at `path` is replaced, not followed.
-    """
+    """Write a file whole, and its folder; a link at `path` is replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".grading-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    atomic_write(path, text, follow_links=False)
 
 
 def read(path: Path) -> dict | None:
