@@ -26,6 +26,7 @@ from test_exercises import each_set, handed_in
 
 import gpt2_lesson
 from gpt2_lesson import checks
+from gpt2_lesson.checks.engine import Exercise as ExerciseCheck
 from gpt2_lesson.checks.probing import Probe, observe
 from gpt2_lesson.cli import grade, main
 from gpt2_lesson.cli.grading import protocol, sandbox
@@ -780,6 +781,19 @@ def test_a_probe_that_would_take_one_stops_the_grading(
     assert main(["grade", SET, "--notebooks", str(course / "notebooks"), "--out",
                  str(course / "grading")]) == 2
     assert "which is not in the room" in capsys.readouterr().err
+
+
+FUNCTIONS = {name: one for name, one in checks.everything().items()
+             if isinstance(one, ExerciseCheck)}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_constants_seen_with_other_seeds_get_no_point(name: str) -> None:
+    """A process that knows no answer, only what others were seen to send."""
+    exercise = FUNCTIONS[name]
+    for seed in range(100, 108):
+        sent, wanted = exercise.expected(seed), exercise.expected(seed + 8)
+        assert not all(map(exercise.same, sent, wanted)), seed
 
 
 @pytest.mark.slow

@@ -43,6 +43,9 @@ def mask_probes(g: Generator) -> list[Probe]:
     pairs = {"4 queries, 4 keys": (4, 4), "2 queries, 5 keys": (2, 5),
              "1 query, 4 keys": (1, 4), "1 query, 1 key": (1, 1),
              f"{few} queries, {many} keys": (few, many)}
+    many = 20 + int(torch.randint(80, (), generator=g))
+    few = many - int(torch.randint(20, (), generator=g))
+    pairs[f"{few} queries and {many} keys"] = (few, many)
     probes = [Probe(name, pair, sizes={"num_queries": pair[0], "num_keys": pair[1]})
               for name, pair in pairs.items()]
     return [*probes, Probe("what the mask holds", (3, 4), kind),
@@ -258,6 +261,12 @@ def leak_probes(g: Generator) -> list[Probe]:
               for name, sign in rest.items())]
 
 
+def shuffled_leak_probes(g: Generator) -> list[Probe]:
+    """Return the same in an order of the seed: no list of answers fits them all."""
+    probes = leak_probes(g)
+    return [probes[i] for i in torch.randperm(len(probes), generator=g)]
+
+
 _Q_LEAK = "Which outputs may move when token 3 changes, and which may not?"
 
 LEAKS = (
@@ -387,7 +396,7 @@ def _toy(name: str, **options: bool) -> Callable[[Generator], Probe]:
 
 leaks = Exercise(
     "leaks", "02", "leaks(function, x) -> True if the future leaks",
-    find_leak, leak_probes, LEAKS, read_leaks,
+    find_leak, shuffled_leak_probes, LEAKS, read_leaks,
     (Robust("it takes rounding for a leak: a causal function may move by 1e-6. Allow "
             "1e-5: > 1e-5, or allclose(..., atol=1e-5)", _toy("past", rough=True)),
      Robust("it misses a leak where each token is first freed of its mean, as in layer "

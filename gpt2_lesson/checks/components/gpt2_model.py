@@ -645,9 +645,12 @@ _COUNT = "sum(p.numel() for p in model.parameters())"
 
 
 def count_probes(g: Generator) -> list[Probe]:
-    """Return toy models: plain, tied, with a buffer, frozen, shared, deep."""
-    return [Probe(f"a {kind} model", (kind,), whole.counted)
-            for kind in ("plain", "tied", "buffers", "frozen", "shared", "deep")]
+    """Return toy models: plain, tied, with a buffer, frozen, shared, deep, any size."""
+    sizes = (10 + torch.randint(90, (2,), generator=g)).tolist()
+    return [*(Probe(f"a {kind} model", (kind,), whole.counted)
+              for kind in ("plain", "tied", "buffers", "frozen", "shared", "deep")),
+            Probe("a plain model, table {} x {}".format(*sizes), ("plain", *sizes),
+                  whole.counted)]
 
 
 def count_read_out(look: Look, g: Generator) -> list[Clue]:

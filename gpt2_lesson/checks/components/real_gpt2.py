@@ -155,8 +155,9 @@ def _case(g: Generator, order: str, square: bool = False) -> dict:
     sizes = {"d_model": 12, "num_heads": 2, "num_layers": file.LAYERS,
              "vocab_size": pick(13, 17), "max_seq_length": pick(7, 9),
              "d_ff": pick(20, 28), "dropout": 0.0}
+    first = int(torch.randint(1, 100_000, (), generator=g))
     return {"config": sizes, "square": square, "order": order, "changes": {},
-            "shapes": _shapes(sizes, square)}
+            "first": first, "shapes": _shapes(sizes, square)}
 
 
 def probes(g: Generator) -> list[Probe]:

@@ -1172,7 +1172,8 @@ def pair_probes(g: Generator) -> list[Probe]:
                   (24, 5, 4, seeds[0]), spies.pairs_drawn),
             Probe("60 batches of 6 windows, 3 long, from 0, 1, ..., 4",
                   (5, 6, 3, seeds[1]), spies.pairs_drawn),
-            Probe("a single window fits", (4, 2, 3, seeds[2]), spies.pairs_drawn),
+            Probe("a single window fits", (4, 2, 3, seeds[2], 10 * seeds[0]),
+                  spies.pairs_drawn),
             Probe("twice with the same generator", (tokens, seeds[2]),
                   spies.drawn_again)]
 

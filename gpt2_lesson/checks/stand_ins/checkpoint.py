@@ -1,6 +1,6 @@
 """A small file of GPT-2's kind, whose every number tells where it stood.
 
-The file's numbers count up: 1, 2, 3, ... through all tensors. What a loader put into a
+The file's numbers count up, n, n + 1, ..., through all tensors. What a loader put into a
 model can therefore be read back: which tensor, turned or not, which rows.
 """
 
@@ -25,6 +25,7 @@ LAYERS, _ANOTHER = 11, "in another arrangement"
 def tensors_of(case: Case) -> dict[str, Tensor]:
     """Return the file of a case: `shapes` by name (`h.{}` for each layer), ramps.
 
+    `first` is the number that the first begins with.
     `order` is "file" (sorted as text, as safetensors gives them) or "layers". Stored
     masks of ones and zeros are among them. `changes` says how many rows a tensor has
     (more are filled up with other numbers), None to leave it out.
@@ -33,7 +34,7 @@ def tensors_of(case: Case) -> dict[str, Tensor]:
     for pattern, shape in case["shapes"].items():
         layers = range(LAYERS) if "{}" in pattern else [0]
         names |= {pattern.format(layer): shape for layer in layers}
-    tensors, start = {}, 1
+    tensors, start = {}, case["first"]
     for name in sorted(names, key=_by_layer):
         size = math.prod(names[name])
         ramp = torch.arange(start, start + size, dtype=torch.float32)
@@ -93,7 +94,9 @@ def loaded(function: Loader, case: Case) -> dict[str, str]:
     facts = {kind: _told(layers) for kind, layers in found.items()}
     kept = all(name in tensors and torch.equal(values, tensors[name])
                for name, values in unchanged.items())
-    return facts | {"the file's tensors": "unchanged" if kept else "changed"}
+    least = int(min(p.min() for p in model.parameters()))
+    return facts | {"the file's tensors": "unchanged" if kept else "changed",
+                    "the model's least number": least}
 
 
 def loaded_or_stopped(function: Loader, case: Case) -> dict[str, str]:

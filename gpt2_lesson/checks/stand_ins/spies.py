@@ -341,9 +341,9 @@ def decay_of_each(optimizer_groups: Function, layers: int, weight_decay: float
 
 
 def pairs_drawn(get_pairs: Function, size: int, batch_size: int, seq_length: int,
-                seed: int) -> object:
-    """Return facts about many batches drawn from the text 0, 1, 2, ... (size,)."""
-    tokens = torch.arange(size)
+                seed: int, start: int = 0) -> object:
+    """Return facts about many batches of the text start, start + 1, ... (size,)."""
+    tokens = torch.arange(start, start + size)
     generator = torch.Generator().manual_seed(seed)
     drawn = [get_pairs(tokens, batch_size, seq_length, generator) for _ in range(60)]
     for pair in drawn:

@@ -172,15 +172,16 @@ def left_behind(build: Build, case: Case) -> int:
                for value in vars(part).values())
 
 
-def counted(function: Callable[[nn.Module], object], kind: str) -> object:
-    """Return what a function that counts says about a toy model of some `kind`."""
-    return function(toy(kind))
+def counted(function: Callable[[nn.Module], object], *which: str | int) -> object:
+    """Return what a function that counts says about the toy model `toy(*which)`."""
+    return function(toy(*which))
 
 
-def toy(kind: str) -> nn.Module:
+def toy(kind: str, rows: int = 7, columns: int = 3) -> nn.Module:
     """Return a small model: "plain", "tied", "buffers", "frozen", "shared", "deep"."""
     model = nn.Module()
-    model.table, model.head = nn.Embedding(7, 3), nn.Linear(3, 7, bias=False)
+    model.table = nn.Embedding(rows, columns)
+    model.head = nn.Linear(columns, rows, bias=False)
     if kind == "tied":
         model.head.weight = model.table.weight
     if kind == "buffers":
