@@ -39,14 +39,17 @@ def named(exercise: Exercise, wrong: dict[str, Form], extra: dict | None = None
           ) -> tuple[list[str], dict[str, str]]:
     """Return the ids whose form is named rightly, and {id: what was said} of the rest.
 
-    A name is right if it is the id's own, without the letter of a second form. A wrong
-    name fails at once.
+    A name is right if it is the id's own; for a second form ("T3'", or a letter that no
+    mistake has) the letters at the end don't count. A wrong name fails at once.
     """
     good, rest = [], {}
+    known = {one.id for one in exercise.mistakes}
     for name, form in wrong.items():
         report = rejected(exercise, form, extra)
-        ids = {_root(one.id) for match in report.matches for one in match}
-        if _root(name) in ids and len(report.matches) <= 2:
+        own = name.rstrip("'")
+        ids = {one.id if own in known else _root(one.id)
+               for match in report.matches for one in match}
+        if (own if own in known else _root(name)) in ids and len(report.matches) <= 2:
             good.append(name)
         else:
             assert not ids, f"{name} is called {report.named}"

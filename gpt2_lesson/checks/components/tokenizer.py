@@ -6,7 +6,7 @@ from itertools import pairwise
 import regex
 from torch import Generator, randint
 
-from gpt2_lesson.checks.engine import Exercise, Mistake
+from gpt2_lesson.checks.engine import Exercise, Mistake, Robust
 from gpt2_lesson.checks.probing import Probe
 from gpt2_lesson.checks.stand_ins.drives import listed, listed_items, sorted_items
 from gpt2_lesson.tokenizer import PIECES
@@ -14,9 +14,11 @@ from gpt2_lesson.tokenizer import PIECES
 Merges = dict[tuple[int, int], int]
 
 
-def pairs(ids: list[int], *, overlap: bool = True, order: bool = True, step: int = 1
-          ) -> dict:
+def pairs(ids: list[int], *, overlap: bool = True, order: bool = True, step: int = 1,
+          places: slice = slice(None), start: int = 0, counts: str = "places") -> dict:
     """Return how often each pair of neighbours stands in `ids`."""
+    if counts == "ids":
+        return dict(Counter(ids))
     if overlap:
         found = list(pairwise(ids))[::step]
     else:
@@ -24,25 +26,42 @@ def pairs(ids: list[int], *, overlap: bool = True, order: bool = True, step: int
         while i + 1 < len(ids):
             found.append((ids[i], ids[i + 1]))
             i += 2 if ids[i:i + 2] == ids[i + 1:i + 3] else 1
-    return dict(Counter(found if order else (tuple(sorted(pair)) for pair in found)))
+    found = [pair if order else tuple(sorted(pair)) for pair in found[places]]
+    if counts == "backwards":
+        found = [pair[::-1] for pair in found]
+    if counts == "round":
+        found += zip(ids[-1:], ids[:1], strict=True)
+    if counts == "a lone id":
+        found += zip(ids[-1:], strict=True)
+    return {pair: 1 if counts == "present" else start + n
+            for pair, n in Counter(found).items()}
 
 
 def merged(ids: list[int], pair: tuple[int, int], new: int, *, step: int = 2,
            backwards: bool = False, once: bool = False, tail: bool = True,
-           in_place: bool = False, never: bool = False) -> list[int]:
+           in_place: bool = False, never: bool = False, match: str = "both",
+           last: str = "once") -> list[int]:
     """Return `ids` with each `pair` replaced by `new`, from the left."""
     if never:
         return list(ids)
+    if match == "digits":
+        written = ",".join(map(str, ids)).replace(",".join(map(str, pair)), str(new))
+        return [int(number) for number in written.split(",") if number]
     if backwards:
         turned = merged(list(ids)[::-1], tuple(pair)[::-1], new)
         return turned[::-1]
     out, i, done = [], 0, False
     end = len(ids) if tail else len(ids) - 1
     while i < end:
-        found = tuple(ids[i:i + 2]) == tuple(pair) and not (once and done)
+        here = tuple(ids[i:i + 2])
+        found = {"both": here == tuple(pair), "any order": sorted(here) == sorted(pair),
+                 "one": len(here) == 2 and (here[0] == pair[0] or here[1] == pair[1])
+                 }[match] and not (once and done)
         out.append(new if found else ids[i])
         done = done or found
         i += step if found else 1
+    if last == "again" and tuple(ids[i - 2:i]) == tuple(pair) and out[-1] == new:
+        out.append(ids[-1])                              # its end is written once more
     if in_place:
         ids[:] = out
     return out
@@ -50,25 +69,39 @@ def merged(ids: list[int], pair: tuple[int, int], new: int, *, step: int = 2,
 
 def learned(text: str, count: int, *, cut: bool = True, tie: str = "smaller",
             stale: bool = False, first: int = 256, unit: str = "bytes",
-            overlap: bool = True, lost: bool = False) -> Merges:
+            overlap: bool = True, lost: bool = False, least: int = 1,
+            pieces: str = "all", rarest: bool = False, piled: bool = False,
+            values: str = "ids") -> Merges:
     """Return `count` merges of the most frequent pair, the smaller one in a tie."""
     parts = PIECES.findall(text) if cut else [text]
+    if pieces == "different":
+        parts = list(dict.fromkeys(parts))
+    if pieces in ("words", "stripped"):
+        parts = text.split() if pieces == "words" else [part.strip() for part in parts]
+    if pieces == "lower":
+        parts = [part.lower() for part in parts]
     parts = [[ord(c) for c in part] if unit == "letters" else list(part.encode())
              for part in parts]
     merges: Merges = {}
-    frozen = _counted(parts, overlap)
+    frozen, pile = _counted(parts, overlap), Counter()
     for new in range(first, first + count):
-        counts = frozen if stale else _counted(parts, overlap)
-        if not lost:
+        counts = frozen if stale else _counted(
+            parts[-1:] if pieces == "last" else parts, overlap)
+        if piled:
+            pile.update(counts)
+            counts = dict(pile)
+        elif not lost:
             counts = {pair: n for pair, n in counts.items() if pair not in merges}
-        if not counts:
+        if not counts or max(counts.values()) < least:
             break
-        most = max(counts.values())
+        most = min(counts.values()) if rarest else max(counts.values())
         ties = [pair for pair, n in counts.items() if n == most]
         best = {"smaller": min, "larger": max, "first": lambda ties: ties[0]}[tie](ties)
-        merges[best] = new
-        parts = parts if lost else [merged(ids, best, new) for ids in parts]
-    return merges
+        merges[best] = {"ids": new, "first": first, "counts": counts[best],
+                        "pairs": new}[values]
+        parts = parts if lost else [
+            merged(ids, best, first if values == "first" else new) for ids in parts]
+    return {new: pair for pair, new in merges.items()} if values == "pairs" else merges
 
 
 def _counted(parts: list[list[int]], overlap: bool) -> Counter:
@@ -77,20 +110,28 @@ def _counted(parts: list[list[int]], overlap: bool) -> Counter:
 
 def encoded(text: str, merges: Merges, special: dict[str, int], *, order: str = "rank",
             unit: str = "bytes", strip: bool = False, cut: bool = True, step: int = 2,
-            names: bool = True) -> list[int]:
+            names: bool = True, special_ids: str = "in place", empty: str = "right",
+            lower: bool = False) -> list[int]:
     """Return token ids: special names whole, else each piece merged by rank."""
-    split = f"({'|'.join(map(regex.escape, special))})" if special and names else "(?!)"
-    ids: list[int] = []
+    known = sorted(special, key=len, reverse=True)               # <a> before <
+    if special_ids == "one":
+        known = [name for name in known if name == "<|endoftext|>"]
+    split = f"({'|'.join(map(regex.escape, known))})" if known and names else "(?!)"
+    if not special and empty == "no pattern":
+        split = "()"                                 # matches between all characters
+    ids, end = [], []
     for part in regex.split(split, text):
         if names and part in special:
-            ids.append(special[part])
+            {"in place": ids, "one": ids, "at the end": end, "lost": []}[
+                special_ids].append(special[part])
             continue
-        for piece in PIECES.findall(part) if cut else [part]:
+        for piece in PIECES.findall(part or "") if cut else [part]:
             piece = piece.strip() if strip else piece
+            piece = piece.lower() if lower else piece
             start = ([ord(c) for c in piece] if unit == "letters"
                      else list(piece.encode()))
             ids += _joined(start, merges, order, step)
-    return ids
+    return ids + end
 
 
 def _joined(ids: list[int], merges: Merges, order: str, step: int) -> list[int]:
@@ -102,8 +143,13 @@ def _joined(ids: list[int], merges: Merges, order: str, step: int) -> list[int]:
             ids = merged(ids, pair, new, step=step)
         return ids
     while present := [pair for pair in pairwise(ids) if pair in merges]:
-        best = min(present, key=merges.get) if order == "rank" else present[0]
+        best = {"rank": min(present, key=merges.get), "left": present[0],
+                "last": max(present, key=merges.get), "first only": min(
+                    present, key=merges.get),
+                "frequent": Counter(present).most_common(1)[0][0]}[order]
         ids = merged(ids, best, merges[best], step=step)
+        if order == "first only":
+            break
     return ids
 
 
@@ -120,13 +166,16 @@ def _longest(text: bytes, merges: Merges) -> list[int]:
 
 
 def decoded(ids: list[int], tokens: list[bytes], *, each: str = "",
-            errors: str = "replace", between: str = "") -> str:
+            errors: str = "replace", between: str = "", code: str = "utf-8",
+            strip: bool = False, shown: bool = False) -> str:
     """Return the text of token ids: all bytes side by side, then UTF-8."""
     if each:
         return "".join(tokens[i].decode("utf-8", each) for i in ids)
     if between:
         return between.join(tokens[i].decode("utf-8", "replace") for i in ids)
-    return b"".join(tokens[i] for i in ids).decode("utf-8", errors)
+    whole = b"".join(tokens[i] for i in ids)
+    text = str(whole) if shown else whole.decode(code, errors)
+    return text.strip() if strip else text
 
 
 # --- probes ---------------------------------------------------------------------------
@@ -155,6 +204,9 @@ def merge_probes(g: Generator) -> list[Probe]:
                   listed),
             Probe("random ids, a pair of equals",
                   (randint(2, (40,), generator=g).tolist(), (1, 1), 9), listed),
+            Probe("ids that share digits with the pair: 197, 97, 971",
+                  ([197, 97, 97, 971, 97, 97], (97, 97), 256), listed),
+            Probe("the pair the other way round", ([6, 5, 7, 5, 6], (5, 6), 8), listed),
             Probe("the pair at the end", ([5, 6, 7], (6, 7), 8), listed),
             Probe("no such pair", ([5, 6, 7], (7, 5), 8), listed),
             Probe("no id", ([], (7, 5), 8), listed)]
@@ -165,6 +217,7 @@ def learn_probes(g: Generator) -> list[Probe]:
     return [Probe("aaabdaaabac, 3 merges", ("aaabdaaabac", 3), listed_items),
             Probe("pieces: a. a. a. a.", ("a. a. a. a. b b b", 2), listed_items),
             Probe("letters beyond ASCII", ("é é èé é", 2), listed_items),
+            Probe("capitals: Ab ab AB", ("Ab ab AB Ab", 3), listed_items),
             Probe("ties", ("xy ab xy ab cd cd", 4), listed_items),
             Probe("random letters", (_drawn(g, "abc d", 60), 6), listed_items),
             Probe("runs of one letter", ("aaaa aaa aaaaaaa b", 3), listed_items),
@@ -176,6 +229,7 @@ _MERGES = {(116, 104): 256, (105, 115): 257, (97, 116): 258, (104, 257): 259,
            (97, 97): 260, (32, 97): 261, (32, 256): 262, (46, 32): 263, (98, 99): 264,
            (97, 98): 265, (195, 169): 266, (97, 256): 267}
 _SPECIAL = {"<|endoftext|>": 300}
+_NAMES = {"<|user|>": 301, "[end]": 302}
 
 
 def encode_probes(g: Generator) -> list[Probe]:
@@ -186,11 +240,19 @@ def encode_probes(g: Generator) -> list[Probe]:
              "runs: aaaa": "aaaa aaaaa",
              "spaces: ' a  b '": " a  b ",
              "a. a. th": "a. a. th", "beyond ASCII": "é🙂",
+             "capitals: Th th": "Th th THIS",
              "random letters": _drawn(g, "athisbc. ", 60), "no text": "",
              "a special name": "this<|endoftext|>a"}
     found = [Probe(name, (text, _MERGES, _SPECIAL), listed)
              for name, text in texts.items()]
-    return [*found, Probe("no special names", ("athis th", _MERGES, {}), listed)]
+    return [*found, Probe("no special names", ("athis th", _MERGES, {}), listed),
+            Probe("other special names, side by side",
+                  ("<|user|>th[end]<|user|> end", _MERGES, _NAMES), listed)]
+
+
+def _names_inside(g: Generator) -> Probe:
+    return Probe("a special name inside a longer one", (
+        "a<x>b<x>y", _MERGES, {"<x>": 300, "<x>y": 301}), listed)
 
 
 def decode_probes(g: Generator) -> list[Probe]:
@@ -201,6 +263,7 @@ def decode_probes(g: Generator) -> list[Probe]:
             Probe("an emoji over two tokens", ([104, 257, 258, 33], tokens)),
             Probe("é as two bytes", ([195, 169, 98], tokens)),
             Probe("half of an emoji, which has no letter", ([97, 257], tokens)),
+            Probe("spaces at both ends", ([32, 259, 32], tokens)),
             Probe("random letters", ([*_drawn(g, "abc ", 20).encode()], tokens)),
             Probe("no id", ([], tokens))]
 
@@ -222,6 +285,42 @@ PAIRS = (
             "ab and ba share a count", "May a merge turn ba into the token of ab?",
             "look for sorted, set or frozenset", "the pair is a tuple in its order",
             {"order": False}, mark="R"),
+    Mistake("T4l", "the last pair is never counted (range(len(ids) - 2))",
+            "the pair at the end of the list is missing",
+            "For 3 ids, which values must i take?", "look at the end of the loop",
+            "range(len(ids) - 1)", {"places": slice(None, -1)}),
+    Mistake("T4f", "the first pair is never counted (range(1, ...))",
+            "the pair at the beginning of the list is missing",
+            "For 3 ids, which values must i take?", "look at the start of the loop",
+            "range(len(ids) - 1)", {"places": slice(1, None)}),
+    Mistake("T4p", "every count is 1 too large",
+            "a pair that occurs once gets the count 2",
+            "What is the count of a pair before it has been seen?",
+            "look at the default of get", "counts.get(pair, 0) + 1", {"start": 1}),
+    Mistake("T4m", "every count is 1 too small: the first occurrence counts 0",
+            "a pair that occurs once gets the count 0",
+            "What should the count be after a pair was seen once?",
+            "look at the line that adds a new pair", "counts.get(pair, 0) + 1",
+            {"start": -1}),
+    Mistake("T4c", "every pair counted once, however often it occurs",
+            "all counts are 1", "What happens when a pair comes the second time?",
+            "look for = 1, or for a set", "counts[pair] = counts.get(pair, 0) + 1",
+            {"counts": "present"}),
+    Mistake("T4i", "single ids counted, not pairs", "the keys are ids, not pairs",
+            "What is a key of the result: (a, b), or a?",
+            "look at what is given to Counter", "Counter(zip(ids, ids[1:]))",
+            {"counts": "ids"}),
+    Mistake("T4b", "pairs counted backwards: (b, a) where a stands before b",
+            "each key has its two ids exchanged", "Which id of the pair comes first?",
+            "look at i and i - 1", "(ids[i], ids[i + 1])", {"counts": "backwards"}),
+    Mistake("T4r", "the last id paired with the first (ids[i - 1] at i = 0)",
+            "the list is closed to a ring: ids[-1] is the last id",
+            "Which id stands before the first one?", "look at ids[i - 1] for i = 0",
+            "start at i = 1", {"counts": "round"}),
+    Mistake("T4t", "the last id counted as a pair of its own",
+            "one key has one id only", "How many ids stand after the last one?",
+            "look at the end of the loop: range(len(ids))", "range(len(ids) - 1)",
+            {"counts": "a lone id"}),
 )
 
 MERGE = (
@@ -246,6 +345,21 @@ MERGE = (
     Mistake("T3i", "its input list is changed", "the caller's list is not the same",
             "Who else may still need ids?", "look for ids[i] = or del",
             "build a new list", {"in_place": True}, mark="R"),
+    Mistake("T3d", "digits replaced, not ids: the list is turned into a string",
+            "197, 97 contains the characters 97,97, but not the ids 97, 97",
+            "Does the string 197,97 contain 97,97?", "look for join and replace",
+            "compare the ids themselves", {"match": "digits"}),
+    Mistake("T3o", "merged in either order: (b, a) as well as (a, b)",
+            "the pair the other way round is replaced, too",
+            "May a merge turn ba into the token of ab?", "look for set or sorted",
+            "(ids[i], ids[i + 1]) == pair", {"match": "any order"}),
+    Mistake("T3w", "one id of the pair is enough", "pairs that agree in one place only "
+            "are replaced, too", "What must be true of both ids?",
+            "look for `or`", "(ids[i], ids[i + 1]) == pair", {"match": "one"}),
+    Mistake("T3a", "the last id is written again after a merge at the end",
+            "a list that ends in the pair gets one id too many",
+            "Was the last id used up by the merge?", "look at what follows the loop",
+            "append the last id only if i stands at it", {"last": "again"}),
 )
 
 LEARN = (
@@ -286,6 +400,47 @@ LEARN = (
             "every new id is one too small", "The bytes are 0 to 255. Which is free?",
             "look at the first id", "range(256, 256 + count)", {"first": 255},
             mark="R"),
+    Mistake("T11s", "every merge gets the same id", "the new id never grows",
+            "Which number is free after the first merge?", "look at the new id",
+            "256 + i", {"values": "first"}),
+    Mistake("T11c", "the counts returned, not the new ids", "the values are how often "
+            "each pair occurred", "What does the result map a pair to?",
+            "look at what is stored", "merges[best] = new", {"values": "counts"}),
+    Mistake("T11i", "the dict upside down: from new id to pair",
+            "keys and values are exchanged", "What does the result map to what?",
+            "look at what is stored", "merges[best] = new", {"values": "pairs"}),
+    Mistake("T13", "stops when no pair occurs twice",
+            "it returns fewer merges than asked for, though pairs are left",
+            "When is no pair left?", "look for < 2 or > 1",
+            "stop only if there is no pair at all", {"least": 2}),
+    Mistake("T13d", "each different pre-token counted once (a set)",
+            "frequent words weigh no more than rare ones",
+            "How often should a pre-token that occurs ten times count?",
+            "look for set or dict.fromkeys", "count in every one of PIECES.findall",
+            {"pieces": "different"}),
+    Mistake("T13l", "only the last pre-token is counted",
+            "the other pre-tokens have no say", "Whose pairs are in `counts`?",
+            "look for counts = inside the loop", "counts.update(count_pairs(ids))",
+            {"pieces": "last"}),
+    Mistake("T13p", "the counts pile up: not emptied for each merge",
+            "pairs of earlier rounds are counted again",
+            "What should the counts be at the start of a round?",
+            "where is Counter() made?", "a new Counter in each round",
+            {"piled": True}),
+    Mistake("T13r", "the rarest pair, not the most frequent", "pairs that occur once "
+            "come first", "Which pair saves most?", "look at min and max",
+            "min(counts, key=lambda pair: (-counts[pair], pair))", {"rarest": True}),
+    Mistake("T9w", "cut with text.split(), not with PIECES",
+            "the spaces are lost, and punctuation stays with its word",
+            "Where do the spaces of the text go?", "where is PIECES used?",
+            "PIECES.findall(text)", {"pieces": "words"}),
+    Mistake("T8", "spaces at the ends of pre-tokens are lost",
+            "no merge ever holds a space", "Can a token begin with a space?",
+            "look for strip", "leave the pre-tokens as they are",
+            {"pieces": "stripped"}),
+    Mistake("T6l", "capitals turned into small letters",
+            "A and a are different bytes", "What is the byte of A?", "look for lower",
+            "list(piece.encode())", {"pieces": "lower"}),
 )
 
 ENCODE = (
@@ -323,6 +478,39 @@ ENCODE = (
             "are special names cut out first, and is | a letter in your pattern?",
             "split the text at map(regex.escape, special)",
             {"names": False}, mark="R"),
+    Mistake("T12l", "special names are left out",
+            "the name is cut out of the text, and its id is missing",
+            "Which parts does regex.split return without a group?",
+            "look at the brackets of the pattern, and at `continue`",
+            "result.append(special[part])", {"special_ids": "lost"}),
+    Mistake("T12e", "special names come at the end, not in their place",
+            "the ids of special names stand after all others",
+            "At which place does the model need to see the end of a text?",
+            "which list do they go into?", "append to the one list, in order",
+            {"special_ids": "at the end"}),
+    Mistake("T12o", "only <|endoftext|> is known, whatever `special` holds",
+            "other special names are split as ordinary text",
+            "What is `special` for?", "look for <|endoftext|> in your code",
+            "map(regex.escape, special)", {"special_ids": "one"}),
+    Mistake("T12n", "an empty `special` cuts the text between all characters",
+            "without special names nothing is merged",
+            "What does the pattern () match?", "what is the pattern if special is {}?",
+            "parts = regex.split(...) if special else [text]",
+            {"empty": "no pattern"}),
+    Mistake("T1m", "the merge learned last first", "late merges take bytes that "
+            "earlier ones need", _RANK, "look for max", "min(present, key=merges.get)",
+            {"order": "last"}),
+    Mistake("T1f", "the most frequent pair of the pre-token first",
+            "when encoding, how often a pair occurs doesn't count", _RANK,
+            "look for Counter", "min(present, key=merges.get)", {"order": "frequent"}),
+    Mistake("T1o", "one merge for each pre-token, then it stops",
+            "pairs that could still be merged are left",
+            "After th, is there another pair in this pre-token?",
+            "look for a break, an `if` in place of `while`",
+            "while a pair of `merges` is present", {"order": "first only"}),
+    Mistake("T6l", "capitals turned into small letters", "T and t are different bytes",
+            "Can the text be put together again from your ids?", "look for lower",
+            "list(piece.encode())", {"lower": True}),
 )
 
 DECODE = (
@@ -347,6 +535,27 @@ DECODE = (
     Mistake("T8d", "a space between the tokens", "spaces that no token holds",
             "Where do the spaces of a text live?", "look at what joins the tokens",
             "b''.join: the spaces are in the tokens", {"between": " "}, mark="R"),
+    Mistake("T7g", "errors='ignore': bytes that are no character are dropped",
+            "half of an emoji leaves no trace", "What should a reader see where "
+            "something is missing?", "look at .decode(...)",
+            ".decode('utf-8', 'replace')", {"errors": "ignore"}),
+    Mistake("T7b", "errors='backslashreplace': bytes shown as \\x..",
+            "half of an emoji becomes \\xf0\\x9f", "Which sign stands for what can't be "
+            "decoded?", "look at .decode(...)", ".decode('utf-8', 'replace')",
+            {"errors": "backslashreplace"}),
+    Mistake("T7l", "each byte a character (latin-1, or chr)",
+            "é becomes two characters", "How many bytes has é in UTF-8?",
+            "look for latin-1 or chr", ".decode('utf-8', 'replace')",
+            {"code": "latin-1"}),
+    Mistake("T7a", "decoded as ASCII, not as UTF-8", "every byte above 127 becomes �",
+            "Which bytes does ASCII know?", "look at .decode(...)",
+            ".decode('utf-8', 'replace')", {"code": "ascii"}),
+    Mistake("T7r", "str(...) of the bytes: b'...' and all",
+            "the result begins with b'", "What does str(b'a') give?", "look for str",
+            ".decode('utf-8', 'replace')", {"shown": True}),
+    Mistake("T8", "spaces at the ends are lost", "the text is shorter than its tokens",
+            "Who asked for strip?", "look for strip",
+            "leave the text as it is", {"strip": True}),
 )
 
 # --- exercises ------------------------------------------------------------------------
@@ -365,7 +574,9 @@ def count_pairs(ids):
 
 merge_pair = Exercise(
     "merge_pair", "09", "merge_pair(ids, pair, new) -> list of ids", merged,
-    merge_probes, MERGE, hints=(
+    merge_probes, MERGE, crashes=((
+        r"IndexError: list index", "the last id has no right neighbour: ask for i + 1 < "
+        "len(ids) before you read ids[i + 1]"),), hints=(
         "Walk from the left. Where the pair stands, write the new id; jump over both.",
         "Try aaaa by hand: what is written, and where does i stand then?",
         "i += 2 after a merge, i += 1 else"), solution="""\
@@ -382,7 +593,9 @@ def merge_pair(ids, pair, new):
 
 learn_merges = Exercise(
     "learn_merges", "09", "learn_merges(text, count) -> {(id, id): new id}", learned,
-    learn_probes, LEARN, hints=(
+    learn_probes, LEARN, crashes=((
+        r"(min|max)\(\).*(empty|arg)", "no pair is left: stop early, before min or max "
+        "is asked"),), hints=(
         "A round: count the pairs inside all pieces, take the most frequent, merge it.",
         "Print the counts of each round for aaabdaaabac.",
         "min(counts, key=lambda pair: (-counts[pair], pair))"), solution="""\
@@ -402,7 +615,10 @@ def learn_merges(text, count):
 
 encode = Exercise(
     "encode", "09", "encode(text, merges, special) -> list of ids", encoded,
-    encode_probes, ENCODE, hints=(
+    encode_probes, ENCODE, robust=(Robust(
+        "of two special names of which one begins the other, the longer should be found "
+        "first: sort them by length, longest first, before they are joined with |",
+        _names_inside),), hints=(
         "Special names first, then pieces, then in each piece the earliest merge.",
         "Encode athis by hand with the four merges of the lesson.",
         "while a pair of merges is present: merge the one with the lowest id"),
@@ -411,7 +627,8 @@ def encode(text, merges, special):
     if not special:
         parts = [text]
     else:
-        parts = regex.split("(" + "|".join(map(regex.escape, special)) + ")", text)
+        names = sorted(special, key=len, reverse=True)           # the longest first
+        parts = regex.split("(" + "|".join(map(regex.escape, names)) + ")", text)
     result = []
     for part in parts:
         if part in special:
