@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_short = reprlib.Repr(maxstring=60, maxother=60, maxlong=60)
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 60
 
 
 # ---------------------------------------------------------------- numbers and words
