@@ -11,23 +11,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from . import validation
+
 # %% ../notebooks/02_causal_masking.ipynb #causal-mask
 def causal_mask(
     num_queries: int, num_keys: int | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Return the mask that lets a query look at its own token and at earlier ones.
+    """Return the mask that lets a query attend to its own token and to earlier ones.
 
-    The result (Tq, Tk) is boolean, True = may look. The queries are the *last*
+    The result (Tq, Tk) is boolean, True = may attend. The queries are the *last*
     `num_queries` of the `num_keys` tokens (all by default), so the corner at the bottom
     right is True. Raises ValueError if there are more queries than keys, or none.
     """
     num_keys = num_queries if num_keys is None else num_keys
-    if not 1 <= num_queries <= num_keys:
-        raise ValueError(
-            f"{num_queries} queries for {num_keys} keys: expected 1 <= num_queries <= "
-            "num_keys, since each query is itself one of the tokens looked at"
-        )
+    num_queries, num_keys = validation.mask_sizes(num_queries, num_keys)
     key = torch.arange(num_keys, device=device)                  # (Tk,)
     query = key[num_keys - num_queries :, None]                  # (Tq, 1)
     return key <= query                                          # (Tq, Tk)
@@ -40,11 +38,9 @@ def influence(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     of the neighbour sequence. A causal function has zeros above the diagonal.
     Raises ValueError for a batch of one.
     """
-    if x.size(0) < 2:
-        raise ValueError(
-            f"x has the shape {tuple(x.shape)}, expected two sequences or more"
-        )
+    validation.sequences(x)
     before, neighbour = function(x), x.roll(1, dims=0)
+    validation.tensor("function(x)", before, "B T ...", B=x.size(0))
     moves = []
     for j in range(x.size(1)):
         changed = x.clone()
@@ -67,7 +63,11 @@ class KVCache:
         head_dim: int, dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        shape = (num_layers, batch_size, num_heads, max_length, head_dim)
+        shape = validation.sizes(
+            num_layers=num_layers, batch_size=batch_size, num_heads=num_heads,
+            max_length=max_length, head_dim=head_dim,
+        )
+        validation.float_dtype(dtype)
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
         self.length = 0
@@ -75,18 +75,10 @@ class KVCache:
     def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Store k and v (B, H, T, D) of T new tokens; return all so far, uncopied.
 
-        Raises ValueError when the storage is full or made for another batch size.
+        Raises ValueError when the storage is full or made for other shapes.
         """
+        validation.cache_step(self.keys, self.length, layer, k, v)
         end = self.length + k.size(-2)
-        if end > self.keys.size(-2):
-            raise ValueError(
-                f"the cache holds {self.length} of at most {self.keys.size(-2)} "
-                f"tokens, {k.size(-2)} more do not fit: make a longer one, or start a "
-                "new one"
-            )
-        if k.size(0) != self.keys.size(1):
-            raise ValueError(f"k holds {k.size(0)} sequences, the cache was made for "
-                             f"{self.keys.size(1)}: make one for this batch size")
         keys, values = self.keys[layer], self.values[layer]   # (B, H, max_length, D)
         keys[:, :, self.length : end] = k
         values[:, :, self.length : end] = v

@@ -10,6 +10,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import validation
+
 # %% ../notebooks/04_feed_forward.ipynb #gelu
 def gelu(x: Tensor) -> Tensor:
     """Return 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), GPT-2's form of x Phi(x).
@@ -28,10 +30,13 @@ class FeedForward(nn.Module):
 
     def __init__(self, d_model: int, d_ff: int, dropout: float = 0.1) -> None:
         super().__init__()
+        self.d_model = d_model = validation.whole_number("d_model", d_model, 1)
+        d_ff = validation.whole_number("d_ff", d_ff, 1)
         self.up_proj = nn.Linear(d_model, d_ff)
         self.down_proj = nn.Linear(d_ff, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(validation.probability("dropout", dropout))
 
     def forward(self, x: Tensor) -> Tensor:
+        validation.tensor("x", x, "... C", "floats", C=self.d_model)
         hidden = gelu(self.up_proj(x))                           # (..., F)
         return self.dropout(self.down_proj(hidden))              # (..., C)

@@ -11,6 +11,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import validation
 from .causal_masking import KVCache
 from .feed_forward import FeedForward
 from .multi_head import MultiHeadAttention
@@ -25,9 +26,10 @@ class LayerNorm(nn.Module):
 
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         super().__init__()
+        d_model = validation.whole_number("d_model", d_model, 1)
         self.weight = nn.Parameter(torch.ones(d_model))
         self.bias = nn.Parameter(torch.zeros(d_model))
-        self.eps = eps
+        self.eps = validation.number("eps", eps, above=0)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)

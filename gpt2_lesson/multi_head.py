@@ -11,6 +11,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import validation
 from .attention import attention
 from .causal_masking import KVCache, causal_mask
 
@@ -20,16 +21,15 @@ def split_heads(x: Tensor, num_heads: int) -> Tensor:
 
     Raises ValueError if C is not a multiple of `num_heads`.
     """
+    validation.tensor("x", x, "B T C")
     batch_size, num_tokens, d_model = x.shape
-    if num_heads < 1 or d_model % num_heads:
-        raise ValueError(
-            f"{d_model} channels do not split into {num_heads} equal heads"
-        )
+    d_model, num_heads = validation.heads(d_model, num_heads)
     return x.view(batch_size, num_tokens, num_heads, -1).transpose(1, 2)
 
 # %% ../notebooks/03_multi_head.ipynb #merge-heads
 def merge_heads(x: Tensor) -> Tensor:
     """Return (B, H, T, D) as (B, T, C), the heads' channels side by side again."""
+    validation.tensor("x", x, "B H T D")
     return x.transpose(1, 2).flatten(2)
 
 # %% ../notebooks/03_multi_head.ipynb #fused-attention
@@ -37,40 +37,41 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Te
     """Return what causal `attention` mixes; as a rule, without storing the weights.
 
     q (B, H, Tq, D), k and v (B, H, Tk, D); the queries are the last Tq of Tk tokens.
-    `dropout` is the share of weights set to 0. Source: Dao et al. 2022
+    `dropout` is the probability that a weight is set to 0. Source: Dao et al. 2022
     (FlashAttention).
     """
+    validation.attention(q, k, v)
+    validation.probability("dropout", dropout)
     num_queries, num_keys = q.size(-2), k.size(-2)
-    square = num_queries == num_keys
     slow = q.is_cpu and q.dtype == torch.bfloat16 and q.requires_grad and not dropout
-    mask = None                                      # one query may look at every key
-    if slow or not square and num_queries > 1:
+    if num_queries == num_keys and not slow:
+        return F.scaled_dot_product_attention(q, k, v, None, dropout, is_causal=True)
+    mask = None                                 # a single query may attend to every key
+    if num_queries > 1:
         mask = causal_mask(num_queries, num_keys, device=q.device)
     if slow:
         return attention(q, k, v, mask)[0]
-    return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=square)
+    return F.scaled_dot_product_attention(q, k, v, mask, dropout)
 
 # %% ../notebooks/03_multi_head.ipynb #multi-head-attention
 class MultiHeadAttention(nn.Module):
     """Causal attention with `num_heads` heads, (B, T, C) -> (B, T, C).
 
     Dropout falls on the weights and on the result, as in GPT-2. With a `cache`, x holds
-    only new tokens, for layer `layer`. Raises ValueError if C is no multiple of H.
+    only new tokens, for layer `layer`. Raises ValueError if C is not a multiple of H.
     """
 
     def __init__(self, d_model: int, num_heads: int, dropout: float = 0.1) -> None:
         super().__init__()
-        if num_heads < 1 or d_model % num_heads:
-            raise ValueError(
-                f"d_model {d_model} is no multiple of num_heads {num_heads}"
-            )
-        self.num_heads = num_heads
+        d_model, num_heads = validation.heads(d_model, num_heads)
+        self.d_model, self.num_heads = d_model, num_heads
         self.qkv_proj = nn.Linear(d_model, 3 * d_model)
         self.out_proj = nn.Linear(d_model, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(validation.probability("dropout", dropout))
 
     def heads(self, x: Tensor) -> list[Tensor]:
         """Return queries, keys and values of x (B, T, C), each (B, H, T, D)."""
+        validation.tensor("x", x, "B T C", "floats", C=self.d_model)
         projected = self.qkv_proj(x).chunk(3, dim=-1)
         return [split_heads(t, self.num_heads) for t in projected]
 
@@ -79,6 +80,7 @@ class MultiHeadAttention(nn.Module):
     ) -> Tensor:
         q, k, v = self.heads(x)                                  # (B, H, T, D) each
         if cache is not None:
+            validation.cache(cache)
             k, v = cache.append(layer, k, v)                     # (B, H, all so far, D)
         mixed = fused_attention(q, k, v, self.dropout.p if self.training else 0.0)
         return self.dropout(self.out_proj(merge_heads(mixed)))   # (B, T, C)

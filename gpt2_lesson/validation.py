@@ -243,6 +243,20 @@ def heads(d_model: Any, num_heads: Any) -> tuple[int, int]:
     return d_model, num_heads
 
 
+def sizes(**named: Any) -> list[int]:
+    """Return the sizes of a tensor's axes, each 1 or more."""
+    return [whole_number(name, value, 1) for name, value in named.items()]
+
+
+def cache(value: Any) -> Any:
+    """Return a KVCache, or an object with the same parts."""
+    if not (hasattr(value, "length") and hasattr(value, "append")):
+        raise TypeError(
+            f"cache is of type {type(value).__name__}, expected a KVCache"
+        )
+    return value
+
+
 def cache_step(storage: Tensor, length: int, layer: Any, k: Tensor, v: Tensor) -> None:
     """Check new keys and values for the storage (L, B, H, max_length, D) of a cache."""
     num_layers, batch_size, num_heads, max_length, head_dim = storage.shape
@@ -355,17 +369,14 @@ def input_ids(ids: object) -> None:
         )
 
 
-def stop_ids(stop: Any, model: object) -> list[int]:
+def stop_ids(stop: Any, model: object) -> Tensor:
     """Return the token ids at which a row ends: `stop` is one, several, or None."""
-    if stop is None:
-        return []
     stop = _plain(stop)
     several = isinstance(stop, Iterable) and not isinstance(stop, str)
+    ids = stop if several else [] if stop is None else [stop]
     vocab_size = getattr(getattr(model, "config", None), "vocab_size", 2**31)
-    return [
-        whole_number("stop", one, 0, vocab_size - 1)
-        for one in (stop if several else [stop])
-    ]
+    checked = [whole_number("stop", one, 0, vocab_size - 1) for one in ids]
+    return torch.tensor(checked, dtype=torch.int64)
 
 
 # ---------------------------------------------------------------- the model, 07

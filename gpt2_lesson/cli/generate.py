@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gpt2_lesson import validation
 from gpt2_lesson.cli.train import choose_device, stored_tokenizer
 from gpt2_lesson.corpora import story_model
-from gpt2_lesson.generation import check_sampling, generate
+from gpt2_lesson.generation import generate
 from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.real_gpt2 import load_gpt2
 from gpt2_lesson.tokenizer import GPT2_REPOSITORIES, Tokenizer
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
             "the prompt is empty: give at least one character, or leave "
             "--prompt out to start after a line end"
         )
-    check_sampling(args.temperature, args.top_k, args.top_p)     # before any output
+    validation.sampling(args.temperature, args.top_k, args.top_p)  # before any output
     device = choose_device(args.device)
     model, tokenizer = open_model(args.model)
     model = model.to(device)
