@@ -37,7 +37,12 @@ def _kept(logits: Tensor, top_k: int, extra: int, threshold: str, over: str,
     if extra < 0:                                                # "<=" for "<"
         return logits > _largest(logits, top_k, over)[..., -1:]
     kth = _largest(logits, top_k + extra, over)[..., -1:]        # (B, 1)
-    kth = {"row": kth, "first": kth[:1], "lowest": kth.min()}[threshold]
+    kth = {"row": lambda: kth, "first": lambda: kth[:1], "last": lambda: kth[-1:],
+           "lowest": kth.min,
+           "batch": lambda: logits.flatten().topk(
+               min(top_k, logits.numel())).values[-1:],
+           "column": lambda: logits.topk(min(top_k, len(logits)), 0).values[-1:],
+           }[threshold]()
     return logits >= kth
 
 
@@ -45,11 +50,15 @@ def _tempered(logits: Tensor, temperature: float, how: str) -> Tensor:
     """Return logits, the temperature applied, or what a mistake makes of it."""
     if how == "times":
         return logits * temperature
+    if how == "twice":
+        return logits / temperature ** 2
     return logits if how in ("none", "odds") else logits / temperature
 
 
 def _shared(logits: Tensor, how: str, axis: int) -> Tensor:
     """Return odds from logits: the softmax, or what stands in for it."""
+    if how == "twice":
+        return logits.softmax(axis).softmax(axis)
     if how == "log":
         return logits.log_softmax(axis)
     if how == "naive":
@@ -72,10 +81,17 @@ def odds(logits: Tensor, temperature: float, top_k: int | None, *,
          smallest: bool = False, cut: str = "logits", how: str = "softmax",
          axis: int = -1, in_place: bool = False) -> Tensor:
     """Return the next token's odds (B, V) from logits (B, V)."""
-    if temperature == 0 and zero == "likeliest":
-        return _one_hot(logits)
-    if temperature == 0 and zero in ("1", "crash"):
-        temperature = 1 / float(zero.replace("crash", "0"))
+    if temperature == 0 and zero in ("likeliest", "whole numbers"):
+        best = _one_hot(logits)
+        return best.long() if zero == "whole numbers" else best
+    if temperature == 0 and zero == "one row":
+        return torch.zeros_like(logits).flatten().index_fill(
+            0, logits.argmax(), 1.0).view_as(logits)
+    if temperature == 0 and zero in ("1", "crash", "small"):
+        temperature = {"1": 1.0, "small": 1e-3}.get(zero) or 1 / 0
+    if top_k is not None and cut in ("alone", "first"):          # one of the two
+        return odds(logits, 1.0, top_k) if cut == "alone" or temperature == 1 else (
+            odds(logits, temperature, None))
     scores = _tempered(logits, temperature, temper)
     if cut == "none" or top_k is None:
         p = _shared(scores, how, axis)
@@ -86,9 +102,14 @@ def odds(logits: Tensor, temperature: float, top_k: int | None, *,
         p = _shared(_largest(scores, top_k, over), how, axis)
     else:
         kept = _kept(scores, top_k, extra, threshold, over, smallest)
-        p = _shared(scores if cut == "odds" else scores.masked_fill(~kept, fill), how,
-                    axis)
-        p = p.masked_fill(~kept, 0.0) if cut == "odds" else p
+        after = cut in ("odds", "whole", "between")              # the softmax
+        p = _shared(scores if after else scores.masked_fill(~kept, fill), how, axis)
+        if after:
+            p = p.masked_fill(~kept, -torch.inf if cut == "between" else 0.0)
+        if cut == "even":
+            p = kept.float()
+        p = {"whole": lambda: p / p.sum(), "between": lambda: p.softmax(axis),
+             "even": lambda: p / p.sum(axis, keepdim=True)}.get(cut, lambda: p)()
     if in_place:
         logits.copy_(scores if top_k is None else scores.masked_fill(~kept, fill))
     return p / temperature if temper == "odds" else p
@@ -96,17 +117,26 @@ def odds(logits: Tensor, temperature: float, top_k: int | None, *,
 
 def draw(logits: Tensor, temperature: float, top_k: int | None,
          generator: Generator | None, *, rows: str = "each", seeded: str = "generator",
-         returned: str = "ids", **knobs: object) -> Tensor:
+         returned: str = "ids", ranked: bool = False, again: bool = False,
+         even: bool = False, **knobs: object) -> Tensor:
     """Return one id for each row, logits (B, V) to ids (B, 1), in exact proportion.
 
     Rows that are equal get each token as often as its odds say, in an order that the
     generator draws. Raises RuntimeError for odds that are none, like multinomial.
     """
     p = odds(logits, temperature, top_k, **knobs)
+    if ranked:
+        p = p.sort(descending=True).values
+    if again:
+        p = p.softmax(-1)
+    if even:
+        p = torch.ones_like(p)
     if not p.isfinite().all() or (p < 0).any():
         raise RuntimeError("probability tensor contains inf, nan or element < 0")
     if seeded == "fixed":
         generator = Generator().manual_seed(0)
+    if seeded == "copied" and generator is not None:
+        generator = Generator().manual_seed(generator.initial_seed())
     if seeded == "global":
         generator = None
     if rows == "one":
@@ -137,7 +167,8 @@ def write(model: nn.Module, input_ids: Tensor, max_new_tokens: int,
           max_seq_length: int, *, read: str = "last", crop: str = "newest",
           limit: int = 0, mode: str = "eval", gradients: bool = False, more: int = 0,
           returned: str = "all", fed: str = "all", chosen: str = "each",
-          pick: str = "argmax", joined: str = "end", until: str = "new") -> Tensor:
+          pick: str = "argmax", joined: str = "end", until: str = "new",
+          after: str = "as it came") -> Tensor:
     """Return input_ids (B, T), continued by the likeliest tokens: (B, T + new)."""
     was_training = model.training
     model.train(was_training and mode == "as it was")
@@ -149,14 +180,17 @@ def write(model: nn.Module, input_ids: Tensor, max_new_tokens: int,
         count = min(count, max_seq_length - ids.size(1))
     with torch.set_grad_enabled(gradients):
         for _ in range(count):
-            seen = {"all": ids, "last": ids[:, -1:], "prompt": input_ids}[fed]
+            first = 0 if ids.size(1) == input_ids.size(1) else -1
+            seen = {"all": ids, "last": ids[:, -1:], "prompt": input_ids,
+                    "new": ids[:, first:]}[fed]
             if crop != "none":
                 seen = seen[:, -cut:] if crop == "newest" else seen[:, :cut]
             new = _next(model(seen), read, pick)                 # (B, 1)
             new = new[:1].expand(len(ids), 1) if chosen == "first" else new
             ids = torch.cat([ids, new] if joined == "end" else [new, ids], dim=1)
             ids = ids[:, -cut:] if returned == "window" else ids
-    model.train(was_training)
+    model.train({"as it came": was_training, "training": True, "evaluation": False}[
+        after])
     start = {"new": input_ids.size(1), "last": ids.size(1) - 1}.get(returned, 0)
     return ids[:, start:]
 
@@ -169,6 +203,8 @@ def _next(logits: Tensor, read: str, pick: str) -> Tensor:
             "before": logits[:, max(-2, -logits.size(1))]}[read]
     if pick == "draw":
         return torch.multinomial(last.softmax(-1), 1)
+    if pick == "second":
+        return last.topk(2).indices[:, 1:]
     return (last if pick == "argmax" else -last).argmax(-1, keepdim=True)
 
 
@@ -196,6 +232,8 @@ def probes(g: Generator) -> list[Probe]:
         Probe("temperature 0.7 and k = 2", (high, 0.7, 2), sizes=sizes),
         Probe("k = 1", (low, 1.0, 1), sizes=sizes),
         Probe("temperature 0: always the likeliest", (high, 0, None), sizes=sizes),
+        Probe("temperature 0, two logits 0.0001 apart",
+              (torch.tensor([[0.0, 2.0, 2.0001, 1.0]]), 0, None)),
         Probe("temperature 0 and k = 2", (low, 0.0, 2), sizes=sizes),
         Probe("k = 99, more than there are tokens", (high, 1.0, 99), sizes=sizes),
         Probe("logits of some hundreds", (200 * high, 1.0, 4), sizes=sizes),
@@ -254,13 +292,11 @@ def writing_probes(g: Generator) -> list[Probe]:
         Probe("one token", (ToyModel(37, 12, g), ids(1, 1, 37), 5, 12)),
         Probe("how the model is used", (ToyModel(29, 16, g), ids(2, 3, 29), 2, 16),
               manners),
+        Probe("the mode afterwards, of a model that came in training mode",
+              (ToyModel(29, 16, g), ids(2, 3, 29), 2, 16), mode_afterwards),
+        Probe("the mode afterwards, of a model that came in evaluation mode",
+              (ToyModel(29, 16, g).eval(), ids(2, 3, 29), 2, 16), mode_afterwards),
     ]
-
-
-def _mode(g: Generator, training: bool = True) -> Probe:
-    model = ToyModel(29, 16, g).train(training)
-    return Probe("the mode afterwards", (model, torch.tensor([[1, 2]]), 2, 16),
-                 mode_afterwards)
 
 
 # --- what can be read out when nothing matches ----------------------------------------
@@ -406,6 +442,10 @@ TEMPERATURE = (
             "Which line is reached with a temperature of 0?",
             "If temperature == 0, put all on logits.argmax(-1)", {"zero": "1"},
             mark="R"),
+    Mistake("G3f", "the temperature is never used, not even 0: always 1",
+            "the result is the same at every temperature", _Q_T, _W_T,
+            "Divide the logits by it, and treat 0 on its own",
+            {"temper": "none", "zero": "1"}),
 )
 TOP_K = (
     Mistake("G5", "forbidden tokens filled with 0 (or -1e-10), not minus infinity",
@@ -447,6 +487,14 @@ TOP_K = (
             "with k = 1 the unlikeliest token has all the odds", _Q_K,
             "Look at the direction of < or of the sort", _F_K, {"smallest": True},
             mark="R"),
+    Mistake("G7b", "the k largest logits of the whole batch, not of each row",
+            "some rows keep no token at all: nan",
+            "Whose logits does a row compete with?", _W_K, _F_K,
+            {"threshold": "batch"}),
+    Mistake("G7d", "top-k over the batch (dim=0)",
+            "each token competes with itself in the other rows",
+            "Over which axis do the tokens compete?", "Look at dim in topk", _F_K,
+            {"threshold": "column"}),
     Mistake("G23", "top_k never used", "with k = 1 all tokens have odds", _Q_K,
             "Masked_fill returns a new tensor: where does it go?",
             "logits = logits.masked_fill(logits < limit, -torch.inf)", {"cut": "none"},
@@ -473,6 +521,51 @@ ODDS = (
             "Compare the order: cut, softmax",
             "Cut the logits before the softmax, or divide by the new sum",
             {"cut": "odds"}, mark="R"),
+    Mistake("G4r", "temperature 0 puts all on one logit of the whole batch",
+            "only one row has a token, the others are 0",
+            "Over which axis should the largest logit be found?",
+            "Look at argmax: has it an axis?", "logits.argmax(-1, keepdim=True)",
+            {"zero": "one row"}),
+    Mistake("G4s", "temperature 0 treated as 0.001",
+            "two tokens whose logits are nearly equal share the probability",
+            "Which token should temperature 0 choose?", "Look for max(temperature, "
+                                                        "...)",
+            "If temperature == 0, put all on logits.argmax(-1)", {"zero": "small"}),
+    Mistake("G16t", "softmax twice", "the probabilities are pulled towards equal ones, "
+            "and forbidden tokens get some again",
+            "What does softmax make of numbers between 0 and 1?",
+            "Count the softmaxes, also inside functions that you call",
+            "One softmax is enough", {"how": "twice"}),
+    Mistake("G16u", "all kept tokens get the same probability",
+            "the logits decide only who is kept", "Which of the kept tokens is the "
+                                                  "most "
+            "probable?", "What happens between the mask and the division?",
+            ".softmax(-1) of the masked logits", {"cut": "even"}),
+    Mistake("G7l", "the limit of the last row for all rows",
+            "only the last row keeps k tokens",
+            "How large is each row's own k-th logit?", "Look for values[-1]", _F_K,
+            {"threshold": "last"}),
+    Mistake("G5c", "softmax before top-k, and after it once more",
+            "the probabilities of the kept tokens are pulled towards equal ones",
+            "What does softmax make of numbers between 0 and 1?",
+            "Count the softmaxes", "mask the logits, then one softmax",
+            {"cut": "between"}),
+    Mistake("G5w", "divided by the sum of the whole batch, not of each row",
+            "the rows add up to less than 1",
+            "What should the probabilities of one row add up to?",
+            "Look at sum: has it an axis?", ".sum(-1, keepdim=True)", {"cut": "whole"}),
+    Mistake("G23a", "with top_k the temperature is not used",
+            "right without top_k, and at temperature 1", _Q_T,
+            "Look for a return before the line with the temperature",
+            "First mask, then divide by the temperature", {"cut": "alone"}),
+    Mistake("G23c", "with a temperature top_k is not used",
+            "right without a temperature, and without top_k", _Q_K,
+            "Look for a return before the line with top_k",
+            "First mask, then divide by the temperature", {"cut": "first"}),
+    Mistake("G4i", "temperature 0 gives whole numbers (one_hot without .float())",
+            "the values are right, but of another dtype",
+            "Which dtype do probabilities have?", "Look for one_hot",
+            "one_hot(...).to(logits.dtype)", {"zero": "whole numbers"}),
     Mistake("G9s", "the odds of the k best alone: (B, k), not (B, V)",
             "nobody can tell which tokens they belong to",
             "What is the odds of a forbidden token?", "Look at the last line",
@@ -517,6 +610,31 @@ DRAWS = (
             "What would a text look like in which every draw is the same?",
             "Look for manual_seed", "Leave the seed to the caller",
             {"seeded": "fixed"}, mark="R"),
+    Mistake("G19c", "each call starts a new generator with the same seed",
+            "every call of one generator draws the same",
+            "What would a text look like in which every draw is the same?",
+            "Look for Generator() inside your function",
+            "Pass on the generator that came: generator=generator",
+            {"seeded": "copied"}),
+    Mistake("G16d", "softmax over probabilities, which are already there",
+            "tokens that should have 0 are drawn, too",
+            "What does softmax make of numbers between 0 and 1?",
+            "Count the softmaxes, also inside functions that you call",
+            "multinomial(probabilities, 1)", {"again": True}),
+    Mistake("G18u", "all tokens are equally likely (randint)",
+            "the logits decide nothing", "Where do your probabilities enter the draw?",
+            "Look for randint or rand", "torch.multinomial(probabilities, 1)",
+            {"even": True}),
+    Mistake("G3t", "the temperature is applied twice",
+            "a temperature of 0.5 acts like 0.25", _Q_T,
+            "Count the divisions, also inside functions that you call",
+            "Divide once", {"temper": "twice"}),
+    Mistake("G9r", "places in a sorted list taken for token ids",
+            "small ids come most often, whatever their logits",
+            "Sort gives values and indices. Which token is number 0 of the sorted "
+            "ones?",
+            "What becomes of the indices?",
+            "Don't sort, or gather the ids with the indices", {"ranked": True}),
     Mistake("G20", "returns (B,), not (B, 1)",
             "the ids are right, but can't be appended to (B, T)",
             "Which shape can be joined to (B, T) along the tokens?",
@@ -565,9 +683,22 @@ WRITING = (
             "Look at the condition of the loop", "for _ in range(max_new_tokens)",
             {"until": "full"}, mark="R"),
     Mistake("G12", "no eval(): dropout stays on",
-            "the model forgets half of what it read, and greedy varies",
+            "the model forgets half of what it read (model.training = False alone "
+            "doesn't reach its parts)",
             "When should dropout act?", "Look for eval", "model.eval() before the loop",
             {"mode": "as it was"}, mark="S"),
+    Mistake("G12s", "the model stays in evaluation mode afterwards",
+            "a training that goes on would do so without dropout",
+            "In which mode did the model come, and in which does it leave?",
+            "What is the last thing done to the model?",
+            "was_training = model.training first, model.train(was_training) last",
+            {"after": "evaluation"}),
+    Mistake("G12t", "the model is in training mode afterwards, even if it came in "
+            "evaluation mode", "whoever uses it next gets dropout",
+            "In which mode did the model come, and in which does it leave?",
+            "Look for model.train()",
+            "was_training = model.training first, model.train(was_training) last",
+            {"after": "training"}),
     Mistake("G13", "no no_grad: gradients are recorded",
             "the ids are right, but each step keeps memory for a backward pass that "
             "never comes",
@@ -598,6 +729,15 @@ WRITING = (
             "What does this model know without its text?",
             "What is passed to the model?", "model(ids[:, -max_seq_length:])",
             {"fed": "last"}, mark="R"),
+    Mistake("G24n", "after the prompt the model sees each new token alone",
+            "the first new token is right; for the next ones the text is forgotten",
+            "Does this model remember what it read in the step before?",
+            "What is passed to the model in the second step?",
+            "model(ids[:, -max_seq_length:])", {"fed": "new"}),
+    Mistake("G22s", "the second most probable token", "every new token is the "
+                                                      "runner-up",
+            "Which place has the largest logit in topk, counted from 0?",
+            "Look at the index into topk or sort", "argmax", {"pick": "second"}),
     Mistake("G25", "the model sees the prompt at every step",
             "every new token is the same: the new ones are never read",
             "Which tensor grows in your loop?", "What is passed to the model?",
@@ -662,23 +802,18 @@ def sample_next(logits, temperature, top_k, generator):
 generate = Exercise(
     "generate", "06", "generate(model, input_ids, max_new_tokens, max_seq_length) -> "
     "(B, T + max_new_tokens), greedy", write, writing_probes, WRITING,
-    writing_read_out, (Robust(
-        "the model stays in evaluation mode afterwards: a training that goes on would "
-        "do so without dropout", _mode),
-        Robust("the model is in training mode afterwards, even if it came in "
-               "evaluation mode: note model.training, and restore it", partial(
-                   _mode, training=False))),
-    {"input_ids": "B T", "": "B T"},
-    ((r"index out of range in self", "the model was given more tokens than its window "
-      "holds: max_seq_length"),
-     (r"[Ss]izes of tensors must match|Tensors must have same number of dimensions",
-      "cat joins along one axis, dim=1 here; the new token must be (B, 1)"),
-     (r"cannot be converted to Scalar|only one element",
-      ".item() takes one number: a batch has a token for each row")),
-    ("Ask the model, take the last position, append the likeliest, repeat.",
-     "Print the shape of each tensor in your loop for B = 2.",
-     "logits = model(ids[:, -max_seq_length:]); new = logits[:, -1].argmax(-1, "
-     "keepdim=True); ids = torch.cat([ids, new], dim=1)"),
+    writing_read_out, axes={"input_ids": "B T", "": "B T"},
+    crashes=(
+        (r"index out of range in self", "the model was given more tokens than its "
+         "window holds: max_seq_length"),
+        (r"[Ss]izes of tensors must match|Tensors must have same number of dimensions",
+         "cat joins along one axis, dim=1 here; the new token must be (B, 1)"),
+        (r"cannot be converted to Scalar|only one element",
+         ".item() takes one number: a batch has a token for each row")),
+    hints=("Ask the model, take the last position, append the likeliest, repeat.",
+           "Print the shape of each tensor in your loop for B = 2.",
+           "logits = model(ids[:, -max_seq_length:]); new = logits[:, -1].argmax(-1, "
+           "keepdim=True); ids = torch.cat([ids, new], dim=1)"),
     show="growing past the window", solution="""\
 def generate(model, input_ids, max_new_tokens, max_seq_length):
     was_training = model.training

@@ -540,7 +540,8 @@ DECODE = (
             "something is missing?", "look at .decode(...)",
             ".decode('utf-8', 'replace')", {"errors": "ignore"}),
     Mistake("T7b", "errors='backslashreplace': bytes shown as \\x..",
-            "half of an emoji becomes \\xf0\\x9f", "Which sign stands for what can't be "
+            "half of an emoji becomes \\xf0\\x9f", "Which sign stands for what can't "
+                                                   "be "
             "decoded?", "look at .decode(...)", ".decode('utf-8', 'replace')",
             {"errors": "backslashreplace"}),
     Mistake("T7l", "each byte a character (latin-1, or chr)",
@@ -575,7 +576,8 @@ def count_pairs(ids):
 merge_pair = Exercise(
     "merge_pair", "09", "merge_pair(ids, pair, new) -> list of ids", merged,
     merge_probes, MERGE, crashes=((
-        r"IndexError: list index", "the last id has no right neighbour: ask for i + 1 < "
+        r"IndexError: list index", "the last id has no right neighbour: ask for i + 1 "
+                                   "< "
         "len(ids) before you read ids[i + 1]"),), hints=(
         "Walk from the left. Where the pair stands, write the new id; jump over both.",
         "Try aaaa by hand: what is written, and where does i stand then?",
@@ -616,7 +618,8 @@ def learn_merges(text, count):
 encode = Exercise(
     "encode", "09", "encode(text, merges, special) -> list of ids", encoded,
     encode_probes, ENCODE, robust=(Robust(
-        "of two special names of which one begins the other, the longer should be found "
+        "of two special names of which one begins the other, the longer should be "
+        "found "
         "first: sort them by length, longest first, before they are joined with |",
         _names_inside),), hints=(
         "Special names first, then pieces, then in each piece the earliest merge.",

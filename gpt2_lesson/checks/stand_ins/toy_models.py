@@ -15,13 +15,13 @@ class ToyModel(nn.Module):
 
     After tokens 0 to t, the likeliest token is (the sum of c[j] * (id[j] + 1)) mod V:
     each single token decides. It takes at most `len(c)` tokens, and starts in training
-    mode, in which (like dropout) it forgets every second token. It notes the `lengths`
+    mode, in which its part `dropout` forgets every second token. It notes the `lengths`
     that it was called with, and whether it was `training` and recording `gradients`.
     """
 
     def __init__(self, vocab_size: int, max_seq_length: int, g: Generator) -> None:
         super().__init__()
-        self.one = nn.Parameter(torch.ones(()))
+        self.one, self.dropout = nn.Parameter(torch.ones(())), nn.Identity()
         self.c = torch.randint(1, vocab_size, (max_seq_length,), generator=g)
         self.vocab_size = vocab_size
         self.lengths, self.training_noted, self.gradients = [], [], []
@@ -35,10 +35,10 @@ class ToyModel(nn.Module):
             raise IndexError(f"index out of range in self: {ids.size(1)} tokens came, "
                              f"and there are {len(self.c)} positions")
         self.lengths.append(ids.size(1))
-        self.training_noted.append(self.training)
+        self.training_noted.append(self.dropout.training)
         self.gradients.append(torch.is_grad_enabled())
         kept = self.c[:ids.size(1)].clone()
-        if self.training:
+        if self.dropout.training:
             kept[1::2] = 0
         key = (kept * (ids + 1)).cumsum(1) % self.vocab_size             # (B, T)
         steps = (torch.arange(self.vocab_size) - key[..., None]) % self.vocab_size
@@ -61,7 +61,8 @@ def lengths_seen(function: Callable, model: ToyModel, *args: object) -> list[int
 def mode_afterwards(function: Callable, model: ToyModel, *args: object) -> str:
     """Return the mode that a model is in after a function's use."""
     function(model, *args)
-    return "training" if model.training else "evaluation"
+    modes = {"training" if part.training else "evaluation" for part in model.modules()}
+    return " and ".join(sorted(modes))
 
 
 # --- samplers -------------------------------------------------------------------------
