@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['next_token_loss', 'get_batch', 'make_optimizer', 'learning_rate', 'train_step', 'evaluate', 'orthogonalize', 'Muon',
-           'TrainSettings', 'digest', 'random_states', 'save_checkpoint', 'what_it_is', 'read_checkpoint',
-           'build_model', 'load_checkpoint', 'resume_checkpoint', 'train']
+           'TrainSettings', 'digest', 'random_states', 'check_tensors', 'unwrapped', 'model_tensors', 'save_checkpoint',
+           'what_it_is', 'read_record', 'read_checkpoint', 'build_model', 'load_checkpoint', 'resume_checkpoint',
+           'fingerprint', 'train']
 
 # %% ../notebooks/08_training.ipynb #imports
 import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,9 +24,11 @@ from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
+from . import validation
 from .files import CheckpointError, atomic_write
 from .generation import evaluating
 from .gpt2_model import GPT2Config, GPT2Model
+from .interrupts import Interrupts
 
 # %% ../notebooks/08_training.ipynb #next-token-loss
 def next_token_loss(
@@ -35,21 +38,15 @@ def next_token_loss(
 
     input_ids (B, T) and their logits (B, T, V); the shift by one happens here. Logits
     (B, T - 1, V) will do: the last token is only a target. Targets equal to
-    `ignore_index` do not count. Raises ValueError if none is left or shapes do not fit.
+    `ignore_index` do not count. Raises ValueError if none is left or shapes do not fit,
+    FloatingPointError if the loss is NaN.
     """
-    left_out = input_ids.size(1) - logits.size(1)
-    if logits.size(0) != input_ids.size(0) or left_out not in (0, 1):
-        raise ValueError(
-            f"logits {tuple(logits.shape)} and ids {tuple(input_ids.shape)} do not "
-            "fit: expected (B, T, V) or (B, T - 1, V), and (B, T), none shifted"
-        )
+    validation.loss_inputs(logits, input_ids, ignore_index)
     targets = input_ids[:, 1:].flatten().long()                  # (B * (T - 1),)
-    if not (targets != ignore_index).any():
-        raise ValueError(
-            "no target tokens: rows need two tokens, not all of them ignored"
-        )
     predictions = logits[:, : input_ids.size(1) - 1].flatten(0, 1).float()
-    return F.cross_entropy(predictions, targets, ignore_index=ignore_index)
+    loss = F.cross_entropy(predictions, targets, ignore_index=ignore_index)
+    validation.loss_value(loss)
+    return loss
 
 # %% ../notebooks/08_training.ipynb #get-batch
 def get_batch(
@@ -61,11 +58,9 @@ def get_batch(
     A window begins anywhere, or only at the positions `starts`. Raises ValueError when
     the text is shorter than a window.
     """
-    if batch_size < 1 or seq_length < 1:
-        raise ValueError(f"batch_size is {batch_size}, seq_length {seq_length}: "
-                         "expected 1 or more")
-    if starts is not None and (starts < 0).any():
-        raise ValueError(f"starts holds {int(starts.min())}, expected 0 or more")
+    validation.corpus(tokens, starts)
+    batch_size = validation.whole_number("batch_size", batch_size, 1)
+    seq_length = validation.whole_number("seq_length", seq_length, 1)
     last = len(tokens) - seq_length
     if starts is not None:
         starts = starts[starts <= last]
@@ -85,6 +80,7 @@ def make_optimizer(
 
     Source: Loshchilov and Hutter 2019; betas as in Brown et al. 2020, appendix B.
     """
+    max_lr, weight_decay = validation.optimizer(model, max_lr, weight_decay)
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": weight_decay},
@@ -101,11 +97,12 @@ def learning_rate(
     With `decay` "linear" it falls in a straight line. From `steps` on it stays at
     `min_lr`. Source: Loshchilov and Hutter 2017.
     """
+    validation.schedule(step, steps, max_lr, warmup_steps, min_lr, decay)
     if step < warmup_steps:
-        return max_lr * (step + 1) / warmup_steps
+        return float(max_lr * (step + 1) / warmup_steps)
     done = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))
     left = 1 - done if decay == "linear" else (1 + math.cos(math.pi * done)) / 2
-    return min_lr + (max_lr - min_lr) * left
+    return float(min_lr + (max_lr - min_lr) * left)
 
 # %% ../notebooks/08_training.ipynb #train-step
 def train_step(
@@ -118,6 +115,7 @@ def train_step(
     memory. Loss in nats per token. Raises FloatingPointError, before the step, if it is
     not finite.
     """
+    validation.step_inputs(batches, max_norm, precision)
     model.train()
     optimizer.zero_grad()
     total = 0.0
@@ -138,11 +136,14 @@ def train_step(
 # %% ../notebooks/08_training.ipynb #evaluate
 def evaluate(model: nn.Module, windows: Tensor, batch_size: int = 32) -> float:
     """Return the mean loss on all `windows` (N, T) of token ids, in nats per token."""
+    validation.trained(model)
+    windows = validation.token_ids("windows", windows, "N T")
+    batch_size = validation.whole_number("batch_size", batch_size, 1)
     device = next(model.parameters()).device
     total = 0.0
     with evaluating(model):
         for batch in windows.split(batch_size):
-            batch = batch.long().to(device)
+            batch = batch.to(device)
             loss = next_token_loss(model(batch[:, :-1]), batch)
             total += loss.item() * len(batch)
     return total / len(windows)
@@ -154,6 +155,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
     Five rounds of a polynomial bring them to about 0.7 to 1.2. Source: Jordan 2024.
     """
+    validation.tensor("matrices", matrices, "... rows columns", "floats")
     tall = matrices.size(-2) > matrices.size(-1)
     x = matrices.mT if tall else matrices
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -167,31 +169,35 @@ class Muon(torch.optim.Optimizer):
     """Move the matrices inside the blocks by orthogonalized momentum, the rest by Adam.
 
     The rest (embeddings, biases, norms) moves at the share `rest` of the rate and does
-    not decay. Source: Jordan 2024.
+    not decay. A parameter without a gradient stays as it is. Source: Jordan 2024.
     """
 
     def __init__(
         self, model: nn.Module, max_lr: float, weight_decay: float = 0.1,
         momentum: float = 0.95, rest: float = 0.25,
     ) -> None:
+        max_lr, weight_decay = validation.optimizer(model, max_lr, weight_decay)
+        validation.gpt2_model(model)
         inside = [p for p in model.blocks.parameters() if p.dim() == 2]
         known = set(inside)
         others = [p for p in model.parameters() if p not in known]
         super().__init__([{"params": inside}, {"params": others}],
                          {"lr": max_lr, "weight_decay": weight_decay})
-        self.keep, self.rest = momentum, rest
+        self.keep = validation.number("momentum", momentum, 0, below=1)
+        self.rest = validation.number("rest", rest, above=0)
 
     @torch.no_grad()
     def step(self) -> None:
         """Take one step along the gradients that `backward` left."""
         inside, others = self.param_groups
-        for shape in dict.fromkeys(p.shape for p in inside["params"]):
-            same = [p for p in inside["params"] if p.shape == shape]
+        moving = [p for p in inside["params"] if p.grad is not None]
+        for shape in dict.fromkeys(p.shape for p in moving):
+            same = [p for p in moving if p.shape == shape]
             moves = orthogonalize(torch.stack([self.momentum(p) for p in same]))
             rate = inside["lr"] * max(1, shape[0] / shape[1]) ** 0.5
             for p, move in zip(same, moves, strict=True):
                 p.mul_(1 - inside["lr"] * inside["weight_decay"]).sub_(rate * move)
-        for p in others["params"]:
+        for p in [p for p in others["params"] if p.grad is not None]:
             p.sub_(self.rest * others["lr"] * self.adam_move(p))
 
     def momentum(self, p: Tensor) -> Tensor:
@@ -213,7 +219,7 @@ class Muon(torch.optim.Optimizer):
 class TrainSettings:
     """What `train` needs beside the model and the text; lengths in steps or tokens.
 
-    Raises TypeError or ValueError for a setting that cannot be meant.
+    Raises TypeError or ValueError for an invalid setting.
     """
 
     steps: int
@@ -234,24 +240,8 @@ class TrainSettings:
     save_every: int = 100
 
     def __post_init__(self) -> None:
-        least = {"seq_length": 2, "min_lr": 0, "warmup_steps": 0,
-                 "weight_decay": 0, "seed": 0}
-        below = {"momentum": 1.0}
-        words = {"decay": ("cosine", "linear"), "optimizer": ("adamw", "muon"),
-                 "precision": ("float32", "bf16")}
-        for name, kind in self.__annotations__.items():
-            value = getattr(self, name)
-            lowest = least.get(name, 1 if kind is int else 1e-12)
-            if name in words:
-                if value not in words[name]:
-                    raise ValueError(f"{name} is {value!r}, expected one of "
-                                     f"{words[name]}")
-            elif isinstance(value, bool) or not isinstance(value, (int, kind)):
-                raise TypeError(f"{name} is {value!r}, expected {kind.__name__}")
-            elif not lowest <= value < below.get(name, math.inf):
-                wanted = "more than 0" if lowest == 1e-12 else f"{lowest} or more"
-                raise ValueError(f"{name} is {value}, expected {wanted}"
-                                 f"{', below 1' if name in below else ''}")
+        for name, value in validation.train_settings(asdict(self)).items():
+            object.__setattr__(self, name, value)            # in Python's own types
 
 # %% ../notebooks/08_training.ipynb #digest
 def digest(record: str, tensors: dict[str, Tensor]) -> str:
@@ -268,8 +258,54 @@ def random_states(model: nn.Module, draws: torch.Generator) -> dict[str, Tensor]
     states = {"random.draws": draws.get_state(), "random.cpu": torch.get_rng_state()}
     device = next(model.parameters()).device
     if device.type != "cpu":
-        states["random.device"] = torch.get_device_module(device).get_rng_state()
+        module = torch.get_device_module(device)
+        states[f"random.{device.type}"] = module.get_rng_state()
     return states
+
+# %% ../notebooks/08_training.ipynb #check-tensors
+def check_tensors(shapes: dict[str, tuple[int, ...]], config: GPT2Config) -> None:
+    """Raise ValueError unless these are the parameters of a GPT2Model, by name.
+
+    Takes no memory for them, however large the configuration says that they are.
+    """
+    layers = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
+    if config.num_layers != len(layers):
+        raise ValueError(f"num_layers is {config.num_layers}, it has {len(layers)}")
+    with torch.device("meta"):                               # shapes only, no memory
+        one_layer = GPT2Model(**asdict(replace(config, num_layers=1)))
+    expected = {
+        name.replace("blocks.0.", f"blocks.{layer}."): tuple(values.shape)
+        for name, values in one_layer.state_dict().items()
+        for layer in range(config.num_layers if name.startswith("blocks.") else 1)
+    }
+    validation.same_shapes(shapes, expected)
+
+# %% ../notebooks/08_training.ipynb #unwrapped
+def unwrapped(model: nn.Module) -> GPT2Model:
+    """Return the model inside `torch.compile`'s or DistributedDataParallel's."""
+    while inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None):
+        model = inner
+    validation.gpt2_model(model)
+    return model
+
+# %% ../notebooks/08_training.ipynb #model-tensors
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return a GPT2Model's parameters under its own names, whatever wraps its modules.
+
+    Raises CheckpointError, which names them, if it lacks some or has others.
+    """
+    model = unwrapped(model)
+    tensors, wrappers = {}, ("_orig_mod", "module")
+    for name, values in model.state_dict().items():
+        parts = [part for part in name.split(".") if part not in wrappers]
+        tensors[".".join(parts)] = values
+    shapes = {name: tuple(values.shape) for name, values in tensors.items()}
+    try:
+        check_tensors(shapes, model.config)
+    except ValueError as error:
+        raise CheckpointError(f"the model cannot be saved, because GPT2Model could not "
+                              f"load it again: {error}") from None
+    return tensors
 
 # %% ../notebooks/08_training.ipynb #save-checkpoint
 def save_checkpoint(
@@ -280,21 +316,23 @@ def save_checkpoint(
     """Write the model, and all needed to go on training it, to one safetensors file.
 
     Configuration and `about` (anything JSON) stand in the header, with a SHA-256 of
-    everything. Raises OSError if the file cannot be written.
+    everything. Raises CheckpointError for a model that could not be loaded again,
+    OSError if the file cannot be written.
     """
-    tensors = {f"model.{name}": values for name, values in model.state_dict().items()}
+    tensors = {f"model.{name}": values for name, values in model_tensors(model).items()}
     tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
     if optimizer is not None:
         for index, state in optimizer.state_dict()["state"].items():
             for key, value in state.items():
-                tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
+                if value is not None:
+                    tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
     if draws is not None:
         tensors |= random_states(model, draws)
     tensors = {name: values.detach().cpu().contiguous()
                for name, values in tensors.items()}
-    record = json.dumps({"config": asdict(model.config), "about": about or {}})
-    header = {"gpt2_lesson": record, "sha256": digest(record, tensors)}
-    atomic_write(path, save(tensors, header))
+    record = {"config": asdict(unwrapped(model).config), "about": about or {}}
+    record["sha256"] = digest(json.dumps(record), tensors)
+    atomic_write(path, save(tensors, {"gpt2_lesson": json.dumps(record)}))
 
 # %% ../notebooks/08_training.ipynb #what-it-is
 def what_it_is(path: str | Path) -> str:
@@ -311,60 +349,74 @@ def what_it_is(path: str | Path) -> str:
         return "is a pickle (torch.save); opening it could run code, so we never do"
     return "is cut off, damaged, or no safetensors file"
 
+# %% ../notebooks/08_training.ipynb #read-record
+def read_record(text: str, shapes: dict[str, tuple[int, ...]]) -> dict:
+    """Return the record in a checkpoint's header.
+
+    Raises TypeError or ValueError, before any tensor is read, unless the configuration
+    and the tensors' names and shapes belong together.
+    """
+    record = validation.checkpoint_record(json.loads(text), shapes)
+    check_tensors({name.removeprefix("model."): shape for name, shape in shapes.items()
+                   if name.startswith("model.")}, GPT2Config(**record["config"]))
+    return record
+
 # %% ../notebooks/08_training.ipynb #read-checkpoint
-def read_checkpoint(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
+def read_checkpoint(
+    path: str | Path, mmap: bool = False
+) -> tuple[dict, dict[str, Tensor]]:
     """Return the record and the tensors of a file that `save_checkpoint` wrote.
 
-    Raises FileNotFoundError, or CheckpointError for a file that is damaged or foreign.
+    With `mmap` the tensors are the file's own bytes: nothing is copied, but who changes
+    the file changes them. Raises FileNotFoundError, or CheckpointError for a file that
+    is damaged or foreign.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}: is the name right?")
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            if "gpt2_lesson" not in header:
+                raise CheckpointError(
+                    f"{path} is a safetensors file, but not one of this course"
+                )
+            shapes = {name: tuple(file.get_slice(name).get_shape())
+                      for name in file.keys()}
+            record = read_record(header["gpt2_lesson"], shapes)
+            tensors = {name: file.get_tensor(name) for name in shapes}
+        validation.weights(tensors)
+        if not mmap:
+            tensors = {name: values.clone() for name, values in tensors.items()}
+    except CheckpointError:
+        raise
     except SafetensorError as error:
         raise CheckpointError(f"{path} {what_it_is(path)} ({error})") from None
-    if "gpt2_lesson" not in header:
-        raise CheckpointError(
-            f"{path} is a safetensors file, but not one of this course"
-        )
-    if header.get("sha256") != digest(header["gpt2_lesson"], tensors):
+    except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
+        raise CheckpointError(f"{path} cannot be used: {error}") from None
+    stored = record.pop("sha256", header.get("sha256"))
+    if stored != digest(json.dumps(record), tensors):
         raise CheckpointError(
             f"{path} is damaged: its content does not match its SHA-256"
         )
-    return json.loads(header["gpt2_lesson"]), tensors
+    return record, tensors
 
 # %% ../notebooks/08_training.ipynb #build-model
-def build_model(
-    record: dict, tensors: dict[str, Tensor], path: str | Path
-) -> GPT2Model:
-    """Return the model of a record; its parameters are the tensors themselves.
-
-    Raises CheckpointError, before anything is allocated, if the two do not fit.
-    """
-    weights = {n[6:]: values for n, values in tensors.items() if n.startswith("model.")}
-    layers = {name.split(".")[1] for name in weights if name.startswith("blocks.")}
-    try:
-        config = GPT2Config(**record["config"])
-        if config.num_layers != len(layers):
-            raise ValueError(f"num_layers is {config.num_layers}, it has {len(layers)}")
-        with torch.device("meta"):                   # shapes only, no memory
-            model = GPT2Model(**asdict(config))
-        model.load_state_dict(weights, assign=True)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} does not fit its configuration: {error}"
-        ) from None
+def build_model(record: dict, tensors: dict[str, Tensor]) -> GPT2Model:
+    """Return the model of a checkpoint; its parameters are the tensors themselves."""
+    with torch.device("meta"):
+        model = GPT2Model(**record["config"])
+    weights = {name: tensors[f"model.{name}"] for name in model.state_dict()}
+    model.load_state_dict(weights, assign=True)
     return model
 
 # %% ../notebooks/08_training.ipynb #load-checkpoint
-def load_checkpoint(path: str | Path) -> GPT2Model:
+def load_checkpoint(path: str | Path, mmap: bool = False) -> GPT2Model:
     """Return the model of a checkpoint, to generate with or to train anew.
 
-    Raises FileNotFoundError or CheckpointError, which says what is wrong with the file.
+    With `mmap` its weights are the file's own bytes, see `read_checkpoint`. Raises
+    FileNotFoundError or CheckpointError, which says what is wrong with the file.
     """
-    return build_model(*read_checkpoint(path), path)
+    return build_model(*read_checkpoint(path, mmap))
 
 # %% ../notebooks/08_training.ipynb #resume-checkpoint
 def resume_checkpoint(
@@ -373,30 +425,44 @@ def resume_checkpoint(
 ) -> list[float]:
     """Put model, optimizer and generators back as they were; return the losses so far.
 
-    Raises CheckpointError if the file's configuration or `about` is another.
+    On another kind of device the run goes on, but dropout draws other numbers. Raises
+    CheckpointError if the file's configuration or `about` is another.
     """
     record, tensors = read_checkpoint(path)
     old = record["about"] | record["config"]
-    new = (about or {}) | asdict(model.config)
+    new = json.loads(json.dumps(about or {})) | asdict(unwrapped(model).config)
     changes = [f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
                for name in sorted(old | new) if old.get(name) != new.get(name)]
     if changes or "random.draws" not in tensors:
         why = "; ".join(changes) or "no states"
         raise CheckpointError(f"{path} is not of this run: {why}")
-    model.load_state_dict(build_model(record, tensors, path).state_dict())
-    state: dict[int, dict] = {}
-    for name in [name for name in tensors if name.startswith("optimizer.")]:
-        _, index, key = name.split(".")
-        count = tensors[name].dtype == torch.int64   # a step counter, a plain number
-        value = tensors[name].item() if count else tensors[name]
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    draws.set_state(tensors["random.draws"])
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.device" in tensors:
-        module = torch.get_device_module(next(model.parameters()).device)
-        module.set_rng_state(tensors["random.device"])
-    return tensors["losses"].tolist()
+    try:
+        losses = tensors["losses"].tolist()
+        states = validation.optimizer_states(tensors, optimizer)
+        draws.set_state(tensors["random.draws"])
+        torch.set_rng_state(tensors["random.cpu"])
+        device = next(model.parameters()).device.type
+        if device != "cpu" and f"random.{device}" in tensors:
+            torch.get_device_module(device).set_rng_state(tensors[f"random.{device}"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} cannot be gone on from: {error}") from None
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    for name, values in model_tensors(model).items():
+        values.copy_(tensors[f"model.{name}"])
+    return losses
+
+# %% ../notebooks/08_training.ipynb #fingerprint
+def fingerprint(
+    settings: TrainSettings, tokens: Tensor, starts: Tensor | None
+) -> dict[str, object]:
+    """Return what a run must have in common with its checkpoint to go on from it."""
+    about = asdict(settings)
+    del about["save_every"]                   # decides nothing but when it is saved
+    for name, values in {"text": tokens, "starts": starts}.items():
+        if values is not None:
+            data = values.cpu().contiguous().numpy()
+            about[name] = hashlib.sha256(data).hexdigest()
+    return about
 
 # %% ../notebooks/08_training.ipynb #train
 def train(
@@ -406,13 +472,14 @@ def train(
 ) -> list[float]:
     """Train `model` on text `tokens` (N,); return each step's loss, in nats per token.
 
-    With a `checkpoint` the run is saved as it goes, and the same call continues one
-    that was cut off, bit for bit. `starts`: where windows may begin. `on_step` gets the
-    losses so far. Raises FloatingPointError if the loss is lost, CheckpointError for
-    another run's.
+    With a `checkpoint` the run is saved as it goes and when it is stopped by Ctrl-C or
+    SIGTERM, which wait for the end of a step, and the same call continues it, bit for
+    bit. `starts`: where windows may begin. `on_step` gets the losses so far. Raises
+    FloatingPointError if the loss is lost, CheckpointError for another run's.
     """
-    if not isinstance(tokens, Tensor):
-        raise TypeError(f"tokens is a {type(tokens).__name__}, expected a tensor")
+    validation.trained(model)
+    validation.corpus(tokens, starts)
+    validation.instance("settings", settings, TrainSettings)
     device = next(model.parameters()).device
     optimizer = make_optimizer(model, settings.max_lr, settings.weight_decay)
     if settings.optimizer == "muon":
@@ -420,14 +487,18 @@ def train(
                          settings.momentum, settings.rest)
     draws = torch.Generator().manual_seed(settings.seed)
     torch.manual_seed(settings.seed)
-    about = asdict(settings) | {"text": hashlib.sha256(tokens.numpy()).hexdigest()}
     losses: list[float] = []
-    if checkpoint is not None and Path(checkpoint).exists():
-        losses = resume_checkpoint(checkpoint, model, optimizer, draws, about)
+    if checkpoint is not None:
+        about = fingerprint(settings, tokens, starts)
+        validation.file_to_write("checkpoint", checkpoint)
+        model_tensors(model)                  # what cannot be saved is told now
+        if Path(checkpoint).exists():
+            losses = resume_checkpoint(checkpoint, model, optimizer, draws, about)
     window = settings.batch_size, settings.seq_length
     per_step = math.prod(window) * settings.accumulation
-    with tqdm(total=settings.steps * per_step, initial=len(losses) * per_step,
-              unit="token", unit_scale=True, leave=False) as bar:
+    bar = tqdm(total=settings.steps * per_step, initial=len(losses) * per_step,
+               unit="token", unit_scale=True, leave=False)
+    with bar, Interrupts() as interrupts:
         while len(losses) < settings.steps:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(len(losses), settings.steps,
@@ -442,6 +513,7 @@ def train(
             if on_step is not None:
                 on_step(losses)
             due = not len(losses) % settings.save_every or len(losses) == settings.steps
-            if checkpoint is not None and due:
+            if checkpoint is not None and (due or interrupts.waiting):
                 save_checkpoint(checkpoint, model, optimizer, draws, losses, about)
+            interrupts.deliver()
     return losses

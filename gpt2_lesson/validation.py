@@ -561,11 +561,16 @@ def corpus(tokens: object, starts: object = None) -> None:
             raise ValueError(f"starts holds {int(starts.min())}, expected 0 or more")
 
 
-def optimizer(model: Any, max_lr: Any, weight_decay: Any) -> tuple[float, float]:
-    """Return an optimizer's rates; the model has something to train."""
+def trained(model: Any) -> None:
+    """Check for a PyTorch module with something to train."""
     module = isinstance(model, torch.nn.Module)
     if not module or next(model.parameters(), None) is None:
-        raise TypeError(f"model is {shown(model)}, expected one with parameters")
+        raise TypeError(f"model is {shown(model)}, expected a model with parameters")
+
+
+def optimizer(model: Any, max_lr: Any, weight_decay: Any) -> tuple[float, float]:
+    """Return an optimizer's rates; the model has something to train."""
+    trained(model)
     rate = number("max_lr", max_lr, above=0)
     return rate, number("weight_decay", weight_decay, 0)
 
@@ -650,7 +655,7 @@ def same_shapes(
         ("has what a GPT2Model does not have:", shapes.keys() - expected.keys()),
     ):
         if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
             raise ValueError(f"it {what} {', '.join(sorted(names)[:3])}{more}")
     for name, shape in expected.items():
         if shapes[name] != shape:
@@ -659,18 +664,27 @@ def same_shapes(
 
 def checkpoint_record(record: Any, shapes: dict[str, tuple[int, ...]]) -> dict:
     """Return a checkpoint's record, if it and the tensors' names are a checkpoint's."""
-    about = record.setdefault("about", {}) if isinstance(record, dict) else None
-    if about is None or not isinstance(record.get("config"), dict):
-        raise ValueError("its header holds no configuration")
-    if not isinstance(about, dict):
-        raise ValueError(f"its header's `about` is {shown(about)}, expected an object")
+    parts = ("config", "about")
+    if not isinstance(record, dict) or not all(
+        isinstance(record.get(part), dict) for part in parts
+    ):
+        raise ValueError(
+            f"its header is {shown(record)}, expected objects called config and about"
+        )
     known = re.compile(r"model\..+|losses|optimizer\.\d{1,6}\.\w+|random\.\w+")
     odd = [name for name in shapes if not known.fullmatch(name)]
     if odd:
         raise ValueError(f"it holds {shown(odd[0])}, which no checkpoint has")
-    if len(shapes.get("losses", ())) != 1:
-        raise ValueError("it holds no list of losses")
+    if len(shapes.get("losses", (0,))) != 1:
+        raise ValueError(f"its losses are {shapes['losses']}, expected a list (N,)")
     return record
+
+
+def weights(tensors: dict[str, Tensor]) -> None:
+    """Check that a checkpoint's parameters are floating-point numbers."""
+    for name, values in tensors.items():
+        if name.startswith("model.") and not values.is_floating_point():
+            raise ValueError(f"its {name} is {values.dtype}, expected numbers to train")
 
 
 def optimizer_states(

@@ -1,7 +1,11 @@
 """Loss, batches, rates, optimizers and `train`, each against something independent."""
 
+import json
 import math
+from collections.abc import Callable
+from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 import torch.nn as nn
@@ -229,3 +233,114 @@ def test_the_seed_decides_the_dropout() -> None:
     model = tiny(0.5)
     torch.rand(7)  # other draws in between
     assert train(model, tokens, settings) == once
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_what_has_no_gradient_stays(optimizer: str) -> None:
+    """Frozen or unused parameters neither move nor decay, under either optimizer."""
+    model, ids = tiny(), torch.randint(20, (4, 8))
+    model.unused = nn.Linear(3, 3)
+    model.blocks[0].unused = nn.Linear(3, 3)
+    still = {name for name, _ in model.named_parameters() if "unused" in name}
+    still |= {"tok_emb.weight", "blocks.1.mlp.up_proj.weight", "blocks.0.ln_mlp.bias"}
+    for name in still:
+        model.get_parameter(name).requires_grad_("unused" in name)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    kind = make_optimizer if optimizer == "adamw" else Muon
+    train_step(model, kind(model, 0.1, weight_decay=0.5), [ids])
+    moved = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == before.keys() - still
+
+
+def test_numbers_may_be_numpys_or_0d_tensors() -> None:
+    plain = TrainSettings(steps=3, seq_length=8, max_lr=0.5, seed=2**64 - 1)
+    odd = TrainSettings(
+        steps=np.int64(3), seq_length=torch.tensor(8), max_lr=np.float32(0.5),
+        weight_decay=np.float64(0.1), warmup_steps=np.uint8(20),
+        seed=np.uint64(2**64 - 1),
+    )
+    assert odd == plain and json.dumps(asdict(odd)) == json.dumps(asdict(plain))
+    tokens = torch.arange(20).repeat(5)
+    batch = get_batch(tokens, np.int32(2), torch.tensor(6))
+    assert batch.shape == (2, 6)
+    rate = learning_rate(np.int64(3), np.int64(9), np.float32(0.5), torch.tensor(2))
+    assert type(rate) is float
+    assert_close(rate, learning_rate(3, 9, 0.5, 2))
+    assert evaluate(tiny(), batch, np.int64(1)) > 0
+    rates = np.float32(0.25), torch.tensor(0.5)
+    for optimizer in (make_optimizer(tiny(), *rates), Muon(tiny(), *rates)):
+        assert optimizer.param_groups[0]["lr"] == 0.25
+
+
+TEXT, LOGITS = torch.arange(20).repeat(5), torch.zeros(2, 4, 20)
+IDS = torch.zeros(2, 4, dtype=torch.long)
+NAN = float("nan")
+
+
+def rate(**changes: object) -> Callable:
+    return lambda: learning_rate(**({"step": 1, "steps": 9, "max_lr": 0.1} | changes))
+
+
+def chosen(**changes: object) -> Callable:
+    return lambda: TrainSettings(**({"steps": 9, "seq_length": 8} | changes))
+
+
+def step(*arguments: object, **more: object) -> Callable:
+    return lambda: train_step(tiny(), make_optimizer(tiny(), 0.1), *arguments, **more)
+
+
+@pytest.mark.parametrize(("call", "kind", "words"), [
+    (lambda: next_token_loss(LOGITS * NAN, IDS), FloatingPointError, "the loss is nan"),
+    (lambda: next_token_loss(LOGITS, IDS.float()), TypeError, "input_ids is torch.flo"),
+    (lambda: next_token_loss(LOGITS.long(), IDS), TypeError, "logits is torch.int64"),
+    (lambda: next_token_loss(LOGITS[0], IDS[0]), ValueError, r"logits has the shape"),
+    (lambda: next_token_loss(LOGITS, IDS, ignore_index=None), TypeError, "ignore_"),
+    (lambda: next_token_loss(LOGITS.tolist(), IDS), TypeError, "logits is of type"),
+    (lambda: get_batch(TEXT.float(), 2, 6), TypeError, "tokens is torch.float32"),
+    (lambda: get_batch(TEXT > 3, 2, 6), TypeError, "tokens is torch.bool"),
+    (lambda: get_batch(TEXT.tolist(), 2, 6), TypeError, "tokens is of type list"),
+    (lambda: get_batch(TEXT[None], 2, 6), ValueError, "tokens has the shape"),
+    (lambda: get_batch(TEXT, 2.5, 6), TypeError, "batch_size is 2.5"),
+    (lambda: get_batch(TEXT, 2, 6, starts=TEXT > 3), TypeError, "starts is torch"),
+    (lambda: get_batch(TEXT, 2, 6, starts=TEXT.float()), TypeError, "starts is torch"),
+    (rate(decay="exponential"), ValueError, "decay is 'exponential'"),
+    (rate(min_lr=1.0), ValueError, "min_lr is 1.0, expected at most max_lr"),
+    (rate(step=-1), ValueError, "step is -1"),
+    (rate(steps=0), ValueError, "steps is 0"),
+    (rate(max_lr=NAN), ValueError, "max_lr is nan"),
+    (rate(warmup_steps=-3), ValueError, "warmup_steps is -3"),
+    (rate(warmup_steps="10"), TypeError, "warmup_steps is '10'"),
+    (chosen(min_lr=1.0), ValueError, "min_lr is 1.0, expected at most max_lr, 0.001"),
+    (chosen(seed=2**70), ValueError, "seed is 11805"),
+    (chosen(seed=-1), ValueError, "seed is -1"),
+    (chosen(steps=True), TypeError, "steps is True"),
+    (chosen(momentum=1.0), ValueError, "momentum is 1.0"),
+    (chosen(decay=None), ValueError, "decay is None"),
+    (chosen(max_lr="0.1"), TypeError, "max_lr is '0.1'"),
+    (lambda: make_optimizer(tiny(), NAN), ValueError, "max_lr is nan"),
+    (lambda: make_optimizer(tiny(), math.inf), ValueError, "max_lr is inf"),
+    (lambda: make_optimizer(tiny(), 0.1, -1), ValueError, "weight_decay is -1.0"),
+    (lambda: make_optimizer(nn.Identity(), 0.1), TypeError, "a model with parameters"),
+    (lambda: make_optimizer("model", 0.1), TypeError, "model is 'model'"),
+    (lambda: Muon(tiny(), 0.1, momentum=1.5), ValueError, "momentum is 1.5"),
+    (lambda: Muon(tiny(), 0.1, rest=-1), ValueError, "rest is -1"),
+    (lambda: Muon(nn.Linear(2, 2), 0.1), TypeError, "Linear, expected a GPT2Model"),
+    (lambda: orthogonalize(torch.ones(3)), ValueError, r"shape \(3,\)"),
+    (lambda: orthogonalize(torch.ones(1, 2, 3).int()), TypeError, "torch.int32"),
+    (step([]), ValueError, "batches is empty"),
+    (step(IDS), TypeError, r"a single one is \[batch\]"),
+    (step([IDS.float()]), TypeError, "a batch is torch.float32"),
+    (step([IDS], precision="fp16"), ValueError, "precision is 'fp16'"),
+    (step([IDS], max_norm=NAN), ValueError, "max_norm is nan"),
+    (step([IDS], max_norm=-1), ValueError, "max_norm is -1"),
+    (lambda: evaluate(tiny(), IDS[:0]), ValueError, r"windows has the shape \(0, 4\)"),
+    (lambda: evaluate(tiny(), IDS.float()), TypeError, "windows is torch.float32"),
+    (lambda: evaluate(tiny(), IDS, 0), ValueError, "batch_size is 0"),
+    (lambda: evaluate(lambda ids: LOGITS, IDS), TypeError, "expected a model"),
+    (lambda: train(tiny(), TEXT.float(), chosen()()), TypeError, "tokens is torch.fl"),
+    (lambda: train(tiny(), TEXT, {"steps": 3}), TypeError, "expected a TrainSettings"),
+    (lambda: train("model", TEXT, chosen()()), TypeError, "model is 'model'"),
+])
+def test_training_refuses(call: Callable, kind: type, words: str) -> None:
+    with pytest.raises(kind, match=words):
+        call()
