@@ -174,10 +174,11 @@ def score_choices(
 def bootstrap_interval(
     values: Tensor, draws: int = 2000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the interval that holds the mean of `values` (N,) with this confidence.
+    """Return the bootstrap interval for the mean of what `values` (N,) are a sample of.
 
-    By drawing N of them again and again, with repetition. The values must be
-    independent: stories, questions, not tokens. Source: Efron 1979.
+    The means of N of them, drawn again and again with repetition, and the middle part
+    of these. The values must be independent: stories, questions, not tokens. Source:
+    Efron 1979.
     """
     values = torch.as_tensor(values, dtype=torch.float64)
     if values.dim() != 1 or len(values) < 2 or not values.isfinite().all():
