@@ -117,13 +117,13 @@ def grid(x: float, y: float, rows: list[list[str]], colours: list[list[str]],
          "the whole model, published weights are loaded into it, it is measured, "
          "and looked into. Lessons 13 and 14 come later.")
 def start_here_map() -> Shapes:
-    lessons = [("00 Start here", "a model writes", GREY),
+    lessons = [("00 Start here", "a model generates", GREY),
                ("01 Attention", "an average, by matching", BLUE),
                ("02 Causal masking", "who may read whom", BLUE),
                ("03 Multi-head", "several attentions at once", BLUE),
                ("04 Feed-forward", "the same net everywhere", ORANGE),
                ("05 Layer norm", "keep the scale: a block", PURPLE),
-               ("06 Generation", "from odds to text", RED),
+               ("06 Generation", "from logits to text", RED),
                ("07 GPT-2 model", "everything put together", VIOLET),
                ("08 Training", "it learns to write", RED),
                ("09 Tokenizer", "bytes, then merges", ORANGE),
@@ -147,9 +147,9 @@ def start_here_map() -> Shapes:
                box(410, 316, 230, 42, "02 causal_mask", BLUE),
                box(390, 382, 270, 40, "05 LayerNorm", PURPLE),
                box(390, 434, 270, 44, "04 FeedForward", ORANGE),
-               box(370, 506, 310, 42, "norm, and odds for all", VIOLET),
+               box(370, 506, 310, 42, "norm, output head", VIOLET),
                arrow((430, 622), (430, 566)), arrow((620, 622), (620, 566)),
-               box(350, 624, 165, 68, "06 generate\nwrites with it", RED, 19),
+               box(350, 624, 165, 68, "06 generate\nsamples from it", RED, 19),
                box(535, 624, 165, 68, "08 train\nteaches it", RED, 19),
                box(350, 710, 165, 68, "10 load_gpt2\nfills it", VIOLET, 19),
                box(535, 710, 165, 68, "11 perplexity\nmeasures it", RED, 19),
@@ -206,7 +206,7 @@ def causal_masking_triangle() -> Shapes:
         text(545, 152, "their queries are done", 19, colour="#666666"),
         box(80, 372, 36, 36, fill=BLUE), text(128, 391, "may read", anchor="start"),
         box(260, 372, 36, 36, "×", GREY, fill="#f4f4f5"),
-        text(308, 391, "hidden: not yet written", anchor="start"),
+        text(308, 391, "hidden: a later token", anchor="start"),
         text(80, 436, "Rows are queries, columns are keys.", anchor="start")]
 
 
@@ -286,10 +286,10 @@ def feed_forward_positions() -> Shapes:
          "Left, pre-norm: the residual stream runs straight from top to bottom. Two "
          "branches leave it, layer norm then attention and layer norm then feed-"
          "forward, and each is added back. Right, post-norm: the layer norms sit on "
-         "the stream itself, so every block rescales it.")
+         "the residual stream itself, so every block rescales it.")
 def layer_norm_block() -> Shapes:
     shapes = [text(255, 30, "pre-norm (GPT-2)", 22, bold=True),
-              text(105, 70, "x", 24), text(92, 345, "stream", 20, "end", "#2a5fc4"),
+              text(105, 70, "x", 24), text(92, 345, "residual", 20, "end", "#2a5fc4"),
               arrow((105, 92), (105, 620), colour=BLUE, width=6)]
     for y, name, colour in ((120, "attention", ORANGE), (370, "feed-forward", RED)):
         shapes += [arrow((105, y), (290, y), (290, y + 22)),
@@ -309,7 +309,7 @@ def layer_norm_block() -> Shapes:
     return shapes
 
 
-@drawing("generation_loop", 400, "From odds to text, one token at a time",
+@drawing("generation_loop", 400, "From probabilities to text, one token at a time",
          "A loop. The ids so far go into the model, which gives logits. They are "
          "divided by the temperature and cut to the top k; softmax makes "
          "probabilities; one id is drawn and appended to the ids, and the loop "
@@ -326,7 +326,7 @@ def generation_loop() -> Shapes:
             arrow((510, 286), (458, 286)), arrow((265, 286), (213, 286)),
             arrow((115, 240), (115, 135)),
             text(130, 188, "append", 21, "start", bold=True),
-            text(360, 370, "Each turn of the loop writes one token.", 21)]
+            text(360, 370, "Each turn of the loop generates one token.", 21)]
 
 
 @drawing("gpt2_model_stack", 800, "The whole model, with its shapes and parameters",
@@ -462,8 +462,8 @@ def measuring_stride() -> Shapes:
 @drawing("looking_inside_induction", 340, "Two heads that make an induction head",
          "The tokens A, B, C and again A. In layer 0 each token takes in which token "
          "stands before it: B notes that it comes after A, C that it comes after B. In "
-         "layer 1 the second A looks for the token that comes after an A, finds B, and "
-         "says B.")
+         "layer 1 the second A attends to the token that comes after an earlier A, "
+         "finds B, and says B.")
 def looking_inside_induction() -> Shapes:
     left, step, width = 116, 124, 112
     shapes = [text(20, y, words, 20, "start", bold=True)

@@ -31,7 +31,7 @@ DRAWINGS: dict[str, Callable[[], None]] = {
     "heads": lambda: plots.show_attention(torch.eye(5).expand(12, 5, 5), TOKENS,
                                           alt="A point."),
     "matrix": lambda: plots.show_matrix(torch.arange(12).reshape(2, 6), alt="A point."),
-    "matrices": lambda: plots.show_matrix([torch.eye(3), -torch.eye(3)], signed=True,
+    "matrices": lambda: plots.show_matrix([torch.eye(3), -torch.eye(3)],
                                           title=["a", "b"], alt="A point."),
     "lines": lambda: plots.show_lines(
         {"one": [3.0, 2.0, 1.0], "two": ([1, 10], [1, 2])}, levels={"floor": 0.5},
@@ -113,18 +113,52 @@ def test_shares_above_one_and_nan_are_drawn(shown: list[Image]) -> None:
     assert over[1] < centre(shown[0], np.divide(nan, 255))[1]
 
 
-def test_signed_values_are_symmetric_about_zero(shown: list[Image]) -> None:
-    plots.show_matrix([[-1.0, 0.0, 4.0, -math.inf]], signed=True, values=False, alt="x")
-    places = [centre(shown[0], colormaps["RdBu_r"](x))[1] for x in (0.375, 0.5, 1.0)]
+@pytest.mark.parametrize("draw, row, colours", [
+    ("matrix", [0.0, 2.0, 4.0, math.nan], {"Blues": [0.0, 0.5, 1.0]}),
+    ("matrix", [2.0, 3.0, 4.0], {"Blues": [0.5, 0.75, 1.0]}),
+    ("matrix", [-1.0, 0.0, 4.0, math.inf], {"RdBu_r": [0.375, 0.5, 1.0]}),
+    ("text", [0.0, 4.0, math.nan], {"Blues": [0.0, 1.0]}),
+    ("text", [-4.0, 0.0, 4.0], {"RdBu_r": [0.0, 0.5, 1.0]}),
+])
+def test_the_lightest_colour_is_0_in_every_picture(
+        draw: str, row: list[float], colours: dict, shown: list[Image]) -> None:
+    if draw == "matrix":
+        plots.show_matrix([row], values=False, alt="x")
+    else:
+        plots.show_text("abc", row, low_label="", high_label="", alt="x")
+    [(name, values)] = colours.items()
+    places = [centre(shown[0], colormaps[name](x))[1] for x in values]
     assert places == sorted(places)
+    assert sum(colormaps["Blues"](0.0)) > 3.9 and sum(colormaps["RdBu_r"](0.5)) > 3.8
+
+
+@pytest.mark.parametrize("values, expected", [
+    ([0.001, 1.0, 10.0], ["0.001", "0.01", "0.1", "1", "10"]),
+    ([1e-16, 10.0], "10⁻¹⁶ 10⁻¹⁴ 10⁻¹² 10⁻¹⁰ 10⁻⁸ 10⁻⁶ 10⁻⁴ 10⁻² 10⁰".split()),
+    ([20, 90], ["20", "50"]),
+])
+def test_the_ticks_of_a_logarithmic_axis_have_one_style(
+    values: list[float], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    end = plots._name_ends
+    monkeypatch.setattr(plots, "_name_ends", lambda ax, ends: (
+        seen.append(ax), end(ax, ends)))
+    plots.as_png(plots.show_lines, {"a": values}, logy=True, xlabel="", ylabel="",
+                 alt="x")
+    axis, (low, high) = seen[0].yaxis, sorted(seen[0].get_ylim())
+    ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+    labels = {tick.get_loc(): tick.label1.get_text() for tick in ticks}
+    assert [labels[at] for at in sorted(labels)
+            if low <= at <= high and labels[at]] == expected
 
 
 def test_text_colours_stand_in_reading_order(shown: list[Image]) -> None:
     plots.show_text("ab\nc", [0.0, 1.0, math.nan, 0.5], low_label="l", high_label="h",
                     alt="x")
     a, b, nan, c = [centre(shown[0], colour) for colour in (
-        colormaps["cividis"](0.0), colormaps["cividis"](1.0), [212 / 255] * 3,
-        colormaps["cividis"](0.5))]
+        colormaps["Blues"](0.0), colormaps["Blues"](1.0), [212 / 255] * 3,
+        colormaps["Blues"](0.5))]
     assert a[1] < b[1] and b[0] < c[0] and nan[0] < c[0]
 
 
@@ -143,6 +177,8 @@ def test_names_at_line_ends_stay_apart_and_inside() -> None:
     assert np.diff(sorted(places)).min() > 0.0999
     assert 0 <= min(places) and max(places) <= 1
     assert np.argsort(places, kind="stable").tolist() == [5, 0, 1, 2, 3, 4]
+    middle = plots._spread([0.5, 0.5, 0.5], [0.1] * 3)     # none is favoured
+    assert np.mean(middle) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("draw, words", [

@@ -48,8 +48,8 @@ def test_the_page(model, open_figure):
         assert float(text.replace("−", "-")) == pytest.approx(value, abs=0.0051)
     page.locator(".ab-cell").nth(4).click()                # layer 1 head 1
     said = page.locator("[aria-live]").inner_text()
-    odds = without[1, 1, [0, 4]].exp().sum()
-    assert "layer 1 head 1" in said and f"{odds:.3f}" in said
+    probs = without[1, 1, [0, 4]].exp().sum()
+    assert "layer 1 head 1" in said and f"{probs:.3f}" in said
     row = attention_maps(model, IDS)[1, 0, 1, -1]
     assert f"({int(row.argmax())}): {row.max():.2f}" in said
     assert page.evaluate("document.querySelectorAll('img').length") == 0

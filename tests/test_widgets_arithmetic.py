@@ -98,7 +98,7 @@ def test_hostile_tokens_and_eight_of_them_fit_a_phone(open_figure) -> None:
     page.get_by_role("button", name="mask the future").click()
     assert page.locator("img").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert "line end" in page.locator(".said").inner_text()
+    assert "newline" in page.locator(".said").inner_text()
 
 
 def test_other_shapes_are_refused_in_words() -> None:

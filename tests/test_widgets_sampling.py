@@ -1,4 +1,4 @@
-"""The sampling bench: its odds are lesson 06's, ties and borders included."""
+"""The sampling bench: its probs are lesson 06's, ties and borders included."""
 
 import json
 import shutil
@@ -20,16 +20,16 @@ HOSTILE = ["</script><img src=x onerror=alert(1)>", "\u2028", "", "x" * 40, "ðŸ¦
 
 
 def in_node(cases: list[dict]) -> list[list[float]]:
-    """Return what sampling.js's nextOdds makes of the cases."""
+    """Return what sampling.js's nextProbs makes of the cases."""
     if shutil.which("node") is None:
         pytest.skip("no node on this machine")
     code = f"""
-        import {{ nextOdds }} from "{JS.as_uri()}";
+        import {{ nextProbs }} from "{JS.as_uri()}";
         let text = "";
         for await (const part of process.stdin) text += part;
         console.log(JSON.stringify(JSON.parse(text).map((c) => Array.from(
-          nextOdds(Float32Array.from(c.logits, (x) => x ?? -Infinity),
-                   c.temperature, c.top_k, c.top_p).odds))));"""
+          nextProbs(Float32Array.from(c.logits, (x) => x ?? -Infinity),
+                   c.temperature, c.top_k, c.top_p).probs))));"""
     done = subprocess.run(["node", "--input-type=module", "-e", code], check=True,
                           input=json.dumps(cases), capture_output=True, text=True)
     return json.loads(done.stdout)
@@ -75,14 +75,14 @@ def test_bench_of_nine_words(open_figure):
     assert columns(page)["bed"] == ["0.199", "0.250", ""]      # tied with the second
     assert columns(page)["roof"] == ["0.100", "cut", ""]
     assert "3 of 9" in page.inner_text("main") and "0.798" in page.inner_text("main")
-    page.get_by_text("draw 100").click()
-    page.get_by_text("draw one").click()
+    page.get_by_text("sample 100").click()
+    page.get_by_text("sample one").click()
     drawn = {name: int(cells[2]) for name, cells in columns(page).items()}
     assert sum(drawn.values()) == 101 and drawn["roof"] == 0
     assert abs(drawn["mat"] - 50.5) < 20
     slide(page, "temperature", 0)
     assert columns(page)["mat"] == ["0.399", "1.000", ""]      # draws are forgotten
-    assert "no say" in page.inner_text("[aria-live]")
+    assert "change nothing" in page.inner_text("[aria-live]")
 
 
 def test_large_vocabulary_keeps_every_token():

@@ -23,7 +23,7 @@ def rows(page) -> list[str]:
 
 
 def test_lens_next_is_the_lens(record):
-    """The odds of what came next are those of the lens, layer by layer."""
+    """The probs of what came next are those of the lens, layer by layer."""
     lens = logit_lens(story_model(), torch.tensor([list(TEXT)]))[:, 0].softmax(-1)
     for at in (0, 7, len(TEXT) - 2):
         expected = lens[:, at, TEXT[at + 1]].numpy()
@@ -32,7 +32,7 @@ def test_lens_next_is_the_lens(record):
 
 
 def test_numbers_on_the_page(record, open_figure):
-    """Readings, odds, norms and looks of one token, against the model."""
+    """Readings, probs, norms and looks of one token, against the model."""
     at = TEXT.index(b"d lamp") - 1
     page = open_figure(widgets.trace(record, position=at))
     ids = torch.tensor([list(TEXT)])
@@ -43,10 +43,10 @@ def test_numbers_on_the_page(record, open_figure):
     assert norms[:, :, at].max() >= 10
     assert len(shown) == 5 and "not captured" in shown[1]
     first = page.locator(".tr-chip:first-child bdi").all_inner_texts()
-    for floor, odds in enumerate(lens):
-        assert first[floor] == plots.token_name(chr(odds.argmax()))
-        assert f"{odds.max():.2f}" in shown[floor]
-        wanted = float(odds[ord("d")])
+    for floor, probs in enumerate(lens):
+        assert first[floor] == plots.token_name(chr(probs.argmax()))
+        assert f"{probs.max():.2f}" in shown[floor]
+        wanted = float(probs[ord("d")])
         assert (f"{wanted:.3f}" if wanted >= 0.0005 else "<0.001") in shown[floor]
     for layer in (1, 3):
         head = int(maps[layer].amax(-1).argmax())
@@ -78,7 +78,7 @@ def test_hostile_names(open_figure):
     record = widgets.capture(story_model(), torch.tensor([list(b"Tess a")]), names)
     page = open_figure(widgets.trace(record, position=1))
     assert page.evaluate("document.querySelectorAll('img').length") == 0
-    assert names[0] in page.inner_text(".tr-tokens")
+    assert names[0] in page.inner_text(".strip")
 
 
 def test_the_next_token_is_known_by_its_id(open_figure):
@@ -106,7 +106,7 @@ def test_the_alt_text_holds_no_control_characters(record):
 
 
 def test_a_record_that_broke_is_named_and_numpy_counts(record):
-    for part in ("weights", "lens_odds", "stream"):
+    for part in ("weights", "lens_probs", "stream"):
         broken = getattr(record, part).copy()
         broken.flat[-1] = np.nan
         with pytest.raises(ValueError, match="NaN or infinity"):
@@ -127,7 +127,7 @@ def test_the_text_is_cut_between_its_rows(record, open_figure, width):
     """However far it is scrolled, no row of letters is seen in part."""
     long = widgets.capture(story_model(), torch.tensor([list(TEXT * 6)]))
     page = open_figure(widgets.trace(long, position=170), width=width)
-    cut = ("(() => { const box = document.querySelector('.tr-tokens')"
+    cut = ("(() => { const box = document.querySelector('.strip')"
            ".getBoundingClientRect(); return [...document.querySelectorAll('.token')]"
            ".map(t => t.getBoundingClientRect()).filter(r => (r.top < box.top) != "
            "(r.bottom <= box.top + 3) || (r.bottom > box.bottom) != "

@@ -23,7 +23,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from torch import Tensor
 
 __all__ = ["as_png", "show_attention", "show_bars", "show_histograms", "show_lines",
@@ -43,6 +43,7 @@ STYLE = {
     "xtick.labelcolor": INK, "ytick.labelcolor": INK,
     "axes.spines.top": False, "axes.spines.right": False,
 }
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SMALL = 8                     # cells a side up to which numbers are written
 NAMED = 64                    # cells a side up to which they are named, else counted
 LABEL = 16                    # characters of a cell's name
@@ -73,20 +74,20 @@ def show_attention(weights: Any, tokens: Sequence[str],
     if keys is None:
         keys, queries = queries, queries[-maps.shape[1]:]
     _show_maps(maps, names, queries, keys, title=title, values=values, alt=alt,
-               labels=("key: at this token", "query: this token looks"),
+               labels=("key: to this token", "query: this token attends"),
                colours=("Blues", 0.0, 1.0))
 
 
 def show_matrix(matrix: Any, *, title: str | Sequence[str] = "",
                 rows: Sequence[str] | None = None, columns: Sequence[str] | None = None,
-                xlabel: str = "", ylabel: str = "", signed: bool = False,
+                xlabel: str = "", ylabel: str = "",
                 values: bool | None = None, alt: str) -> None:
     """Show a matrix, or a list of matrices side by side, as coloured cells.
 
     `title` is one title, or one for each matrix. `rows` and `columns` name the cells'
-    places. Magnitudes run from the lowest to the highest value; `signed` puts 0 in the
-    middle, blue below and red above. NaN is hatched, infinity grey. `values` writes the
-    numbers into the cells; None does so where they fit.
+    positions. 0 is the lightest colour: blue gets darker with the value, and if there
+    are negative values, they are blue and positive ones red. NaN is hatched, infinity
+    grey. `values` writes the numbers into the cells; None does so where they fit.
     """
     many = isinstance(matrix, list | tuple) and np.ndim(matrix[0]) == 2
     maps = [_array(m, "matrix", dims=(2,)) for m in (matrix if many else [matrix])]
@@ -97,20 +98,20 @@ def show_matrix(matrix: Any, *, title: str | Sequence[str] = "",
                          "give one title, or one for each matrix")
     _show_maps(maps, names, rows, columns, values=values, alt=alt,
                title="" if names == titles else titles[0], labels=(xlabel, ylabel),
-               colours=("RdBu_r" if signed else "cividis", *_limits(maps, signed)))
+               colours=_colours(maps))
 
 
 def show_lines(lines: Mapping[str, Any], *, xlabel: str, ylabel: str, title: str = "",
                levels: Mapping[str, float] | None = None, logx: bool = False,
-               logy: bool = False, size: str = "wide", alt: str,
-               save: str | Path | None = None) -> None:
+               logy: bool = False, xnames: Sequence[str] | None = None,
+               size: str = "wide", alt: str, save: str | Path | None = None) -> None:
     """Show named lines, each with its name at its end.
 
     A line is its y values (x counts 0, 1, 2, ...) or a tuple `(xs, ys)`. With several
     runs for each x, ys (x, runs), it goes through their means, and a bar at each x
-    reaches from the lowest run to the highest. `levels` are
-    named horizontal lines, dashed and grey. `save` writes the PNG to that path and
-    shows nothing. Raises ValueError for a line without a finite value.
+    reaches from the lowest run to the highest. `levels` are named horizontal lines,
+    dashed and grey; `xnames` are names for x = 0, 1, 2, ... `save` writes the PNG to
+    that path and shows nothing. Raises ValueError for a line without a finite value.
     """
     with _picture(_size(size), alt, title, save=save) as (fig, [[ax]]):
         ends = [_line(ax, i, *pair) for i, pair in enumerate(lines.items())]
@@ -118,9 +119,11 @@ def show_lines(lines: Mapping[str, Any], *, xlabel: str, ylabel: str, title: str
                yscale="log" if logy else "linear")
         ax.margins(x=0)
         for axis, log in ((ax.xaxis, logx), (ax.yaxis, logy)):
-            if log:                                      # 0.1, not 10 to the minus 1
-                axis.set_major_formatter(LogFormatter())
-                axis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))
+            if log:
+                _log_ticks(axis)
+        if xnames is not None:
+            _name_ticks(ax.xaxis, [token_name(name) for name in xnames],
+                        room=66 / len(xnames))
         for name, level in (levels or {}).items():
             ax.axhline(level, color="#777777", linestyle="--", linewidth=1, zorder=1)
             ends.append((name, ax.get_xlim()[1], float(level), "#777777"))
@@ -153,11 +156,11 @@ def show_bars(values: Any, labels: Sequence[str], *, xlabel: str = "", ylabel: s
 
 
 def show_histograms(samples: Mapping[str, Any], *, bins: int | Sequence[float] = 40,
-                    xlabel: str, ylabel: str = "share of values", title: str = "",
+                    xlabel: str, ylabel: str = "fraction of values", title: str = "",
                     alt: str) -> None:
     """Show how the values of each named tensor spread, over common bins.
 
-    Heights are shares of that tensor's values, so tensors of different sizes compare.
+    Heights are fractions of its values, so tensors of different sizes compare.
     Values that are not finite are left out, and their number is added to the name.
     """
     flat = {name: _array(x, name).ravel() for name, x in samples.items()}
@@ -166,10 +169,10 @@ def show_histograms(samples: Mapping[str, Any], *, bins: int | Sequence[float] =
     with _picture(SIZES["wide"], alt, title) as (_, [[ax]]):
         for i, (name, x) in enumerate(kept.items()):
             lost = len(flat[name]) - len(x)
-            shares = np.histogram(x, edges)[0] / max(len(x), 1)
+            parts = np.histogram(x, edges)[0] / max(len(x), 1)
             colour = COLOURS[i % len(COLOURS)]
-            ax.stairs(shares, edges, fill=True, color=colour, alpha=0.25)
-            ax.stairs(shares, edges, color=colour, linewidth=1.8,
+            ax.stairs(parts, edges, fill=True, color=colour, alpha=0.25)
+            ax.stairs(parts, edges, color=colour, linewidth=1.8,
                       linestyle=LINES[i % len(LINES)],
                       label=name + (f" ({lost} not finite)" if lost else ""))
         ax.set(xlabel=xlabel, ylabel=ylabel)
@@ -192,8 +195,8 @@ def show_text(text: str | Sequence[str], values: Any, *, title: str = "",
         _check_length(len(array), len(pieces), f"values {name}".strip(), "pieces")
     places = _wrap("".join(pieces))
     lines = 1 + max(line for line, _ in places)
-    low, high = _limits(arrays, signed=False)
-    scale = ScalarMappable(Normalize(min(low, 0.0), high), "cividis")
+    name, low, high = _colours(arrays)
+    scale = ScalarMappable(Normalize(low, high), name)
     height = len(rows) * (0.24 * lines + 0.3 * (rows is values)) + 0.7
     with _picture((0.11 * WRAP + 0.1, height), alt, title, len(rows), 1) as (fig, axes):
         for (ax,), name, array in zip(axes, rows, arrays, strict=True):
@@ -201,7 +204,6 @@ def show_text(text: str | Sequence[str], values: Any, *, title: str = "",
             _text_block(ax, "".join(pieces), places, spread, scale)
             ax.set_title(name, loc="left", fontsize=10)
         bar = fig.colorbar(scale, ax=axes, location="bottom", aspect=60, pad=0.02)
-        low, high = scale.get_clim()
         bar.set_ticks([low, high], labels=[f"{low_label}: {_number(low)}",
                                            f"{high_label}: {_number(high)}"])
         for label, side in zip(bar.ax.get_xticklabels(), ("left", "right"),
@@ -281,14 +283,12 @@ def _check_length(got: int, wanted: int, what: str, of: str) -> None:
         raise ValueError(f"{what}: got {got} for {wanted} {of}; give one for each")
 
 
-def _limits(arrays: Sequence[np.ndarray], signed: bool) -> tuple[float, float]:
-    """Return the lowest and highest finite value; symmetric about 0 if `signed`."""
+def _colours(arrays: Sequence[np.ndarray]) -> tuple[str, float, float]:
+    """Return a colour map and its ends, in which 0 is the lightest colour."""
     flat = np.concatenate([array.ravel() for array in arrays])
-    flat = flat[np.isfinite(flat)] if np.isfinite(flat).any() else np.array([0.0, 1.0])
-    if signed:
-        top = np.abs(flat).max() or 1.0
-        return -top, top
-    return flat.min(), flat.max() if flat.max() > flat.min() else flat.min() + 1.0
+    flat = flat[np.isfinite(flat)]
+    top = float(np.abs(flat).max(initial=0)) or 1.0
+    return ("RdBu_r", -top, top) if (flat < 0).any() else ("Blues", 0.0, top)
 
 
 def _number(value: float) -> str:
@@ -307,7 +307,7 @@ def _alike(values: np.ndarray) -> Callable[[float], str]:
 
 def token_name(token: Any) -> str:
     """Return a token as a label: blanks get a word, unprintable characters a code."""
-    words = {" ": "space", "\n": "line end", "\t": "tab", "": "empty"}
+    words = {" ": "space", "\n": "newline", "\t": "tab", "": "empty"}
     text = words.get(token, str(token))
     return text if text.isprintable() else repr(text)[1:-1]
 
@@ -417,6 +417,24 @@ def _name_ticks(axis: Axis, names: Sequence[str], *, at: float = 0.0, room: floa
 
 # ---------------------------------------------------------------- lines and their names
 
+def _log_ticks(axis: Axis) -> None:
+    """Write an axis's powers of ten in one style: all as 0.01, or all as 10⁻².
+
+    Between them 2 and 5 are named, on an axis of less than two powers.
+    """
+    low, high = sorted(axis.get_view_interval())
+    plain = 1e-4 < low and high < 1e6
+
+    def text(x: float, _: int | None = None) -> str:
+        power = f"10{f'{np.log10(x):.0f}'.translate(RAISED)}"
+        return f"{x:,.10f}".rstrip("0").rstrip(".") if plain else power
+
+    axis.set_major_formatter(FuncFormatter(text))
+    few = high < 100 * low
+    axis.set_minor_locator(LogLocator(subs=(2, 5) if few else np.arange(2, 10)))
+    axis.set_minor_formatter(FuncFormatter(text) if few and plain else NullFormatter())
+
+
 def _line(ax: Axes, index: int, name: str, line: Any) -> tuple[str, float, float, str]:
     """Draw one line; return its name, its last finite point and its colour."""
     pair = isinstance(line, tuple) and len(line) == 2 and np.ndim(line[0]) == 1
@@ -447,24 +465,29 @@ def _name_ends(ax: Axes, ends: Sequence[tuple[str, float, float, str]]) -> None:
     heights = [(15 * text.count("\n") + 17) / box.height for text in texts]
     for text, (_, x, y, colour), place in zip(texts, ends, _spread(wanted, heights),
                                               strict=True):
-        ax.annotate(text, (x, y), (1.03, place), textcoords=ax.transAxes, va="center",
+        ax.annotate(text, (x, y), (1.05, place), textcoords=ax.transAxes, va="center",
                     color=[0.6 * c for c in to_rgb(colour)], annotation_clip=False,
-                    arrowprops={"arrowstyle": "-", "color": "#999999", "shrinkA": 0,
-                                "linestyle": (0, (1, 2)), "linewidth": 1,
-                                "shrinkB": 0, "relpos": (0, 0.5)})
+                    arrowprops={"arrowstyle": "-", "color": colour, "shrinkA": 0,
+                                "linewidth": 0.8, "shrinkB": 0, "relpos": (0, 0.5)})
 
 
 def _spread(wanted: Sequence[float], heights: Sequence[float]) -> list[float]:
-    """Return places near the wanted ones, at most 1, none closer than their heights."""
+    """Return places in 0..1 nearest to the wanted ones, none closer than their heights.
+
+    Labels that would overlap form a block, whose middle is the mean of what they want.
+    """
     order = np.argsort(wanted, kind="stable")
-    places = np.clip(wanted, 0.0, 1.0)
-    for below, above in zip(order, order[1:], strict=False):
-        gap = (heights[below] + heights[above]) / 2
-        places[above] = max(places[above], places[below] + gap)
-    ceiling = 1.0
-    for index in order[::-1]:
-        places[index] = min(places[index], ceiling)
-        ceiling = places[index] - heights[index]
+    high = np.asarray(heights)[order]
+    above = np.cumsum([0.0, *(high[1:] + high[:-1]) / 2])   # place in one block of all
+    blocks: list[list[float]] = []                           # [bottom, labels]
+    for bottom in np.clip(wanted, 0.0, 1.0)[order] - above:
+        blocks.append([bottom, 1])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            (low, few), (bottom, more) = blocks[-2:]
+            blocks[-2:] = [[(few * low + more * bottom) / (few + more), few + more]]
+    bottoms = np.repeat([bottom for bottom, _ in blocks], [int(n) for _, n in blocks])
+    places = np.empty(len(order))
+    places[order] = np.clip(bottoms, 0.0, max(0.0, 1.0 - above[-1])) + above
     return list(places)
 
 

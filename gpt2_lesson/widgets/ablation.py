@@ -1,4 +1,4 @@
-"""Every head cut out in turn: what becomes of the next token's odds without it."""
+"""Each head ablated in turn: what the next token's probability becomes without it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,25 +16,25 @@ from gpt2_lesson.widgets.figure import Figure
 from gpt2_lesson.widgets.packing import pack_shares
 from gpt2_lesson.widgets.sampling import named
 
-LIKELIEST = 5  # tokens shown before, and after, each cut
+LIKELIEST = 5  # tokens shown before, and after, each ablation
 
 
 def ablate_each(model: GPT2Model, input_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ln p of each next token, (V,) whole and (L, H, V) without each head.
+    """Return ln p of the next token, (V,) whole and (L, H, V) without each head.
 
     `input_ids` is one row (1, T) or (T,); the next token is the one after its last.
-    `without[l, h] - before` is what cutting head h of layer l changes, in nats. Raises
+    `without[l, h] - before` is what ablating head h of layer l changes, in nats. Raises
     ValueError for several rows, and what the model raises.
     """
     input_ids = _one_row(input_ids)
     config = model.config
-    before = _log_odds(model, input_ids)
+    before = _log_probs(model, input_ids)
     heads = [(layer, head) for layer in range(config.num_layers)
              for head in range(config.num_heads)]
     without = []
     for head in tqdm(heads, "without each head", unit="head", leave=False):
         with ablate_heads(model, [head]):
-            without.append(_log_odds(model, input_ids))
+            without.append(_log_probs(model, input_ids))
     return before, torch.stack(without).unflatten(0, (config.num_layers, -1))
 
 
@@ -50,15 +50,15 @@ def ablation(
     watch: Mapping[str, Sequence[int]] | None = None,
     computed: tuple[Tensor, Tensor] | None = None,
 ) -> Figure:
-    """Show for every head what the odds of `target` next become without it.
+    """Show for every head what the probability of `target` becomes without it.
 
     `target` is a token id, or several: then one of them. With a `baseline`, ids too,
-    the odds are those of target against baseline. `names` names all V tokens. `weights`
-    sets the change beside the weights with which the last token looks back; `watch`
+    it is the ratio of target to baseline. `names` names all V tokens. `weights`
+    sets the change beside the weights with which the last token attends back; `watch`
     names places of the text whose weights are added up, such as the letters of a name:
     {"Nora": range(28, 32)}, and it opens with the first. `computed` is what
     `ablate_each` returned, to save the time. Raises TypeError, ValueError or IndexError
-    for ids or places that cannot be meant, FloatingPointError for a model whose odds
+    for invalid ids or places, FloatingPointError for a model whose probabilities
     are NaN, and what the model raises.
     """
     input_ids = _one_row(input_ids)
@@ -73,7 +73,7 @@ def ablation(
     groups = _groups(watch or {}, input_ids.size(-1), weights)
     before, without = computed or ablate_each(model, input_ids)
     _check_computed(before, without, model)
-    was, now = (_measured(odds, wanted, against) for odds in (before, without))
+    was, now = (_measured(probs, wanted, against) for probs in (before, without))
     state = {
         "layers": len(without), "heads": without.size(1),
         "target": [names[i] for i in wanted], "baseline": [names[i] for i in against],
@@ -86,8 +86,7 @@ def ablation(
     alt = alt or _point(was, now, wanted, against, names)
     rows = 36 * len(without)
     return Figure("ablation", state, _picture(now - was, wanted, against, names, alt),
-                  alt, height=max(730, rows + (580 if len(without) <= 8 else 300)),
-                  narrow=rows + 960)
+                  alt, height=rows + 500)
 
 
 def _one_row(input_ids: Tensor) -> Tensor:
@@ -100,7 +99,7 @@ def _one_row(input_ids: Tensor) -> Tensor:
     return input_ids
 
 
-def _log_odds(model: GPT2Model, input_ids: Tensor) -> Tensor:
+def _log_probs(model: GPT2Model, input_ids: Tensor) -> Tensor:
     with evaluating(model):
         return model(input_ids)[0, -1].float().log_softmax(-1).cpu()
 
@@ -151,25 +150,26 @@ def _check_computed(before: Tensor, without: Tensor, model: GPT2Model) -> None:
             "model"
         )
     if before.isnan().any() or without.isnan().any():
-        raise FloatingPointError("the model's odds hold NaN: there is nothing to set "
-                                 "beside another")
+        raise FloatingPointError("the model's probabilities hold NaN: nothing can be "
+                                 "compared")
 
 
-def _measured(log_odds: Tensor, wanted: list[int], against: list[int]) -> Tensor:
-    """Return ln p (...) of any of `wanted`, or its log-odds against `against`."""
-    measure = log_odds[..., wanted].logsumexp(-1)
-    return measure - log_odds[..., against].logsumexp(-1) if against else measure
+def _measured(log_probs: Tensor, wanted: list[int], against: list[int]) -> Tensor:
+    """Return ln p (...) of any of `wanted`, less those of `against`, of (..., V)."""
+    measure = log_probs[..., wanted].logsumexp(-1)
+    return measure - log_probs[..., against].logsumexp(-1) if against else measure
 
 
 def _bars(before: Tensor, without: Tensor, always: list[int], names: list[str]) -> dict:
-    """Return each head's tokens to be shown, as places in "names", with their odds."""
+    """Return each head's tokens to be shown, as places in "names", with their
+    probabilities."""
     top = before.topk(min(LIKELIEST, len(before))).indices.tolist()
     shown, after = [], []
-    for log_odds in without.flatten(0, 1):
-        now = log_odds.topk(min(LIKELIEST, len(before))).indices.tolist()
+    for log_probs in without.flatten(0, 1):
+        now = log_probs.topk(min(LIKELIEST, len(before))).indices.tolist()
         ids = list(dict.fromkeys([*always[:LIKELIEST], *top, *now]))[: 2 * LIKELIEST]
         shown.append(ids)
-        after.append([_digits(x) for x in log_odds[ids].exp()])
+        after.append([_digits(x) for x in log_probs[ids].exp()])
     used = sorted({i for ids in shown for i in ids})
     index = {i: at for at, i in enumerate(used)}
     return {
@@ -211,12 +211,12 @@ def _point(was: Tensor, now: Tensor, wanted: list[int], against: list[int],
     change = now - was
     layer, head = divmod(int(change.abs().argmax()), change.size(1))
     small = int((change.abs() < 0.1).sum())
-    odds = "" if against else f", from {was.exp():.2g} to {now[layer, head].exp():.2g}"
+    probs = "" if against else f", from {was.exp():.2g} to {now[layer, head].exp():.2g}"
     return (
-        f"The odds of {_measure_name(wanted, against, names)} as the next token change "
-        f"most without layer {layer} head {head}{odds} "
+        f"The probability of {_measure_name(wanted, against, names)} as the next token "
+        f"changes most without layer {layer} head {head}{probs} "
         f"({change[layer, head]:+.2f} nats); {small} of {change.numel()} heads change "
-        "them by less than 0.1 nats."
+        "its logarithm by less than 0.1 nats."
     )
 
 
@@ -224,9 +224,8 @@ def _picture(change: Tensor, wanted: list[int], against: list[int],
              names: list[str], alt: str) -> bytes:
     change = torch.where(change.abs() < 0.005, 0.0, change)     # no "-0.00"
     return plots.as_png(
-        plots.show_matrix, change, signed=True, alt=alt,
+        plots.show_matrix, change, alt=alt,
         rows=[f"layer {i}" for i in range(len(change))],
-        columns=[str(i) for i in range(change.size(1))], xlabel="head cut out",
-        title=f"change in {'ln odds' if against else 'ln p'} of "
-              f"{_measure_name(wanted, against, names)}, nats",
+        columns=[str(i) for i in range(change.size(1))], xlabel="ablated head",
+        title=f"change in ln p of {_measure_name(wanted, against, names)}, nats",
     )

@@ -51,11 +51,10 @@ def arithmetic(
              "k": k.tolist(), "v": v.tolist(), "mask": bool(mask)}
     picture = plots.as_png(
         plots.show_bars, weights[-1], [plots.short_name(x, 12) for x in tokens],
-        xlabel="key", ylabel="weight: share of attention",
+        xlabel="key", ylabel="attention weight",
         title=f"the average of the values is [{average}]", alt=alt)
     rows = 52 * len(tokens)
-    return Figure("arithmetic", state, picture, alt, height=max(530, 250 + rows),
-                  narrow=1100 + rows, fold=1080)
+    return Figure("arithmetic", state, picture, alt, height=max(600, 450 + rows))
 
 
 def _rows(values: Any, name: str) -> np.ndarray:

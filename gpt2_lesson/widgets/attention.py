@@ -1,4 +1,4 @@
-"""The attention map: who looks at whom, in every head, and how much."""
+"""The attention map: who attends to whom, in every head, and how much."""
 
 import io
 import operator
@@ -40,7 +40,7 @@ def attention(
     `layer`, `head` (by their numbers in the model) and `query` (a token's place, -1 is
     the last) are where it opens: the first head and the last token by default.
     `measure` is "weights", "scores" (q.k / sqrt(D)) or "value-weighted". `predict`
-    hides the map until the reader has guessed what the query looks at. `layers` and
+    hides the map until the reader has guessed what the query attends to. `layers` and
     `heads` choose what the figure holds, all of the record by default. `simple` leaves
     out the ways to mix, measure and name heads. Raises
     ValueError for what the record does not hold, and for more than fits a notebook,
@@ -56,8 +56,7 @@ def attention(
                point(record, state["layer"], state["head"], measure, query))
     picture = (_question(record, query, alt) if predict
                else _picture(record, row, column, measure, alt))
-    return Figure("attention", state, _small(picture), alt,
-                  *_heights(record, predict, simple))
+    return Figure("attention", state, _small(picture), alt, 150 if predict else 800)
 
 
 # ---------------------------------------------------------------- what is in it
@@ -185,8 +184,9 @@ def _list(scores: np.ndarray | None) -> list[float] | None:
 # ---------------------------------------------------------------- the still picture
 
 def _riddle(record: Record, row: int, column: int, query: int) -> str:
-    return (f"Guess the token that {_quoted(record.tokens[query])} (token {query}) "
-            f"looks at most in layer {record.layers[row]} head {record.heads[column]}.")
+    asker = f"{_quoted(record.tokens[query])} (token {query})"
+    return (f"Guess the token that {asker} attends to most in layer "
+            f"{record.layers[row]} head {record.heads[column]}.")
 
 
 def point(record: Record, layer: int, head: int, measure: str, query: int) -> str:
@@ -201,7 +201,7 @@ def point(record: Record, layer: int, head: int, measure: str, query: int) -> st
     if measure == "scores":
         return f"{where} scores {target} highest, {_digits(values[key])}."
     if measure == "weights":
-        return f"{where} looks most at {target}, {_digits(values[key])}."
+        return f"{where} attends most to {target}, {_digits(values[key])}."
     if values[key] == 0:
         return f"{where} gets nothing from any token."
     return (f"{where} gets most from {target}, {_digits(values[key])} of all by weight "
@@ -233,11 +233,11 @@ def _quoted(token: str) -> str:
 
 
 def _question(record: Record, query: int, alt: str) -> bytes:
-    """Return the text with the query marked, and nothing of what it looks at."""
+    """Return the text with the query marked, and nothing of what it attends to."""
     place = np.arange(record.num_tokens)
     marks = np.where(place > query, np.nan, place == query)
     return plots.as_png(plots.show_text, record.tokens, marks, alt=alt,
-                        low_label="may be looked at", high_label="looks")
+                        low_label="may be attended to", high_label="the query")
 
 
 def _picture(record: Record, row: int, column: int, measure: str, alt: str) -> bytes:
@@ -246,8 +246,8 @@ def _picture(record: Record, row: int, column: int, measure: str, alt: str) -> b
     if measure == "scores":
         return plots.as_png(
             plots.show_matrix, values, rows=record.tokens, columns=record.tokens,
-            title=title, xlabel="key: at this token", alt=alt, signed=True,
-            ylabel="query: this token looks")
+            title=title, xlabel="key: to this token", alt=alt,
+            ylabel="query: this token attends")
     return plots.as_png(plots.show_attention, values, record.tokens, title=title,
                         alt=alt)
 
@@ -259,14 +259,3 @@ def _small(png: bytes) -> bytes:
     out = io.BytesIO()
     picture.quantize(64).save(out, "PNG", optimize=True)
     return out.getvalue()
-
-
-def _heights(record: Record, predict: bool, simple: bool) -> tuple[int, int]:
-    """Return the figure's height on a wide screen and on a phone, in pixels."""
-    pixels = sum(max(26, 9 * len(token) + 8) for token in record.tokens)
-    wide, narrow = (min(8, 1 + pixels // width) for width in (900, 350))
-    long = 65 if record.num_tokens > 190 else 20 if record.num_tokens > 100 else 0
-    asked = 70 if predict else 0                      # the verdict on the guess
-    less = (20, 290) if simple else (0, 0)            # no names of heads
-    return (826 + 27 * wide + long + asked - less[0],
-            1630 + 27 * narrow + asked - less[1])

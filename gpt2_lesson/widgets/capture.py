@@ -14,7 +14,7 @@ from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.looking_inside import inputs_of, logit_lens
 
 MOST_BYTES = 512 * 2**20  # of weights in memory
-LENS = 8  # likeliest tokens kept of each early answer
+LENS = 8  # most probable tokens kept of each early answer
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Record:
     `layers` and `heads` number the rows of the next three. `weights` (L, H, T, T): the
     attention; `totals` (L, H, T): ln of each row's sum of exp(score), so a score is
     ln(weight) + total; `sizes` (L, H, T): the norm of each token's value after the
-    output projection, so weight x size is what really reaches the stream.
-    `logits` (T, V); `lens_ids` and `lens_odds` (all layers + 1, T, 8): the likeliest
-    next tokens if the model stopped there; `lens_next` (all layers + 1, T): the odds of
-    the token that came next, and at the end of the text of the model's own likeliest;
-    `stream`, `from_attention`, `from_mlp` (all layers, T): norms of the stream before a
-    layer, and of what its two branches add. `vocabulary` names all V tokens, or is
-    empty.
+    output projection, so weight x size is what reaches the residual stream.
+    `logits` (T, V); `lens_ids` and `lens_probs` (all layers + 1, T, 8): the most
+    probable next tokens if the model stopped there; `lens_next` (all layers + 1, T):
+    the probability of the token that came next, and at the end of the text of the
+    model's own most probable one; `stream`, `from_attention`, `from_mlp` (all layers,
+    T): norms of the residual stream before a layer, and of what its two branches add.
+    `vocabulary` names all V tokens, or is empty.
     """
 
     tokens: list[str]
@@ -42,7 +42,7 @@ class Record:
     sizes: np.ndarray
     logits: np.ndarray
     lens_ids: np.ndarray
-    lens_odds: np.ndarray
+    lens_probs: np.ndarray
     stream: np.ndarray
     from_attention: np.ndarray
     from_mlp: np.ndarray
@@ -111,7 +111,7 @@ def capture(
         ]
     lens = logit_lens(model, input_ids)[:, 0].float()                # (L + 1, T, V)
     likeliest = lens.topk(min(LENS, config.vocab_size))
-    sums = lens.logsumexp(-1, keepdim=True)      # odds are exp(logit - sum)
+    sums = lens.logsumexp(-1, keepdim=True)      # probabilities are exp(logit - sum)
     weights, totals, sizes = (_stacked(parts) for parts in zip(*maps, strict=True))
     return Record(
         tokens=tokens,
@@ -123,7 +123,7 @@ def capture(
         sizes=sizes,
         logits=_numbers(lens[-1]),
         lens_ids=likeliest.indices.cpu().numpy(),
-        lens_odds=_numbers((likeliest.values - sums).exp()),
+        lens_probs=_numbers((likeliest.values - sums).exp()),
         stream=_stacked([x.norm(dim=-1) for x in stream[:-1]]),
         from_attention=_stacked(
             [(y[0] - x).norm(dim=-1) for x, y in zip(stream, middle, strict=False)]
@@ -139,7 +139,7 @@ def capture(
 def _next_logits(lens: Tensor, ids: Tensor) -> Tensor:
     """Return each layer's logit (L + 1, T, 1) of the token that came next.
 
-    After the last token nothing came: there it is the model's own likeliest.
+    After the last token nothing came: there it is the model's own most probable one.
     """
     followed = torch.cat([ids[1:].long(), lens[-1, -1:].argmax(-1)])     # (T,)
     places = followed[None, :, None].expand(len(lens), -1, 1)

@@ -101,8 +101,7 @@ def compare(
         "extra": extra, "stages": _packed(stages, at or 0, atol),
     }
     picture = _picture(stages[at or 0], headline)
-    figure = Comparison("compare", state, picture, alt or headline, height=560,
-                        narrow=820, fold=880)
+    figure = Comparison("compare", state, picture, alt or headline, height=520)
     figure.first_difference = difference
     return figure
 
@@ -140,7 +139,7 @@ def stages_of(record: Record) -> dict[str, np.ndarray]:
         with np.errstate(divide="ignore"):
             scores = np.log(weights) + record.totals[i][..., None]
         scores = scores.astype(np.float32)                           # (H, T, T)
-        stages[f"layer {layer}: norm of the stream"] = record.stream[layer]
+        stages[f"layer {layer}: norm of the residual stream"] = record.stream[layer]
         stages[f"layer {layer}: scores{some}"] = scores
         stages[f"layer {layer}: weights{some}"] = weights
         stages[f"layer {layer}: norms of the values{some}"] = record.sizes[i]
@@ -322,7 +321,7 @@ def _picture(stage: _Stage, headline: str) -> bytes:
         titles = ["yours", "expected", "difference"]
         shown.append(_apart(*shown))
     return plots.as_png(plots.show_matrix, shown, title=titles, values=False,
-                        signed=True, xlabel=stage.name, alt=headline)
+                        xlabel=stage.name, alt=headline)
 
 
 def _thumb(matrix: np.ndarray) -> np.ndarray:

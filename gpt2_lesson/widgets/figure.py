@@ -27,21 +27,19 @@ class Figure:
 
     def __init__(
         self, view: str, state: dict[str, Any], picture: bytes, alt: str,
-        height: int = 560, narrow: int = 900, fold: int = 760,
+        height: int = 560,
     ) -> None:
         """Make the figure drawn by js/VIEW.js from `state` (JSON).
 
-        `picture` (PNG) and `alt` stand for it where scripts do not run. It is `height`
-        pixels high, and `narrow` where it has less than `fold` pixels of width, so that
-        its parts stand below one another. Raises ValueError when it would put more than
-        1.1 MB into a notebook.
+        `picture` (PNG) and `alt` stand for it where scripts do not run. It takes about
+        `height` pixels until it is drawn, then as many as it needs. Raises ValueError
+        when it would put more than 1.1 MB into a notebook.
         """
         if not alt.strip():
             raise ValueError("alt is empty; say the point of the figure in a sentence")
         self.alt = alt.encode(errors="backslashreplace").decode()  # no half characters
         self.view, self.state, self.picture = view, state, picture
         self.height = max(height, int.from_bytes(picture[20:24]))  # covers the picture
-        self.narrow, self.fold = max(narrow, self.height), fold
         data, _ = self._repr_mimebundle_()
         size = sum(len(part.encode()) for part in data.values())
         if size > MOST_BYTES:
@@ -82,7 +80,7 @@ class Figure:
         return FRAME.format(
             mark=MARK, picture=base64.b64encode(self.picture).decode(),
             alt=html.escape(self.alt, quote=True), height=self.height,
-            narrow=self.narrow, fold=self.fold,
+            host=html.escape(_source("host.js"), quote=True),
             page=html.escape(self.page(), quote=True),
         )
 
@@ -121,19 +119,21 @@ PAGE = """<!doctype html>
 <script type="application/json" id="state">{state}</script>
 <script type="module">
 {script}
-mount(document.getElementById("figure"),
-      JSON.parse(document.getElementById("state").textContent));
+await mount(document.getElementById("figure"),
+            JSON.parse(document.getElementById("state").textContent));
+if (parent !== window) {{ // host.js is there, and makes the frame as high as the figure
+  const tellHeight = () => parent.postMessage(
+    {{ height: Math.ceil(document.body.getBoundingClientRect().height) }}, "*");
+  addEventListener("message", tellHeight);
+  new ResizeObserver(tellHeight).observe(document.body);
+}}
 </script></body></html>
 """
-# Where a figure is narrow its parts stand below one another, and it grows: at once, 20
-# pixels for each below `fold`. 100cqw is the width that it has itself, which beside a
-# notebook's side bar is less than the page's.
 FRAME = (
-    '<div class="{mark}" style="display:grid;'
-    'container-type:inline-size">'
+    '<div class="{mark}" style="display:grid;grid-template-columns:minmax(0,1fr)">'
     '<img alt="{alt}" src="data:image/png;base64,{picture}" '
     'style="grid-area:1/1;max-width:100%">'
     '<iframe title="{alt}" sandbox="allow-scripts" style="grid-area:1/1;border:0;'
-    "width:100%;height:clamp({height}px, {height}px + ({fold}px - 100cqw) * 20, "
-    '{narrow}px)" srcdoc="{page}"></iframe></div>'
+    'width:100%;height:{height}px;position:relative;z-index:1" onload="{host}" '
+    'srcdoc="{page}"></iframe></div>'
 )

@@ -52,8 +52,7 @@ def choose(
     rows = len(tokens) * min(40, max(6, 300 // len(tokens)))
     picture = _picture_of_choice(maps, titles, tokens, meter, alt)
     return Figure("frames", state, picture, alt,
-                  height=300 + rows,
-                  narrow=260 + 12 * len(maps) + (rows + 130) * len(titles))
+                  height=250 + rows)
 
 
 def scrub(
@@ -97,8 +96,7 @@ def scrub(
         plots.show_attention, maps[chosen], tokens,
         title=[f"step {steps[i]}" for i in chosen], values=False, alt=alt)
     return Figure("frames", state, picture, alt,
-                  height=max(600, 250 + 134 * len(drawn)),
-                  narrow=760 + 110 * len(drawn), fold=940)
+                  height=620)
 
 
 def _matrix(values: Any, name: str) -> np.ndarray:

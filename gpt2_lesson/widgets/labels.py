@@ -1,4 +1,4 @@
-"""Names for heads, from where their weights lie: previous token, first token, ..."""
+"""Names for heads, from where their weights are: previous token, first token, ..."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def head_labels(weights: np.ndarray, input_ids: Sequence[int]) -> list[Label]:
         for name, meaning, place in _places(np.asarray(input_ids))
     ]
     even = _evenness(weights) if weights.shape[-1] > 1 else None
-    meaning = "spread over all keys; 1 would be evenly"
+    meaning = "distributed over all keys; 1 would be uniform"
     return [*labels, Label("broad", meaning, EVEN, even)]
 
 

@@ -18,7 +18,7 @@ def parameters(model: nn.Module | GPT2Config, alt: str | None = None) -> Figure:
     """Return a map of a model's parameters, each a rectangle as large as its count.
 
     A GPT2Config is counted without building the model's numbers. Parameters under two
-    names count once, as does GPT-2's token table, which is its output head too.
+    names count once, as does GPT-2's embedding matrix, which is its output head too.
     Raises TypeError for anything else, ValueError for a model without parameters.
     """
     if isinstance(model, GPT2Config):
@@ -39,7 +39,7 @@ def parameters(model: nn.Module | GPT2Config, alt: str | None = None) -> Figure:
     picture = plots.as_png(
         plots.show_bars, [count / 1e6 for count in sums.values()], list(sums),
         ylabel="millions of parameters", title=f"{total:,} parameters", alt=alt)
-    return Figure("parameters", state, picture, alt, height=660, narrow=950)
+    return Figure("parameters", state, picture, alt, height=600)
 
 
 def _leaf(name: str, parameter: nn.Parameter) -> dict:
@@ -73,8 +73,8 @@ def _tied(model: nn.Module) -> str:
     if shared:
         return f"{', '.join(shared)}: the same numbers as another name, counted once."
     if isinstance(model, GPT2Model) and "tok_emb.weight" in once:
-        return ("The output head is the token table tok_emb.weight once more, so it "
-                "has no parameters of its own.")
+        return ("The output head is the embedding matrix tok_emb.weight again, with no "
+                "parameters of its own.")
     return ""
 
 

@@ -29,13 +29,13 @@ def sampling(
     *,
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """Show the odds of the token after `position`, and what three settings make of it.
+    """Show the probabilities of the token after `position`, under three settings.
 
     `record` is what `capture` returned, or logits (V,); `names` names all V tokens
     where the record does not. The settings are those of lesson 06's
-    `next_probabilities`, and so are the odds, to 1e-6. Raises what that function
-    raises, IndexError for a position that is not there, and ValueError for names or
-    logits that do not fit.
+    `next_probabilities`, and so are the probabilities, to 1e-6. Raises what that
+    function raises, IndexError for a position that is not there, and ValueError for
+    names or logits that do not fit.
     """
     context, came_next = [], None
     if isinstance(record, Record):
@@ -60,7 +60,7 @@ def sampling(
     alt = alt or _point(before, after, names, settings)
     picture = _picture(before, after, names, settings, alt)
     rows = 22 * min(len(names), ROWS)
-    return Figure("sampling", state, picture, alt, 290 + rows, 470 + rows)
+    return Figure("sampling", state, picture, alt, 240 + rows)
 
 
 def place(position: int, count: int) -> int:
@@ -118,10 +118,10 @@ def _settings(temperature: float, top_k: int | None, top_p: float | None) -> str
 def _point(before: Tensor, after: Tensor, names: list[str], settings: str) -> str:
     """Return what the picture says, in a sentence."""
     order = before.argsort(descending=True, stable=True)[:3].tolist()
-    odds = ", ".join(f"'{plots.token_name(names[i])}' {before[i]:.2g}" for i in order)
+    probs = ", ".join(f"'{plots.token_name(names[i])}' {before[i]:.2g}" for i in order)
     left = int((after > 0).sum())
     return (
-        f"The likeliest next tokens are {odds}. With {settings}, {left:,} of "
+        f"The most probable next tokens are {probs}. With {settings}, {left:,} of "
         f"{len(names):,} stay, and '{plots.token_name(names[order[0]])}' gets "
         f"{after[order[0]]:.2f}."
     )
@@ -133,6 +133,6 @@ def _picture(
     order = before.argsort(descending=True, stable=True)[:SHOWN].tolist()
     return plots.as_png(
         plots.show_bars,
-        {"the model's odds": before[order], settings: after[order]},
+        {"the model's probabilities": before[order], settings: after[order]},
         [plots.short_name(names[i], 14) for i in order], ylabel="probability", alt=alt,
     )

@@ -17,14 +17,15 @@ LOOKS = 3  # heads shown for each layer, those with the largest weights
 def trace(record: Record, position: int = -1, alt: str | None = None) -> Figure:
     """Show what each layer makes of the token at `position`; any other can be chosen.
 
-    For every layer: the likeliest next tokens if the model stopped there (the logit
-    lens), the odds of the token that came next, the norms of the stream and of what
-    attention and feed-forward add to it, and which tokens the heads looked at most.
+    For every layer: the most probable next tokens if the model stopped there (the
+    logit lens), the probability of the token that came next, the norms of the residual
+    stream and of what attention and feed-forward add to it, and which tokens the heads
+    attended to most.
     Raises IndexError or TypeError for a position that is not there, ValueError for a
     record with NaN or infinity.
     """
     at = place(position, record.num_tokens)
-    check_finite("the record", record.weights, record.lens_odds, record.lens_next,
+    check_finite("the record", record.weights, record.lens_probs, record.lens_next,
                  record.stream, record.from_attention, record.from_mlp)
     ids, names, followed = _names(record)
     keys, weights, heads = _looks(record)
@@ -34,20 +35,20 @@ def trace(record: Record, position: int = -1, alt: str | None = None) -> Figure:
         "likeliest": ids.shape[-1], "looks": heads.shape[-1],
         "next": names_of_next(record), "next_reading": followed,
         "lens": pack(ids.astype(np.uint32)),
-        "odds": pack_shares(record.lens_odds[..., :LIKELIEST]),
-        "next_odds": pack(record.lens_next.astype(np.float32)),
+        "probs": pack_shares(record.lens_probs[..., :LIKELIEST]),
+        "next_probs": pack(record.lens_next.astype(np.float32)),
         "norms": pack(_norms(record)),
         "keys": pack(keys.astype(np.uint16)), "heads": pack(heads.astype(np.uint16)),
         "weights": pack_shares(weights),
     }
     alt = alt or _point(record, at)
-    rows = len(record.lens_odds)
+    rows = len(record.lens_probs)
     return Figure("trace", state, _picture(record, at, alt), alt,
-                  height=380 + 36 * rows + 50, narrow=620 + 116 * rows)
+                  height=400 + 36 * rows)
 
 
 def names_of_next(record: Record) -> list[str]:
-    """Return the name of the token after each, at the end of the model's likeliest."""
+    """Return the name of the token after each, and at the end of the model's answer."""
     return [*record.tokens[1:], record.name(int(record.lens_ids[-1, -1, 0]))]
 
 
@@ -66,7 +67,7 @@ def _names(record: Record) -> tuple[np.ndarray, list[str], list[int]]:
 
 
 def _looks(record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return key, weight and head (layers, T, 3) of the heads that look hardest."""
+    """Return key, weight and head (layers, T, 3) of the largest weights."""
     largest = record.weights.max(-1).transpose(0, 2, 1)               # (layers, T, H)
     keys = record.weights.argmax(-1).transpose(0, 2, 1)
     order = np.argsort(-largest, axis=-1, kind="stable")[..., :LOOKS]
@@ -84,27 +85,27 @@ def _norms(record: Record) -> np.ndarray:
 
 def _point(record: Record, at: int) -> str:
     """Return what the picture says, in a sentence."""
-    odds = record.lens_next[:, at]
+    probs = record.lens_next[:, at]
     first = record.name(int(record.lens_ids[0, at, 0]))
     token, first, wanted = map(plots.token_name, (
         record.tokens[at], first, names_of_next(record)[at]))
     what = "what came next" if at + 1 < record.num_tokens else "its own answer"
     return (
-        f"After '{token}' the lens first reads '{first}'; "
-        f"the odds of '{wanted}', {what}, go from {odds[0]:.2g} at the "
-        f"embedding to {odds[-1]:.2g} after layer {len(odds) - 2}."
+        f"After '{token}' the logit lens first reads '{first}'; "
+        f"the probability of '{wanted}', {what}, goes from {probs[0]:.2g} at the "
+        f"embedding to {probs[-1]:.2g} after layer {len(probs) - 2}."
     )
 
 
 def _picture(record: Record, at: int, alt: str) -> bytes:
-    """Return the odds, layer by layer, of the likeliest, named, and what came next."""
+    """Return each layer's probability of its top token and of what came next."""
     wanted = names_of_next(record)[at]
     depths = ["embedding", *(f"after layer {i}" for i in range(len(record.stream)))]
     read = [plots.short_name(record.name(int(ids[0])), 14)
             for ids in record.lens_ids[:, at]]
     layers = [f"{depth} '{name}'" for depth, name in zip(depths, read, strict=True)]
     values: dict[str, Any] = {
-        "likeliest there, named below": record.lens_odds[:, at, 0],
+        "most probable there, named below": record.lens_probs[:, at, 0],
         f"'{plots.short_name(wanted, 14)}', which came next"
         if at + 1 < record.num_tokens else "the answer": record.lens_next[:, at],
     }

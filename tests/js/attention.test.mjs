@@ -86,7 +86,7 @@ test("the sentence names layer, head, tokens and weight", () => {
   const data = { layers: [4], heads: [7], tokens: ["The", " cat", "\n", " it"], ...exact };
   const pick = { layer: 0, head: 0, over: "one", measure: "weights" };
   assert.equal(saying(data, pick, 3, [0.1, 0.5, 0.2, 0.2]),
-    "layer 4 head 7: “it” (token 3) looks most at “cat” (token 1), 0.50.");
-  assert.match(saying(data, pick, 2, [0.1, 0.2, 0.7]), /line end \(token 2\) looks most at itself, 0\.70/);
-  assert.equal(spoken(data.tokens, 2), "line end (token 2)");
+    "layer 4 head 7: “it” (token 3) attends most to “cat” (token 1), 0.50.");
+  assert.match(saying(data, pick, 2, [0.1, 0.2, 0.7]), /newline \(token 2\) attends most to itself, 0\.70/);
+  assert.equal(spoken(data.tokens, 2), "newline (token 2)");
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import {
-  cellAt, cellCount, colourTable, inkOn, number, oddsText, scaleTop, softmax, tokenFace, tokenName, unpackTriangles,
+  cellAt, cellCount, colourTable, inkOn, number, probText, scaleTop, softmax, tokenFace, tokenName, unpackTriangles,
 } from "../../gpt2_lesson/widgets/js/core.js";
 
 const path = process.env.GPT2_LESSON_FIXTURE;
@@ -71,7 +71,7 @@ test("softmax: the worked example, and what is masked", () => {
 
 test("blank and hostile tokens have names that can be seen", () => {
   assert.equal(tokenName(" "), "space");
-  assert.equal(tokenName("\n"), "line end");
+  assert.equal(tokenName("\n"), "newline");
   assert.equal(tokenName(""), "empty");
   assert.equal(tokenName("\u2028"), "\\u2028");
   assert.equal(tokenName(" mat"), "\u2423mat");
@@ -83,7 +83,7 @@ test("numbers have a real minus and say when they are near only", () => {
   assert.equal(number(-0.256), "\u22120.26");
   assert.equal(number(-0.002), "0.00");
   assert.equal(number(0.42, 2, true), "~0.42");
-  assert.deepEqual([0, 2e-7, 0.0004, 0.0005].map(oddsText), ["0", "<0.001", "<0.001", "0.001"]);
+  assert.deepEqual([0, 2e-7, 0.0004, 0.0005].map(probText), ["0", "<0.001", "<0.001", "0.001"]);
   assert.deepEqual([[0.03, 0.004], [0.55], [0.93]].map(scaleTop), [0.04, 0.6, 1]);
   assert.equal(number(-Infinity), "\u2212\u221e");
 });

@@ -1,6 +1,6 @@
-// The grid of all heads: what the next token's odds become without each of them.
+// The grid of all heads: what the next token's probability becomes without each of them.
 import {
-  el, choice, number, oddsText, scaleTop, speaker, stepCell, tableView, tokenName, unpackShares,
+  el, choice, number, probText, scaleTop, speaker, stepCell, tableView, tokenName, unpackShares,
   colourTable, cssColour, inkOn, isDark, onTheme,
 } from "./core.js";
 
@@ -27,34 +27,31 @@ export const groupWeight = (row, places) => places.reduce((sum, place) => sum + 
 /** Return the sentence about one head. */
 export function ablationSentence({ layer, head, now, change }, { was, baseline, target }) {
   const what = quoted(target);
-  const without = `Without layer ${layer} head ${head} the odds of ${what}`;
-  const nats = `${signedNumber(change, 2)} nats of ${measure(baseline)}`;
+  const without = `Without layer ${layer} head ${head} the probability of ${what}`;
+  const nats = `${signedNumber(change, 2)} nats`;
   if (baseline.length) {
-    return `${without} against ${quoted(baseline)} ${moved(change, ratio(was), ratio(now))} (${nats}).`;
+    return `${without} against ${quoted(baseline)} ${moved(change, ratio(was), ratio(now))} (ln of the ratio: ${nats}).`;
   }
-  return `${without} ${moved(change, oddsText(Math.exp(was)), oddsText(Math.exp(now)))} (${nats}).`;
+  return `${without} ${moved(change, probText(Math.exp(was)), probText(Math.exp(now)))} (ln p: ${nats}).`;
 }
 
-/** Return what a change is measured in: one token's ln p, or the log-odds of two. */
-const measure = (baseline) => (baseline.length ? "ln odds" : "ln p");
-
-const moved = (change, was, now) => (Math.abs(change) < 0.005 ? `hardly change: ${was} before, ${now} without it`
-  : was === now && was.startsWith("<") ? `${change < 0 ? "fall" : "rise"}, and are below ${was.slice(1)} before and after`
-    : `${change < 0 ? "fall" : "rise"} from ${was} to ${now}`);
+const moved = (change, was, now) => (Math.abs(change) < 0.005 ? `hardly changes: ${was} before, ${now} without it`
+  : was === now && was.startsWith("<") ? `${change < 0 ? "falls" : "rises"}, and is below ${was.slice(1)} before and after`
+    : `${change < 0 ? "falls" : "rises"} from ${was} to ${now}`);
 const quoted = (names) => names.map((name) => `'${tokenName(name)}'`).join(" or ");
 /** Return a change with its sign; one that rounds to 0 has none. */
 function signedNumber(x, digits) {
   if (Math.abs(x) < 0.5 * 10 ** -digits) return number(0, digits);
   return (x > 0 ? "+" : "") + number(x, digits);
 }
-const ratio = (lnOdds) => (lnOdds >= 0 ? `${Math.exp(lnOdds).toPrecision(3)} : 1` : `1 : ${Math.exp(-lnOdds).toPrecision(3)}`);
+const ratio = (lnRatio) => (lnRatio >= 0 ? `${Math.exp(lnRatio).toPrecision(3)} : 1` : `1 : ${Math.exp(-lnRatio).toPrecision(3)}`);
 
 // ---------------------------------------------------------------- the figure
 
 const ABLATION_STYLE = `
 .ab-columns { display: grid; grid-template: "grid bars" auto "plot bars" 1fr / minmax(0, 1.25fr) minmax(0, 1fr); gap: 8px 28px; align-items: start; }
 .ab-columns.tall { grid-template: "grid bars" auto "grid plot" 1fr / minmax(0, 1.25fr) minmax(0, 1fr); }
-.ab-heads { grid-area: grid; } .ab-odds { grid-area: bars; } .ab-weights { grid-area: plot; }
+.ab-heads { grid-area: grid; } .ab-probs { grid-area: bars; } .ab-weights { grid-area: plot; }
 .ab-grid { display: grid; gap: 2px; max-width: 640px; }
 .ab-grid .name { font-size: 12px; color: var(--quiet); align-self: center; text-align: center; white-space: nowrap; }
 .ab-grid .name.side { text-align: right; padding-right: 4px; }
@@ -72,11 +69,14 @@ const ABLATION_STYLE = `
 .ab-track > * { position: absolute; left: 0; }
 .ab-was { top: 3px; height: 15px; border: 1.5px solid var(--quiet); border-left: 0; }
 .ab-now { top: 6px; height: 9px; background: var(--accent); }
+.ab-legend { display: inline-block; margin-right: 16px; }
+.ab-key { display: inline-block; width: 22px; height: 10px; vertical-align: middle; margin-right: 4px; }
+.ab-key-was { border: 1.5px solid var(--quiet); } .ab-key-now { background: var(--accent); }
 .ab-plot { display: block; width: 100%; max-width: 460px; height: auto; }
 .ab-plot line { stroke: var(--line); } .ab-plot .zero { stroke: var(--quiet); stroke-dasharray: 3 3; }
 .ab-plot circle { fill: var(--accent); fill-opacity: 0.65; stroke: var(--ground); cursor: pointer; }
 .ab-plot circle.on { fill: var(--mark); fill-opacity: 1; stroke: var(--ink); }
-.ab-said { min-height: 1.5em; }
+.ab-said { min-height: 3em; }
 @media (max-width: 1000px) { .ab-cell.small .wide { display: none; } .ab-cell.small .narrow { display: inline; } }
 @media (max-width: 760px) {
   .ab-cell .wide { display: none; } .ab-cell .narrow { display: inline; }
@@ -94,21 +94,22 @@ export async function mount(root, state) {
   said.classList.add("ab-said");
   const grid = headGrid(view, show);
   const bars = el("div", { class: "ab-bars" });
+  const legend = el("p", { class: "quiet" });
   const title = el("h2");
   const plot = view.weights ? weightPlot(view, show) : null;
   root.replaceChildren(el("style", {}, ABLATION_STYLE), intro(view), said,
     el("div", { class: state.layers > 8 ? "ab-columns tall" : "ab-columns" },
       el("div", { class: "ab-heads" }, grid.node, grid.scale),
-      el("div", { class: "ab-odds" }, title, bars), plot?.node),
+      el("div", { class: "ab-probs" }, title, bars, legend), plot?.node),
     tableView("Table: all heads, the largest change first", ablationHead(view), () => ablationTable(view)));
   function show(at) {
     view.at = at;
     const { layer, head } = view.heads[at];
     grid.paint();
     title.textContent = `Next token, without layer ${layer} head ${head}`;
-    paintBars(bars, view);
+    paintBars(bars, legend, view);
     plot?.paint();
-    said.say(ablationSentence(view.heads[at], state) + looksAt(view, at));
+    said.say(ablationSentence(view.heads[at], state) + attendsTo(view, at));
   }
   onTheme(() => show(view.at));
   root.dataset.ready = "";
@@ -117,9 +118,9 @@ export async function mount(root, state) {
 /** Return the lines above the grid: what is measured, on what text. */
 function intro({ state }) {
   const tokens = state.tokens.slice(-40).map((t) => (t === "\n" ? "\u21b5" : t)).join("");
-  const versus = state.baseline.length ? ` against ${quoted(state.baseline)}` : "";
-  return el("p", {}, "Each cell is one head, cut out alone: by how much the ", measure(state.baseline), " of ",
-    el("strong", {}, quoted(state.target)), `${versus} change after `,
+  const versus = state.baseline.length ? `, less ln p of ${quoted(state.baseline)},` : "";
+  return el("p", {}, "Each cell is one head, ablated alone: by how much ln p of ",
+    el("strong", {}, quoted(state.target)), `${versus} changes after `,
     el("bdi", { class: "mono", style: "white-space:pre-wrap" }, `\u201c${tokens}\u201d`), ".");
 }
 
@@ -154,8 +155,8 @@ function headGrid(view, choose) {
   const [low, high] = [`\u2212${number(view.scale, 2)}`, `+${number(view.scale, 2)} nats`];
   const scale = el("div", {}, el("div", { class: "ab-scale" }, low, ramp, high),
     el("p", { class: "quiet" }, (small ? "Rows are layers, columns are heads. " : "")
-      + "Blue: the odds fall without the head, it helped. Red: they rise, it stood in the way. "
-      + "The other heads stay as they are, and may stand in for the missing one."));
+      + "Blue: the probability falls without the head, which helped. Red: it rises, the head was in the way. "
+      + "The other heads stay as they are, and may compensate for the missing one."));
   function paint() {
     const table = colourTable("signed", isDark());
     ramp.style.background = `linear-gradient(90deg, ${[0, 0.25, 0.5, 0.75, 1].map((x) => cssColour(table, x)).join(", ")})`;
@@ -171,7 +172,7 @@ function headGrid(view, choose) {
 }
 
 /** Write the before-and-after bars of the head's tokens. */
-function paintBars(node, { state, at }) {
+function paintBars(node, legend, { state, at }) {
   const top = scaleTop(state.shown[at].flatMap((id, i) => [state.before[id], state.after[at][i]]));
   const row = (id, i) => {
     const [was, now] = [state.before[id], state.after[at][i]];
@@ -180,11 +181,14 @@ function paintBars(node, { state, at }) {
     return [el("div", { class: target ? "tok mark" : "tok", title: tokenName(state.names[id]) },
       el("bdi", {}, tokenName(state.names[id]))),
     el("div", { class: "ab-track", "aria-hidden": "true" }, bar("ab-was", was), bar("ab-now", now)),
-    el("div", { class: "num" }, oddsText(was)), el("div", { class: "num" }, oddsText(now))];
+    el("div", { class: "num" }, probText(was)), el("div", { class: "num" }, probText(now))];
   };
   const head = ["next token", `0 to ${top}`, "before", "after"].map((text, i) =>
     el("div", { class: i < 2 ? "head" : "head num" }, text));
+  const key = (kind, text) => el("span", { class: "ab-legend" },
+    el("span", { class: `ab-key ab-key-${kind}`, "aria-hidden": "true" }), text);
   node.replaceChildren(...head, ...state.shown[at].flatMap(row));
+  legend.replaceChildren(key("was", "outline: before, with the head"), key("now", "bar: after, without it"));
 }
 
 // ---------------------------------------------------------------- weight against change
@@ -194,13 +198,13 @@ function weightRow({ weights, state }, at) {
   return weights.subarray(at * state.tokens.length, (at + 1) * state.tokens.length);
 }
 
-/** Return where the last token looks in that head, as the end of a sentence. */
-function looksAt(view, at) {
+/** Return what the last token attends to in that head, as the end of a sentence. */
+function attendsTo(view, at) {
   if (!view.weights) return "";
   const [group] = view.state.watch;
   if (group) return ` Its last token has ${number(groupWeight(weightRow(view, at), group[1]), 2)} of its weight on ${tokenName(group[0])}.`;
   const { key, weight } = mostRead(weightRow(view, at));
-  return ` Its last token looks most at '${tokenName(view.state.tokens[key])}' (${key}): ${number(weight, 2)}.`;
+  return ` Its last token attends most to '${tokenName(view.state.tokens[key])}' (${key}): ${number(weight, 2)}.`;
 }
 
 /** Return {node, paint}: each head a dot, its weight on a token against its change. */
@@ -234,14 +238,14 @@ function weightPlot(view, choose) {
     });
     axis.textContent = `weight of the last token on ${target.face.length > 40 ? "it" : target.face}`;
     note.textContent = weightNote(view, weightOf, target);
-    svg.setAttribute("aria-label", `Weight against change in nats. ${note.textContent}`);
+    svg.setAttribute("aria-label", `Weight against change of ln p. ${note.textContent}`);
   }
   place();
   function paint() {
     dots.forEach((dot, at) => dot.classList.toggle("on", at === view.at));
     svg.append(dots[view.at]); // on top
   }
-  const node = el("div", { class: "ab-weights" }, el("h2", {}, "Is a large weight a large effect? Change in nats, by weight"),
+  const node = el("div", { class: "ab-weights" }, el("h2", {}, "Is a large weight a large effect? Change of ln p (nats), by weight"),
     el("div", { class: "controls" }, select), svg, note);
   return { node, paint };
 }
@@ -275,8 +279,8 @@ function weightNote(view, weightOf, { face, places }) {
 // ---------------------------------------------------------------- table
 
 function ablationHead({ state, weights }) {
-  const what = state.baseline.length ? "ln odds against baseline" : "odds of target";
-  return ["head", "change in nats", `${what}, before`, "without", ...(weights ? ["looks most at", "weight"] : [])];
+  const what = state.baseline.length ? "ln p against baseline" : "probability of target";
+  return ["head", "change in nats", `${what}, before`, "without", ...(weights ? ["attends most to", "weight"] : [])];
 }
 
 function ablationTable(view) {

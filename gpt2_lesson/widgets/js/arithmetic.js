@@ -64,9 +64,10 @@ export async function mount(root, state) {
   const root2 = toggle("divide by \u221a2", true, (on) => { now.root = on; show(); });
   const mask = toggle("mask the future", false, (on) => { now.mask = on; show(); });
   const back = el("button", { type: "button", onclick: reset }, "start again");
+  root.classList.add("bench");
   root.replaceChildren(
     el("div", { class: "controls" }, who, root2, state.mask ? mask : null, back), said,
-    el("div", { class: "columns bench" },
+    el("div", { class: "bench-columns" },
       el("div", { class: "bench-plane" }, el("h2", {}, "query and keys"), plane.node, ...sliders,
         el("p", { class: "quiet" }, "Drag the query\u2019s tip, or focus the plane and use the arrow keys.")),
       el("div", { class: "bench-middle" }, el("h2", {}, "from match to average"), chain),
@@ -111,7 +112,7 @@ export function benchSentence(tokens, query, all, { asks, mask }) {
 function chainTable(tokens, keys, values, all, { root, mask, asks }) {
   const scaledHead = root ? ["\u00f7\u00a0\u221a2"] : [];
   const maskHead = mask ? ["mask"] : [];
-  const head = ["key", "q\u00b7k", ...scaledHead, ...maskHead, "e to that", "weight", "value"];
+  const head = ["key", "q\u00b7k", ...scaledHead, ...maskHead, "exp", "weight", "value"];
   const rows = tokens.map((token, s) => {
     const hidden = mask && s > asks;
     const words = fraction(all.weights[s]);

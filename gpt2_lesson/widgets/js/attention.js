@@ -1,19 +1,19 @@
-// The attention map: choose a query, see where it looks, in every head.
+// The attention map: choose a query, see what it attends to, in every head.
 
 import {
-  cellUnder, choice, colourTable, cssColour, el, inkOn, isDark, nameCells, number, onTheme,
-  paintMatrix, speaker, stepCell, tableView, toggle, tokenFace, tokenName, unpackBytes,
+  cellUnder, choice, chooseName, colourTable, cssColour, el, inkOn, isDark, nameCells, namesRoom, number, onTheme,
+  paintMatrix, speaker, stepCell, tableView, themeColour, toggle, tokenFace, tokenName, unpackBytes,
   unpackTriangles,
 } from "./core.js";
 
 const MOST_BARS = 8;
 const MOST_LISTED = 4; // heads, as buttons
-const MAP_SIDE = 380; // most pixels of the map; longer texts scroll in it
+const MAP_SIDE = 600; // most pixels of the map; longer texts scroll in it
 const MEASURES = [["weights", "weights"], ["scores", "scores"], ["value-weighted", "value-weighted"]];
 const MEANINGS = {
-  weights: "Weight: the share of this key’s value in what the head passes on.",
+  weights: "Weight: how much of this key’s value is in the head’s output, a weighted average.",
   scores: "Score: q·k / √D, before softmax. Weight = exp(score − total of the row).",
-  "value-weighted": "Value-weighted: weight × size of the key’s value after the output projection, as a share of the row: a large weight on a small value brings little.",
+  "value-weighted": "Value-weighted: weight × size of the key’s value after the output projection, as a fraction of the row’s sum: a large weight on a small value adds little.",
 };
 const OVERS = [["one", "this head"], ["average", "average of the layer"], ["largest", "largest of the layer"]];
 
@@ -151,7 +151,7 @@ export function whichHead(data, { layer, head, over }) {
   return `${named}, ${over} of ${data.heads.length} heads`;
 }
 
-/** Return the sentence that says where the query looks. */
+/** Return the sentence that says what the query attends to. */
 export function saying(data, pick, t, row) {
   const [key] = largestPlaces(row, 1);
   const target = key === t ? "itself" : spoken(data.tokens, key);
@@ -161,7 +161,7 @@ export function saying(data, pick, t, row) {
     const score = scoreText(row[key], data.totals[map * data.size + t], data);
     return `${asker} gives its highest score to ${target}, ${score}.`;
   }
-  const verb = pick.measure === "weights" ? "looks most at" : "gets most from";
+  const verb = pick.measure === "weights" ? "attends most to" : "gets most from";
   return `${asker} ${verb} ${target}, ${shareText(row[key], data, 2)}.`;
 }
 
@@ -244,7 +244,6 @@ function showAll(view) {
     showGrid(view);
   }
   showRow(view);
-  if (view.hidden) view.parts.veil.style.setProperty("--above", `${view.parts.veil.offsetTop + 16}px`);
 }
 
 function showRow(view) {
@@ -272,7 +271,7 @@ function buildControls(view) {
   parts.controls = el("div", {}, el("div", { class: "controls" },
     parts.layer, parts.head, data.heads.length > 1 ? parts.over : null, parts.measure));
   parts.help = el("p", { class: "quiet att-help" },
-    "Point at a token to see where it looks; click to hold it. Keys: ← → token, ↑ ↓ head, page up/down layer, Esc lets go.");
+    "Point at a token to see what it attends to; click to hold it. Keys: ← → token, ↑ ↓ head, page up/down layer, Esc releases it.");
 }
 
 function showControls({ parts, pick, hidden, said, state: { simple } }) {
@@ -360,17 +359,11 @@ function showTokens(view) {
   showInText(view);
 }
 
-/** Scroll the text: the query is seen, and the key too where there is room for both.
- *
- * Where there is not the key is, named and coloured, unless the reader is in the text.
- */
+/** Scroll the text: the query is seen, and the key too where there is room for both. */
 function showInText({ parts: { tokens, buttons }, query, key, hidden }) {
   const [asked, seen] = [query, hidden ? query : key].map((i) => buttons[i].offsetTop - tokens.offsetTop);
-  const within = tokens.matches(":hover, :focus-within");
-  const both = asked + 24 - seen <= tokens.clientHeight;
-  if (both || within) reveal(tokens, asked, 24);
-  if (both && seen < tokens.scrollTop && !tokens.matches(":hover")) tokens.scrollTop = seen;
-  if (!both && !within) reveal(tokens, seen, 24);
+  if (!tokens.matches(":hover") && asked + 24 - seen <= tokens.clientHeight) reveal(tokens, seen, 24);
+  reveal(tokens, asked, 24);
 }
 
 /** Scroll a box, and nothing around it, until what is at `top` can be seen. */
@@ -405,7 +398,7 @@ function buildGuess(view) {
 
 function askGuess({ data, pick, query, parts }) {
   parts.asked.textContent = `Guess first: in ${whichHead(data, pick)}, which token does ${
-    spoken(data.tokens, query)} look at most? Click it above: any token up to the framed one.`;
+    spoken(data.tokens, query)} attend to most? Click it above: any token up to the framed one.`;
   parts.verdict.textContent = "";
   parts.again.hidden = true;
 }
@@ -417,10 +410,10 @@ function guessed(view, place) {
   const [best] = largestPlaces(row, 1);
   view.guesses.push(row[place] / row[best]);
   const got = shareText(row[place], data, row[place] < 0.01 ? 4 : 2);
-  const most = best === place ? "Nothing got more." : `Most went to ${spoken(data.tokens, best)}: ${shareText(row[best], data, 2)}.`;
+  const most = best === place ? "No other weight is larger." : `The largest weight, ${shareText(row[best], data, 2)}, is on ${spoken(data.tokens, best)}.`;
   const mean = (100 * view.guesses.reduce((a, b) => a + b, 0)) / view.guesses.length;
-  parts.verdict.textContent = `You chose ${spoken(data.tokens, place)}: it really got ${got}, rank ${rank} of ${query + 1}. ${most} ${
-    view.guesses.length > 1 ? `Score of ${view.guesses.length} guesses` : "Score"}: ${mean.toFixed(0)} of 100 (100 is the token that got most).`;
+  parts.verdict.textContent = `You chose ${spoken(data.tokens, place)}: its weight is ${got}, rank ${rank} of ${query + 1}. ${most} ${
+    view.guesses.length > 1 ? `Score of ${view.guesses.length} guesses` : "Score"}: ${mean.toFixed(0)} of 100 (100 is the token with the largest weight).`;
   parts.asked.textContent = "";
   parts.again.hidden = false;
   Object.assign(view, { hidden: false, locked: true, heldAt: query, key: place });
@@ -462,16 +455,18 @@ function buildMap(view) {
   parts.low = el("span", { class: "quiet" });
   parts.high = el("span", { class: "quiet" });
   parts.map = el("section", { class: "att-map", "aria-label": "map of one head" }, parts.mapTitle,
-    el("div", { class: "att-axes" }, el("span", { class: "quiet att-down" }, "query: this token looks"), parts.box,
-      el("span", { class: "quiet att-across" }, "key: at this token")),
+    el("div", { class: "att-axes" }, el("span", { class: "quiet att-down" }, "query: this token attends"), parts.box,
+      el("span", { class: "quiet att-across" }, "key: to this token")),
     parts.reading, el("div", { class: "att-legend" }, parts.low, parts.legend, parts.high, parts.stretch));
   parts.cell = cellSize(view);
 }
 
-/** Return how many pixels a cell of the map gets in the room there is. */
+/** Return how many pixels a cell of the map gets, beside the heads or above them. */
 function cellSize({ root, data }) {
-  const room = Math.min(MAP_SIDE, (root.clientWidth || 800) - 44) - (data.size < 25 ? 76 : 0);
-  return Math.max(data.size > 130 ? 2 : 3, Math.min(40, Math.floor(room / data.size)));
+  const wide = root.clientWidth || 800;
+  const side = Math.min(MAP_SIDE, wide < 756 ? wide - 44 : wide - 392);
+  root.style.setProperty("--map", `${side}px`);
+  return Math.max(data.size > 130 ? 2 : 3, Math.min(40, Math.floor((side - namesRoom(data.tokens.map(tokenFace))) / data.size)));
 }
 
 /** Draw the map anew when there is more or less room for it; return what ends that. */
@@ -511,7 +506,7 @@ function showMap(view) {
   const rows = Array.from({ length: data.size }, (_, t) => chosenRow(data, pick, t));
   const { table, at, low, high } = rampFor(view, rows);
   paintMatrix(parts.canvas, data.size, data.size, parts.cell, (t, s) => (s > t ? null : at(rows[t][s])), table);
-  const names = parts.cell >= 14 ? data.tokens.map(tokenFace) : null;
+  const names = data.tokens.map(tokenFace);
   nameCells(parts.rowNames, names, data.size, parts.cell, false);
   nameCells(parts.keyNames, names, data.size, parts.cell, true);
   paintMatrix(parts.legend, 1, 64, 2, (_, i) => i / 63, table);
@@ -531,13 +526,15 @@ function showMarks(view) {
     left: `${left * cell}px`, top: `${query * cell}px`, width: `${width * cell}px`, height: `${cell}px` });
   put(parts.rowMark, 0, query + 1);
   put(parts.cellMark, key, 1);
+  chooseName(parts.rowNames, query);
+  chooseName(parts.keyNames, key);
   if (!view.pointed) {
     reveal(box, query * cell, cell);
     const left = key * cell;
     if (left < box.scrollLeft || left + cell > box.scrollLeft + box.clientWidth) box.scrollLeft = left - box.clientWidth / 2;
   }
   parts.reading.replaceChildren(
-    `${spoken(data.tokens, query)} at ${key === query ? "itself" : spoken(data.tokens, key)}: `, el("b", {}, cellText(view, key)));
+    `${spoken(data.tokens, query)} to ${key === query ? "itself" : spoken(data.tokens, key)}: `, el("b", {}, cellText(view, key)));
 }
 
 /** Return the number of the query's row at a key, as text. */
@@ -615,7 +612,7 @@ function buildGrid(view) {
     el("div", { class: "scroll att-box" }, parts.gridCanvas), parts.gridNote, parts.best);
   for (const node of [parts.filter, parts.gridCanvas]) node.hidden = data.layers.length * data.heads.length === 1;
   const gap = 3;
-  const side = Math.max(16, Math.min(70, Math.floor(340 / data.heads.length) - gap, Math.floor(360 / data.layers.length) - gap));
+  const side = Math.max(16, Math.min(70, Math.floor(296 / data.heads.length) - gap, Math.floor(360 / data.layers.length) - gap));
   view.plan = { left: 26, top: 18, gap, side };
 }
 
@@ -635,8 +632,8 @@ function showGrid(view) {
   const pen = parts.gridCanvas.getContext("2d");
   pen.scale(scale, scale);
   pen.imageSmoothingEnabled = false;
-  const style = getComputedStyle(view.root);
-  const colours = { ink: style.getPropertyValue("--quiet"), mark: style.getPropertyValue("--mark"), line: style.getPropertyValue("--line") };
+  const [ink, mark, line] = ["--quiet", "--mark", "--line"].map((name) => themeColour(view.root, name));
+  const colours = { ink, mark, line };
   nameGrid(pen, view, colours.ink);
   const listed = bestHeads(label, MOST_LISTED);
   view.thumbs.forEach((_, map) => {
@@ -722,8 +719,8 @@ function showBest(view, label) {
   const best = bestHeads(label, MOST_LISTED);
   const count = data.heads.length;
   const found = best.some((map) => isNamed(label, map));
-  const say = !label ? "A name needs at least 0.30 of the weight on its place, and twice what even weights put there."
-    : !label.scores ? `${label.name}: this text has no such place, no token comes twice.`
+  const say = !label ? "A head gets a name if at least 0.30 of its weight is on that position, and twice what uniform attention puts there."
+    : !label.scores ? `${label.name}: this text has no such position, as no token occurs twice.`
       : `${label.name}: ${label.meaning}. ${
         found ? `Named from ${number(label.threshold)} on; the best:` : `None reaches ${number(label.threshold)}; the nearest:`}`;
   parts.best.replaceChildren(el("p", { class: "quiet" }, say), ...best.map((map) => {

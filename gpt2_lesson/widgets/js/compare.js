@@ -1,6 +1,6 @@
 // Mine against the reference: the stages, and the maps of both and of their difference.
 
-import { cellMap, choice, colourTable, el, isDark, number, onTheme, shortCell, speaker, tableView, tokenFace, tokenName, unpackFloats } from "./core.js";
+import { cellMap, choice, colourTable, el, isDark, namesRoom, number, onTheme, shortCell, speaker, tableView, tokenFace, tokenName, unpackFloats } from "./core.js";
 
 const MOST_LISTED = 50; // cells in the table
 
@@ -66,6 +66,7 @@ export async function mount(root, state) {
     el("div", { class: "columns comp" }, el("div", { class: "comp-left" }, el("h2", {}, "stages"), list),
       el("div", { class: "comp-right" }, stageName, holder, said)), extra, table);
   let maps = [];
+  let rowRoom = 0;
   onTheme(() => maps.length && paint());
   addEventListener("resize", () => maps.length && paint());
   await open(state.start);
@@ -94,8 +95,10 @@ export async function mount(root, state) {
   function threeMaps(stage) {
     const { rows, columns, top, left, shape } = stage;
     const names = (from, size, count) => Array.from({ length: count }, (_, i) => (size === tokens.length ? tokenFace(tokens[from + i]) : String(from + i)));
+    const rowNames = shape.length > 1 ? names(top, shape[shape.length - 2], rows) : null;
+    rowRoom = rowNames ? namesRoom(rowNames) : 0;
     maps = ["yours", "expected", "yours \u2212 expected"].map((title) => cellMap({ title, rows, columns,
-      rowNames: shape.length > 1 ? names(top, shape[shape.length - 2], rows) : null,
+      rowNames,
       columnNames: shape.length ? names(left, shape[shape.length - 1], columns) : null,
       onread: (row, column) => { Object.assign(now, { row, column }); read(); } }));
     const pick = stage.maps.length > 1 ? choice("map", stage.maps.map((places, i) => [i, mapTitle(stage, i)]), now.map,
@@ -124,7 +127,7 @@ export async function mount(root, state) {
     const flat = columns > 4 * rows;
     holder.classList.toggle("comp-flat", flat);
     const narrow = root.clientWidth < 620;
-    const room = flat ? wide - 90 : wide / 3 - (narrow ? 8 : 100);
+    const room = flat ? wide - 90 : wide / 3 - (narrow ? 8 : 12 + rowRoom);
     const fits = Math.min(36, room / columns, Math.max(260 / rows, 3));
     const cell = flat ? Math.max(14, fits) : fits; // strips scroll before they get too thin
     maps.forEach((map, i) => {

@@ -75,7 +75,7 @@ export function speaker() {
 
 // ---------------------------------------------------------------- tokens and numbers
 
-const BLANK = { " ": "space", "\n": "line end", "\t": "tab", "": "empty", "\r": "return" };
+const BLANK = { " ": "space", "\n": "newline", "\t": "tab", "": "empty", "\r": "return" };
 
 /** Return a token's name: blanks get a word, control characters a code. */
 export function tokenName(token) {
@@ -98,12 +98,12 @@ export function number(x, digits = 2, approx = false) {
   return (approx ? "~" : "") + (Number(text) === 0 ? text.replace("-", "") : text.replace("-", "\u2212"));
 }
 
-/** Return odds as text: three decimals, "<0.001" for those that would read 0. */
-export function oddsText(p) {
+/** Return a probability as text: three decimals, "<0.001" for what would read 0. */
+export function probText(p) {
   return p === 0 ? "0" : p >= 0.0005 ? number(p, 3) : "<0.001";
 }
 
-/** Return the end of a scale for bars of shares: a round number none of them passes. */
+/** Return the end of a scale for bars of 0..1: a round number none of them passes. */
 export function scaleTop(shares) {
   const most = Math.max(...shares);
   return [0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9].find((top) => most <= top) ?? 1;
@@ -177,8 +177,19 @@ const RAMPS = {
   },
 };
 
-/** Return whether the reader's system asks for dark pages. */
+/** Return a colour of style.css as a canvas takes it: themeColour(root, "--line"). */
+export function themeColour(root, name) {
+  const probe = root.appendChild(el("i", { style: `color: var(${name})` }));
+  const { color } = getComputedStyle(probe);
+  probe.remove();
+  return color;
+}
+
+const labTheme = () => globalThis.document?.body.dataset.jpThemeLight;
+
+/** Return whether the page is dark: JupyterLab's theme, elsewhere what the system asks. */
 export function isDark() {
+  if (labTheme()) return labTheme() === "false";
   return typeof matchMedia === "function" && matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
@@ -254,13 +265,15 @@ export function cellUnder(event, canvas, rows, columns) {
   return row >= 0 && row < rows && column >= 0 && column < columns ? { row, column } : null;
 }
 
-/** Call `paint` now, and again whenever the reader switches between light and dark. */
+/** Call `paint` now, and again whenever the page turns light or dark; return what ends it. */
 export function onTheme(paint) {
   paint();
   if (typeof matchMedia !== "function") return () => {};
   const media = matchMedia("(prefers-color-scheme: dark)");
   media.addEventListener("change", paint);
-  return () => media.removeEventListener("change", paint);
+  const lab = new MutationObserver(paint);
+  if (labTheme()) lab.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
+  return () => { media.removeEventListener("change", paint); lab.disconnect(); };
 }
 
 /** Return a <table> of head names and rows of cells, as a folded "table view". */
@@ -308,6 +321,8 @@ export function cellMap({ title, rows, columns, rowNames, columnNames, axes, onr
     const cell = parseFloat(canvas.style.width) / columns;
     Object.assign(frame.style, { left: `${column * cell}px`, top: `${row * cell}px`,
       width: `${cell}px`, height: `${cell}px`, display: row < 0 ? "none" : "block" });
+    chooseName(left, row);
+    chooseName(below, column);
   }
   function paint({ cell, share, table, write, note }) {
     paintMatrix(canvas, rows, columns, cell, (t, s) => (Number.isNaN(share(t, s)) ? null : share(t, s)), table);
@@ -323,8 +338,8 @@ export function cellMap({ title, rows, columns, rowNames, columnNames, axes, onr
         if (write) writeCell(pen, write(t, s), (s + 0.5) * cell, (t + 0.5) * cell, colour);
       }
     }
-    nameCells(left, cell >= 12 ? rowNames : null, rows, cell, false);
-    nameCells(below, cell >= 12 ? columnNames : null, columns, cell, true);
+    nameCells(left, rowNames, rows, cell, false);
+    nameCells(below, columnNames, columns, cell, true);
     nameCells(right, note && cell >= 12 ? Array.from({ length: rows }, (_, t) => note(t)) : null, rows, cell, false);
     mark(at.row, at.column);
   }
@@ -373,16 +388,64 @@ function writeCell(pen, text, x, y, ink) {
   pen.fillText(text, x, y);
 }
 
-/** Write names beside (or below, across) `count` cells; null: hide them. */
+/** Return how many pixels names beside a map take. */
+export const namesRoom = (names) => Math.min(76, 12 + 8 * Math.max(...names.map((name) => name.length)));
+
+/** Write names beside (or below, across) `count` cells; null: none.
+ *
+ * Where cells are too small for them only the chosen one's is seen (chooseName).
+ */
 export function nameCells(holder, names, count, cell, across) {
   holder.hidden = !names;
   if (!names) return;
-  const turned = across && names.some((name) => name.length * 8 > cell);
+  const turned = across && names.some((name) => [...name].length > 1 && name.length * 8 > cell);
+  const tiny = cell < (names.every((name) => [...name].length === 1) ? 8 : 12);
   holder.classList.toggle("turned", turned);
+  holder.classList.toggle("tiny", tiny);
+  holder.style.fontSize = tiny ? "" : `${Math.min(12, cell + 1)}px`;
   holder.replaceChildren(...names.slice(0, count).map((name) => {
     const span = el("bdi", {}, name);
     span.style[across ? "width" : "height"] = `${cell}px`;
     span.style.lineHeight = turned || !across ? `${cell}px` : "1.4";
     return span;
   }));
+}
+
+/** Mark the name of one cell as the chosen one. */
+export function chooseName(holder, at) {
+  holder.querySelector(".chosen")?.classList.remove("chosen");
+  holder.children[at]?.classList.add("chosen");
+}
+
+/** Return {node, buttons, mark}: a text as buttons, of which `mark` chooses one.
+ *
+ * One of them is in the tab order, the arrows walk; go(i) is called for the next one.
+ */
+export function tokenStrip(tokens, label, go) {
+  const buttons = tokens.map((token, i) => el("button", {
+    type: "button", class: "token", tabindex: "-1", "aria-pressed": "false",
+    "aria-label": `position ${i}: ${tokenName(token)}`, onclick: () => go(i),
+  }, el("bdi", {}, tokenFace(token))));
+  const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -1, ArrowDown: 1, Home: -Infinity, End: Infinity };
+  const node = el("div", {
+    class: "tokens strip", role: "group", "aria-label": label,
+    onkeydown: (event) => {
+      if (!(event.key in step)) return;
+      event.preventDefault();
+      const from = buttons.indexOf(event.target);
+      const to = Math.max(0, Math.min(buttons.length - 1, from + step[event.key]));
+      go(to);
+      buttons[to].focus();
+    },
+  }, buttons);
+  function mark(position) {
+    buttons.forEach((button, i) => {
+      button.setAttribute("aria-pressed", String(i === position));
+      button.tabIndex = i === position ? 0 : -1;
+    });
+    const { offsetTop: top, offsetHeight: high } = buttons[position];
+    const above = top - node.offsetTop - 3; // its border and padding: whole rows are seen
+    if (above < node.scrollTop || above + high > node.scrollTop + node.clientHeight) node.scrollTop = above - high;
+  }
+  return { node, buttons, mark };
 }

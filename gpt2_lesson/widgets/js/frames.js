@@ -1,8 +1,8 @@
 // The same picture at several settings: chosen by buttons, or scrubbed by a slider.
 
 import {
-  cellMap, colourTable, el, isDark, number, onTheme, shortCell, slider, speaker, tableView, toggle,
-  tokenFace, tokenName, unpackFloats, unpackTriangles,
+  cellMap, colourTable, cssColour, el, inkOn, isDark, namesRoom, number, onTheme, shortCell, slider, speaker, tableView,
+  toggle, tokenFace, tokenName, tokenStrip, unpackFloats, unpackTriangles,
 } from "./core.js";
 
 const PAUSE = 600; // milliseconds a checkpoint stays while playing
@@ -123,7 +123,7 @@ async function mountChoice(root, state) {
   function sentence() {
     const missing = titles.map((title, m) => missingText(title, m)).filter(Boolean).join(" ");
     if (now.row < 0) {
-      const sums = shares.includes(true) ? ` \u03a3 is the sum of a row: 1 if it holds shares.` : "";
+      const sums = shares.includes(true) ? ` \u03a3 is the sum of a row: 1 if it holds attention weights.` : "";
       return `${settings[now.setting]}. ${missing || "Point at a cell, or use the arrow keys, to read it."}${sums}`;
     }
     const cells = titles.map((title, m) => {
@@ -183,7 +183,7 @@ export function valueAt(xs, ys, x) {
   return { y: ys[i - 1] + part * (ys[i] - ys[i - 1]), exact: false };
 }
 
-/** Return the key that a query looks at most, and its weight. */
+/** Return the key that a query attends to most, and its weight. */
 export function mostSeen(get, row) {
   let column = 0;
   for (let s = 1; s <= row; s++) if (get(s) > get(column)) column = s;
@@ -194,11 +194,18 @@ async function mountScrub(root, state) {
   const { tokens, steps } = state;
   const size = tokens.length;
   const maps = await unpackTriangles(state.maps, size);
-  const now = { index: 0, row: size - 1, column: 0 };
-  now.column = mostSeen((s) => maps.get(steps.length - 1, now.row, s), now.row).column; // at the end
+  const now = { index: steps.length - 1, row: size - 1, column: 0 };
+  const most = () => mostSeen((s) => maps.get(now.index, now.row, s), now.row);
+  now.column = most().column;
   const said = speaker();
+  said.classList.add("frame-said");
+  const text = tokenStrip(tokens, "the text: choose a query", (row) => {
+    now.row = row;
+    now.column = most().column;
+    show();
+  });
   const map = cellMap({ title: "One head's attention", rows: size, columns: size,
-    axes: "rows: query, this token looks; columns: key, at this token. Each row adds up to 1.",
+    axes: "rows: query, this token attends; columns: key, to this token. Each row adds up to 1.",
     rowNames: tokens.map(tokenFace), columnNames: tokens.map(tokenFace),
     onread: (row, column) => { Object.assign(now, { row, column }); show(); } });
   const curves = state.curves.map((curve) => curvePanel(curve, steps));
@@ -213,7 +220,8 @@ async function mountScrub(root, state) {
     ["step", ...state.curves.map((curve) => curve.name), "marked cell"],
     () => steps.map((step, i) => [String(step), ...state.curves.map((curve) =>
       curveText(curve, step)), weightText(maps.get(i, now.row, now.column))]));
-  root.replaceChildren(el("div", { class: "controls" }, play, control), said,
+  root.replaceChildren(el("div", { class: "controls" }, play, control), said, text.node,
+    el("p", { class: "quiet" }, "The framed token is the query; the darker a token, the more the query attends to it."),
     el("div", { class: "columns" }, map.node,
       el("div", { class: "frame-curves" }, curves.map((c) => c.node), cell.node)), table);
   let timer = null;
@@ -229,11 +237,17 @@ async function mountScrub(root, state) {
   function stop() { clearInterval(timer); timer = null; play.set?.(false); }
   function paint() {
     const wide = root.clientWidth - 16;
-    const side = cellSide(Math.min(wide > 620 ? wide / 2 - 90 : wide - 90, 400), size, 34);
-    map.paint({ cell: size * side < 260 && side < 12 ? 260 / size : side,
-      share: (t, s) => (s > t ? null : maps.get(now.index, t, s)),
-      table: colourTable("shares", isDark()) });
+    const room = Math.min(wide > 620 ? wide - 280 : wide, 480) - namesRoom(tokens.map(tokenFace));
+    const table = colourTable("shares", isDark());
+    map.paint({ cell: cellSide(room, size, 34), table,
+      share: (t, s) => (s > t ? null : maps.get(now.index, t, s)) });
     map.mark(now.row, now.column);
+    text.mark(now.row);
+    text.buttons.forEach(({ style }, s) => {
+      const weight = s > now.row ? null : maps.get(now.index, now.row, s);
+      style.background = weight === null ? "" : cssColour(table, weight);
+      style.color = weight === null ? "var(--quiet)" : inkOn(table, weight);
+    });
   }
   function weightText(w) { return number(w, maps.exact ? 4 : 2, !maps.exact); }
   function show() {
@@ -243,13 +257,13 @@ async function mountScrub(root, state) {
     cell.draw(steps.map((_, i) => maps.get(i, now.row, now.column)));
     cell.at(step);
     table.refresh();
-    const most = mostSeen((s) => maps.get(now.index, now.row, s), now.row);
+    const { column, weight } = most();
     const told = state.curves.map((curve) => `${curve.name} ${curveText(curve, step)}`);
     const here = now.column > now.row ? "a later token, which is hidden"
       : `weight ${weightText(maps.get(now.index, now.row, now.column))}`;
-    said.say(`${[`Step ${step}`, ...told].join(", ")}. Marked: ${quoted(tokens[now.row])} (place ${now.row}) at `
-      + `${quoted(tokens[now.column])} (place ${now.column}): ${here}. It looks most at `
-      + `${quoted(tokens[most.column])} (place ${most.column}), ${weightText(most.weight)}.`);
+    said.say(`${[`Step ${step}`, ...told].join(", ")}. Marked: ${quoted(tokens[now.row])} (position ${now.row}) to `
+      + `${quoted(tokens[now.column])} (position ${now.column}), ${here}. The query attends most to `
+      + `${quoted(tokens[column])} (position ${column}), ${weightText(weight)}.`);
   }
 }
 

@@ -3,7 +3,7 @@
 import { el, speaker, tableView } from "./core.js";
 
 const SHORT = { qkv_proj: "qkv", out_proj: "out", up_proj: "up", down_proj: "down",
-  tok_emb: "token table", pos_emb: "positions", ln_final: "final norm", ln_attn: "norm", ln_mlp: "norm" };
+  tok_emb: "token embeddings", pos_emb: "position embeddings", ln_final: "final norm", ln_attn: "norm", ln_mlp: "norm" };
 
 /** Return the sum of the leaves' counts. */
 export const countOf = (leaves) => leaves.reduce((sum, leaf) => sum + leaf.count, 0);
@@ -88,7 +88,7 @@ function placeBlock([name, leaves], box, out) {
 /** Return a count with commas. */
 export const withCommas = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ",");
 
-/** Return a share in percent, never rounded down to nothing. */
+/** Return a fraction in percent, never rounded down to nothing. */
 export function percent(count, total) {
   const share = (100 * count) / total;
   return share >= 0.1 ? `${share.toFixed(1)}%` : share >= 0.001 ? `${share.toFixed(3)}%` : "under 0.001%";
@@ -116,7 +116,7 @@ export async function mount(root, state) {
     "aria-label": "map of all parameters; the arrow keys go from one to the next, page up and down from block to block",
     onpointermove: (event) => under(event), onpointerdown: (event) => under(event), onkeydown: press }, picture, chosen);
   const small = el("p", { class: "quiet" });
-  const table = tableView("Table: all parameters", ["name", "shape", "count", "share"],
+  const table = tableView("Table: all parameters", ["name", "shape", "count", "fraction"],
     () => [...leaves.map((leaf) => [leaf.name, leaf.shape.join(" \u00d7 "), withCommas(leaf.count), percent(leaf.count, total)]),
       ["all", "", withCommas(total), "100%"]]);
   root.replaceChildren(el("h2", {}, `${withCommas(total)} parameters`), legendOf(leaves, parts, total), svg, said, small,

@@ -1,30 +1,30 @@
-// The sampling bench: what temperature, top-k and top-p make of a model's odds.
+// The sampling bench: what temperature, top-k and top-p make of a model's probabilities.
 import {
-  el, number, oddsText, scaleTop, slider, speaker, tableView, tokenName, tokenFace,
+  el, number, probText, scaleTop, slider, speaker, tableView, tokenName, tokenFace,
   unpackBytes, unpackFloats,
 } from "./core.js";
 
 const BENCH_ROWS = 12;
 const f32 = Math.fround; // PyTorch reckons in float32: so do we, or ties would fall apart
 
-// ---------------------------------------------------------------- the odds
+// ---------------------------------------------------------------- the probabilities
 
-/** Return {odds, tempered, left, mass}: lesson 06's next_probabilities, step by step.
+/** Return {probs, tempered, left, mass}: lesson 06's next_probabilities, step by step.
  *
- * `odds` are what is drawn from; `tempered` those before the cuts; `left` counts the
+ * `probs` are what is drawn from; `tempered` those before the cuts; `left` counts the
  * tokens that can be drawn, `mass` is their share of `tempered`.
  */
-export function nextOdds(logits, temperature = 1, topK = null, topP = null) {
+export function nextProbs(logits, temperature = 1, topK = null, topP = null) {
   const best = logits.reduce((a, b) => Math.max(a, b), -Infinity);
   const scaled = temperature === 0 ? greedy(logits, best)
     : logits.map((x) => f32(f32(x - best) / f32(temperature)));
   const tempered = softmax32(scaled);
-  let odds = tempered;
-  if (temperature > 0 && topK != null) odds = softmax32(keepTopK(scaled, topK));
-  if (temperature > 0 && topP != null) odds = keepTopP(odds, topP);
+  let probs = tempered;
+  if (temperature > 0 && topK != null) probs = softmax32(keepTopK(scaled, topK));
+  if (temperature > 0 && topP != null) probs = keepTopP(probs, topP);
   let left = 0, mass = 0;
-  odds.forEach((p, i) => { if (p > 0) { left += 1; mass += tempered[i]; } });
-  return { odds, tempered, left, mass: Math.min(mass, 1) };
+  probs.forEach((p, i) => { if (p > 0) { left += 1; mass += tempered[i]; } });
+  return { probs, tempered, left, mass: Math.min(mass, 1) };
 }
 
 /** Return 0 for the first of the largest logits, minus infinity for all others. */
@@ -47,13 +47,13 @@ function keepTopK(scaled, k) {
   return scaled.map((x) => (x < kth ? -Infinity : x));
 }
 
-/** Return odds cut to the fewest likely tokens that hold `share`, adding up to 1. */
-function keepTopP(odds, share) {
-  const kept = new Float32Array(odds.length);
+/** Return probabilities cut to the fewest most probable tokens that hold `share`, renormalised. */
+function keepTopP(probs, share) {
+  const kept = new Float32Array(probs.length);
   let before = 0;
-  for (const i of likeliestFirst(odds)) {
-    const upTo = before + odds[i];
-    if (f32(f32(upTo) - odds[i]) < f32(share)) kept[i] = odds[i];
+  for (const i of mostProbableFirst(probs)) {
+    const upTo = before + probs[i];
+    if (f32(f32(upTo) - probs[i]) < f32(share)) kept[i] = probs[i];
     before = upTo;
   }
   const sum = f32(kept.reduce((a, b) => a + b, 0));
@@ -61,13 +61,13 @@ function keepTopP(odds, share) {
 }
 
 /** Return the places of the values, largest first; of equal ones the earlier first. */
-export function likeliestFirst(values) {
+export function mostProbableFirst(values) {
   return Uint32Array.from(values.keys()).sort((a, b) => values[b] - values[a] || a - b);
 }
 
-/** Return the entropy of odds in nats. */
-export function entropy(odds) {
-  return odds.reduce((sum, p) => (p > 0 ? sum - p * Math.log(p) : sum), 0);
+/** Return the entropy of probabilities in nats. */
+export function entropy(probs) {
+  return probs.reduce((sum, p) => (p > 0 ? sum - p * Math.log(p) : sum), 0);
 }
 
 // ---------------------------------------------------------------- drawing
@@ -83,13 +83,13 @@ export function generator(seed) {
   };
 }
 
-/** Return a place drawn with these odds; `random` gives numbers in 0..1. */
-export function draw(odds, random) {
-  let rest = random() * odds.reduce((a, b) => a + b, 0);
+/** Return a place sampled with these probabilities; `random` gives numbers in 0..1. */
+export function draw(probs, random) {
+  let rest = random() * probs.reduce((a, b) => a + b, 0);
   let last = 0;
-  for (let i = 0; i < odds.length; i++) {
-    if (odds[i] === 0) continue;
-    rest -= odds[i];
+  for (let i = 0; i < probs.length; i++) {
+    if (probs[i] === 0) continue;
+    rest -= probs[i];
     last = i;
     if (rest < 0) break;
   }
@@ -125,6 +125,7 @@ const BENCH_STYLE = `
 .sb-axis { position: relative; height: 16px; font-size: 12px; color: var(--quiet); }
 .sb-axis span { position: absolute; bottom: 0; transform: translateX(-50%); white-space: nowrap; }
 .sb-axis span:first-child { transform: none; } .sb-axis span:last-child { transform: translateX(-100%); }
+.sb-legend { display: inline-block; margin-right: 16px; }
 .sb-key { display: inline-block; width: 22px; height: 10px; vertical-align: middle; margin: 0 4px 0 0; }
 .sb-key-before { border: 1.5px solid var(--quiet); } .sb-key-after { background: var(--accent); }
 .sb-key-tick { background: var(--mark); width: 3px; height: 14px; margin-left: 2px; }
@@ -140,9 +141,9 @@ export async function mount(root, state) {
   const [logits, bytes] = await Promise.all([
     unpackFloats(state.logits), unpackBytes(state.names)]);
   const names = JSON.parse(new TextDecoder().decode(bytes));
-  const order = likeliestFirst(logits);
+  const order = mostProbableFirst(logits);
   const bench = {
-    logits, names, order, state, plain: nextOdds(logits).odds,
+    logits, names, order, state, plain: nextProbs(logits).probs,
     settings: { temperature: state.temperature, top_k: state.top_k, top_p: state.top_p },
     counts: new Map(), drawn: 0, last: null, random: generator(6),
   };
@@ -150,7 +151,7 @@ export async function mount(root, state) {
   root.replaceChildren(el("style", {}, BENCH_STYLE), ...parts.nodes);
   function again() {
     const { temperature, top_k, top_p } = bench.settings;
-    Object.assign(bench, { shaped: nextOdds(logits, temperature, top_k, top_p) });
+    Object.assign(bench, { shaped: nextProbs(logits, temperature, top_k, top_p) });
     forget(bench);
     paintBench(bench, parts);
   }
@@ -180,7 +181,7 @@ function benchParts(bench, changed) {
     [...lines, ...(others ? [others] : [])].map((line) => line.node));
   const parts = { said, rows, lines, others, axis, facts: el("p", {}) };
   const controls = benchControls(bench, changed);
-  parts.table = tableView(bench.names.length > 100 ? "Table: the likeliest 100" : "Table: all tokens", ["token", "logit", "before", "after", "drawn"],
+  parts.table = tableView(bench.names.length > 100 ? "Table: the 100 most probable" : "Table: all tokens", ["token", "logit", "before", "after", "drawn"],
     () => benchTable(bench));
   parts.nodes = [benchText(bench.state), controls, drawButtons(bench, parts), said,
     grid, legend(bench.state), parts.facts, parts.table];
@@ -189,7 +190,7 @@ function benchParts(bench, changed) {
 
 /** Return the line that says where in the text we are. */
 function benchText({ context, position }) {
-  if (!context.length) return el("p", {}, "The odds of the next token, from these logits.");
+  if (!context.length) return el("p", {}, "The next-token probabilities, from these logits.");
   const text = context.map((token) => (token === "\n" ? "\u21b5" : token === " " ? " " : tokenFace(token)));
   return el("p", {}, `After position ${position}: `,
     el("bdi", { class: "sb-text mono" }, text.join("")), " comes \u2026");
@@ -224,7 +225,7 @@ function drawButtons(bench, parts) {
     onclick: () => {
       if (!times) forget(bench);
       for (let i = 0; i < times; i++) {
-        bench.last = draw(bench.shaped.odds, bench.random);
+        bench.last = draw(bench.shaped.probs, bench.random);
         bench.counts.set(bench.last, (bench.counts.get(bench.last) ?? 0) + 1);
       }
       bench.drawn += times;
@@ -232,7 +233,7 @@ function drawButtons(bench, parts) {
     },
   }, text);
   return el("div", { class: "controls", style: "margin-top:6px" },
-    button("draw one", 1), button("draw 100", 100), button("forget draws", 0));
+    button("sample one", 1), button("sample 100", 100), button("clear samples", 0));
 }
 
 /** Return {node, paint} of one token's row. */
@@ -245,15 +246,15 @@ function benchRow(name, cameNext, lump = false) {
       el("bdi", {}, tokenName(name)),
       cameNext ? el("span", { class: "mark", title: "came next in the text" }, " \u25c2") : null),
     el("div", { class: "sb-track", "aria-hidden": "true" }, before, fill, tick), ...cells);
-  function paint(odds, drawn, scale) {
+  function paint(probs, drawn, scale) {
     const wide = (share) => `${Math.min(100, (100 * share) / scale)}%`;
-    before.style.width = wide(odds.before);
-    fill.style.width = wide(odds.after);
+    before.style.width = wide(probs.before);
+    fill.style.width = wide(probs.after);
     tick.style.left = wide(drawn.share);
     tick.hidden = !drawn.count;
-    node.classList.toggle("sb-row-cut", odds.after === 0);
-    cells[0].textContent = oddsText(odds.before);
-    cells[1].textContent = odds.after === 0 ? "cut" : oddsText(odds.after);
+    node.classList.toggle("sb-row-cut", probs.after === 0);
+    cells[0].textContent = probText(probs.before);
+    cells[1].textContent = probs.after === 0 ? "cut" : probText(probs.after);
     cells[2].textContent = drawn.of ? `${drawn.count}` : "";
   }
   return { node, paint };
@@ -261,30 +262,30 @@ function benchRow(name, cameNext, lump = false) {
 
 /** Return what the shapes of the bars mean. */
 function legend({ came_next: cameNext }) {
-  const key = (kind) => el("span", { class: `sb-key sb-key-${kind}`, "aria-hidden": "true" });
-  return el("p", { class: "quiet" }, key("before"), "before (dashed: cut) \u2003",
-    key("after"), "after \u2003", key("tick"), "share drawn",
-    cameNext == null ? null : " \u2003\u25c2 really came next");
+  const key = (kind, text) => el("span", { class: "sb-legend" },
+    el("span", { class: `sb-key sb-key-${kind}`, "aria-hidden": "true" }), text);
+  return el("p", { class: "quiet" }, key("before", "before (dashed: cut)"), key("after", "after"),
+    key("tick", "fraction drawn"), cameNext == null ? null : "\u25c2 came next");
 }
 
 /** Write all that depends on the settings or the draws. */
 function paintBench(bench, parts) {
-  const { plain, shaped: { odds }, drawn, counts } = bench;
+  const { plain, shaped: { probs }, drawn, counts } = bench;
   const share = (count) => ({ count, share: drawn ? count / drawn : 0, of: drawn });
   const shown = [...parts.rows].map((id) => ({
-    odds: { before: plain[id], after: odds[id] }, drawn: share(counts.get(id) ?? 0),
+    probs: { before: plain[id], after: probs[id] }, drawn: share(counts.get(id) ?? 0),
   }));
   const sum = (get) => shown.reduce((total, row) => total + get(row), 0);
   const rest = {
-    odds: {
-      before: otherOdds(plain, parts.rows),
-      after: otherOdds(odds, parts.rows),
+    probs: {
+      before: otherProbs(plain, parts.rows),
+      after: otherProbs(probs, parts.rows),
     },
     drawn: share(drawn - sum((row) => row.drawn.count)),
   };
-  const scale = scaleTop([...shown, rest].flatMap(({ odds: o }) => [o.before, o.after]));
-  parts.lines.forEach((line, i) => line.paint(shown[i].odds, shown[i].drawn, scale));
-  parts.others?.paint(rest.odds, rest.drawn, scale);
+  const scale = scaleTop([...shown, rest].flatMap(({ probs: o }) => [o.before, o.after]));
+  parts.lines.forEach((line, i) => line.paint(shown[i].probs, shown[i].drawn, scale));
+  parts.others?.paint(rest.probs, rest.drawn, scale);
   parts.axis.replaceChildren(...[0, 0.5, 1].map((part) =>
     el("span", { style: `left:${100 * part}%` }, String(Number((part * scale).toPrecision(3))))));
   parts.facts.textContent = factsText(bench);
@@ -292,50 +293,52 @@ function paintBench(bench, parts) {
   parts.table.refresh();
 }
 
-/** Return the odds of all tokens but the shown ones. */
-function otherOdds(odds, shown) {
-  const without = odds.slice();
+/** Return the probability of all tokens but the shown ones. */
+function otherProbs(probs, shown) {
+  const without = probs.slice();
   for (const id of shown) without[id] = 0;
   return without.reduce((a, b) => a + b, 0);
 }
 
 /** Return the numbers below the bars. */
-function factsText({ plain, shaped: { odds, left, mass }, names }) {
+function factsText({ plain, shaped: { probs, left, mass }, names }) {
   const size = names.length;
   return `Tokens left: ${left.toLocaleString("en")} of ${size.toLocaleString("en")}. `
     + `Probability mass kept by the cuts: ${number(mass, 3)}. `
-    + `Entropy: ${number(entropy(plain), 2)} nats before, ${number(entropy(odds), 2)} after. `
-    + "Each column of odds adds up to 1.";
+    + `Entropy: ${number(entropy(plain), 2)} nats before, ${number(entropy(probs), 2)} after. `
+    + "Each column of probabilities adds up to 1.";
 }
 
 /** Return the sentence that is read out: the settings' effect, or the draws. */
 function benchSentence(bench, rows) {
-  const { names, shaped: { odds, left }, plain, settings, drawn, last } = bench;
+  const { names, shaped: { probs, left }, plain, settings, drawn, last } = bench;
   const face = (id) => `'${tokenName(names[id])}'`;
   if (drawn) {
-    const [id, gap] = rows.map((row) => [row, Math.abs((bench.counts.get(row) ?? 0) / drawn - odds[row])])
+    const [id, gap] = rows.map((row) => [row, Math.abs((bench.counts.get(row) ?? 0) / drawn - probs[row])])
       .reduce((a, b) => (b[1] > a[1] ? b : a));
-    return `Last drawn: ${face(last)}, odds ${oddsText(odds[last])}. Of ${drawn} draws `
-      + `${bench.counts.get(id) ?? 0} were ${face(id)}: ${number((bench.counts.get(id) ?? 0) / drawn, 3)} `
-      + `where its odds say ${oddsText(odds[id])}, the widest gap of these rows (${number(gap, 3)}).`;
+    const count = bench.counts.get(id) ?? 0;
+    const fit = gap < 0.0005 ? "Each fraction drawn equals its probability to three decimals."
+      : `The largest difference (${number(gap, 3)}): ${face(id)} was drawn ${count} times, a fraction of ${
+        number(count / drawn, 3)}, and its probability is ${probText(probs[id])}.`;
+    return `Last drawn: ${face(last)}, probability ${probText(probs[last])}. Of ${drawn} draws: ${fit}`;
   }
   const top = rows[0];
-  const effect = `${face(top)} goes from ${oddsText(plain[top])} to ${oddsText(odds[top])}`;
+  const effect = `${face(top)} goes from ${probText(plain[top])} to ${probText(probs[top])}`;
   if (settings.temperature === 0) {
-    return `Temperature 0: always the likeliest token, so ${effect}; top-k and top-p have no say.`;
+    return `Temperature 0: always the most probable token, so ${effect}; top-k and top-p change nothing.`;
   }
   const steps = [settings.temperature === 1 ? null : `temperature ${settings.temperature}`,
     settings.top_k == null ? null : `top-k ${settings.top_k}`,
     settings.top_p == null ? null : `top-p ${settings.top_p}`].filter(Boolean);
-  if (!steps.length) return `The model's own odds: nothing is cut, ${face(top)} leads with ${oddsText(odds[top])}.`;
+  if (!steps.length) return `The model's own probabilities: nothing is cut, ${face(top)} leads with ${probText(probs[top])}.`;
   const cut = names.length - left;
   return `With ${steps.join(", then ")}: ${effect}; `
     + (cut ? `${cut.toLocaleString("en")} tokens are cut.` : "no token is cut.");
 }
 
-/** Return the rows of the table: the likeliest 100, with six decimals. */
-function benchTable({ order, names, logits, plain, shaped: { odds }, counts }) {
+/** Return the rows of the table: the 100 most probable, with six decimals. */
+function benchTable({ order, names, logits, plain, shaped: { probs }, counts }) {
   return [...order.subarray(0, 100)].map((id) => [tokenName(names[id]),
-    number(logits[id], 4), number(plain[id], 6), number(odds[id], 6),
+    number(logits[id], 4), number(plain[id], 6), number(probs[id], 6),
     String(counts.get(id) ?? 0)]);
 }

@@ -1,6 +1,6 @@
 // One token's way through the blocks: what the model would say if it stopped there.
 import {
-  el, number, slider, speaker, tableView, tokenName, tokenFace, unpackBytes, unpackFloats, unpackShares,
+  el, number, slider, speaker, tableView, tokenName, tokenFace, tokenStrip, unpackBytes, unpackFloats, unpackShares,
   colourTable, cssColour, inkOn, isDark, onTheme,
 } from "./core.js";
 
@@ -12,21 +12,21 @@ export function traceOf(data, position) {
   const layers = Array.from({ length: blocks + 1 }, (_, floor) => ({
     name: floor === 0 ? "embedding" : `after layer ${floor - 1}`,
     readings: readingsAt(data, floor, position),
-    nextOdds: data.nextOdds[floor * tokens.length + position],
+    nextProbs: data.nextProbs[floor * tokens.length + position],
     ...(floor === 0 ? {} : blockAt(data, floor - 1, position)),
   }));
   const last = position === tokens.length - 1;
   return { position, token: tokens[position], next: data.next[position], last, layers };
 }
 
-/** Return the likeliest next tokens [{name, odds, hit}] after `floor` blocks.
+/** Return the most probable next tokens [{name, probs, hit}] after `floor` blocks.
  *
  * `hit`: it is the token that comes next; that goes by place, as names may be shared.
  */
-function readingsAt({ tokens, names, lens, odds, likeliest, next_reading: next }, floor, position) {
+function readingsAt({ tokens, names, lens, probs, likeliest, next_reading: next }, floor, position) {
   const from = (floor * tokens.length + position) * likeliest;
   return Array.from({ length: likeliest }, (_, i) => ({
-    name: names[lens[from + i]], odds: odds[from + i], hit: lens[from + i] === next[position] }));
+    name: names[lens[from + i]], probs: probs[from + i], hit: lens[from + i] === next[position] }));
 }
 
 /** Return {stream, attention, mlp, looks} of one block; looks is null if not captured. */
@@ -54,24 +54,22 @@ export function traceSentence(trace) {
   const where = (i) => (i === 0 ? "at the embedding" : layers[i].name);
   const [start, end] = [layers[0], layers.at(-1)];
   const settled = settledAt(trace);
-  const what = last ? "its own answer (the text ends here)" : "which really came next";
-  return `Position ${position}, ${face(token)}: at the embedding the lens reads `
-    + `${face(start.readings[0].name)} (${percent(start.readings[0].odds)}). `
-    + `${face(next)}, ${what}, goes from ${percent(start.nextOdds)} to ${percent(end.nextOdds)}`
+  const what = last ? "its own answer (the text ends here)" : "which came next";
+  return `Position ${position}, ${face(token)}: at the embedding the logit lens reads `
+    + `${face(start.readings[0].name)} (${percent(start.readings[0].probs)}). `
+    + `${face(next)}, ${what}, goes from ${percent(start.nextProbs)} to ${percent(end.nextProbs)}`
     + (settled < 0 ? `; the model's answer is ${face(end.readings[0].name)}.`
       : settled === 0 ? " and leads all the way." : ` and leads for good ${where(settled)}.`);
 }
 
-/** Return odds in three decimals, or that they are smaller than that. */
-function percent(odds) {
-  return odds > 0 && odds < 0.0005 ? "<0.001" : number(odds, 3);
+/** Return a probability with three decimals, or that it is smaller than that. */
+function percent(probs) {
+  return probs > 0 && probs < 0.0005 ? "<0.001" : number(probs, 3);
 }
 
 // ---------------------------------------------------------------- the figure
 
 const TRACE_STYLE = `
-.tr-tokens { display: flex; flex-wrap: wrap; max-height: 84px; overflow-y: auto; border: 1px solid var(--line); border-radius: 4px; padding: 2px 6px; margin-bottom: 6px; }
-.figure .tr-tokens .token { height: 26px; max-width: 100%; overflow: hidden; text-overflow: ellipsis; }
 .tr-grid { display: grid; grid-template-columns: 6.6em minmax(200px, 5fr) minmax(110px, 1.4fr) minmax(120px, 1.8fr) minmax(206px, 2.2fr); gap: 0 14px; }
 .tr-row { display: grid; grid-template-columns: subgrid; grid-column: 1 / -1; align-items: center;
   min-height: 34px; border-top: 1px solid var(--line); padding: 3px 0; }
@@ -81,7 +79,7 @@ const TRACE_STYLE = `
   display: flex; padding: 2px 5px; border-radius: 3px; font-size: 13px; border: 1.5px solid transparent; }
 .tr-chip bdi { overflow: hidden; text-overflow: ellipsis; }
 .tr-chip.hit { border-color: var(--mark); font-weight: 700; }
-.tr-chip .odds { font-variant-numeric: tabular-nums; margin-left: 5px; }
+.tr-chip .probs { font-variant-numeric: tabular-nums; margin-left: 5px; }
 .tr-next { display: flex; align-items: center; gap: 6px; font-variant-numeric: tabular-nums; }
 .tr-track { flex: 1; height: 12px; background: var(--panel); border-radius: 2px; }
 .tr-fill { height: 100%; background: var(--mark); border-radius: 2px; }
@@ -94,14 +92,20 @@ const TRACE_STYLE = `
 .tr-looks { font-size: 13px; line-height: 1.25; overflow: hidden; }
 .tr-looks span { white-space: nowrap; } .tr-label { display: none; }
 .tr-said { min-height: 3em; }
-@media (max-width: 760px) {
-  .tr-grid { grid-template-columns: 4fr 5fr; gap: 0 12px; }
-  .tr-row { padding: 6px 0; gap: 4px 12px; }
+@media (max-width: 960px) { /* a layer has two lines */
+  .tr-grid { grid-template-columns: 6.6em minmax(200px, 3fr) minmax(100px, 2fr) minmax(190px, 3fr); }
+  .tr-row { padding: 6px 0; row-gap: 4px; }
   .tr-row.head { display: none; }
-  .tr-row > .tr-name, .tr-row > .tr-chips { grid-column: 1 / -1; }
-  .tr-row > .tr-next { grid-column: 1 / -1; }
+  .tr-row > .tr-name { grid-row: span 2; }
+  .tr-row > .tr-chips { grid-column: 2 / -1; }
+  .tr-next { flex-wrap: wrap; gap: 0 6px; }
+  .tr-label { display: inline; flex: 1 0 100%; color: var(--quiet); font-size: 12px; }
+}
+@media (max-width: 640px) {
+  .tr-grid { grid-template-columns: 3fr 5fr; gap: 0 12px; }
+  .tr-row > .tr-name, .tr-row > .tr-chips, .tr-row > .tr-next { grid-column: 1 / -1; grid-row: auto; }
   .tr-chip:nth-child(n+4) { display: none; }
-  .tr-label { display: inline; color: var(--quiet); font-size: 12px; }
+  .tr-looks span { white-space: normal; }
   .tr-said { min-height: 6em; }
 }`;
 
@@ -112,7 +116,7 @@ export async function mount(root, state) {
   said.classList.add("tr-said");
   const grid = el("div", { class: "tr-grid" });
   let position = state.position;
-  const tokens = tokenRow(data.tokens, show);
+  const tokens = tokenStrip(data.tokens, "the text: choose a token", show);
   const steps = slider("position", {
     min: 0, max: data.tokens.length - 1, step: 1, value: position,
     show: (i) => `${i} '${tokenFace(data.tokens[i])}'`,
@@ -136,52 +140,22 @@ export async function mount(root, state) {
 
 /** Return the state with its numbers unpacked. */
 async function traceData(state) {
-  const [lens, odds, nextOdds, norms, keys, heads, weights] = await Promise.all([
-    unpackBytes(state.lens), unpackShares(state.odds), unpackFloats(state.next_odds),
+  const [lens, probs, nextProbs, norms, keys, heads, weights] = await Promise.all([
+    unpackBytes(state.lens), unpackShares(state.probs), unpackFloats(state.next_probs),
     unpackFloats(state.norms), unpackBytes(state.keys), unpackBytes(state.heads),
     unpackShares(state.weights)]);
   return {
-    ...state, odds, nextOdds, norms, weights, lens: new Uint32Array(lens.buffer),
+    ...state, probs, nextProbs, norms, weights, lens: new Uint32Array(lens.buffer),
     keys: new Uint16Array(keys.buffer), heads: new Uint16Array(heads.buffer),
   };
-}
-
-/** Return {node, mark}: the text as buttons; one of them in the tab order, arrows walk. */
-function tokenRow(tokens, go) {
-  const buttons = tokens.map((token, i) => el("button", {
-    type: "button", class: "token", tabindex: "-1", "aria-pressed": "false",
-    "aria-label": `position ${i}: ${tokenName(token)}`, onclick: () => go(i),
-  }, el("bdi", {}, tokenFace(token))));
-  const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -1, ArrowDown: 1, Home: -Infinity, End: Infinity };
-  const node = el("div", {
-    class: "tokens tr-tokens", role: "group", "aria-label": "the text: choose a token",
-    onkeydown: (event) => {
-      if (!(event.key in step)) return;
-      event.preventDefault();
-      const from = buttons.indexOf(event.target);
-      const to = Math.max(0, Math.min(buttons.length - 1, from + step[event.key]));
-      go(to);
-      buttons[to].focus();
-    },
-  }, buttons);
-  function mark(position) {
-    buttons.forEach((button, i) => {
-      button.setAttribute("aria-pressed", String(i === position));
-      button.tabIndex = i === position ? 0 : -1;
-    });
-    const { offsetTop: top, offsetHeight: high } = buttons[position];
-    const above = top - node.offsetTop - 3; // its border and padding: whole rows are seen
-    if (above < node.scrollTop || above + high > node.scrollTop + node.clientHeight) node.scrollTop = above - high;
-  }
-  return { node, mark };
 }
 
 /** Write the rows, one for each layer. */
 function paintLayers(grid, trace, tokens) {
   const table = colourTable("shares", isDark());
   const most = Math.max(...trace.layers.flatMap(({ stream = 0, attention = 0, mlp = 0 }) => [stream, attention, mlp]));
-  const next = `odds of '${tokenName(trace.next)}'${trace.last ? " (its answer)" : " (came next)"}`;
-  const head = ["depth", "the lens reads: likeliest next tokens", next, "norms", "heads that look hardest"];
+  const next = `probability of '${tokenName(trace.next)}'${trace.last ? " (its answer)" : " (came next)"}`;
+  const head = ["depth", "logit lens: most probable next tokens", next, "norms", "largest attention weights"];
   grid.replaceChildren(el("div", { class: "tr-row head" }, head.map((text) => el("div", {}, text))),
     ...trace.layers.map((layer) => el("div", { class: "tr-row" },
       el("div", { class: "tr-name" }, layer.name),
@@ -189,22 +163,22 @@ function paintLayers(grid, trace, tokens) {
       looksText(layer, tokens))));
 }
 
-/** Return the likeliest next tokens, each on a ground coloured by its odds. */
+/** Return the likeliest next tokens, each on a ground coloured by its probability. */
 function chips({ readings }, table) {
-  return el("div", { class: "tr-chips" }, readings.map(({ name, odds, hit }) => el("span", {
+  return el("div", { class: "tr-chips" }, readings.map(({ name, probs, hit }) => el("span", {
     class: hit ? "tr-chip hit" : "tr-chip", title: tokenName(name),
-    style: `background:${cssColour(table, odds)};color:${inkOn(table, odds)}`,
-  }, el("bdi", {}, tokenName(name)), el("span", { class: "odds" }, number(odds, 2)))));
+    style: `background:${cssColour(table, probs)};color:${inkOn(table, probs)}`,
+  }, el("bdi", {}, tokenName(name)), el("span", { class: "probs" }, number(probs, 2)))));
 }
 
-/** Return the bar and number of the odds of the token that came next. */
-function nextBar({ nextOdds }, title) {
+/** Return the bar and number of the probability of the token that came next. */
+function nextBar({ nextProbs }, title) {
   return el("div", { class: "tr-next" }, el("span", { class: "tr-label" }, title),
     el("div", { class: "tr-track", "aria-hidden": "true" },
-      el("div", { class: "tr-fill", style: `width:${100 * nextOdds}%` })), percent(nextOdds));
+      el("div", { class: "tr-fill", style: `width:${100 * nextProbs}%` })), percent(nextProbs));
 }
 
-/** Return three bars: the stream before the layer, and what its branches add. */
+/** Return three bars: the residual stream before the layer, and what its branches add. */
 function normBars({ stream, attention, mlp }, most) {
   if (stream == null) return el("div", { class: "quiet tr-looks" });
   const text = (norm) => number(norm, most >= 100 ? 0 : most >= 10 ? 1 : 2); // one format for all
@@ -212,10 +186,10 @@ function normBars({ stream, attention, mlp }, most) {
     el("div", { class: `tr-k${kind}`, style: `width:${(100 * norm) / most}%` }),
     el("span", {}, text(norm))]);
   return el("div", { class: "tr-norms", role: "img", "aria-label":
-    `norms: stream ${text(stream)}, attention adds ${text(attention)}, feed-forward adds ${text(mlp)}` }, rows);
+    `norms: residual stream ${text(stream)}, attention adds ${text(attention)}, feed-forward adds ${text(mlp)}` }, rows);
 }
 
-/** Return where the heads looked most, as text. */
+/** Return the heads' largest weights, as text. */
 function looksText({ name, looks }, tokens) {
   if (name === "embedding") return el("div");
   if (!looks) return el("div", { class: "tr-looks quiet" }, "heads not captured");
@@ -228,24 +202,24 @@ function looksText({ name, looks }, tokens) {
 function traceNotes() {
   const key = (kind) => el("span", { class: `tr-key tr-k${kind}`, "aria-hidden": "true" });
   return el("div", { class: "quiet" },
-    el("p", {}, "The lens: stop there, put the stream through the final norm and the output table, "
-      + "and read which token would come next. All odds of a layer, with those not shown, add up to 1."),
-    el("p", {}, "Norms, in lengths of vectors: ", key(0), "the stream as the layer gets it, ",
+    el("p", {}, "Logit lens: stop there, put the residual stream through the final norm and the output head, "
+      + "and read which token would come next. All probabilities of a layer, with those not shown, add up to 1."),
+    el("p", {}, "Norms, in lengths of vectors: ", key(0), "the residual stream before the layer, ",
       key(1), "what attention adds, ", key(2), "what the feed-forward adds. "
-      + "A long addition beside a short stream: this layer changes much here."),
-    el("p", {}, "Heads that look hardest: the two with the largest weight on one token, and that token. "
-      + "They show what this layer may have fetched for the answer, and from where."));
+      + "A long addition beside a short residual stream: this layer changes much here."),
+    el("p", {}, "Largest attention weights: the two heads with the largest weight on one token, and that token. "
+      + "They show what this layer may have read for the answer, and from where."));
 }
 
-const TRACE_HEAD = ["depth", "likeliest next tokens", "odds of what came next", "stream before",
-  "attention adds", "feed-forward adds", "heads that look hardest"];
+const TRACE_HEAD = ["depth", "most probable next tokens", "probability of what came next", "residual stream before",
+  "attention adds", "feed-forward adds", "largest attention weights"];
 
 /** Return the table's rows: four decimals, and all that was kept. */
 function traceTable({ layers }, tokens) {
   const norm = (x) => (x == null ? "\u2013" : x.toPrecision(4));
-  return layers.map(({ name, readings, nextOdds, stream, attention, mlp, looks }) => [name,
-    readings.map((r) => `${tokenName(r.name)} ${number(r.odds, 4)}`).join("; "),
-    nextOdds > 0 && nextOdds < 0.00005 ? "<0.0001" : number(nextOdds, 4),
+  return layers.map(({ name, readings, nextProbs, stream, attention, mlp, looks }) => [name,
+    readings.map((r) => `${tokenName(r.name)} ${number(r.probs, 4)}`).join("; "),
+    nextProbs > 0 && nextProbs < 0.00005 ? "<0.0001" : number(nextProbs, 4),
     norm(stream), norm(attention), norm(mlp),
     looks ? looks.map((l) => `head ${l.head}: ${number(l.weight, 4)} on ${tokenName(tokens[l.key])} (${l.key})`).join("; ") : "\u2013"]);
 }
