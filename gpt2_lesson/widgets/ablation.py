@@ -227,5 +227,6 @@ def _picture(change: Tensor, wanted: list[int], against: list[int],
         plots.show_matrix, change, alt=alt,
         rows=[f"layer {i}" for i in range(len(change))],
         columns=[str(i) for i in range(change.size(1))], xlabel="ablated head",
-        title=f"change in ln p of {_measure_name(wanted, against, names)}, nats",
+        title=f"change in {'ln of the ratio' if against else 'ln p'} of "
+              f"{_measure_name(wanted, against, names)}, nats",
     )
