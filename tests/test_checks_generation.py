@@ -149,9 +149,6 @@ return torch.multinomial((values / temperature).softmax(-1), 1, generator=genera
     "G20s": DRAW + ENDS + ".squeeze()",
     "G3t": DRAW.replace("p = (logits", "p = (logits / temperature") + ENDS,
     "G9r": DRAW + "p = p.sort(descending=True).values\n" + ENDS,
-    "G16d": DRAW + "p = p.softmax(-1)\n" + ENDS,
-    "G18u": "return torch.randint(logits.size(-1), (len(logits), 1), "
-            "generator=generator)",
     "G19c": DRAW + "generator = torch.Generator().manual_seed("
             "generator.initial_seed())\n" + ENDS,
     "G20p": DRAW + "ids = torch.multinomial(p, 1, generator=generator)\n"

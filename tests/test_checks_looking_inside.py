@@ -29,6 +29,19 @@ WRONG = {
     + "return maps[..., t, t - period + 1].mean(-1)",
     "I8": BEGIN + "return maps[..., t, t - period + 1].max(-1).values",
     "I9": BEGIN + "return maps[..., t, t - period + 1].mean()",
+    "I0s": BEGIN.replace("0 < ", "")
+    + "return maps[..., period:, 1:].diagonal(0, -2, -1).mean(-1)",
+    "I0b": "return maps[..., period:, 1:].diagonal(0, -2, -1).mean(-1)",
+    "I0r": BEGIN.replace("assert 0 <", "if not 0 <").replace("< T\n", "< T: return 0\n")
+    + "return maps[..., t, t - period + 1].mean(-1)",
+    "I11": BEGIN + "return maps[..., t, t - 1].mean(-1)",
+    "I12": BEGIN + "return maps[..., t, t].mean(-1)",
+    "I2b": BEGIN + "return maps[..., t, t - period - 1].mean(-1)",
+    "I13": BEGIN + "return maps[..., -1, T - period]",
+    "I14": BEGIN + "return (maps[..., t, :].argmax(-1) == t - period + 1)"
+                   ".float().mean(-1)",
+    "I15": BEGIN + "return maps[..., t, :][..., t - period + 1].mean((-2, -1))",
+    "I16": BEGIN + "return maps[..., t, t - period + 1].median(-1).values",
 }
 HONEST = {
     "lesson": lesson_score,
@@ -59,7 +72,7 @@ class TestCatalogue(Catalogue):
 def test_the_slip_that_the_lesson_shows_is_two() -> None:
     report = checks.induction_score(
         lambda maps, period: maps.diagonal(-period, dim1=-2, dim2=-1).mean(-1))
-    assert {mistake.id for mistake in report.matches[0]} == {"I0", "I1"}
+    assert {mistake.id for mistake in report.matches[0]} == {"I0b", "I1"}
 
 
 def answers(name: str):
@@ -137,7 +150,7 @@ def test_predictions_can_be_worked_out() -> None:
 def test_what_is_read_out_is_true() -> None:
     """A share of hits, and a `return None`, read the right cells: no cells are told."""
     code = ("rows = maps[..., period:, :]\n"
-            "return (rows.argmax(-1) == t - period + 1).float().mean(-1)")
+            "return 2 * (rows.argmax(-1) == t - period + 1).float().mean(-1)")
     hits = str(checks.induction_score(function_of(checks.induction_score,
                                                   BEGIN + code)))
     silent = str(checks.induction_score(

@@ -32,6 +32,15 @@ return math.exp(total / len(batches))""",
     "S15l": "for b in batches:\n    total, n = b.sum(), len(b)\n"
             "return (total / n).exp().item()",
     "S16": ALL + "return (-every).mean().exp().item()",
+    "S9e": ALL + "return (every / math.log(2)).mean().exp().item()",
+    "S13'": "return sum(b.exp().sum() for b in batches).item() / sum("
+            "map(len, batches))",
+    "S13s": "return sum(b.mean().exp().item() for b in batches)",
+    "S13h": ALL + "return 1 / (-every).exp().mean().item()",
+    "S13m": ALL + "return every.mean().expm1().item()",
+    "S14n": ALL + "return (every.sum() / max(1, len(every) - 1)).exp().item()",
+    "S14m": ALL + "return (every.sum() / (len(every) + 1)).exp().item()",
+    "S14f": ALL + "return (every.sum() / len(batches) / len(batches[0])).exp().item()",
 }
 BITS = {
     "S6": "return nats.sum().item() / len(text.encode())",
@@ -48,6 +57,15 @@ BITS = {
     "S19p": "return 2 ** (nats.sum().item() / math.log(2) / len(text.encode()))",
     "S19q": "return math.exp(nats.sum().item() / len(text.encode()))",
 }
+BITS |= {name: f"return {change}" for name, change in {
+    "S6l": "nats.sum().item() / math.log10(2) / len(text.encode())",
+    "S18i": "len(text.encode()) / (nats.sum().item() / math.log(2))",
+    "S18n": "-nats.sum().item() / math.log(2) / len(text.encode())",
+    "S18p": "nats.sum().item() / math.log(2) / (len(text.encode()) + 1)",
+    "S18d": "nats.sum().item() / math.log(2) / len(set(text.encode()))",
+    "S18b": "nats.sum().item() / math.log(2) / len(text.replace(' ', '').encode())",
+    "S18t": "nats.sum().item() / math.log(2) / len(text.strip().encode())",
+    "S18u": "nats.sum().item() / math.log(2) / len(text.encode('utf-16'))"}.items()}
 LOOP = """found, done = [], 0
 for part, start in zip(parts, starts):
     new = start + len(part) - done
@@ -84,6 +102,9 @@ return torch.cat(found)""",
                         "zip(parts, starts):"),
     "S24": LOOP.replace("- new:]", "- new + (start > 0):]"),
     "S24m": LOOP.replace("- new:]", "- new - (start > 0):]"),
+    "S22b": LOOP.replace("done = start + len(part)", "done = start"),
+    "S22a": LOOP.replace("done = start + len(part)", "done += len(part)").replace(
+        "part[len(part) - new:]", "part[done - start:]"),
 }
 CHOOSE = """scores = []
 for tokens, ending in zip(nats, endings):
@@ -105,6 +126,16 @@ CHOICE = {
     "S19": CHOOSE.replace("tokens.sum()", "tokens.mean()"),
     "S27": CHOOSE.replace("tokens.sum()", "tokens[0]"),
     "S27l": CHOOSE.replace("tokens.sum()", "tokens[-1]"),
+    "S26t": CHOOSE.replace("/ size", "* size"),
+    "S26m": CHOOSE.replace("tokens.sum()", "(tokens.sum() if per_byte else "
+                           "tokens.mean())"),
+    "S18t": CHOOSE.replace("ending.encode()", "ending.strip().encode()"),
+    "S28": CHOOSE.replace("scores.index(min(scores))", "min(scores)"),
+    "S28t": CHOOSE.replace("scores.index(", "endings[scores.index(") + "]",
+    "S28o": CHOOSE + " + 1",
+    "S29": "sizes = [len(e.encode()) for e in endings]\nreturn sizes.index(min(sizes))",
+    "S29t": "sizes = [len(tokens) for tokens in nats]\nreturn sizes.index(min(sizes))",
+    "S29f": CHOOSE.replace("\nreturn", "\n    return"),
 }
 
 

@@ -104,6 +104,8 @@ def odds(logits: Tensor, temperature: float, top_k: int | None, *,
         kept = _kept(scores, top_k, extra, threshold, over, smallest)
         after = cut in ("odds", "whole", "between")              # the softmax
         p = _shared(scores if after else scores.masked_fill(~kept, fill), how, axis)
+        if cut == "between":
+            kept = _kept(p, top_k, extra, threshold, over, smallest)
         if after:
             p = p.masked_fill(~kept, -torch.inf if cut == "between" else 0.0)
         if cut == "even":
@@ -117,8 +119,7 @@ def odds(logits: Tensor, temperature: float, top_k: int | None, *,
 
 def draw(logits: Tensor, temperature: float, top_k: int | None,
          generator: Generator | None, *, rows: str = "each", seeded: str = "generator",
-         returned: str = "ids", ranked: bool = False, again: bool = False,
-         even: bool = False, **knobs: object) -> Tensor:
+         returned: str = "ids", ranked: bool = False, **knobs: object) -> Tensor:
     """Return one id for each row, logits (B, V) to ids (B, 1), in exact proportion.
 
     Rows that are equal get each token as often as its odds say, in an order that the
@@ -127,10 +128,6 @@ def draw(logits: Tensor, temperature: float, top_k: int | None,
     p = odds(logits, temperature, top_k, **knobs)
     if ranked:
         p = p.sort(descending=True).values
-    if again:
-        p = p.softmax(-1)
-    if even:
-        p = torch.ones_like(p)
     if not p.isfinite().all() or (p < 0).any():
         raise RuntimeError("probability tensor contains inf, nan or element < 0")
     if seeded == "fixed":
@@ -616,15 +613,6 @@ DRAWS = (
             "Look for Generator() inside your function",
             "Pass on the generator that came: generator=generator",
             {"seeded": "copied"}),
-    Mistake("G16d", "softmax over probabilities, which are already there",
-            "tokens that should have 0 are drawn, too",
-            "What does softmax make of numbers between 0 and 1?",
-            "Count the softmaxes, also inside functions that you call",
-            "multinomial(probabilities, 1)", {"again": True}),
-    Mistake("G18u", "all tokens are equally likely (randint)",
-            "the logits decide nothing", "Where do your probabilities enter the draw?",
-            "Look for randint or rand", "torch.multinomial(probabilities, 1)",
-            {"even": True}),
     Mistake("G3t", "the temperature is applied twice",
             "a temperature of 0.5 acts like 0.25", _Q_T,
             "Count the divisions, also inside functions that you call",

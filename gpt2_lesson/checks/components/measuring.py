@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from gpt2_lesson.checks.clues import Clue
+from gpt2_lesson.checks.clues import Clue, shown
 from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
 from gpt2_lesson.checks.probing import Probe
 from gpt2_lesson.checks.stand_ins.toy_models import as_number, choices
@@ -14,9 +14,10 @@ from gpt2_lesson.checks.stand_ins.toy_models import as_number, choices
 
 
 def perplexity_of(batches: list[Tensor], *, base: float = math.e,
-                  mean: str = "tokens", exp: str = "last", sign: int = 1) -> float:
+                  mean: str = "tokens", exp: str = "last", sign: int = 1,
+                  unit: float = 1.0, less: float = 0.0) -> float:
     """Return e to the mean of all surprises (nats), given in batches (N,)."""
-    parts = [part.double() * sign for part in batches]
+    parts = [part.double() * sign / unit for part in batches]
     if exp == "first":
         parts = [base ** part for part in parts]
     every = torch.cat(parts)
@@ -24,21 +25,35 @@ def perplexity_of(batches: list[Tensor], *, base: float = math.e,
              "batches": torch.stack([part.mean() for part in parts]).mean(),
              "sum": every.sum(), "over batches": every.sum() / len(parts),
              "first": parts[0].mean(), "last": parts[-1].mean(),
+             "one fewer": every.sum() / max(1, len(every) - 1),
+             "one more": every.sum() / (len(every) + 1),
+             "as the first": every.sum() / (len(parts) * len(parts[0])),
              "median": every.median()}[mean]
     if exp == "each batch":
         value = torch.stack([base ** part.mean() for part in parts]).mean()
-    return (base ** value if exp == "last" else value).item()
+    if exp == "sum of each":
+        value = torch.stack([base ** part.mean() for part in parts]).sum()
+    if exp == "inverse":
+        value = 1 / (base ** -every).mean()
+    return (base ** value if exp == "last" else value).item() - less
 
 
 def bits_of(nats: Tensor, text: str, *, unit: str = "bits", per: str = "bytes",
-            total: str = "sum", power: bool = False) -> float:
+            total: str = "sum", power: bool = False, sign: int = 1,
+            turned: bool = False) -> float:
     """Return the surprise of a text in bits per byte, from each token's nats (N,)."""
     size = {"bytes": len(text.encode()), "characters": len(text), "tokens": len(nats),
             "words": len(text.split()), "one": 1, "bits": 8 * len(text.encode()),
+            "stripped": len(text.strip().encode()),
+            "different": len(set(text.encode())),
+            "no spaces": len(text.replace(" ", "").encode()),
+            "one more": len(text.encode()) + 1, "marked": len(text.encode("utf-16")),
             "utf-16": len(text.encode("utf-16-le"))}[per]
     value = nats.double().mean() if total == "mean" else nats.double().sum()
-    value = value.item() * {"bits": 1 / math.log(2), "nats": 1.0, "times": math.log(2),
-                            "log10": 1 / math.log(10)}[unit] / size
+    value = sign * value.item() * {
+        "bits": 1 / math.log(2), "nats": 1.0, "times": math.log(2),
+        "log10": 1 / math.log(10), "digits": 1 / math.log10(2)}[unit] / size
+    value = 1 / value if turned else value
     return 2 ** value if power else value
 
 
@@ -67,9 +82,13 @@ def joined(parts: list[Tensor], starts: list[int], *, kept: str = "first",
     for part, start, before in zip(parts[1:], starts[1:], starts, strict=False):
         new = start + len(part) - done
         step = starts[1] - starts[0] if stride == "first" else start - before
-        new = new if stride == "each" else step
+        new = new if stride in ("each", "to the start", "added up") else step
+        if stride == "added up":
+            found.append(part[done - start:])
+            done += len(part)
+            continue
         found.append(part[:new] if kept == "front" else part[len(part) - new + shift:])
-        done = start + len(part)
+        done = start + (0 if stride == "to the start" else len(part))
     return torch.cat(found)
 
 
@@ -78,16 +97,26 @@ def least(nats: list[Tensor], endings: list[str], per_byte: bool, *,
           total: str = "sum") -> int:
     """Return which ending is the least surprising: in all, or per byte."""
     use = {"asked": per_byte, "never": False, "always": True,
-           "inverted": not per_byte}[when]
+           "inverted": not per_byte, "mean else": per_byte}[when]
     scores = []
+    if pick in ("first", "shortest", "fewest"):
+        sizes = [len(tokens) for tokens in nats] if pick == "fewest" else [
+            len(ending.encode()) for ending in endings]
+        return 0 if pick == "first" else sizes.index(min(sizes))
     for tokens, ending in zip(nats, endings, strict=True):
         size = {"bytes": len(ending.encode()), "characters": len(ending),
+                "times": 1 / len(ending.encode()),
+                "stripped": len(ending.strip().encode()),
                 "tokens": len(tokens), "words": len(ending.split()) or 1}[per]
         score = {"sum": tokens.sum(), "mean": tokens.mean(), "first": tokens[0],
                  "last": tokens[-1], "worst": tokens.max()}[total]
+        if when == "mean else" and not per_byte:
+            score = tokens.mean()
         scores.append(score / size if use else score)
     stacked = torch.stack(scores)
-    return int(stacked.argmin() if pick == "least" else stacked.argmax())
+    best = int(stacked.argmax() if pick == "most" else stacked.argmin())
+    return {"score": stacked[best].item(), "ending": endings[best],
+            "from 1": best + 1}.get(pick, best)
 
 
 # --- probes ---------------------------------------------------------------------------
@@ -109,14 +138,14 @@ def perplexity_probes(g: Generator) -> list[Probe]:
 
 
 _TEXTS = ("The cat sat on it.", "Zoë drank crème brûlée in a café.", "naïve 🙂🙂",
-          "x", "Привет, мир")
+          "x", "Привет, мир", " a line,\n")
 
 
 def bits_probes(g: Generator) -> list[Probe]:
     """Return surprises with texts: plain letters, accents, an emoji, one letter."""
     return [Probe(f"{text!r} in {n} token{'s' * (n > 1)}",
                   (torch.cat(_nats(g, n)), text), as_number)
-            for text, n in zip(_TEXTS, (7, 12, 4, 1, 5), strict=True)]
+            for text, n in zip(_TEXTS, (7, 12, 4, 1, 5, 3), strict=True)]
 
 
 def _windows(g: Generator, lengths: list[int], starts: list[int]) -> tuple:
@@ -181,8 +210,9 @@ def perplexity_clues(look: Look, g: Generator) -> list[Clue]:
     for nats, wanted in ((0.0, "1"), (math.log(16), "16")):
         value = _value(look, [torch.full((2,), nats), torch.full((3,), nats)])
         if math.isfinite(value) and abs(value - float(wanted)) > 1e-3:
-            found.append(Clue(f"all {wanted}", f"where each token has the odds "
-                              f"1/{wanted}, yours is {value:.4g}, expected {wanted}"))
+            each = "1" if wanted == "1" else f"1/{wanted}"
+            found.append(Clue(f"all {wanted}", f"where each token has the probability "
+                              f"{each}, yours is {value:.4g}, expected {wanted}"))
     a, b = _nats(g, 3, 5)
     pair = _value(look, [a, b]), _value(look, [torch.cat([a, b])])
     if all(map(math.isfinite, pair)) and abs(pair[0] - pair[1]) > 1e-3:
@@ -253,7 +283,8 @@ def choice_clues(look: Look, g: Generator) -> list[Clue]:
         question = [[torch.tensor(n) for n in nats]], [list(endings)]
         value = look(Probe("read out", (*question, per_byte), choices)).value
         if isinstance(value, list) and value != [right]:
-            found.append(Clue(text, f"{text}: you choose {value[0]}, expected {right}"))
+            found.append(Clue(text, f"{text}: you return {shown(value[0])}, expected "
+                              f"{right}"))
     return found
 
 
@@ -286,6 +317,35 @@ PERPLEXITY = (
             "a model that is sure of everything gets 0, not 1",
             "Among how many equal tokens does a model choose that is always sure?",
             "Look at the last line", "mean.exp()", {"exp": "none"}, mark="R"),
+    Mistake("S9e", "e to the mean of bits",
+            "at a mean of 3 nats it gives 75.8, not 20.1",
+            "In which unit are the surprises, and which base belongs to it?",
+            "Look for log2 or math.log(2)", "mean.exp() of the nats, or 2 ** bits",
+            {"unit": math.log(2)}),
+    Mistake("S13s", "the sum of the batches' perplexities",
+            "two batches that are alike give twice the perplexity of one", _Q_WEIGHT,
+            "Look for exp inside the loop", "torch.cat(batches).mean().exp()",
+            {"exp": "sum of each"}),
+    Mistake("S13h", "the inverse of the mean probability",
+            "too small: the mean of the logs is not the log of the mean", _Q_LAST,
+            "Which mean is taken: of the nats, or of the probabilities?",
+            "mean of the nats first, exp last", {"exp": "inverse"}),
+    Mistake("S13m", "1 subtracted at the end (expm1)",
+            "a model that is sure of everything gets 0, not 1",
+            "Among how many equal tokens does a model choose that is always sure?",
+            "Look for expm1, or - 1", "mean.exp()", {"less": 1.0}),
+    Mistake("S14n", "divided by one token too few (n - 1)",
+            "too large, most of all for few tokens", "How many nats are added up?",
+            "Look at what the sum is divided by", "Divide by the number of tokens",
+            {"mean": "one fewer"}),
+    Mistake("S14m", "divided by one token too many (n + 1)",
+            "too small, most of all for few tokens", "How many nats are added up?",
+            "Look at what the sum is divided by", "Divide by the number of tokens",
+            {"mean": "one more"}),
+    Mistake("S14f", "all batches taken to be as long as the first",
+            "right for batches of equal length", "How many tokens are there in all?",
+            "Look for len(batches[0])", "torch.cat(batches).mean().exp()",
+            {"mean": "as the first"}),
     Mistake("S14", "the sum, not the mean",
             "it grows with the length of the text",
             "Should a longer text have a higher perplexity?", "Look for sum",
@@ -340,6 +400,33 @@ BITS = (
             "The bits on top are of surprise. What is counted below?",
             "Look for an 8", "Divide by len(text.encode())", {"per": "bits"},
             mark="R"),
+    Mistake("S6l", "divided by log10(2), not by ln 2",
+            "too large, by the factor 2.3", _Q_BIT, "Look for log10",
+            "nats / math.log(2)", {"unit": "digits"}),
+    Mistake("S18i", "bytes per bit: the fraction is upside down",
+            "a model that is less sure gets a lower number",
+            "Which of the two stands above: bits, or bytes?", "Look at the division",
+            "bits / len(text.encode())", {"turned": True}),
+    Mistake("S18n", "the sign is wrong: a negative number of bits",
+            "the nats are -ln P already, so they are not negative",
+            "Which sign has -ln P?", "Look for a minus", "nats.sum() / math.log(2)",
+            {"sign": -1}),
+    Mistake("S18p", "divided by one byte too many", "too small, most of all for short "
+            "texts", "How many bytes has the text?", "Look for + 1",
+            "len(text.encode())", {"per": "one more"}),
+    Mistake("S18d", "divided by the number of different bytes",
+            "a byte that comes twice counts once", _Q_BYTE, "Look for set",
+            "len(text.encode())", {"per": "different"}),
+    Mistake("S18b", "divided by the bytes without spaces", "spaces are bytes, too",
+            _Q_BYTE, "Look for replace or split", "len(text.encode())",
+            {"per": "no spaces"}),
+    Mistake("S18t", "divided by the bytes without spaces and newlines at the ends",
+            "right for a text that begins and ends with something else", _Q_BYTE,
+            "Look for strip", "len(text.encode())", {"per": "stripped"}),
+    Mistake("S18u", "divided by the bytes of UTF-16, not of UTF-8",
+            "an ASCII character has two bytes there, and there are two more in front",
+            _Q_BYTE, "Look at the argument of encode", "len(text.encode())",
+            {"per": "marked"}),
     Mistake("S19", "the mean over tokens, divided by the bytes as well",
             "twice the text gives half the number",
             "The surprise of all tokens, over the bytes of all tokens. What is missing "
@@ -381,6 +468,15 @@ JOIN = (
     Mistake("S23", "the last window left out", "the end of the text is missing",
             "How many windows come, and how many rounds has your loop?",
             "Look at the loop's end", "all parts", {"last": False}, mark="R"),
+    Mistake("S22b", "`done` moved to the start of the window, not to its end",
+            "from the third window on too many tokens count as new",
+            "Up to which token have you counted after a window?",
+            "Look at the line with done =", "done = start + len(part)",
+            {"stride": "to the start"}),
+    Mistake("S22a", "the lengths of the windows added up, as if nothing overlapped",
+            "later windows lose tokens that nobody else has",
+            "How many tokens do two windows of 5 hold that overlap by 2?",
+            "Look for done +=", "done = start + len(part)", {"stride": "added up"}),
     Mistake("S24", "one new token too few in each window",
             "at each seam a token is missing",
             "Write down the first two windows' tokens. Which ones are new?",
@@ -434,6 +530,33 @@ CHOICE = (
             "the earlier tokens change nothing",
             "Which tokens belong to the ending?", "Look for [-1]", "tokens.sum()",
             {"total": "last"}, mark="R"),
+    Mistake("S26t", "multiplied by the bytes, not divided",
+            "long endings lose twice", _Q_FAIR, "Look at the sign before len",
+            "tokens.sum() / len(ending.encode())", {"per": "times"}),
+    Mistake("S26m", "per token where it should count in all",
+            "right with per_byte, wrong without", "What does per_byte=False ask for?",
+            "Look for mean", "tokens.sum() if not per_byte", {"when": "mean else"}),
+    Mistake("S18t", "per byte without the space in front",
+            "the space is one of the ending's bytes", _Q_FAIR, "Look for strip",
+            "len(ending.encode())", {"per": "stripped"}),
+    Mistake("S28", "returns the score, not the place of the ending",
+            "the result is a number of nats", "What should the caller do with it?",
+            "Look at the last line", "scores.index(min(scores))", {"pick": "score"}),
+    Mistake("S28t", "returns the ending itself, not its place",
+            "the result is a text", "What is asked for: the ending, or its number?",
+            "Look at the last line", "scores.index(min(scores))", {"pick": "ending"}),
+    Mistake("S28o", "counts from 1", "every place is one too large",
+            "Which number has the first ending?", "Look for + 1, or for a start of 1",
+            "scores.index(min(scores))", {"pick": "from 1"}),
+    Mistake("S29", "the shortest ending, whatever the model thinks of it",
+            "the nats make no difference", _Q_LEAST, "Where are `nats` used?",
+            "tokens.sum()", {"pick": "shortest"}),
+    Mistake("S29t", "the ending with the fewest tokens",
+            "how surprising the tokens are makes no difference", _Q_LEAST,
+            "Look for len(tokens)", "tokens.sum()", {"pick": "fewest"}),
+    Mistake("S29f", "always the first ending", "the result is 0 for every question",
+            _Q_LEAST, "Look for a return inside the loop",
+            "return after the loop has ended", {"pick": "first"}),
 )
 
 perplexity = Exercise(

@@ -14,7 +14,8 @@ def or_error(function: Callable[..., object], *args: object) -> str:
     except Exception:
         return "an error"
     return (f"no error, but a result {tuple(output.shape)}"
-            if isinstance(output, Tensor) else f"no error, but {output!r}"[:80])
+            if isinstance(output, Tensor) else f"no error, but {output:g}"
+            if isinstance(output, int | float) else f"no error, but {output!r}"[:80])
 
 
 def head_by_head(function: Callable[..., object], x: Tensor, num_heads: int) -> str:
