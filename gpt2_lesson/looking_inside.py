@@ -14,6 +14,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import validation
 from .generation import evaluating
 from .gpt2_model import GPT2Model
 
@@ -26,6 +27,7 @@ def inputs_of(
     The model runs once, in eval mode and without gradients; it is left as it was, even
     after an error.
     """
+    modules = validation.parts(modules, model)
     seen: dict[nn.Module, Tensor] = {}
     hooks = [module.register_forward_pre_hook(
                  lambda module, given: seen.update({module: given[0]}))
@@ -44,6 +46,7 @@ def attention_maps(model: GPT2Model, input_ids: Tensor) -> Tensor:
 
     Raises what the model raises for ids (B, T) that do not fit.
     """
+    validation.gpt2_model(model)
     attentions = [block.attn for block in model.blocks]
     given = inputs_of(attentions, model, input_ids)
     with torch.no_grad():
@@ -58,11 +61,9 @@ def ablate_heads(model: GPT2Model, heads: Sequence[tuple[int, int]]) -> Iterator
     What a head mixed is replaced by 0 before the output projection. Raises ValueError
     for a head that the model does not have.
     """
-    num_layers, num_heads = model.config.num_layers, model.config.num_heads
-    for layer, head in heads:
-        if not (0 <= layer < num_layers and 0 <= head < num_heads):
-            raise ValueError(f"no head ({layer}, {head}): the model has layers 0 to "
-                             f"{num_layers - 1} and heads 0 to {num_heads - 1}")
+    validation.gpt2_model(model)
+    num_heads = model.config.num_heads
+    heads = validation.model_heads(heads, model.config.num_layers, num_heads)
 
     def silence(layer: int):
         mine = [head for at, head in heads if at == layer]
@@ -89,6 +90,7 @@ def logit_lens(model: GPT2Model, input_ids: Tensor) -> Tensor:
     final norm and the output head; the last is the model's own answer. Source:
     nostalgebraist 2020.
     """
+    validation.gpt2_model(model)
     stream = inputs_of([*model.blocks, model.ln_final], model, input_ids)
     with torch.no_grad():
         return torch.stack([F.linear(model.ln_final(x), model.tok_emb.weight)
@@ -103,8 +105,5 @@ def induction_score(maps: Tensor, period: int) -> Tensor:
     t - period + 1. Returns (...), the mean weight there, over all t from `period` on.
     Raises ValueError for a period that leaves no such t. Source: Olsson et al. 2022.
     """
-    num_tokens = maps.size(-1)
-    if not 1 <= period < num_tokens:
-        raise ValueError(f"period is {period}, expected 1 to {num_tokens - 1}, one "
-                         "less than the number of tokens")
+    period = validation.maps(maps, period)
     return maps.diagonal(1 - period, dim1=-2, dim2=-1)[..., 1:].mean(-1)

@@ -53,7 +53,7 @@ def number(
     most: float = math.inf,
 ) -> float:
     """Return a finite number: `least` or more, more than `above`, less than `below`."""
-    plain = _plain(value)
+    plain = given = _plain(value)
     if isinstance(plain, bool) or not isinstance(plain, numbers.Real):
         raise TypeError(f"{name} is {shown(value)}, expected a number")
     with contextlib.suppress(OverflowError):  # a whole number that no float can hold
@@ -66,7 +66,7 @@ def number(
         wanted = wanted if above is None else f"more than {above}"
         wanted += "" if below == math.inf else f", below {below}"
         wanted += "" if most == math.inf else f", at most {most}"
-        raise ValueError(f"{name} is {shown(plain)}, expected {wanted}")
+        raise ValueError(f"{name} is {shown(given)}, expected {wanted}")
     return plain
 
 
@@ -327,7 +327,7 @@ def model_output(model: object, output: object) -> None:
 
 def not_nan(nats: Tensor, model: object) -> None:
     """Check losses that were computed from a model's logits."""
-    if nats.isnan().any():
+    if _readable(nats) and nats.isnan().any():
         raise FloatingPointError(
             "the model's logits are NaN" + first_bad_parameter(model)
         )
@@ -436,17 +436,28 @@ def token_ids(name: str, ids: Any, axes: str) -> Tensor:
         raise TypeError(
             f"{name} is {shown(ids)}, expected token ids: encode a text first"
         ) from None
-    if ids.numel() and (ids.is_floating_point() or ids.dtype == torch.bool):
-        raise TypeError(f"{name} is {ids.dtype}, expected whole numbers: use .long()")
     if ids.dim() != len(axes.split()) or ids.numel() == 0 or ids.size(-1) < 2:
         raise ValueError(
             f"{name} has the shape {tuple(ids.shape)}, expected "
             f"{_shape_in_words(axes, {})} with 2 tokens or more: the first one is "
             "never predicted"
         )
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TypeError(f"{name} is {ids.dtype}, expected whole numbers: use .long()")
     if ids.min() < 0:
         raise IndexError(f"token id {int(ids.min())} in {name}: expected 0 or more")
     return ids.long()
+
+
+def window_logits(logits: Tensor, windows: Tensor) -> None:
+    """Check a model's logits (B, T, V) for windows (B, T + 1) of token ids."""
+    count, length = windows.shape
+    tensor("the model's output", logits, "B T V", "floats", B=count, T=length - 1)
+    if windows.max() >= logits.size(-1):
+        raise IndexError(
+            f"token id {int(windows.max())}: expected 0 to {logits.size(-1) - 1}, as "
+            "the model has that many logits"
+        )
 
 
 def tokenizer(value: object) -> None:
@@ -501,6 +512,27 @@ def sample(values: Any) -> Tensor:
 
 
 # ---------------------------------------------------------------- looking inside, 12
+
+
+def parts(modules: Any, model: torch.nn.Module) -> list[torch.nn.Module]:
+    """Return modules, all of which are parts of `model`."""
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model is {shown(model)}, expected a torch.nn.Module")
+    modules, held = _listed("modules", modules), set(model.modules())
+    for module in modules:
+        if module not in held:
+            raise ValueError(f"{shown(module)} is not a part of the model")
+    return modules
+
+
+def maps(values: Tensor, period: Any) -> int:
+    """Return the period of a text whose attention weights are (..., T, T)."""
+    tensor("maps", values, "... T T", "floats")
+    if values.size(-1) != values.size(-2):
+        raise ValueError(
+            f"maps has the shape {tuple(values.shape)}, expected (..., T, T)"
+        )
+    return whole_number("period", period, 1, values.size(-1) - 1)
 
 
 def model_heads(pairs: Any, num_layers: int, num_heads: int) -> list[tuple[int, int]]:

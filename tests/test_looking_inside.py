@@ -178,9 +178,12 @@ class TestAblateHeads:
             raise RuntimeError("mine")
         assert hooks_in(model) == 0
 
-    @pytest.mark.parametrize("head", [(3, 0), (0, 4), (-1, 0), (0, -1)])
-    def test_a_head_that_is_not_there(self, model, head):
-        with (pytest.raises(ValueError, match="layers 0 to 2 and heads 0 to 3"),
+    @pytest.mark.parametrize("head, wanted", [
+        ((3, 0), "layer of a head is 3, expected 0 to 2"), ((-1, 0), "is -1"),
+        ((0, 4), "head of layer 0 is 4, expected 0 to 3"), ((0, -1), "is -1"),
+    ])
+    def test_a_head_that_is_not_there(self, model, head, wanted):
+        with (pytest.raises(ValueError, match=wanted),
               ablate_heads(model, [head])):
             pass
         assert hooks_in(model) == 0

@@ -21,7 +21,6 @@ from gpt2_lesson.measuring import (
     nats_of,
     perplexity,
     score_choices,
-    split_like,
     surprises,
 )
 from gpt2_lesson.real_gpt2 import save_gpt2
@@ -137,7 +136,7 @@ def test_surprises_of_a_gpt2_equal_the_slow_reference(
 @pytest.mark.parametrize("count", [2, 3, 8, 9, 10, 16, 17, 18, 25])
 def test_by_default_windows_are_laid_end_to_end(count: int) -> None:
     ids = random_ids(count)
-    close(surprises(LIVELY, ids), slow_surprises(LIVELY, ids, 8, min(8, count - 1)))
+    close(surprises(LIVELY, ids), slow_surprises(LIVELY, ids, 8, min(4, count - 1)))
 
 
 @pytest.mark.parametrize("count", [2, 5, 30, 1100])
@@ -324,7 +323,7 @@ def test_stride_and_batch_size_are_passed_on(measure: Callable[..., float]) -> N
         return inner(ids)
 
     model.max_seq_length = 8
-    by_stride = [measure(model, LETTERS, text, stride) for stride in (None, 4, 1)]
+    by_stride = [measure(model, LETTERS, text, stride) for stride in (None, 8, 1)]
     assert len(set(by_stride)) == 3
     rows.clear()
     measure(model, LETTERS, text, stride=1, batch_size=5)
@@ -401,7 +400,7 @@ def test_names_of_special_tokens_are_read_as_letters() -> None:
 def test_a_text_with_nothing_to_predict_is_refused(
     measure: Callable[..., float], text: str, tokens: int
 ) -> None:
-    with pytest.raises(ValueError, match=rf"\({tokens},\) tokens, .*2 or more"):
+    with pytest.raises(ValueError, match=rf"shape \({tokens},\), .*2 tokens or more"):
         measure(uniform(270), PAIRS, text)
 
 
@@ -410,7 +409,7 @@ def test_a_text_with_nothing_to_predict_is_refused(
     (torch.ones(3, 1), r"\(3, 1\)"),
 ])
 def test_ids_that_are_no_text_are_refused(ids: object, shape: str) -> None:
-    with pytest.raises(ValueError, match=shape + r" tokens, expected \(N,\)"):
+    with pytest.raises(ValueError, match=f"shape {shape}" + r", expected \(N,\)"):
         surprises(LIVELY, ids)
 
 
@@ -617,11 +616,6 @@ def test_a_row_keeps_its_end(limit: int | None, ids: bytes) -> None:
     assert row.tolist() == list(ids) and count == 3
 
 
-def test_values_are_cut_into_parts_of_these_sizes() -> None:
-    assert split_like("abcdef", [1, 0, 3, 2]) == ["a", "", "bcd", "ef"]
-    assert split_like([], []) == []
-
-
 # Intervals
 
 
@@ -743,13 +737,13 @@ def test_values_without_an_interval_are_refused(values: object, shape: str) -> N
 @pytest.mark.parametrize("setting, wanted", [
     ({"level": 0.0}, "level is 0.0"), ({"level": 1.0}, "level is 1.0"),
     ({"level": 95}, "level is 95"), ({"level": -0.5}, "level is -0.5"),
-    ({"level": math.nan}, "level is nan"), ({"draws": 0}, "draws 0"),
-    ({"draws": -3}, "draws -3"),
+    ({"level": math.nan}, "level is nan"), ({"draws": 0}, "draws is 0"),
+    ({"draws": -3}, "draws is -3"),
 ])
 def test_levels_and_draws_that_cannot_be_meant_are_refused(
     setting: dict, wanted: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"{wanted}.*: expected a level between"):
+    with pytest.raises(ValueError, match=f"{wanted}, expected"):
         bootstrap_interval(noise(5), **setting)
 
 
@@ -770,7 +764,7 @@ def test_what_are_no_ids_is_refused(ids: list, error: type, words: str) -> None:
 
 
 @pytest.mark.parametrize("questions, error, words", [
-    ([("a", "bcd")], TypeError, "expected a list of texts"),
+    ([("a", "bcd")], TypeError, "expected a list"),
     ([("a", ["b"]), ("a", [])], ValueError, "question 1 has no choices"),
 ])
 def test_what_is_no_choice_is_refused(

@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         ids = ids[: args.max_tokens]
-    stride = args.stride or max(1, min(model.max_seq_length, len(ids) - 1) // 2)
-    nats = surprises(model, ids, stride, args.batch_size).double()
+    nats = surprises(model, ids, args.stride, args.batch_size).double()
+    stride = max(1, model.max_seq_length // 2) if args.stride is None else args.stride
     size = len(tokenizer.decode_bytes(ids[1:]))
     per_token = nats.mean().item()
     bits = nats.sum().item() / math.log(2) / size
