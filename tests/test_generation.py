@@ -137,3 +137,43 @@ def test_generate_passes_every_setting_on(setting: dict) -> None:
 def test_top_p_stops_exactly_at_the_sum_and_ties_go_by_place() -> None:
     odds = next_probabilities(torch.zeros(64), top_p=0.25)
     assert odds.tolist() == [1 / 16] * 16 + [0] * 48
+
+
+def test_float16_never_draws_what_top_k_removed() -> None:
+    """PyTorch's own draw from float16 takes tokens of probability 0 (pytorch#192812)."""
+    logits = torch.randn(1, 50_257, generator=torch.Generator().manual_seed(0)).half()
+    removed = next_probabilities(logits, top_k=50)[0] == 0
+    drawn = sample_next(logits.expand(5_000, -1), top_k=50,
+                        generator=torch.Generator().manual_seed(0))
+    assert next_probabilities(logits).dtype == torch.float32
+    assert removed.sum() > 50_000 and not removed[drawn].any()
+
+
+@pytest.mark.parametrize("stop, wanted", [
+    (4, [[1, 2, 3, 4, 4, 4], [7, 8, 9, 0, 1, 2]]),      # the first row waits
+    ([9, 4], [[1, 2, 3, 4], [7, 8, 9, 9]]),             # each ends with its own
+    (torch.tensor(2), [[1, 2, 3, 4, 5, 6], [7, 8, 9, 0, 1, 2]]),   # not in the prompt
+    (None, [[1, 2, 3, 4, 5, 6], [7, 8, 9, 0, 1, 2]]),
+])
+def test_a_row_that_has_stopped_repeats_its_end(
+    stop: object, wanted: list[list[int]]
+) -> None:
+    seen: list[torch.Tensor] = []
+    prompt = torch.tensor([[1, 2], [7, 8]])
+    text = generate(count_up, prompt, 4, 0, stop=stop, on_token=seen.append)
+    assert text.tolist() == wanted
+    assert torch.equal(torch.cat(seen, 1), text[:, 2:])
+
+
+def test_a_stopped_row_does_not_disturb_the_others() -> None:
+    torch.manual_seed(0)
+    model = GPT2Model(30, 16, 2, 2, 8, 32).eval()
+    prompt = torch.randint(30, (3, 2))
+    draws = [torch.Generator().manual_seed(1) for _ in range(2)]
+    free = generate(model, prompt, 20, generator=draws[0])
+    stop = free[0, 4].item()
+    text = model.generate(prompt, 20, generator=draws[1], stop=stop)
+    for row, same in zip(text, free, strict=True):
+        ends = (same[2:] == stop).nonzero()
+        end = 2 + int(ends[0]) if len(ends) else len(same)
+        assert torch.equal(row[: end + 1], same[: end + 1]) and (row[end:] == stop).all()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn as nn
@@ -375,16 +376,44 @@ def test_a_saved_state_makes_the_same_model() -> None:
 def test_the_whole_model_compiles_into_one_graph() -> None:
     model, ids = hot_model(), random_ids(2, 12)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
-    assert_close(compiled(ids), model(ids))
+    for length in (12, 9, 5):                    # the second makes the length a symbol
+        assert_close(compiled(ids[:, :length]), model(ids[:, :length]))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning",
+                            "ignore::torch.jit.TracerWarning")
+def test_the_model_can_be_exported_and_traced() -> None:
+    model, longer = hot_model(), random_ids(3, 17)
+    sizes = {"input_ids": {0: torch.export.Dim("B"), 1: torch.export.Dim("T", max=40)}}
+    exported = torch.export.export(model, (random_ids(2, 12),), dynamic_shapes=sizes)
+    assert_close(exported.module()(longer), model(longer))
+    traced = torch.jit.trace(model, random_ids(2, 12))
+    assert_close(traced(random_ids(2, 12, seed=2)), model(random_ids(2, 12, seed=2)))
 
 
 def test_the_models_own_generate_passes_its_settings_on() -> None:
     model, prompt = GPT2Model(**asdict(TINY)), torch.tensor([[1, 2]])
-    for setting in ((3.0, None), (3.0, 2)):
-        torch.manual_seed(3)
-        ours = model.generate(prompt, 30, *setting)
-        torch.manual_seed(3)
-        assert torch.equal(ours, generate(model, prompt, 30, *setting))
+    seeded = lambda: torch.Generator().manual_seed(5)  # noqa: E731
+    for make in (dict, lambda: {"generator": seeded()}):
+        for setting in ((3.0, None), (3.0, 2), (3.0, None, 0.2)):
+            torch.manual_seed(3)
+            ours = model.generate(prompt, 30, *setting, **make())
+            torch.manual_seed(3)
+            assert torch.equal(ours, generate(model, prompt, 30, *setting, **make()))
+
+
+@pytest.mark.parametrize("whole", [np.int64, np.uint8, torch.tensor])
+def test_numpys_numbers_and_tensors_are_sizes_too(whole: Callable) -> None:
+    sizes = {name: whole(size) for name, size in asdict(TINY).items()
+             if name != "dropout"}
+    config = GPT2Config(**sizes, dropout=np.float32(0.5))
+    assert config == GPT2Config(**asdict(TINY) | {"dropout": 0.5})
+    assert all(type(value) in (int, float) for value in asdict(config).values())
+    model = GPT2Model(**sizes)
+    model.load_state_dict(hot_model().state_dict())
+    ids = random_ids(1, 5)
+    assert torch.equal(model.eval()(ids), hot_model()(ids))
+    assert model.generate(ids, whole(3), whole(0), whole(4)).shape == (1, 8)
 
 
 def test_dropout_falls_on_the_embeddings_too() -> None:
