@@ -4,6 +4,7 @@ import contextlib
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
 
@@ -50,3 +51,25 @@ class Interrupts:
     def _let_go(self) -> None:
         while self.earlier:
             signal.signal(*self.earlier.popitem())
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: raised like Ctrl-C where `terminations_raise`."""
+
+
+@contextlib.contextmanager
+def terminations_raise() -> Iterator[None]:
+    """Let SIGTERM raise Terminated, unless it already does something else."""
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

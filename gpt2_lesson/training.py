@@ -468,14 +468,15 @@ def fingerprint(
 def train(
     model: GPT2Model, tokens: Tensor, settings: TrainSettings,
     starts: Tensor | None = None, checkpoint: str | Path | None = None,
-    on_step: Callable[[list[float]], None] | None = None,
+    on_step: Callable[[list[float]], None] | None = None, progress: bool = True,
 ) -> list[float]:
     """Train `model` on text `tokens` (N,); return each step's loss, in nats per token.
 
     With a `checkpoint` the run is saved as it goes and when it is stopped by Ctrl-C or
     SIGTERM, which wait for the end of a step, and the same call continues it, bit for
-    bit. `starts`: where windows may begin. `on_step` gets the losses so far. Raises
-    FloatingPointError if the loss is lost, CheckpointError for another run's.
+    bit. `starts`: where windows may begin. `on_step` gets the losses so far; a bar
+    shows the `progress`. Raises FloatingPointError if the loss is lost, CheckpointError
+    for another run's.
     """
     validation.trained(model)
     validation.corpus(tokens, starts)
@@ -497,7 +498,7 @@ def train(
     window = settings.batch_size, settings.seq_length
     per_step = math.prod(window) * settings.accumulation
     bar = tqdm(total=settings.steps * per_step, initial=len(losses) * per_step,
-               unit="token", unit_scale=True, leave=False)
+               unit="token", unit_scale=True, leave=False, disable=not progress)
     with bar, Interrupts() as interrupts:
         while len(losses) < settings.steps:
             for group in optimizer.param_groups:

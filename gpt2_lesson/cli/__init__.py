@@ -9,6 +9,8 @@ import os
 import sys
 from importlib import import_module
 
+from gpt2_lesson.interrupts import Terminated
+
 COMMANDS = {
     "train": "train a GPT-2 on a text",
     "generate": "let a trained model write",
@@ -35,16 +37,19 @@ def main(argv: list[str] | None = None) -> int:
     """Return the exit status of `gpt2-lesson` with these words, or with sys.argv's.
 
     0: done; 1: the answer is no (`export --check`, a failing lesson); 2: an error, told
-    in one line; 130: stopped by Ctrl-C.
+    in one line; 130 and 143: stopped by Ctrl-C, by SIGTERM.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a letter that it lacks is shown as \u2014
+            stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if argv is None else argv
     name = " ".join(["gpt2-lesson", *words[:1]])
     try:
         args = _parser(words).parse_args(words)
         return import_module(f"{__name__}.{args.command}").run(args) or 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"\n{name}: stopped", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stop, Terminated) else 130
     except BrokenPipeError:  # the reader, such as `head`, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gpt2_lesson import validation
+from gpt2_lesson.cli.run_folder import DEVICES
 from gpt2_lesson.cli.train import choose_device, stored_tokenizer
 from gpt2_lesson.corpora import story_model
 from gpt2_lesson.generation import generate
@@ -18,6 +19,7 @@ from gpt2_lesson.real_gpt2 import load_gpt2
 from gpt2_lesson.tokenizer import GPT2_REPOSITORIES, Tokenizer
 from gpt2_lesson.training import load_checkpoint
 
+END_OF_TEXT = "<|endoftext|>"
 EXAMPLES = """\
 examples:
   gpt2-lesson generate stories                           a story by the shipped model
@@ -60,8 +62,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--top-p", type=float, metavar="P", help="draw from the likeliest that hold P")
     add("--seed", type=int, help="the same seed writes the same text")
     add(
+        "--stop",
+        metavar="TEXT",
+        default=END_OF_TEXT,
+        help="stop at this token; '' never does "
+        f"(default: {END_OF_TEXT}, if the vocabulary has it)",
+    )
+    add(
         "--device",
-        choices=("auto", "cpu", "cuda", "mps"),
+        choices=("auto", *DEVICES),
         default="auto",
         help="default: auto, the fastest",
     )
@@ -75,23 +84,30 @@ def run(args: argparse.Namespace) -> int:
             "--prompt out to start after a line end"
         )
     validation.sampling(args.temperature, args.top_k, args.top_p)  # before any output
+    validation.whole_number("--max-new-tokens", args.max_new_tokens, 0)
+    if args.seed is not None:
+        validation.seed("--seed", args.seed)
     device = choose_device(args.device)
     model, tokenizer = open_model(args.model)
     model = model.to(device)
-    input_ids = torch.tensor([tokenizer.encode(args.prompt, "text")], device=device)
+    stop = stop_ids(tokenizer, args.stop)
+    input_ids = torch.tensor([tokenizer.encode(args.prompt, "token")], device=device)
     generator = torch.Generator(device)
     generator.manual_seed(generator.seed() if args.seed is None else args.seed)
     decoder = codecs.getincrementaldecoder("utf-8")(
         "replace"
     )  # a letter may be 4 bytes
-    seen = sys.stdout.isatty()  # there the text itself shows progress
+    # In a terminal the text itself shows progress; in a pipe or a log a bar is litter.
+    no_bar = sys.stdout.isatty() or not sys.stderr.isatty()
     with tqdm(
-        total=args.max_new_tokens, unit="token", leave=False, disable=seen
+        total=args.max_new_tokens, unit="token", leave=False, disable=no_bar
     ) as bar:
 
         def show(drawn: Tensor) -> None:
-            print(decoder.decode(tokenizer.decode_bytes(drawn[0])), end="", flush=True)
             bar.update()
+            if drawn.item() in stop:
+                return
+            print(decoder.decode(tokenizer.decode_bytes(drawn[0])), end="", flush=True)
 
         print(args.prompt.removeprefix("\n"), end="", flush=True)
         generate(
@@ -103,9 +119,21 @@ def run(args: argparse.Namespace) -> int:
             args.top_p,
             generator,
             on_token=show,
+            stop=stop,
         )
     print(decoder.decode(b"", final=True))
     return 0
+
+
+def stop_ids(tokenizer: Tokenizer, stop: str) -> list[int]:
+    """Return the id of the token to stop at, or none; ValueError for several."""
+    ids = tokenizer.encode(stop, special="token")
+    if len(ids) > 1 and stop != END_OF_TEXT:
+        raise ValueError(
+            f"--stop is {stop!r}, which is {len(ids)} tokens of this vocabulary, "
+            "expected one"
+        )
+    return ids if len(ids) == 1 else []
 
 
 def open_model(name: str) -> tuple[GPT2Model, Tokenizer]:

@@ -1,9 +1,11 @@
 """`gpt2-lesson train`: train a GPT-2 on a text with lesson 08's functions."""
 
 import argparse
-import json
+import hashlib
 import math
+import os
 import shlex
+import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -15,19 +17,25 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gpt2_lesson import validation
 from gpt2_lesson.cli.memory import keep_freed_memory
-from gpt2_lesson.corpora import load_text
+from gpt2_lesson.cli.run_folder import (
+    DEVICES,
+    check_free,
+    only_one,
+    read_log,
+    read_plan,
+    saved_steps,
+    write_json,
+)
+from gpt2_lesson.corpora import TEXTS, load_text
 from gpt2_lesson.corpora.stories import surprise
-from gpt2_lesson.files import atomic_write, read_json
+from gpt2_lesson.files import atomic_write
 from gpt2_lesson.generation import generate
 from gpt2_lesson.gpt2_model import GPT2_SIZES, GPT2Config, GPT2Model
+from gpt2_lesson.interrupts import Terminated, terminations_raise
 from gpt2_lesson.tokenizer import Tokenizer
-from gpt2_lesson.training import (
-    TrainSettings,
-    evaluate,
-    save_checkpoint,
-    train,
-)
+from gpt2_lesson.training import TrainSettings, evaluate, save_checkpoint, train
 
 # name: the model, and how it is trained. The vocabulary is the tokenizer's.
 PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
@@ -103,12 +111,7 @@ PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
         ("gpt2-xl", 2e-4),
     )  # rates: Brown et al. 2020, table 2.1
 }
-PLAN = (  # what settings.json holds
-    "text", "tokenizer", "preset", "steps", "batch_size", "seq_length", "max_lr",
-    "optimizer", "precision", "dropout", "seed", "sample_every", "threads", "device",
-)
 RATES = {"adamw": 1e-3, "muon": 0.02}  # when only the optimizer is given
-TEXTS = ("stories", "python", "tinyshakespeare")
 
 EXAMPLES = """\
 examples:
@@ -118,12 +121,11 @@ examples:
   gpt2-lesson train --out runs/diary --resume          go on after Ctrl-C or a crash
   gpt2-lesson generate runs/diary --prompt "Today "    let it write
 
-presets (d_model x layers):
-  demo         256 x 4, windows of 128
-  story        128 x 4, windows of 256: the model that comes with the course
-  shakespeare  128 x 4, windows of 128: a minute, as small as nanoGPT's for a CPU
-  gpt2, gpt2-medium, gpt2-large, gpt2-xl
-               the published shapes; they want a GPU
+Ctrl-C ends the step, saves, and stops; a second one stops at once.
+
+presets (d_model x layers), each with its own defaults:
+{presets}
+  The last four are the published shapes; they want a GPU.
 
 tokenizers (the vocabulary decides how large the token table is):
   bytes        every byte is a token: 256
@@ -136,14 +138,30 @@ the folder RUN then holds
   losses.png, samples.txt the loss curve, and what the model wrote on the way
   settings.json, log.json the settings, and the validation losses so far
   vocab.json, merges.txt  the vocabulary, unless tokens are bytes
+It may move to another machine or device, and so may the text: give --text its new name.
 """
+
+
+def preset_lines() -> str:
+    """Return the presets and their defaults, for the help."""
+    names = ("steps", "batch-size", "seq-length", "max-lr", "optimizer")
+    rows = [("", "", *names)]
+    for name, (config, settings) in PRESETS.items():
+        values = [getattr(settings, key.replace("-", "_")) for key in names]
+        size = f"{config.d_model} x {config.num_layers}"
+        rows.append((name, size, *map(str, values)))
+    lines = ("  {:12} {:>9} {:>6} {:>11} {:>11} {:>8}  {}".format(*row) for row in rows)
+    return "\n".join(lines)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `gpt2-lesson train` takes; most defaults are the preset's."""
     parser.description = "Train a GPT-2 on a text; watch its loss and what it writes."
-    parser.usage = "gpt2-lesson train --text TEXT --preset NAME --out RUN [options]"
-    parser.epilog = EXAMPLES
+    parser.usage = (
+        "gpt2-lesson train --out RUN [--text TEXT] [--preset NAME] [options]\n"
+        "       gpt2-lesson train --out RUN --resume [options]"
+    )
+    parser.epilog = EXAMPLES.format(presets=preset_lines())
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("--out", metavar="RUN", required=True, help="the folder to make for this run")
@@ -155,26 +173,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--tokenizer", metavar="KIND", help="bytes (default), bpe:N, or gpt2")
     add("--preset", choices=PRESETS, help="the model and its settings (default: demo)")
-    add("--steps", type=int, help="how many steps to train")
-    add("--batch-size", type=int, help="windows in each step")
+    add("--steps", type=int, help="how many steps to train (default: the preset's)")
+    add("--batch-size", type=int, help="windows in each step (default: the preset's)")
     add(
         "--seq-length",
         type=int,
-        help="tokens in a window, one more than the model can see",
+        help="tokens in a window, one more than the model can see "
+        "(default: the preset's)",
     )
-    add("--max-lr", type=float, help="the highest learning rate")
-    add("--optimizer", choices=RATES, help="how the weights are moved")
+    add("--max-lr", type=float, help="highest learning rate (default: the preset's)")
+    add(
+        "--optimizer",
+        choices=RATES,
+        help="how the weights are moved (default: the preset's)",
+    )
     add(
         "--precision",
         choices=("auto", "float32", "bf16"),
         help="bf16 is faster where the machine has it (default: auto)",
     )
-    add("--dropout", type=float, help="share of values set to 0 in training")
+    add(
+        "--dropout",
+        type=float,
+        help="fraction of values set to 0 in training (default: the preset's)",
+    )
     add("--seed", type=int, help="start of all random draws (default: 0)")
     add(
         "--device",
-        choices=("auto", "cpu", "cuda", "mps"),
+        choices=("auto", *DEVICES),
         help="default: auto, the fastest",
+    )
+    add(
+        "--save-every",
+        type=int,
+        metavar="STEPS",
+        help="steps between two checkpoints (default: 100)",
     )
     add(
         "--sample-every",
@@ -185,22 +218,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train as the arguments say; return the exit status: 0, or 130 after Ctrl-C."""
+    """Train as the arguments say; return the exit status.
+
+    0: done; 130 and 143: stopped by Ctrl-C, by SIGTERM, and saved.
+    """
     folder = Path(args.out)
-    plan = stored_plan(args, folder) if args.resume else new_plan(args, folder)
-    config, settings = configure(plan)
-    learned = stored_tokenizer(folder) if args.resume else None
-    text = prepare_text(plan["text"], settings.seq_length, plan["tokenizer"], learned)
-    torch.manual_seed(settings.seed)
-    config = replace(config, vocab_size=text.tokenizer.vocab_size)
-    model = GPT2Model(**asdict(config)).to(plan["device"])
-    if not args.resume:
+    with terminations_raise():
+        if args.resume:
+            read_plan(folder, tuple(PRESETS))          # no folder is made to be locked
+            with only_one(folder):
+                return go_on(args, folder)
+        check_free(folder)
+        plan = new_plan(args)
+        config, settings = configure(plan)
+        text = prepare_text(plan["text"], settings.seq_length, plan["tokenizer"])
+        plan["text_sha256"] = text.sha256
+        model = make_model(config, settings, text, plan["device"])
         folder.mkdir(parents=True, exist_ok=True)
-        if plan["tokenizer"] != "bytes":
-            text.tokenizer.save(folder)
-        write_json(folder / "settings.json", plan)
+        with only_one(folder):
+            check_free(folder)                         # another may have been faster
+            write_json(folder / "settings.json", plan)
+            if plan["tokenizer"] != "bytes":
+                text.tokenizer.save(folder)
+            return work(args, folder, plan, settings, model, text)
+
+
+def go_on(args: argparse.Namespace, folder: Path) -> int:
+    """Go on with the run in `folder`; return the exit status."""
+    stored = stored_plan(args, folder)
+    plan = stored | {"device": device_now(args.device, stored["device"])}
+    try:
+        config, settings = configure(plan)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{folder / 'settings.json'} is damaged: {error}; start a new run"
+        ) from None
+    # Before the first checkpoint the vocabulary may not be whole: it is made anew.
+    begun = (folder / "checkpoint.safetensors").exists()
+    text = prepare_text(
+        plan["text"],
+        settings.seq_length,
+        plan["tokenizer"],
+        stored_tokenizer(folder) if begun else None,
+        plan.get("text_sha256"),
+    )
+    model = make_model(config, settings, text, plan["device"])
+    if not begun and plan["tokenizer"] != "bytes":
+        text.tokenizer.save(folder)
+    write_json(folder / "settings.json", stored)
+    done = saved_steps(folder / "checkpoint.safetensors")
+    print(f"{folder}: goes on from step {done:,} of {plan['steps']:,}")
+    return work(args, folder, plan, settings, model, text)
+
+
+def work(
+    args: argparse.Namespace,
+    folder: Path,
+    plan: dict,
+    settings: TrainSettings,
+    model: GPT2Model,
+    text: "Text",
+) -> int:
+    """Train, report and finish, or stop and say how to go on."""
     print(describe(plan, model, text))
     keep_freed_memory()
+    checkpoint = folder / "checkpoint.safetensors"
     try:
         report = reporter(folder, plan, model, text)
         losses = train(
@@ -208,36 +290,38 @@ def run(args: argparse.Namespace) -> int:
             text.tokens,
             settings,
             text.starts,
-            folder / "checkpoint.safetensors",
+            checkpoint,
             report,
+            progress=sys.stderr.isatty(),
         )
         print(finish(folder, model, text, losses))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(
-            "stopped; to go on: "
-            f"gpt2-lesson train --out {shlex.quote(args.out)} --resume",
+            f"stopped; saved at step {saved_steps(checkpoint):,} of {plan['steps']:,}; "
+            "to go on: "
+            + shell_line(["gpt2-lesson", "train", "--out", args.out, "--resume"]),
             file=sys.stderr,
         )
-        return 130
+        return 143 if isinstance(stop, Terminated) else 130
     return 0
 
 
-def new_plan(args: argparse.Namespace, folder: Path) -> dict:
-    """Return all settings of a new run: what was given, else the preset's.
+def shell_line(words: list[str]) -> str:
+    """Return the words of a command as one pastes them into this system's shell."""
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
-    Raises FileExistsError or NotADirectoryError if `folder` cannot take a new run.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(
-            f"{folder} is a file, expected the name of a new folder"
-        )
-    if (folder / "settings.json").exists():
-        raise FileExistsError(
-            f"{folder} is a run already: --resume goes on with it, or "
-            "choose another name"
-        )
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty: choose the name of a new folder")
+
+def make_model(
+    config: GPT2Config, settings: TrainSettings, text: "Text", device: str
+) -> GPT2Model:
+    """Return the model to train, with the weights that the seed decides."""
+    torch.manual_seed(settings.seed)
+    config = replace(config, vocab_size=text.tokenizer.vocab_size)
+    return GPT2Model(**asdict(config)).to(device)
+
+
+def new_plan(args: argparse.Namespace) -> dict:
+    """Return all settings of a new run: what was given, else the preset's."""
     given = {name: value for name, value in vars(args).items() if value is not None}
     preset = given.get("preset", "demo")
     config, settings = PRESETS[preset]
@@ -257,40 +341,29 @@ def new_plan(args: argparse.Namespace, folder: Path) -> dict:
         "precision": "auto",
         "dropout": config.dropout,
         "seed": settings.seed,
+        "save_every": settings.save_every,
         "sample_every": max(1, steps // 10),
         "threads": torch.get_num_threads(),
     }
     plan |= {name: given[name] for name in plan if name in given} | {"device": device}
     if plan["precision"] == "auto":
         plan["precision"] = "bf16" if has_bf16(device) else "float32"
-    if plan["sample_every"] < 1:
-        raise ValueError(
-            f"--sample-every is {plan['sample_every']}, expected 1 or more"
-        )
+    validation.whole_number("--sample-every", plan["sample_every"], 1)
     return plan | {"text": stable_name(plan["text"])}
 
 
-def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
-    """Return the settings of the run in `folder`; options may repeat, not change them.
+FREE = ("text", "device", "save_every", "threads")  # what may change in a run
 
-    Raises FileNotFoundError if there is no run, ValueError for another setting.
+
+def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
+    """Return the settings of the run in `folder`; most options may only repeat them.
+
+    Raises FileNotFoundError if there is no run, or its text is gone, ValueError for
+    another setting.
     """
-    path = folder / "settings.json"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no run to go on with: start it without --resume"
-        )
-    plan = read_json(path)
-    missing = [name for name in PLAN if name not in plan]
-    if missing or plan["preset"] not in PRESETS:
-        raise ValueError(
-            f"{path} is damaged: {', '.join(missing) or 'preset'} cannot be read; "
-            "start a new run"
-        )
-    for name in [name for name in PLAN if name != "threads"]:
+    plan = read_plan(folder, tuple(PRESETS))
+    for name in [name for name in plan.keys() & vars(args).keys() if name not in FREE]:
         value = getattr(args, name)
-        if name == "text" and value is not None:
-            value = stable_name(value)
         if value not in (None, "auto", plan[name]):
             raise ValueError(
                 f"{folder} was started with {name.replace('_', '-')} "
@@ -303,8 +376,33 @@ def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
             f"{torch.get_num_threads()}: the last digits may differ",
             file=sys.stderr,
         )
-    choose_device(plan["device"])
+    if args.save_every is not None:
+        plan["save_every"] = args.save_every
+    if args.text is not None:
+        plan["text"] = stable_name(args.text)
+    elif plan["text"] not in TEXTS and not Path(plan["text"]).is_file():
+        raise FileNotFoundError(
+            f"the text {plan['text']} is not there any more: say with --text where it "
+            "is now; the run knows it by its content"
+        )
     return plan
+
+
+def device_now(given: str | None, begun: str) -> str:
+    """Return the device to go on with: as given, else as begun, else the fastest."""
+    try:
+        device = choose_device(given or begun)
+    except ValueError:
+        if given is not None:
+            raise
+        device = choose_device("auto")
+    if device != begun:
+        print(
+            f"warning: the run was begun on {begun} and goes on on {device}: the last "
+            "digits will differ",
+            file=sys.stderr,
+        )
+    return device
 
 
 def configure(plan: dict) -> tuple[GPT2Config, TrainSettings]:
@@ -332,7 +430,7 @@ def choose_device(name: str) -> str:
         "cpu": True,
     }
     if name == "auto":
-        return next(device for device, there in here.items() if there)
+        return next(device for device in DEVICES if here[device])
     if not here[name]:
         raise ValueError(
             f"this machine, or this PyTorch, has no {name} device: use "
@@ -353,7 +451,8 @@ class Text:
     """A text made ready: the part to train on, and windows of the part held out.
 
     `tokens` (N,); `starts`: where windows may begin; `windows`: each (T,) or
-    shorter, predicted from its second token on; `stories`: the story in each window.
+    shorter, predicted from its second token on; `stories`: the story in each window;
+    `sha256`: that of the whole text, by which a run knows it again.
     """
 
     tokens: Tensor
@@ -361,6 +460,7 @@ class Text:
     windows: list[Tensor]
     stories: list[str] | None
     tokenizer: Tokenizer
+    sha256: str
 
     def some(self, most: int) -> "Text":
         """Return the same text with at most `most` of its windows, evenly spread."""
@@ -370,23 +470,29 @@ class Text:
 
 
 def prepare_text(
-    name: str, seq_length: int, kind: str = "bytes", learned: Tokenizer | None = None
+    name: str,
+    seq_length: int,
+    kind: str = "bytes",
+    learned: Tokenizer | None = None,
+    sha256: str | None = None,
 ) -> Text:
     """Return a text by name or path, its last tenth held out for validation.
 
-    `kind` names the tokenizer; `learned` is the one of an earlier start of the run.
-    Half of the windows of `stories` begin at the line end before a story, half
-    anywhere, so that the model can continue any prompt. Those held out hold one story
-    each, whole: only there can the loss be compared with the floor.
-    Raises ValueError if the text is too short for windows of `seq_length`.
+    `kind` names the tokenizer; `learned` is the one of an earlier start of the run, and
+    `sha256` the text's at that time. Half of the windows of `stories` begin at the line
+    end before a story, half anywhere, so that the model can continue any prompt. Those
+    held out hold one story each, whole: only there can the loss be compared with the
+    floor. Raises ValueError if the text is too short for windows of `seq_length`, or
+    another one.
     """
     data = load_text(name)
-    cut = len(data) * 9 // 10
-    if name == "stories":
-        lines = data.decode().splitlines(keepends=True)
-        cut = len("".join(lines[: len(lines) * 9 // 10]))
-    while cut < len(data) and data[cut] & 0xC0 == 0x80:  # not within a character
-        cut += 1
+    found = hashlib.sha256(data).hexdigest()
+    if found != (sha256 or found):
+        raise ValueError(
+            f"{name} is not the text that this run was started with: its content is "
+            "another; give that one with --text, or start a new run"
+        )
+    cut = validation_start(name, data)
     first, rest = data[:cut].decode(), data[cut:].decode()
     tokenizer = learned or make_tokenizer(kind, first)
     if name == "stories":
@@ -395,7 +501,8 @@ def prepare_text(
         windows = [as_tokens("\n" + story, tokenizer)[:seq_length] for story in lines]
         begins = (tokens == tokenizer.encode("\n")[0]).nonzero().flatten()
         anywhere = torch.arange(0, len(tokens), len(tokens) // len(begins))
-        return Text(tokens, torch.cat([begins, anywhere]), windows, lines, tokenizer)
+        starts = torch.cat([begins, anywhere])
+        return Text(tokens, starts, windows, lines, tokenizer, found)
     tokens, held_out = as_tokens(first, tokenizer), as_tokens(rest, tokenizer)
     if len(held_out) < seq_length:
         unit = "bytes" if kind == "bytes" else "tokens"
@@ -405,7 +512,18 @@ def prepare_text(
             f"windows of {seq_length}; use a longer text or a smaller --seq-length"
         )
     windows = list(held_out.unfold(0, seq_length, seq_length - 1))  # each target once
-    return Text(tokens, None, windows, None, tokenizer)
+    return Text(tokens, None, windows, None, tokenizer, found)
+
+
+def validation_start(name: str, data: bytes) -> int:
+    """Return where the last tenth of a text begins, not within a character or story."""
+    cut = len(data) * 9 // 10
+    if name == "stories":
+        lines = data.decode().splitlines(keepends=True)
+        return len("".join(lines[: len(lines) * 9 // 10]))
+    while cut < len(data) and data[cut] & 0xC0 == 0x80:
+        cut += 1
+    return cut
 
 
 def make_tokenizer(kind: str, text: str) -> Tokenizer:
@@ -433,10 +551,13 @@ def stored_tokenizer(folder: Path) -> Tokenizer:
 
 
 def as_tokens(text: str, tokenizer: Tokenizer) -> Tensor:
-    """Return the token ids of a text as a tensor (N,), of bytes where they suffice."""
+    """Return the token ids of a text as a tensor (N,), of bytes where they suffice.
+
+    A special token such as <|endoftext|>, which keeps documents apart, is one token.
+    """
     if tokenizer.vocab_size == 256:
         return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
-    return torch.tensor(tokenizer.encode(text, special="text"), dtype=torch.int32)
+    return torch.tensor(tokenizer.encode(text, special="token"), dtype=torch.int32)
 
 
 def validate(model: GPT2Model, text: Text) -> float:
@@ -484,7 +605,7 @@ def reporter(
     `log.json` has one entry for each report; a run that is continued adds to it.
     """
     path = folder / "log.json"
-    log: dict[str, dict] = read_json(path) if path.exists() else {}
+    log = read_log(path)
     few = text.some(128)
     lowest = floor(few)
 
@@ -492,11 +613,17 @@ def reporter(
         step = len(losses)
         if step % plan["sample_every"] and step < plan["steps"]:
             return
-        entry = {
-            "training": losses[-1],
-            "validation": validate(model, few),
-            "sample": write_sample(model, text.tokenizer, plan["seed"] + step),
-        }
+        try:
+            entry = {
+                "training": losses[-1],
+                "validation": validate(model, few),
+                "sample": write_sample(model, text.tokenizer, plan["seed"] + step),
+            }
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"at step {step:,} the model has diverged ({error}): start again with "
+                f"a --max-lr smaller than {plan['max_lr']:g}"
+            ) from None
         log[str(step)] = entry
         tqdm.write(in_words(step, entry))
         write_json(path, log)
@@ -521,7 +648,7 @@ def write_sample(
     """Return what `model` writes after a line end, at a temperature of 0.8."""
     device = next(model.parameters()).device
     start = torch.tensor([tokenizer.encode("\n")], device=device)
-    draws = torch.Generator(device).manual_seed(seed)
+    draws = torch.Generator(device).manual_seed(seed % 2**64)
     length = min(most, model.max_seq_length - 1)
     ids = generate(model, start, length, temperature=0.8, generator=draws)
     return tokenizer.decode(ids[0, start.size(1) :])
@@ -575,8 +702,3 @@ def finish(folder: Path, model: GPT2Model, text: Text, losses: list[float]) -> s
             f"{100 * (loss / lowest - 1):.1f}% above"
         )
     return words
-
-
-def write_json(path: Path, value: dict) -> None:
-    """Write `value` as JSON to read, whole or not at all."""
-    atomic_write(path, json.dumps(value, indent=2) + "\n")
