@@ -105,7 +105,9 @@ def mutation_run(exercise: Exercise, source: str = "", extra: dict | None = None
 
 
 def complete(exercise: Exercise) -> None:
-    """Fail if a mistake lacks a name, a reason or a rung of its hints."""
+    """Fail if a mistake lacks an id of its own, a name, a reason or a hint."""
+    ids = [mistake.id for mistake in exercise.mistakes]
+    assert len(set(ids)) == len(ids), sorted(one for one in ids if ids.count(one) > 1)
     for mistake in exercise.mistakes:
         for part in ("id", "name", "why", "idea", "where", "fix"):
             assert getattr(mistake, part), f"{mistake.id} has no {part}"

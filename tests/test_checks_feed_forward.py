@@ -45,7 +45,20 @@ return 0.5 * x * (1 + torch.tanh(inner))""",
     "F21": f"return 0.5 * x + (1 + torch.tanh({INNER}))",
     "F22": "return 0.5 * x * (1 + torch.sigmoid(x))",
     "F23": f"return 0.5 * (x * 1 + torch.tanh({INNER}))",
+    "F3e": "return F.elu(x)",
+    "F3p": "return torch.log(1 + x.exp()).where(x < 50, x)",
+    "F7a": f"return torch.tanh(0.5 * x * (1 + {INNER}))",
+    "F7h": f"return x * (0.5 + torch.tanh({INNER}))",
+    "F7s": f"return x * torch.sigmoid({INNER})",
+    "F7t": f"return 2 * x * (1 + torch.tanh({INNER}))",
 }
+GELU |= {name: "return 0.5 * x * (1 + torch.tanh(" + INNER.replace(*change) + "))"
+         for name, change in {
+    "F4r": ("0.044715", "0.0447"), "F4n": (" + 0.044715 * x**3", ""),
+    "F4m": ("x +", "x -"), "F5q": ("x**3", "x**4"), "F6x": ("x + ", ""),
+    "F6r": ("math.sqrt(2 / math.pi)", "0.8"), "F6p": ("math.pi", "3.14"),
+    "F6y": ("0.044715 * x**3)", "0.044715 * x)**3"),
+    "F6z": ("0.044715 * x**3", "(0.044715 * x)**3")}.items()}
 BEND = {name: body for name, body in {
     "F1": "F.gelu(h)", "F2": "h * torch.sigmoid(1.702 * h)", "F3": "F.relu(h)",
     "F3s": "F.silu(h)", "F3l": "F.leaky_relu(h)", "F3t": "torch.tanh(h)",
@@ -80,6 +93,15 @@ return gelu(x @ w1 + b1) @ w2 + b2""",
     "F21": "h = gelu(x @ w1 + b1)\nreturn (h @ w2 + b2, h)",
     "F22": "gelu(x @ w1 + b1) @ w2 + b2",
     "F23": "return gelu(x @ w1 + b1)",
+    "F3g": "h = x @ w1 + b1\nreturn h * gelu(h) @ w2 + b2",
+    "F3m": "return (x @ w1 + b1).softmax(-1) @ w2 + b2",
+    "F3n": "h = gelu(x @ w1 + b1)\nreturn F.layer_norm(h, h.shape[-1:]) @ w2 + b2",
+    "F9t": "return gelu(gelu(x @ w1 + b1)) @ w2 + b2",
+    "F11l": "return (gelu(x[:, -1:] @ w1 + b1) @ w2 + b2).expand_as(x)",
+    "F11e": "return (gelu(x[0] @ w1 + b1) @ w2 + b2).expand_as(x)",
+    "F16m": "return gelu(x @ w1 + b1) @ w2 - b2",
+    "F16w": "return gelu(x @ w1 + b1) @ (w2 + b2)",
+    "F21w": "return gelu(x @ w1 + b1) @ w1.T + b2",
 }
 
 

@@ -74,11 +74,36 @@ return weight * (x - mean) / (std + eps) + bias""",
            "var = x.var(-1, correction=0, keepdim=True)\n"
            "return x / (var + eps).sqrt() * weight + bias",
     "L18": "x = F.softmax(x, -1)\nreturn x * weight + bias",
-    "L19": "return F.normalize(x - x.mean(-1, keepdim=True), dim=-1) * weight + bias",
-    "L20": "y = (x - x.amin(-1, keepdim=True))\n"
+    "L1z": "return F.normalize(x - x.mean(-1, keepdim=True), dim=-1) * weight + bias",
+    "L23'": "y = (x - x.amin(-1, keepdim=True))\n"
            "return y / (y.amax(-1, keepdim=True) + eps) * weight + bias",
     "L21": VAR + "y = d / (var + eps).sqrt() * weight + bias\nreturn y, var",
+    "L1s": VAR.replace("(d**2).mean", "(d**2).sum")
+    + "return d / (var + eps).sqrt() * weight + bias",
+    "L1n": OFF + "return d / (d.norm(dim=-1, keepdim=True) + eps) * weight + bias",
+    "L1a": VAR.replace("(d**2)", "d.abs()")
+    + "return d / (var + eps).sqrt() * weight + bias",
+    "L2p": VAR + "return d / var.sqrt() + eps * weight + bias",
+    "L3n": VAR + "return (d + eps) / var.sqrt() * weight + bias",
+    "L4q": VAR + "return d / (var + eps**2).sqrt() * weight + bias",
+    "L4t": VAR + "return d / (var + eps + eps).sqrt() * weight + bias",
+    "L5v": OFF + "return d / ((d**2).mean() + eps).sqrt() * weight + bias",
+    "L12n": OFF + "return d / x.std(-1, keepdim=True) * weight + bias",
+    "L16m": OFF.replace("x.mean", "x.detach().mean")
+    + "var = x.var(-1, correction=0, keepdim=True)\n"
+      "return d / (var + eps).sqrt() * weight + bias",
+    "L6d": VAR + "return d / (var + eps).sqrt() / weight + bias",
+    "L6m": VAR + "return d / (var + eps).sqrt() * weight - bias",
+    "L9t": VAR + "return d * (var + eps).sqrt() * weight + bias",
+    "L10p": VAR + "return (x + x.mean(-1, keepdim=True)) / (var + eps).sqrt() * weight "
+                  "+ bias",
+    "L23": """least, most = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
+return (x - least) / (most - least + eps) * weight + bias""",
 }
+NORM |= {name: VAR.replace("x.mean(-1, keepdim=True)", middle)
+         + "return d / (var + eps).sqrt() * weight + bias" for name, middle in {
+    "L5m": "x.mean()", "L10s": "x.sum(-1, keepdim=True)",
+    "L10m": "x.median(-1, keepdim=True).values"}.items()}
 BLOCK = {
     "B1": "x = ln_attn(x + attn(x))\nreturn ln_mlp(x + mlp(x))",
     "B1b": "x = x + ln_attn(attn(x))\nreturn x + ln_mlp(mlp(x))",
@@ -107,9 +132,18 @@ return x + F.dropout(mlp(ln_mlp(x)), 0.1)""",
     "B10m": "x = x + attn(ln_attn(x))\nreturn x + mlp(x)",
     "B10b": "x = x + attn(x)\nreturn x + mlp(x)",
     "B11": "x = x + attn(ln_attn(x))\nreturn ln_mlp(x + mlp(ln_mlp(x)))",
-    "B12": "h = x + attn(ln_attn(x))\nreturn x + h + mlp(ln_mlp(h))",
-    "B13": "x = x + attn(ln_attn(x))\nx + mlp(ln_mlp(x))",
-    "B14": "x = x + attn(ln_attn(x))\nreturn x",
+    "B9'": "h = x + attn(ln_attn(x))\nreturn x + h + mlp(ln_mlp(h))",
+    "B14": "x = x + attn(ln_attn(x))\nx + mlp(ln_mlp(x))",
+    "B12a": "x = x + attn(ln_attn(x))\nreturn x",
+    "B12b": "return x + mlp(ln_mlp(x))",
+    "B12": "x = x + attn(ln_attn(x))\nreturn x + attn(ln_mlp(x))",
+    "B12m": "x = x + mlp(ln_attn(x))\nreturn x + mlp(ln_mlp(x))",
+    "B1s": "x = x + ln_attn(attn(ln_attn(x)))\nreturn x + ln_mlp(mlp(ln_mlp(x)))",
+    "B1o": "x = x + ln_attn(attn(x))\nreturn x + mlp(ln_mlp(x))",
+    "B4d": "return x + mlp(ln_mlp(attn(ln_attn(x))))",
+    "B13": "x = x - attn(ln_attn(x))\nreturn x - mlp(ln_mlp(x))",
+    "B13t": "x = x * attn(ln_attn(x))\nreturn x * mlp(ln_mlp(x))",
+    "B13h": "x = (x + attn(ln_attn(x))) / 2\nreturn (x + mlp(ln_mlp(x))) / 2",
     "B15": "x = x + attn(ln_attn(x)).detach()\nreturn x + mlp(ln_mlp(x))",
 }
 
@@ -240,8 +274,8 @@ def test_the_report_shows_the_formula_and_not_the_answer(wrong: str, text: str) 
 
 
 @pytest.mark.parametrize(("wrong", "words"), [
-    ("return x + ln_attn(attn(x)) + mlp(ln_mlp(x))",
-     "ln_attn reads attn(x) in your block; it should read the block's input"),
+    ("return x + ln_attn(2 * attn(x)) + mlp(ln_mlp(x))",
+     "ln_attn reads 2 attn(x) in your block; it should read the block's input"),
     ("h = ln_attn(x)\nx = x + attn(h)\nreturn x + mlp(ln_mlp(h))",
      "ln_mlp reads ln_attn(x) in your block; it should read the stream"),
     ("x = x + attn(ln_attn(x))\nreturn x - mlp(ln_mlp(x))", "what is added up differs"),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -18,16 +19,24 @@ _ROOT = math.sqrt(2 / math.pi)
 def gelu_of(x: Tensor, *, form: str = "tanh", cubic: float = 0.044715, power: int = 3,
             root: float = _ROOT, half: float = 0.5, one: float = 1.0, sign: int = 1,
             inside: bool = True, times_x: bool = True, in_place: bool = False,
-            detached: bool = False) -> Tensor:
+            detached: bool = False, first: float = 1.0, cubed: str = "x",
+            over: str = "inner") -> Tensor:
     """Return GPT-2's GELU of any shape, or what a mistake makes of it."""
     other = {"erf": lambda: F.gelu(x), "sigmoid": lambda: x * torch.sigmoid(1.702 * x),
              "relu": lambda: torch.relu(x), "silu": lambda: F.silu(x),
              "none": lambda: x, "leaky": lambda: F.leaky_relu(x),
-             "only tanh": lambda: torch.tanh(x)}
+             "only tanh": lambda: torch.tanh(x), "elu": lambda: F.elu(x),
+             "softplus": lambda: F.softplus(x)}
     if form in other:
         return other[form]()
-    term = cubic * x**power
-    bend = torch.tanh(root * (x + term) if inside else root * x + term)
+    term = {"x": cubic * x**power, "c x": (cubic * x)**power}.get(cubed)
+    inner = (x + cubic * x)**power if cubed == "all" else first * x + term
+    inner = root * inner if inside else root * x + term
+    if over == "sigmoid":
+        return x * torch.sigmoid(inner)
+    if over == "all":
+        return torch.tanh(half * x * (one + inner))
+    bend = torch.tanh(inner)
     bend = bend.detach() if detached else bend
     x = x.mul_(half) if in_place else half * x
     return (one + sign * bend) * (x if times_x else half)
@@ -38,8 +47,8 @@ def network(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, *,
             root: float = _ROOT, half: float = 0.5, place: str = "between",
             bias1: str = "before", bias2: str = "last", turned: str = "",
             order: str = "w1 w2", tokens: str = "alone", add: bool = False,
-            in_place: bool = False, dropout: float = 0.0, detached: bool = False
-            ) -> Tensor:
+            in_place: bool = False, dropout: float = 0.0, detached: bool = False,
+            hidden_axis: str = "", ends: str = "narrow") -> Tensor:
     """Return x (B, T, C), widened, bent and narrowed again: (B, T, C)."""
     def curved(part: Tensor, here: str) -> Tensor:
         if here not in place.split():
@@ -49,18 +58,31 @@ def network(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, *,
     if in_place:
         x = x.mul_(1).add_(b2)
     start = x
-    if tokens == "averaged":
-        x = x.mean(1, keepdim=True).expand_as(x)
+    if tokens != "alone":
+        x = {"averaged": x.mean(1, keepdim=True), "last": x[:, -1:], "softmax": x,
+             "example 0": x[:1]}[tokens].expand_as(x)
     if order == "w2 w1":
         w1, w2 = w2, w1
     w1, w2 = (w.T if name in turned else w for name, w in (("w1", w1), ("w2", w2)))
     hidden = curved(x, "first") @ w1 + (b1 if bias1 == "before" else 0)
     if tokens == "softmax":
         hidden = hidden.softmax(1)
-    hidden = curved(hidden, "between") + (b1 if bias1 == "after" else 0)
+    if place == "twice":
+        hidden = gelu_of(gelu_of(hidden))
+    hidden = {"softmax": lambda: hidden.softmax(-1),
+              "gate": lambda: hidden * gelu_of(hidden),
+              "norm": lambda: F.layer_norm(gelu_of(hidden), hidden.shape[-1:]),
+              }.get(hidden_axis, lambda: curved(hidden, "between"))()
+    hidden = hidden + (b1 if bias1 == "after" else 0)
     hidden = torch.dropout(hidden, dropout, train=True)
     hidden = hidden.detach() if detached else hidden
-    out = curved(hidden @ w2 + (b2 if bias2 == "last" else 0), "last")
+    if ends == "wide":
+        return hidden
+    if ends == "w1 again":
+        w2 = w1.mT
+    w2 = w2 + b2 if bias2 == "on w2" else w2
+    b2 = {"last": b2, "minus": -b2}.get(bias2, 0)
+    out = curved(hidden @ w2 + b2, "last")
     return out + start if add else out
 
 
@@ -73,6 +95,8 @@ def gelu_probes(g: Generator) -> list[Probe]:
                 torch.tensor([-2, -1.3, -0.75, 1.3, 8]),)),
             Probe("x from -3 to 3", (torch.linspace(-3, 3, 25),)),
             Probe("x far from 0", (torch.tensor([-1000.0, -8, -5, 0, 5, 8, 1000]),)),
+            Probe("where the constants show best, 1 to 1.6", (
+                torch.linspace(1, 1.6, 7),)),
             Probe("three axes", (2 * torch.randn(2, 5, 4, generator=g),)),
             Probe("one number", (torch.tensor(1.5),)),
             Probe("the gradient of x", (2 * torch.randn(3, 4, generator=g),),
@@ -161,7 +185,8 @@ def _constants(bend: object) -> list[Clue]:
     a, c = fit.flatten().tolist()
     if abs(a - _ROOT) < 2e-4 and abs(c - _ROOT * 0.044715) < 2e-4:
         return []
-    return [Clue("constants", f"read backwards, yours is 0.5 x (1 + tanh({a:.4f} x "
+    return [Clue("constants", "read backwards from x = 0.3 to 1.5, yours is "
+                 f"0.5 x (1 + tanh({a:.4f} x "
                  f"{'-' if c < 0 else '+'} {abs(c):.4f} x^3)), expected 0.7979 x + "
                  "0.0357 x^3: the root of 2/pi, and that root times 0.044715")]
 
@@ -213,10 +238,28 @@ _FORMULA = (
     Mistake("F4b", "0.0044715 for 0.044715: a zero too many", "off by up to 0.03",
             _Q_FORM, "count the zeros of the constant before x cubed",
             "0.044715 * x**3", {"cubic": 0.0044715}),
+    Mistake("F4r", "0.0447 for 0.044715: two digits are cut off",
+            "right to four digits, and off by 0.00001 near x = 1.3", _Q_FORM,
+            "count the digits of the constant before x cubed", "0.044715 * x**3",
+            {"cubic": 0.0447}),
+    Mistake("F4n", "no cubic term", "tanh(0.80 x) alone", _Q_FORM,
+            "what is added to x inside tanh?", "x + 0.044715 * x**3", {"cubic": 0.0}),
+    Mistake("F4m", "the cubic term is subtracted",
+            "far from 0 the result goes to the wrong side", _Q_FORM,
+            "look at the sign before the cubic term", "x + 0.044715 * x**3",
+            {"cubic": -0.044715}),
     Mistake("F5", "x squared for x cubed",
             "the square is positive on both sides, so the left half is bent wrongly",
             "Which sign has the term at x = -2, and which should it have?",
             "look at the power", "x**3", {"power": 2}),
+    Mistake("F5q", "x to the power of 4, not of 3",
+            "an even power is positive on both sides",
+            "Which sign has the term at x = -2, and which should it have?",
+            "look at the power", "x**3", {"power": 4}),
+    Mistake("F6r", "0.8 for sqrt(2/pi)", "sqrt(2/pi) is 0.79788", _Q_FORM,
+            "look at the factor inside tanh", "math.sqrt(2 / math.pi)", {"root": 0.8}),
+    Mistake("F6p", "3.14 for pi", "right to three digits", _Q_FORM,
+            "how exact is your pi?", "math.pi", {"root": math.sqrt(2 / 3.14)}),
     Mistake("F6", "sqrt(2)/pi for sqrt(2/pi)",
             "the slope inside tanh is 0.45, expected 0.80", _Q_FORM,
             "is pi under the root?", "math.sqrt(2 / math.pi)",
@@ -232,6 +275,10 @@ _FORMULA = (
     Mistake("F7", "the 0.5 in front is missing", "all is doubled: at 8 it gives 16",
             _Q_FAR, "which number should 1 + tanh be multiplied by, far to the right?",
             "0.5 * x * (1 + torch.tanh(...))", {"half": 1.0}),
+    Mistake("F7t", "2 in front, not 0.5", "all is four times too large: at 8 it gives "
+            "32", _Q_FAR,
+            "which number should 1 + tanh be multiplied by, far to the right?",
+            "0.5 * x * (1 + torch.tanh(...))", {"half": 2.0}),
 )
 
 GELU = (
@@ -244,6 +291,30 @@ GELU = (
             "look at the brackets inside tanh",
             "math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)", {"inside": False},
             mark="R"),
+    Mistake("F6x", "x inside tanh is missing: the cubic term alone",
+            "near 0 the result is x / 2, too flat on the left", _Q_FORM,
+            "what is added inside tanh?", "x + 0.044715 * x**3", {"first": 0.0}),
+    Mistake("F6y", "the power takes the whole sum: (x + 0.044715 x)**3", "brackets "
+    "stand "
+            "around x too", _Q_FORM, "what is cubed?", "x + 0.044715 * x**3",
+            {"cubed": "all"}),
+    Mistake("F6z", "the constant is cubed, too: (0.044715 x)**3",
+            "0.044715 cubed is 0.00009, so the term is lost", _Q_FORM,
+            "what is cubed?", "x + 0.044715 * x**3", {"cubed": "c x"}),
+    Mistake("F7s", "sigmoid of the inner sum, where it is tanh",
+            "the same formula with sigmoid needs twice the inner sum", _Q_FORM,
+            "look at the function around the sum",
+            "0.5 * x * (1 + torch.tanh(...)), or x * sigmoid of twice the sum",
+            {"over": "sigmoid"}),
+    Mistake("F7a", "tanh around everything", "never above 1: GELU(8) is 8", _Q_FAR,
+            "which part stands inside tanh?", _LINE, {"over": "all"}),
+    Mistake("F7h", "0.5 for the 1 before tanh", "far to the left it is not 0", _Q_FAR,
+            "tanh runs from -1 to 1: what makes it run from 0 to 2?",
+            "1 + torch.tanh(...)", function=lambda x: 2 * gelu_of(x, one=0.5)),
+    Mistake("F3e", "ELU", "left of 0 it falls to -1: GELU returns to 0", _Q_FAR,
+            "look at the function's name", _LINE, {"form": "elu"}),
+    Mistake("F3p", "softplus", "at 0 it is ln 2, not 0", "What does GELU give at 0?",
+            "look at the function's name", _LINE, {"form": "softplus"}),
     Mistake("F7b", "the 1 before tanh is missing",
             "far to the left it gives -x/2 and not 0: the result is even", _Q_FAR,
             "tanh runs from -1 to 1: what makes it run from 0 to 2?",
@@ -266,12 +337,15 @@ GELU = (
             mark="R"),
 )
 
+_TOO_FINE = ("F4r", "F6p",
+"F6r")        # for the network's tolerance; gelu is checked first
 _Q_NETWORK = "Widen, bend, narrow: which of the three comes when?"
 _NETWORK_LINE = "gelu(x @ w1 + b1) @ w2 + b2"
 
 NETWORK = (
-    *(replace(one, why=f"of the bend alone: {one.why}") for one in (
-        *(Mistake(*texts, {"bend": form}) for *texts, form in _BENDS), *_FORMULA)),
+    *(replace(one, why=f"of the activation alone: {one.why}") for one in (
+        *(Mistake(*texts, {"bend": form}) for *texts, form in _BENDS), *_FORMULA)
+      if one.id not in _TOO_FINE),
     Mistake("F8", "no activation: two linear maps, worth one",
             "f(2x) - f(0) is twice f(x) - f(0): nothing bends", _Q_NETWORK,
             "what stands between the two products?", _NETWORK_LINE, {"place": ""},
@@ -295,6 +369,42 @@ NETWORK = (
             "Where in the model do tokens exchange something?",
             "look for softmax, and at its axis", _NETWORK_LINE, {"tokens": "softmax"},
             mark="R"),
+    Mistake("F11l", "every token gets the last token's result",
+            "all tokens of a text give the same result", "May other tokens change the "
+            "result of this one?", "look for [:, -1]", _NETWORK_LINE,
+            {"tokens": "last"}),
+    Mistake("F11e", "every example gets the first one's result",
+            "changing example 1 changes nothing", "Which examples does x hold?",
+            "look for a [0]", _NETWORK_LINE, {"tokens": "example 0"}),
+    Mistake("F23", "the hidden layer is returned: w2 and b2 are not used",
+            "the result has F channels, not C", _Q_NETWORK, "look at the last line",
+            _NETWORK_LINE, {"ends": "wide"}),
+    Mistake("F21w", "narrowed with w1 transposed, not with w2",
+            "whatever w2 is, the result is the same", _Q_NETWORK,
+            "which matrix does the second product use?", _NETWORK_LINE,
+            {"ends": "w1 again"}),
+    Mistake("F9t", "the activation twice in a row", "the hidden layer goes through "
+                                                    "gelu "
+            "two times", _Q_NETWORK, "count the calls of gelu", _NETWORK_LINE,
+            function=partial(network, place="twice")),
+    Mistake("F3g", "hidden * gelu(hidden): multiplied by itself",
+            "it grows like the square of x", "What does gelu multiply by already?",
+            "what is done with the result of gelu?", _NETWORK_LINE,
+            function=partial(network, hidden_axis="gate")),
+    Mistake("F3m", "softmax in the place of the activation",
+            "the hidden units of a token add up to 1", "Do hidden units compete?",
+            "look for softmax", _NETWORK_LINE,
+            function=partial(network, hidden_axis="softmax")),
+    Mistake("F3n", "a layer norm after the activation",
+            "the size of x makes no difference any more", _Q_NETWORK,
+            "look for a norm", _NETWORK_LINE,
+            function=partial(network, hidden_axis="norm")),
+    Mistake("F16m", "b2 is subtracted", "with b2 = 0 the result is right",
+            "What is added at the end?", "look at the sign before b2", _NETWORK_LINE,
+            {"bias2": "minus"}),
+    Mistake("F16w", "b2 added to w2, not to the product",
+            "b2 is multiplied by the hidden layer", "What is added at the end?",
+            "look at the brackets around w2", _NETWORK_LINE, {"bias2": "on w2"}),
     Mistake("F12", "dropout that is always on", "two calls give different results",
             "When should dropout act?", "look for dropout",
             "leave it out here; a module has self.training", {"dropout": 0.3},
@@ -347,7 +457,8 @@ gelu = Exercise(
          "half precision", (torch.linspace(-3, 3, 7),), in_half))),
     hints=("Far left it gives 0, far right x, at 0 it gives 0. Which of them fails?",
            "Print it at -8, 0 and 8, then compare the constants with the formula.",
-           _LINE), show="x = -2, -1.3, -0.75, 1.3, 8", solution="""\
+           _LINE),
+    show="x = -2, -1.3, -0.75, 1.3, 8", atol=5e-6, rtol=1e-6, solution="""\
 def gelu(x):
     inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
     return 0.5 * x * (1 + torch.tanh(inner))""")

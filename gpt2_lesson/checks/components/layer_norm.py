@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Generator, Tensor
@@ -20,10 +21,18 @@ def normed(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5, *,
            axis: object = -1, correction: int = 0, centred: str = "both",
            root: str = "around both", own_eps: float | None = None, power: str = "root",
            affine: str = "both", keep: bool = True, detached: bool = False,
-           in_place: bool = False, brackets: bool = True) -> Tensor:
+           in_place: bool = False, brackets: bool = True, middle: str = "mean",
+           of: str = "mean", times_eps: float = 1.0, eps_power: int = 1,
+           fixed_mean: bool = False) -> Tensor:
     """Return x (B, T, C) with mean 0, variance 1 per token, weighted and shifted."""
-    eps = eps if own_eps is None else own_eps
-    mean = x.mean(axis, keepdim=keep)
+    eps = times_eps * (eps if own_eps is None else own_eps) ** eps_power
+    mean = {"mean": lambda: x.mean(axis, keepdim=keep),
+            "sum": lambda: x.sum(axis, keepdim=True),
+            "median": lambda: x.median(-1, keepdim=True).values,
+            "least": lambda: x.amin(axis, keepdim=True),
+            "minus": lambda: -x.mean(axis, keepdim=True),
+            "of all": x.mean}[middle]()
+    mean = mean.detach() if fixed_mean else mean
     off = x.sub_(mean) if in_place else x - mean
     if centred == "neither":
         variance, off = (x**2).mean(axis, keepdim=keep), x
@@ -37,12 +46,33 @@ def normed(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5, *,
         spread = variance.clamp(min=eps).sqrt()
     if root == "absolute":
         spread = off.abs().mean(axis, keepdim=keep) + eps
+    if of in ("sum", "all"):                         # of the squared differences
+        squares = (x - mean) ** 2
+        variance = squares.sum(-1, keepdim=True) if of == "sum" else squares.mean()
+        spread = (variance + eps).sqrt()
+    if middle not in ("mean", "least", "minus"):
+        spread = (((x - mean) ** 2).mean(-1, keepdim=True) + eps).sqrt()
+    if of == "length":
+        spread = off.norm(dim=-1, keepdim=True) + eps
+    if of == "normalize":
+        spread = off.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    if of == "range":
+        spread = x.amax(-1, keepdim=True) - x.amin(-1, keepdim=True) + eps
+    if of == "root of absolutes":
+        spread = (off.abs().mean(-1, keepdim=True) + eps).sqrt()
+    if of == "bare":
+        off, spread = off + eps, variance.sqrt()
     spread = {"root": spread, "variance": variance + eps, "square": (variance + eps)**2,
-              "none": torch.ones_like(spread)}[power]
+              "none": torch.ones_like(spread)}.get(power, spread)
     if detached:
         spread, off = spread.detach(), off - mean.detach() + mean
     y = off / spread if brackets else x - mean / spread
-    return {"both": lambda: y * weight + bias, "none": lambda: y,
+    if power == "times":
+        y = off * (variance + eps).sqrt()
+    if of == "no brackets":
+        return off / variance.sqrt() + eps * weight + bias
+    return {"divided": lambda: y / weight + bias, "minus": lambda: y * weight - bias,
+            "both": lambda: y * weight + bias, "none": lambda: y,
             "weight": lambda: y * weight, "bias": lambda: y + bias,
             "swapped": lambda: y * bias + weight, "late": lambda: (y + bias) * weight,
             "1 + weight": lambda: y * (1 + weight) + bias,
@@ -54,26 +84,33 @@ def block_of(x: Tensor, ln_attn: Norm, attn: Norm, ln_mlp: Norm, mlp: Norm, *,
              keep_attn: str = "x", keep_mlp: str = "x", norm_attn: str = "before",
              norm_mlp: str = "before", order: str = "attn mlp", reads: str = "sum",
              norms: str = "attn mlp", in_place: bool = False, dropout: float = 0.0,
-             stream_dropout: float = 0.0, last: str = "") -> Tensor:
+             stream_dropout: float = 0.0, last: str = "", parts_used: str = "attn mlp",
+             sign: int = 1, halved: bool = False) -> Tensor:
     """Return x + attn(ln_attn(x)), plus mlp(ln_mlp(...)) of it: (B, T, C)."""
     named = {"attn": ln_attn, "mlp": ln_mlp}
     first, second = (named[name] for name in norms.split())
     parts = [(first, attn, keep_attn, norm_attn), (second, mlp, keep_mlp, norm_mlp)]
     start = stream = branch = x
+    if parts_used in ("attn attn", "mlp mlp"):
+        one = attn if parts_used == "attn attn" else mlp
+        parts = [(norm, one, keep, where) for norm, _, keep, where in parts]
+    parts = {"attn": parts[:1], "mlp": parts[1:]}.get(parts_used, parts)
     for i, (norm, part, keep, where) in enumerate(
             parts if order == "attn mlp" else parts[::-1]):
         source = stream if reads == "sum" or i == 0 else (
             start if reads == "start" else branch)
-        read = norm(source) if where == "before" else source
-        branch = torch.dropout(part(read), dropout, train=True)
-        branch = norm(branch) if where == "on the branch" else branch
+        read = norm(source) if where in ("before", "both sides") else source
+        branch = sign * torch.dropout(part(read), dropout, train=True)
+        branch = norm(branch) if where in ("on the branch", "both sides") else branch
         stream = torch.dropout(stream, stream_dropout, train=True)
-        kept = {"x": stream, "normed": read, "none": 0, "double": 2 * stream,
+        kept = {"x": stream, "times": stream, "normed": read, "none": 0,
+        "double": 2 * stream,
                 "start": start}[keep]
         if in_place:
             stream += branch
             continue
-        stream = kept + branch
+        stream = kept * branch if keep == "times" else kept + branch
+        stream = stream / 2 if halved else stream
         stream = norm(stream) if where == "after" else stream
     return named[last](stream) if last else stream
 
@@ -291,6 +328,77 @@ LAYER_NORM = (
     Mistake("L14", "the larger of variance and eps, not their sum",
             "tiny rows come out slightly too large", _Q_EPS, "look for max or clamp",
             _DIVIDE, {"root": "largest"}, mark="R"),
+    Mistake("L4q", "eps is squared", "rows of spread 0.001 come out 3.3 times too "
+                                     "large",
+            _Q_EPS, "look at eps", _DIVIDE, {"eps_power": 2}),
+    Mistake("L4t", "twice eps (added in two places)",
+            "rows of spread 0.001 come out too small", _Q_EPS,
+            "count the places where eps is added", _DIVIDE, {"times_eps": 2.0}),
+    Mistake("L3n", "eps added to the numerator, not to the variance",
+            "a row of equal numbers gives infinity: eps / 0",
+            "What must not become 0: what is divided, or what it is divided by?",
+            "look at the brackets around eps", _DIVIDE, {"of": "bare"}),
+    Mistake("L1s", "the sum of the squares, not their mean",
+            "the result is too small, by the root of C: at C = 4 by half", _Q_VARIANCE,
+            "look for sum", _VARIANCE, {"of": "sum"}),
+    Mistake("L1n", "divided by the length of the row (its norm)",
+            "the result is too small, by the root of C: at C = 4 by half", _Q_VARIANCE,
+            "look for norm or normalize", _DIVIDE, {"of": "length"}),
+    Mistake("L1z", "F.normalize: divided by the length of the row",
+            "the result is too small, by the root of C: at C = 4 by half", _Q_VARIANCE,
+            "what does F.normalize divide by?", _DIVIDE, {"of": "normalize"}),
+    Mistake("L12n", "x.std(): the unbiased variance, and no eps",
+            "at C = 4 the result is 0.866 times the right one, and a row of equal "
+            "numbers gives nan", _Q_VARIANCE, "what does std divide by, and where is "
+            "eps?", _DIVIDE, {"correction": 1, "own_eps": 0.0}),
+    Mistake("L2p", "brackets are missing: ... / variance.sqrt() + eps * weight + bias",
+            "eps is multiplied by the weight, and the variance stays alone under the "
+            "root", _Q_EPS, "what does / take first, and what +?", _DIVIDE,
+            function=partial(normed, of="no brackets")),
+    Mistake("L16m", "no gradient passes through the mean (detach, no_grad)",
+            "the values are right, but the gradient of x is not",
+            "Does the mean of a row change when one number changes?",
+            "look for detach, no_grad, .data", "leave the mean attached",
+            {"fixed_mean": True}),
+    Mistake("L1a", "the mean of the absolute differences, not of their squares",
+            "rows with one large number come out too large", _Q_VARIANCE,
+            "look for abs: where is the square?", _VARIANCE,
+            {"of": "root of absolutes"}),
+    Mistake("L5v", "one variance for the whole tensor",
+            "changing one token changes all others", _Q_AXIS,
+            "look at the second mean: has it an axis?", _VARIANCE, {"of": "all"}),
+    Mistake("L5m", "one mean for the whole tensor",
+            "changing one token changes all others", _Q_AXIS,
+            "look at the first mean: has it an axis?", "x.mean(-1, keepdim=True)",
+            {"middle": "of all"}),
+    Mistake("L10s", "the sum taken off, not the mean",
+            "a row of equal numbers does not give the bias", "What is left of a row "
+            "when "
+            "its mean is taken off?", "look for sum", "x.mean(-1, keepdim=True)",
+            {"middle": "sum"}),
+    Mistake("L10p", "the mean added, not taken off",
+            "the result has not the mean 0", "What is left of a row when its mean is "
+            "taken off?", "look at the sign before mean", _DIVIDE,
+            {"middle": "minus"}),
+    Mistake("L10m", "the median taken off, not the mean",
+            "the result has not the mean 0", "What is left of a row when its mean is "
+            "taken off?", "look for median", "x.mean(-1, keepdim=True)",
+            {"middle": "median"}),
+    Mistake("L23", "scaled from 0 to 1 by the smallest and the largest number",
+            "no result is below the bias where the weight is positive",
+            "Which two numbers describe a row here: mean and variance, or its ends?",
+            "look for amin and amax", _DIVIDE,
+            function=partial(normed, middle="least", of="range")),
+    Mistake("L9t", "multiplied by the root, not divided",
+            "rows of spread 2 come out four times too large",
+            "Should a row of large numbers become larger or smaller?",
+            "look at the sign before the root", _DIVIDE, {"power": "times"}),
+    Mistake("L6d", "divided by the weight", "right only where the weight is 1",
+            _Q_AFFINE, "look at the last line", "y * weight + bias",
+            {"affine": "divided"}),
+    Mistake("L6m", "the bias is subtracted", "a row of equal numbers gives minus the "
+            "bias", _Q_AFFINE, "look at the sign before bias", "y * weight + bias",
+            {"affine": "minus"}),
     Mistake("L5", "normalised over tokens and channels together",
             "changing one token changes the others", _Q_AXIS,
             "look at the axes of mean and var", "x.mean(-1, keepdim=True)",
@@ -481,6 +589,38 @@ BLOCK = (
     Mistake("B10m", "no norm before mlp", "mlp reads the plain stream",
             "What should mlp read?", "look at the line with mlp", _SECOND,
             {"norm_mlp": ""}, mark="R"),
+    Mistake("B1s", "each norm twice: before its branch and after it",
+            "what a branch returns is normed before it is added",
+            "What should be added to the stream: the branch, or its norm?",
+            "count the norms of each line", _BOTH,
+            {"norm_attn": "both sides", "norm_mlp": "both sides"}),
+    Mistake("B1o", "ln_attn after attn, not before it", "attn reads the plain stream",
+            "What should attn read?", "look at the order of norm and branch", _FIRST,
+            {"norm_attn": "on the branch"}),
+    Mistake("B4d", "mlp reads attn's result alone, and only mlp's is added to x",
+            "what attn returns is in the stream no more", _Q_STREAM,
+            "how often is something added to x?", _BOTH,
+            {"reads": "branch", "keep_mlp": "start"}),
+    Mistake("B12", "attn twice, mlp never", "mlp is not used",
+            "Which of the two branches thinks for each token alone?",
+            "look at the second line", _SECOND, {"parts_used": "attn attn"}),
+    Mistake("B12m", "mlp twice, attn never", "attn is not used",
+            "Which of the two branches lets tokens exchange something?",
+            "look at the first line", _FIRST, {"parts_used": "mlp mlp"}),
+    Mistake("B12a", "the second branch is missing", "mlp is not used",
+            "How many branches has a block?", "look at what is returned", _BOTH,
+            {"parts_used": "attn"}),
+    Mistake("B12b", "the first branch is missing", "attn is not used",
+            "How many branches has a block?", "look at the first line", _BOTH,
+            {"parts_used": "mlp"}),
+    Mistake("B13", "the branches are subtracted", "with one branch silent the sign "
+                                                  "shows",
+            _Q_STREAM, "look at the sign before the branch", _BOTH, {"sign": -1}),
+    Mistake("B13t", "multiplied, where it should be added",
+            "when attn and mlp return 0, the block returns 0", _Q_STREAM,
+            "look at the operator", _BOTH, {"keep_attn": "times", "keep_mlp": "times"}),
+    Mistake("B13h", "each sum halved", "the stream shrinks by half in each line",
+            _Q_STREAM, "look for / 2, or for a mean", _BOTH, {"halved": True}),
     Mistake("B11", "one more norm at the end: ln_mlp on the result",
             "the stream itself is normed, so x no longer runs straight through",
             "Which norm belongs to the end of a block? (None; the model has one.)",
