@@ -20,6 +20,7 @@ torch.set_num_threads(1)                        # machine threads wait for each 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PATIENCE = 900_000  # milliseconds: nothing fails because a machine is busy
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
             "--disable-component-update", "--disable-sync", "--no-first-run"]
 
@@ -80,6 +81,7 @@ def open_figure(chromium, tmp_path: Path) -> Iterator[Callable]:
             reduced_motion="no-preference" if motion else "reduce",
         )
         contexts.append(context)
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: outside.append(request.url)

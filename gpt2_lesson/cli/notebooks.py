@@ -23,6 +23,10 @@ METADATA = {
         "pygments_lexer": "ipython3",
     },
 }
+ELSEWHERE = (  # for a package that was installed without the course around it
+    "get the course's repository, whose lessons an installed package lacks, and run "
+    "the command in its folder, or name that folder with"
+)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FIGURE = 'class="gpt2-lesson-figure"'  # in the text/html of a figure of `widgets`
 REPORT = 'class="gpt2-lesson-report"'  # in that of a report of `checks`
@@ -38,6 +42,9 @@ BAR_TIME = r"\[[\d:]+<[\d:?]+, *[^],]+(?:, )?(.*)\]"
 def add_lesson_arguments(parser: argparse.ArgumentParser, run: bool) -> None:
     """Add where the lessons are, and with `run` which to run and for how long."""
     if run:
+        parser.epilog = (
+            "The lessons' code runs as if you had typed it: only run what you trust."
+        )
         parser.add_argument(
             "lessons",
             nargs="*",
@@ -66,7 +73,8 @@ def lessons(folder: Path) -> list[Path]:
     """
     found = sorted(Path(folder).glob("[0-9][0-9]_*.ipynb"))
     if not found:
-        raise FileNotFoundError(f"{folder} holds no lessons (01_word.ipynb)")
+        raise FileNotFoundError(f"{folder} holds no lessons (01_word.ipynb): "
+                                f"{ELSEWHERE} --notebooks")
     return found
 
 

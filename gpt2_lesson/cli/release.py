@@ -22,6 +22,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from gpt2_lesson.cli.notebooks import (
+    ELSEWHERE,
     PACKAGE,
     is_readable,
     means,
@@ -75,7 +76,8 @@ def problem_sets(root: Path) -> list[str]:
     found = sorted(path.stem for path in (root / SOURCES).glob("*/*.ipynb")
                    if path.stem == path.parent.name)
     if not found:
-        raise FileNotFoundError(f"{root / SOURCES} holds no SET/SET.ipynb")
+        raise FileNotFoundError(f"{root / SOURCES} holds no SET/SET.ipynb: "
+                                f"{ELSEWHERE} --root")
     return found
 
 
