@@ -120,7 +120,7 @@ def digests(*folders: Path) -> dict[str, str]:
 
 
 def strangers() -> list[str]:
-    """Return the processes that outlived their room: of its user, but not in one."""
+    """Return the processes that outlived their sandbox: of its user, but not in one."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -143,9 +143,9 @@ def can_unshare() -> bool:
         return False
 
 
-needs_rooms = pytest.mark.skipif(
-    not can_unshare() and not os.environ.get("GPT2_LESSON_NEEDS_ROOMS"),
-    reason="this machine lets nobody make namespaces: no rooms to test")
+needs_sandboxes = pytest.mark.skipif(
+    not can_unshare() and not os.environ.get("GPT2_LESSON_NEEDS_SANDBOX"),
+    reason="this machine lets nobody make namespaces: no sandbox to test")
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,7 @@ def attacked(request, folder) -> Iterator[dict]:
     del os.environ["GPT2_LESSON_SECRET"]
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", CELLS)
 def test_an_attack_gets_no_point_and_no_secret(attacked, attack: str) -> None:
@@ -230,7 +230,7 @@ def test_an_attack_gets_no_point_and_no_secret(attacked, attack: str) -> None:
             assert "REMOUNTED" not in text
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
 def test_the_attacks_leave_nothing_behind(attacked) -> None:
     assert attacked["rows"]["honest"]["attention"] == "4"
@@ -242,7 +242,7 @@ def test_the_attacks_leave_nothing_behind(attacked) -> None:
     assert strangers() == []
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", ["injects_html"])
 def test_a_page_runs_no_script(attacked, attack: str) -> None:
@@ -340,7 +340,7 @@ def odd(folder) -> dict:
             "table": (root / "grading" / f"grades_{SET}.csv").read_text()}
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
 @pytest.mark.parametrize("student", ODD)
 def test_an_odd_notebook_is_graded_and_noticed(odd, student: str) -> None:
@@ -354,7 +354,7 @@ def test_an_odd_notebook_is_graded_and_noticed(odd, student: str) -> None:
     assert warning in row["warnings"] and bool(warning) == bool(row["warnings"])
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
 def test_names_do_no_harm(odd) -> None:
     assert "canary" not in odd["table"]
@@ -379,7 +379,7 @@ def course(folder, tmp_path: Path) -> Path:
     return root
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_a_changed_file_counts(course: Path) -> None:
     write(course, "one", cells(BLANK))
@@ -402,7 +402,7 @@ def test_an_interrupted_run_goes_on_and_a_changed_file_counts(course: Path) -> N
     assert json.loads(results["one"].read_text())["seconds"] > 0
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_run_leaves_no_process(course: Path, number: int) -> None:
@@ -448,7 +448,7 @@ def _group(leader: int) -> list[str]:
     return [one for one in stats if one[2] == str(leader) and one[0] != "Z"]
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
 def test_an_exam_names_no_mistake(course: Path) -> None:
     write(course, "ada", cells(RIGHT.replace("softmax(-1)", "softmax(-2)")))
@@ -460,9 +460,9 @@ def test_an_exam_names_no_mistake(course: Path) -> None:
     assert "differs from yours" in page.read_text()
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
-def test_values_come_from_a_room_with_the_lessons(course: Path) -> None:
+def test_values_come_from_a_sandbox_with_the_lessons(course: Path) -> None:
     source = ("from gpt2_lesson.attention import attention as theirs\n"
               "import numpy as np\n"
               "q, k = torch.zeros(2, 1, 3, 4)\n"
@@ -486,7 +486,7 @@ predicted = attention.ANSWERS[0].expected""", "predicted", solution=True), made[
     assert points == {"ada": "1", "blank": "0", "cheat": "0"}
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
 def test_points_given_by_hand_count_for_the_text_that_they_were_given_for(
     course: Path, capsys
@@ -524,7 +524,7 @@ def test_points_given_by_hand_count_for_the_text_that_they_were_given_for(
         assert f"ada has '{value}' in the column essay" in capsys.readouterr().err
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
 def test_a_run_cut_off_before_the_table_gives_no_points_to_another_text(
     course: Path, monkeypatch
@@ -548,11 +548,11 @@ def test_a_run_cut_off_before_the_table_gives_no_points_to_another_text(
     assert row["essay"] == "3" and not row["warnings"]
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
 def test_a_judge_that_hangs_loses_one_exercise(course: Path, monkeypatch) -> None:
     from gpt2_lesson.checks.engine import Exercise
-    from gpt2_lesson.cli.grading import marking
+    from gpt2_lesson.cli.grading import grader
 
     examine = Exercise.examine
 
@@ -563,7 +563,7 @@ def test_a_judge_that_hangs_loses_one_exercise(course: Path, monkeypatch) -> Non
 
     write(course, "ada", cells())
     monkeypatch.setattr(Exercise, "examine", slow)
-    monkeypatch.setattr(marking, "JUDGING", -290)
+    monkeypatch.setattr(grader, "JUDGING", -290)
     monkeypatch.setattr(grade, "_all", lambda job, students, jobs:
                         [job.grade(student) for student in students])
     row = run_class(course, "--time-limit", "30")["ada"]
@@ -571,7 +571,7 @@ def test_a_judge_that_hangs_loses_one_exercise(course: Path, monkeypatch) -> Non
     assert "took too long to judge" in row["warnings"]
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
 def test_a_constant_that_the_set_uses_is_there_and_no_function(course: Path) -> None:
     imports = ("import math\nimport torch\nfrom gpt2_lesson import checks\n"
@@ -589,7 +589,7 @@ def test_a_constant_that_the_set_uses_is_there_and_no_function(course: Path) -> 
     assert points == {"ada": "4", "bob": "0", "eve": "0"}
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.slow
 @each_set
 def test_the_own_solutions_get_all_points_and_an_untouched_sheet_none(
@@ -608,7 +608,7 @@ def test_the_own_solutions_get_all_points_and_an_untouched_sheet_none(
     assert not rows["right"]["warnings"] and not rows["untouched"]["warnings"]
 
 
-def test_without_rooms_it_refuses(course: Path, monkeypatch, capsys) -> None:
+def test_without_a_sandbox_it_refuses(course: Path, monkeypatch, capsys) -> None:
     write(course, "ada", cells())
     monkeypatch.setattr(sandbox, "_tool", lambda name: "/bin/false")
     words = ["grade", SET, "--notebooks", str(course / "notebooks"), "--out",
@@ -654,16 +654,16 @@ def test_a_set_that_cannot_be_graded_is_refused(
 # ------------------------------------------------------------------ the walls
 
 def holes() -> dict[str, tuple[str, sandbox.Sandbox]]:
-    """Return rooms with a hole: (the wall that gives way, the room)."""
+    """Return sandboxes with a hole: (the wall that gives way, the sandbox)."""
 
-    class Room(sandbox.Sandbox):
+    class Leaky(sandbox.Sandbox):
         without: tuple[str, ...] = ()
 
         def _namespaces(self) -> list[str]:
             return [one for one in super()._namespaces() if one not in self.without]
 
-        def _rights(self) -> list[str]:
-            rights, kept = super()._rights(), []
+        def _rights(self, user: int) -> list[str]:
+            rights, kept = super()._rights(user), []
             while rights:
                 word = rights.pop(0)
                 value = rights[:1] if word in ("--reuid", "--regid") else []
@@ -673,8 +673,15 @@ def holes() -> dict[str, tuple[str, sandbox.Sandbox]]:
                     kept.append(word)
             return kept
 
-    def without(*words: str) -> Room:
-        return type("Room", (Room,), {"without": words})("root")
+    class Open(sandbox.Sandbox):
+        def _mounts(self) -> dict[str, str | None]:
+            return super()._mounts() | {str(PACKAGE): str(PACKAGE)}
+
+        def secrets(self) -> list[str]:
+            return [str(PACKAGE / "attention.py")]
+
+    def without(*words: str) -> Leaky:
+        return type("Leaky", (Leaky,), {"without": words})("root")
 
     return {
         "net": ("has a network", without("--net")),
@@ -686,12 +693,11 @@ def holes() -> dict[str, tuple[str, sandbox.Sandbox]]:
             "root", limits=Limits(processes=100))),
         "memory": ("uses memory without limit", sandbox.Sandbox(
             "root", limits=Limits(memory=-1))),
-        "files": ("sees a hidden folder", sandbox.Sandbox(
-            "root", shown=((PACKAGE.parent, str(PACKAGE.parent)),))),
+        "files": ("sees a hidden file", Open("root")),
     }
 
 
-@needs_rooms
+@needs_sandboxes
 @pytest.mark.skipif(os.geteuid() != 0, reason="the holes are made as root")
 @pytest.mark.parametrize("hole", holes())
 def test_a_hole_in_the_wall_is_noticed(hole: str) -> None:
@@ -700,8 +706,8 @@ def test_a_hole_in_the_wall_is_noticed(hole: str) -> None:
         sandbox.try_walls(room)
 
 
-@needs_rooms
-def test_a_user_without_rights_gets_rooms_too(tmp_path: Path) -> None:
+@needs_sandboxes
+def test_a_user_without_rights_gets_sandboxes_too(tmp_path: Path) -> None:
     """The grader as an ordinary user, where the interpreter can be read by one."""
     if os.geteuid() != 0:
         pytest.skip("the other tests run as a user already")
@@ -768,19 +774,19 @@ def test_2000_damaged_messages_do_no_harm() -> None:
     assert refused > 1000
 
 
-@needs_rooms
+@needs_sandboxes
 def test_a_probe_that_would_take_one_stops_the_grading(
     course: Path, monkeypatch, capsys
 ) -> None:
-    from gpt2_lesson.cli.grading import marking
+    from gpt2_lesson.cli.grading import grader
 
     write(course, "ada", cells())
-    monkeypatch.setattr(marking, "IN_THE_ROOM", ("gpt2_lesson.checks.stand_ins",))
+    monkeypatch.setattr(grader, "IN_THE_SANDBOX", ("gpt2_lesson.checks.stand_ins",))
     monkeypatch.setattr(grade, "_all", lambda job, students, jobs:
                         [job.grade(student) for student in students])
     assert main(["grade", SET, "--notebooks", str(course / "notebooks"), "--out",
                  str(course / "grading")]) == 2
-    assert "which is not in the room" in capsys.readouterr().err
+    assert "which is not in the sandbox" in capsys.readouterr().err
 
 
 FUNCTIONS = {name: one for name, one in checks.everything().items()
@@ -802,7 +808,7 @@ def test_a_report_from_afar_is_the_report_from_here() -> None:
     import pickle
 
     from gpt2_lesson.checks.engine import Exercise
-    from gpt2_lesson.cli.grading import marking
+    from gpt2_lesson.cli.grading import grader
 
     for exercise in checks.everything().values():
         if not isinstance(exercise, Exercise):
@@ -811,9 +817,9 @@ def test_a_report_from_afar_is_the_report_from_here() -> None:
                  for one in exercise.mistakes[:2]]
         for function in (exercise.reference, lambda *args: args[0], *wrong):
             def afar(probe, function=function):
-                sent = pickle.loads(marking._pickled({"probe": probe}))["probe"]
+                sent = pickle.loads(grader._pickled({"probe": probe}))["probe"]
                 seen = protocol.pack({"seen": vars(observe(function, sent))})
-                return marking._seen(protocol.unpack(seen))
+                return grader._seen(protocol.unpack(seen))
 
             here = exercise.examine(partial(observe, function), 5)
             there = exercise.examine(afar, 5)

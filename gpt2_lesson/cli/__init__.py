@@ -20,7 +20,7 @@ COMMANDS = {
     "page": "run lessons and write each as a page to read without a network",
     "export": "make the package's modules from the lessons",
     "release": "make the exercises from the problem sets with solutions",
-    "grade": "grade what a class handed in, each notebook in a room of its own",
+    "grade": "grade what a class handed in, each notebook in a sandbox of its own",
 }
 EXPECTED = (
     ArithmeticError,

@@ -1,4 +1,4 @@
-"""`gpt2-lesson grade`: grade a class, each notebook in a room where no answer is."""
+"""`gpt2-lesson grade`: grade a class, each notebook in a sandbox without answers."""
 
 import argparse
 import hashlib
@@ -11,24 +11,33 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
-from gpt2_lesson import __version__, checks
+from gpt2_lesson import checks
 from gpt2_lesson.cli.grading import feedback
-from gpt2_lesson.cli.grading.marking import PACKAGE, Marker, clean, course_folders
-from gpt2_lesson.cli.grading.sandbox import Sandbox, open_sandbox
+from gpt2_lesson.cli.grading.grader import (
+    PACKAGE,
+    Marker,
+    ProbeError,
+    clean,
+    course_folders,
+    try_grading,
+)
+from gpt2_lesson.cli.grading.sandbox import Sandbox, open_sandbox, scratch_folder
 from gpt2_lesson.cli.grading.submissions import (
     Release,
+    Submission,
     read_release,
     read_submission,
 )
 from gpt2_lesson.cli.notebooks import NOTEBOOKS, lessons, means, word
 from gpt2_lesson.files import cache_folder
 
-FORM = 3                                    # of what is kept; another: graded again
 WARNING = """\
 WARNING: --trust-submissions: the students' code runs as you. It can read your files,
 the answers and the other submissions, write anything you can, and use the network.
@@ -38,8 +47,8 @@ Every row of the table says so. Use it for code that you have read."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `gpt2-lesson grade`."""
     parser.description = (
-        "Grade what a class handed in. Each notebook runs in a room of its own, "
-        "without a network, our files or the answers. An interrupted run goes on "
+        "Grade what a class handed in. Each notebook runs in a sandbox of its own, "
+        "without a network, your files or the answers. An interrupted run goes on "
         "where it was.")
     parser.add_argument("set", metavar="SET",
                         help="the problem set: 01, attention or 01_attention")
@@ -71,15 +80,17 @@ def run(args: argparse.Namespace) -> int:
     given = feedback.given_by_hand(path, release)
     submitted = args.submitted or args.out / "submitted"
     students = find_students(submitted)
-    sandbox = _sandbox(args, submitted)
     modules = [word(path) for path in lessons(NOTEBOOKS)]
     modules = [name for name in modules if (PACKAGE / f"{name}.py").exists()]
     own = _own(release.name, modules)
     secret = secrets.token_bytes() if args.seed is None else str(args.seed).encode()
-    with course_folders(modules, own) as folders:
+    with (scratch_folder() as scratch,
+          course_folders(modules, own, scratch) as folders):
+        sandbox = _sandbox(args, submitted, scratch)
         marker = Marker(release, sandbox, folders, modules[own:], secret,
                         args.time_limit)
-        job = _Job(marker, submitted, args.out, args.partial, args.face, given)
+        try_grading(marker)
+        job = _Job(marker, submitted, args, given)
         kept = _all(job, students, args.jobs)
     feedback.write(path, feedback.table(kept, release))
     for student in students:
@@ -151,15 +162,24 @@ def _own(name: str, modules: list[str]) -> int:
     return sum(module in earlier for module in modules)
 
 
-def _sandbox(args: argparse.Namespace, submitted: Path) -> Sandbox:
-    """Return the room's maker. Raises IsolationError, unless the code is trusted."""
-    cache = cache_folder()
-    shown = ((cache.resolve(), "/cache"),) if cache.is_dir() else ()
+def _sandbox(args: argparse.Namespace, submitted: Path, scratch: Path) -> Sandbox:
+    """Return what makes sandboxes. Raises IsolationError, unless all is trusted."""
+    cache = cache_folder().resolve()
+    cache = cache if cache.is_dir() else None
     if args.trust_submissions:
         print(WARNING, file=sys.stderr)
-        return Sandbox("", shown=shown)
-    hidden = {PACKAGE.parent, args.out, submitted, args.notebooks}
-    return open_sandbox(tuple(sorted(path.resolve() for path in hidden)), shown)
+        return Sandbox("", cache=cache, scratch=scratch)
+    hidden = {PACKAGE.parent, PACKAGE, args.out, submitted, args.notebooks}
+    return open_sandbox(tuple(sorted(path.resolve() for path in hidden)), cache,
+                        scratch)
+
+
+def _course_digest() -> str:
+    """Return the digest of the program that grades, and of where it is."""
+    digest = hashlib.sha256(f"{PACKAGE} {sys.version} {torch.__version__}".encode())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(f"{path} {path.stat().st_size} ".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 # ------------------------------------------------------------------ the class
@@ -167,14 +187,15 @@ def _sandbox(args: argparse.Namespace, submitted: Path) -> Sandbox:
 class _Job:
     """All that a process needs to grade any student; it is sent to each once."""
 
-    def __init__(self, marker: Marker, submitted: Path, out: Path, partial: float,
-                 face: str, given: dict[str, dict[str, float]]) -> None:
-        self.marker, self.submitted, self.out = marker, submitted, out
-        self.partial, self.face, self.given = partial, face, given
+    def __init__(self, marker: Marker, submitted: Path, args: argparse.Namespace,
+                 given: dict[str, dict[str, float]]) -> None:
+        self.marker, self.submitted, self.out = marker, submitted, args.out
+        self.partial, self.face, self.given = args.partial, args.face, given
+        self.seed, self.course = args.seed, _course_digest()
 
     def key(self, raw: bytes, warnings: list[str]) -> str:
         """Return the digest of all that the marks depend on."""
-        settings = [__version__, FORM, self.partial, self.face,
+        settings = [self.course, self.partial, self.face, self.seed,
                     self.marker.sandbox.mode, self.marker.seconds, warnings,
                     hashlib.sha256(self.marker.release.raw).hexdigest()]
         digest = hashlib.sha256(json.dumps(settings).encode())
@@ -185,7 +206,22 @@ class _Job:
         """Return the file of what is kept of a student."""
         return self.out / "results" / student / f"{self.marker.release.name}.json"
 
+    def page(self, student: str) -> Path:
+        """Return the file of a student's page."""
+        name = self.marker.release.name
+        return self.out / "feedback" / student / name / f"{name}.html"
+
     def grade(self, student: str) -> dict:
+        """Return what is kept of a student; nothing that is odd about one stops it."""
+        try:
+            return self._grade(student)
+        except ProbeError:
+            raise
+        except Exception as error:
+            return self.broken(student, f"can't be graded, look at it by hand: "
+                               f"{type(error).__name__}: {error}")
+
+    def _grade(self, student: str) -> dict:
         """Return what is kept of a student, graded now or before, and write it."""
         checks.settings.partial, checks.settings.face = self.partial, self.face
         release = self.marker.release
@@ -199,17 +235,19 @@ class _Job:
             kept["read"] = before["read"] if before else kept["written"]
             feedback.write(self.results(student), json.dumps(kept, indent=1))
         kept = feedback.with_points(kept, self.given.get(feedback.cell(student), {}))
-        page = self.out / "feedback" / student / release.name / f"{release.name}.html"
-        feedback.write(page, feedback.page(kept))
+        feedback.write(self.page(student), feedback.page(kept))
         return kept
 
-    def broken(self, student: str) -> dict:
-        """Return what is kept of a student whose submission broke our own process."""
-        submission = read_submission(self.submitted, student, self.marker.release)
-        submission.cells = []
-        submission.warnings.append("broke the grading process: look at it by hand")
-        return feedback.record(submission, self.marker.mark(submission),
+    def broken(self, student: str, reason: str) -> dict:
+        """Return what is kept of a student who could not be graded; write the page."""
+        submission = Submission(student, warnings=[reason])
+        kept = feedback.record(submission, self.marker.mark(submission),
                                self.marker.release, "", bool(self.marker.sandbox.mode))
+        kept |= {"read": kept["written"]}
+        kept = feedback.with_points(kept, self.given.get(feedback.cell(student), {}))
+        with suppress(OSError):             # the page may be what could not be written
+            feedback.write(self.page(student), feedback.page(kept))
+        return kept
 
 
 _job: _Job | None = None
@@ -217,7 +255,7 @@ _grading = False
 
 
 def _begin(job: _Job) -> None:
-    """Keep the job; stop at once, with no room left open, when the teacher stops."""
+    """Keep the job; stop at once, with no sandbox left, when the teacher stops."""
     global _job
     _job = job
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -226,12 +264,12 @@ def _begin(job: _Job) -> None:
 
 
 def _stop(*_: object) -> None:
-    """End the student in hand, whose room is closed on the way, and take no other.
+    """End the student in hand, whose sandbox ends on the way, and take no other.
 
     A SystemExit would be taken for what a function does, if it falls into a probe.
     """
     global _job
-    if _job is not None:                    # a second signal finds the room closing
+    if _job is not None:                    # a second signal finds the sandbox closing
         _job = None
         raise KeyboardInterrupt if _grading else SystemExit
 
@@ -240,7 +278,7 @@ def _end_with_parent() -> None:
     """End this process if the command was killed: it would wait for work for ever."""
     parent_process().join()
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(5)                           # to close the room
+    time.sleep(5)                           # to close the sandbox
     os._exit(1)
 
 
@@ -284,7 +322,8 @@ def _all(job: _Job, students: list[str], jobs: int) -> list[dict]:
                 try:
                     kept[student] = pool.submit(_grade, student).result()
                 except BrokenProcessPool:
-                    kept[student] = job.broken(student)
+                    kept[student] = job.broken(
+                        student, "broke the grading process: look at it by hand")
             bar.update()
     return [kept[student] for student in students]
 

@@ -1,7 +1,7 @@
 """A small file of GPT-2's kind, whose every number tells where it stood.
 
-The file's numbers count up, n, n + 1, ..., through all tensors. What a loader put into a
-model can therefore be read back: which tensor, turned or not, which rows.
+The file's numbers count up, n, n + 1, ..., through all tensors. What a loader put into
+a model can therefore be read back: which tensor, turned or not, which rows.
 """
 
 import math

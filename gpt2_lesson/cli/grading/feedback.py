@@ -7,7 +7,7 @@ import json
 import math
 from pathlib import Path
 
-from gpt2_lesson.cli.grading.marking import Marks, clean
+from gpt2_lesson.cli.grading.grader import Marks, clean
 from gpt2_lesson.cli.grading.submissions import Release, Submission
 from gpt2_lesson.files import atomic_write
 

@@ -1,6 +1,6 @@
-"""The language between the room and us: a JSON header, then the tensors' raw bytes.
+"""The language between the sandbox and us: a JSON header, then the tensors' raw bytes.
 
-The room sends, we read; nothing that comes can run code. What does not fit the rules
+The sandbox sends, we read; nothing that comes can run code. What does not fit the rules
 raises ProtocolError: the sender is a student's process, and every byte may be forged.
 """
 
@@ -36,7 +36,7 @@ class Other:
         return f"<{type(self).__name__}>"
 
 
-# ------------------------------------------------------------------ in the room
+# ------------------------------------------------------------------ in the sandbox
 
 def pack(message: dict[str, Any]) -> bytes:
     """Return a message, a dict of plain data, as bytes.

@@ -1,17 +1,21 @@
-"""A room for other people's code: no network, no files of ours, no rights, no way out.
+"""A sandbox for other people's code: no network, no files of ours, no rights.
 
 Linux namespaces (`unshare`) and `setpriv`, both of util-linux, do the work: as root, or
 as any user where the system allows user namespaces. Elsewhere it refuses.
+
+bubblewrap does most of this with less code of ours, and was tried. It can't limit the
+number of files in /tmp: 3 million empty ones, 3 GB of the kernel's memory, fit into
+64 MB. And where it isn't installed nothing could be graded; util-linux is everywhere.
 """
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -20,14 +24,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-USERS = range(61184, 65520)                 # nobody's: one for each room at a time
+from gpt2_lesson.cli.grading.sandbox_init import SYSTEM_CALLS
+
+USERS = range(61184, 65520)                 # nobody's: one is drawn for each sandbox
 MEGABYTE = 1 << 20
-OUTPUT_KEPT = 20_000                        # bytes of what the room prints
+OUTPUT_KEPT = 20_000                        # bytes of what the process prints
+SCRATCH = "gpt2_lesson-grade-"              # a run's folder in the temporary folder
 ENVIRONMENT = {
     "HOME": "/tmp", "TMPDIR": "/tmp", "MPLBACKEND": "Agg", "MPLCONFIGDIR": "/tmp",
     "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1",
     "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
-    "GPT2_LESSON_CACHE": "/cache", "PATH": "/usr/bin:/bin",
+    "PATH": "/usr/bin:/bin",
 }
 REFUSAL = """\
 the submissions would run as you, with your files and your network: refused
@@ -37,16 +44,16 @@ allowed; or the container of notebooks/teaching/grading.md"""
 
 
 class IsolationError(RuntimeError):
-    """This machine can't build the room; the text says why and what helps."""
+    """This machine can't build the sandbox; the text says why and what helps."""
 
 
-class RoomClosed(Exception):
-    """The room's process took too long, has ended, or broke the rules."""
+class SandboxClosed(Exception):
+    """The sandbox's process took too long, has ended, or broke the rules."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the code in the room may use: bytes, and seconds of the processor."""
+    """What the code may use: bytes, and seconds of the processor."""
 
     memory: int = 2 << 30
     tmp: int = 64 * MEGABYTE
@@ -60,74 +67,104 @@ class Limits:
         return {"RLIMIT_AS": self.memory, "RLIMIT_FSIZE": self.file,
                 "RLIMIT_NOFILE": self.files, "RLIMIT_NPROC": self.processes,
                 "RLIMIT_CPU": self.seconds, "RLIMIT_CORE": 0, "RLIMIT_MEMLOCK": 0,
-                "RLIMIT_MSGQUEUE": 0}
+                "RLIMIT_MSGQUEUE": 0, "RLIMIT_SIGPENDING": 100}
 
 
 @dataclass(frozen=True)
 class Sandbox:
-    """How to start a process in a room. `mode` is "root", "user" or "" (no room).
+    """How to start a process in a sandbox. `mode` is "root", "user" or "" (none).
 
-    `hidden` are folders that must not be seen, even where Python's own folder holds
-    them. `shown` are (folder, where it appears) to be seen besides Python.
+    `hidden` are folders that must not be seen, even where Python's own folders hold
+    them. `cache` is the folder to be seen as that of downloads. `scratch` is where the
+    mount points are made (None: the temporary folder).
     """
 
     mode: str
     hidden: tuple[Path, ...] = ()
-    shown: tuple[tuple[Path, str], ...] = ()
+    cache: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    scratch: Path | None = None
 
     @contextmanager
-    def room(self, folder: Path, code: str) -> Iterator["Room"]:
-        """Give a room in which `code` runs, with `folder` as its /course.
+    def process(self, folder: Path, code: str) -> Iterator["SandboxProcess"]:
+        """Give a process that runs `code` in a sandbox, `folder` first on its path.
 
-        `code` is Python; it finds the number of the descriptor to talk to us as `door`
-        and the folder as `course`. When the block ends all processes of the room do.
+        `code` is Python; it finds the number of the descriptor to talk to us as
+        `channel` and the folder as `course`. When the block ends all processes of the
+        sandbox do.
         """
         ours, theirs = socket.socketpair()
         output, to_output = os.pipe()
-        home = tempfile.mkdtemp(prefix="gpt2_lesson-room-")
+        root = tempfile.mkdtemp(prefix="sandbox-", dir=self.scratch)
         process = None
         try:
-            command, environment = self._command(folder, code, home, theirs.fileno())
+            command, environment = self._command(folder, code, root, theirs.fileno())
             process = subprocess.Popen(
-                command, env=environment, cwd=home, stdin=subprocess.DEVNULL,
+                command, env=environment, cwd=root, stdin=subprocess.DEVNULL,
                 stdout=to_output, stderr=to_output, pass_fds=[theirs.fileno()],
                 start_new_session=True)
             theirs.close()
             os.close(to_output)
-            room = Room(process, ours, output)
-            yield room
+            running = SandboxProcess(process, ours, output)
+            yield running
         finally:
             if process is not None:
                 _kill(process)
-                room.drained.join(2)
+                running.drained.join(2)
             ours.close()
-            shutil.rmtree(home, ignore_errors=True)
+            shutil.rmtree(root, ignore_errors=True)
 
     def _command(
-        self, folder: Path, code: str, home: str, door: int
+        self, folder: Path, code: str, root: str, channel: int
     ) -> tuple[list[str], dict[str, str]]:
-        """Return the words that start `code` in the room, and their environment."""
-        course = "/course" if self.mode else str(folder)
-        code = (f"import sys; door, course = {door}, {course!r}; "
+        """Return the words that start `code`, and their environment."""
+        course, cache, user = str(folder), str(self.cache), secrets.choice(USERS)
+        if self.mode:
+            ours = _free_path("/sandbox")
+            course, cache = f"{ours}/course", f"{ours}/cache"
+        code = ("import site, sys; site.setquit(); site.setcopyright(); "
+                f"site.sethelper(); channel, course = {channel}, {course!r}; "
                 f"sys.path[:0] = [course]; sys.path += {_site_folders()}\n{code}")
-        python = [sys.executable, "-I", "-B", "-u", "-c", code]
-        if not self.mode:
-            return python, ENVIRONMENT | {"TMPDIR": home, "HOME": home,
-                                          "MPLCONFIGDIR": home}
-        plan = {
-            "room": home, "limits": self.limits.as_rlimits(), "links": _links(),
-            "shown": [*_python_folders(), (str(folder), "/course"),
-                      *((str(path), target) for path, target in self.shown)],
-            "hidden": [str(path) for path in self._hidden()],
-            "tmp_bytes": self.limits.tmp, "user": _user(), "environment": ENVIRONMENT,
-            "command": [_tool("setpriv"), *self._rights(), *python],
-        }
-        enter = str(Path(__file__).with_name("enter.py"))
         python = [os.path.realpath(sys.executable), "-I", "-S"]
+        command = [*python, "-B", "-u", "-c", code]
+        environment = ENVIRONMENT | ({"GPT2_LESSON_CACHE": cache} if self.cache else {})
+        if not self.mode:
+            return command, environment | {"TMPDIR": root, "HOME": root,
+                                           "MPLCONFIGDIR": root}
+        mounts = self._mounts() | {course: str(folder)}
+        mounts |= {cache: str(self.cache)} if self.cache else {}
+        plan = {
+            "root": root, "limits": self.limits.as_rlimits(), "links": _links(),
+            "mounts": list(mounts.items()), "tmp_bytes": self.limits.tmp, "user": user,
+            "environment": environment,
+            "command": [_tool("setpriv"), *self._rights(user), *command],
+        }
+        init = str(Path(__file__).with_name("sandbox_init.py"))
         with_us = [_tool("setpriv"), "--pdeathsig", "KILL"]
-        return [*with_us, _tool("unshare"), *self._namespaces(), *python, enter,
-                json.dumps(plan)], ENVIRONMENT
+        return [*with_us, _tool("unshare"), *self._namespaces(), *python, init,
+                json.dumps(plan)], environment
+
+    def _mounts(self) -> dict[str, str | None]:
+        """Return what is shown or hidden: the place, and what is there or None.
+
+        Every path is resolved, and what lies deeper counts: .venv in a hidden folder
+        is shown, and so is the package's copy in .venv hidden.
+        """
+        shown = {str(path): str(path) for path in _python_folders()}
+        installed = [Path(folder, "gpt2_lesson") for folder in _site_folders()]
+        hidden = {str(path.resolve()): None for path in (*self.hidden, *installed)}
+        return hidden | shown
+
+    def secrets(self) -> list[str]:
+        """Return paths that exist here, and that no process of ours may see."""
+        mounts = self._mounts()
+        shown = [Path(place) for place, source in mounts.items() if source]
+        found = []
+        for folder in [Path(place) for place, source in mounts.items() if not source]:
+            if folder.is_dir():
+                found += [str(path) for path in folder.iterdir()
+                          if not any(one.is_relative_to(path) for one in shown)]
+        return found
 
     def _namespaces(self) -> list[str]:
         """Return unshare's words: which namespaces are new."""
@@ -135,65 +172,55 @@ class Sandbox:
         return [*user, "--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup",
                 "--fork", "--kill-child"]
 
-    def _rights(self) -> list[str]:
-        """Return setpriv's words: a user who owns nothing (as root), and no rights.
-
-        Each process of ours has its own user, since the number of a user's processes
-        is limited.
-        """
-        user = str(_user())
-        nobody = ["--reuid", user, "--regid", user, "--clear-groups"]
+    def _rights(self, user: int) -> list[str]:
+        """Return setpriv's words: a user who owns nothing (as root), and no rights."""
+        nobody = ["--reuid", str(user), "--regid", str(user), "--clear-groups"]
         return [*(nobody if self.mode == "root" else []), "--bounding-set=-all",
                 "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs",
                 "--pdeathsig", "KILL"]
 
-    def _hidden(self) -> list[Path]:
-        """Return the folders to cover: those given, and installed copies of us."""
-        installed = [Path(folder) / "gpt2_lesson" for folder in _site_folders()]
-        return [*self.hidden, *(path for path in installed if path.is_dir())]
 
-
-class Room:
-    """A running room: bytes go in and come out, until it closes.
+class SandboxProcess:
+    """A process in a sandbox: bytes go in and come out, until it closes.
 
     `output` is the end of what it printed. What it sends is forged until checked.
     """
 
-    def __init__(self, process: subprocess.Popen, door: socket.socket, output: int):
-        self.process, self.door, self.output = process, door, b""
+    def __init__(self, process: subprocess.Popen, channel: socket.socket, output: int):
+        self.process, self.channel, self.output = process, channel, b""
         self.drained = threading.Thread(target=self._drain, args=[output], daemon=True)
         self.drained.start()
 
     def send(self, data: bytes, deadline: float) -> None:
-        """Send bytes. Raises RoomClosed, at the `deadline` of time.monotonic too."""
+        """Send bytes. Raises SandboxClosed, at the `deadline` of time.monotonic too."""
         with self._told(deadline):
-            self.door.sendall(data)
+            self.channel.sendall(data)
 
     def receive(self, deadline: float) -> bytes:
-        """Return some bytes that came, one or more. Raises RoomClosed."""
+        """Return some bytes that came, one or more. Raises SandboxClosed."""
         with self._told(deadline):
-            data = self.door.recv(1 << 16)
+            data = self.channel.recv(1 << 16)
         if not data:
-            raise RoomClosed(self._end())
+            raise SandboxClosed(self._end())
         return data
 
     @contextmanager
     def _told(self, deadline: float) -> Iterator[None]:
         left = deadline - time.monotonic()
         try:
-            self.door.settimeout(max(left, 0.001))
+            self.channel.settimeout(max(left, 0.001))
             yield
         except TimeoutError:
-            raise RoomClosed("took too long") from None
+            raise SandboxClosed("took too long") from None
         except OSError:
-            raise RoomClosed(self._end()) from None
+            raise SandboxClosed(self._end()) from None
 
     def _end(self) -> str:
         """Return how the process ended, in words."""
         try:
             status = self.process.wait(2)
         except subprocess.TimeoutExpired:
-            return "closed its door"
+            return "closed its connection"
         number = -status if status < 0 else status - 128
         with suppress(ValueError):
             return f"was ended by {signal.Signals(number).name}"
@@ -206,9 +233,41 @@ class Room:
                 self.output = (self.output + data)[-OUTPUT_KEPT:]
 
 
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a folder for a run, and remove those whose run was killed.
+
+    It is locked for as long as its run lives.
+    """
+    import fcntl
+
+    def locked(folder: Path) -> int | None:
+        handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except BlockingIOError:
+            os.close(handle)
+            return None
+
+    for old in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        with suppress(OSError):
+            if old.lstat().st_uid == os.geteuid() and (handle := locked(old)):
+                shutil.rmtree(old)
+                os.close(handle)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as folder:
+        handle = locked(Path(folder))
+        os.chmod(folder, 0o755)
+        try:
+            yield Path(folder)
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+
 def open_sandbox(
-    hidden: tuple[Path, ...], shown: tuple[tuple[Path, str], ...] = (),
-    limits: Limits | None = None,
+    hidden: tuple[Path, ...] = (), cache: Path | None = None,
+    scratch: Path | None = None,
 ) -> Sandbox:
     """Return a sandbox that was tried: it starts, and its walls hold.
 
@@ -216,7 +275,7 @@ def open_sandbox(
     """
     reasons = []
     for mode in ["root", "user"] if os.geteuid() == 0 else ["user"]:
-        sandbox = Sandbox(mode, hidden, shown, limits or Limits())
+        sandbox = Sandbox(mode, hidden, cache, scratch=scratch)
         try:
             try_walls(sandbox)
             return sandbox
@@ -226,28 +285,28 @@ def open_sandbox(
 
 
 def try_walls(sandbox: Sandbox) -> None:
-    """Try the room's walls from within. Raises IsolationError if one gives way."""
+    """Try the walls from within. Raises IsolationError, naming those that give way."""
     if sys.platform != "linux":
         raise IsolationError(f"needs Linux, this is {sys.platform}")
-    code = Path(__file__).with_name("walls.py").read_text(encoding="utf-8")
-    paths = [str(path) for path in (*sandbox.hidden, Path(__file__).parents[1])]
+    code = Path(__file__).with_name("selftest.py").read_text(encoding="utf-8")
+    code = f"secrets, SYSTEM_CALLS = {sandbox.secrets()!r}, {SYSTEM_CALLS!r}\n{code}"
     said = b""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=sandbox.scratch) as folder:
         os.chmod(folder, 0o755)
-        with sandbox.room(Path(folder), f"paths = {paths!r}\n{code}") as room:
-            with suppress(RoomClosed):
+        with sandbox.process(Path(folder), code) as process:
+            with suppress(SandboxClosed):
                 while True:
-                    said += room.receive(time.monotonic() + 20)
-            room.drained.join(2)
-            text = (said or room.output).decode("utf-8", "replace").strip()
+                    said += process.receive(time.monotonic() + 60)
+            process.drained.join(2)
+            text = (said or process.output).decode("utf-8", "replace").strip()
     if said != b"all walls hold":
-        raise IsolationError(text.splitlines()[-1] if text else "the room stays silent")
+        raise IsolationError(text.splitlines()[-1] if text else "it says nothing")
 
 
 def _kill(process: subprocess.Popen) -> None:
-    """Kill the first process of the room, and with it all others, then `unshare`.
+    """Kill the sandbox's first process, and with it all others, then `unshare`.
 
-    The room's pid namespace dies with its first process, whatever it left running.
+    The pid namespace dies with its first process, whatever it left running.
     """
     for child in _children(process.pid):
         with suppress(ProcessLookupError):
@@ -259,11 +318,6 @@ def _kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def _user() -> int:
-    """Return the number of the user whom the room of this process runs as."""
-    return USERS[os.getpid() % len(USERS)]
-
-
 def _children(pid: int) -> list[int]:
     """Return the process ids of the children of `pid`."""
     try:
@@ -273,26 +327,35 @@ def _children(pid: int) -> list[int]:
     return [int(word) for word in words]
 
 
+def _free_path(path: str) -> str:
+    """Return `path`, with as many underscores as make it nobody's on this machine."""
+    while os.path.lexists(path):
+        path += "_"
+    return path
+
+
 def _site_folders() -> list[str]:
-    """Return where torch and the other packages are."""
+    """Return where the packages are, in Python's order: torch's, and every `site`."""
     import torch
 
-    return sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib"),
-                   str(Path(torch.__file__).parents[1])})
+    named = [path for path in map(Path, sys.path)
+             if path.name in ("site-packages", "dist-packages") and path.is_dir()]
+    return [str(path) for path in dict.fromkeys(
+        path.resolve() for path in (Path(torch.__file__).parents[1], *named))]
 
 
-def _python_folders() -> list[tuple[str, str]]:
-    """Return what Python needs, as (folder, where it appears), none within another."""
-    real = Path(os.path.realpath(sys.executable)).parents[1]
-    folders = {Path(name) for name in (
-        "/usr", sys.prefix, sys.base_prefix, real, *_site_folders())}
-    folders |= {path for path in map(Path, ("/lib", "/lib64", "/bin", "/sbin"))
-                if path.is_dir() and not path.is_symlink()}
-    kept = sorted(path for path in folders if not any(
-        other != path and path.is_relative_to(other) for other in folders))
-    files = [path for path in map(Path, ("/etc/ld.so.cache", "/proc/cpuinfo"))
-             if path.exists()]
-    return [(str(path), str(path)) for path in kept + files]
+def _python_folders() -> set[Path]:
+    """Return what Python needs: resolved paths, wherever the environment lies.
+
+    The interpreter is the one behind the environment's link; of its own folder only
+    programs and libraries are shown, since the course may be there, too.
+    """
+    bases = {Path(sys.executable).resolve().parents[1], Path(sys.base_prefix).resolve()}
+    paths = [*map(Path, ("/usr", "/lib", "/lib64", "/bin", "/sbin",
+                         "/etc/ld.so.cache", "/proc/cpuinfo")),
+             *(base / name for base in bases for name in ("bin", "lib", "lib64"))]
+    return {*(path for path in paths if path.exists() and not path.is_symlink()),
+            *map(Path, _site_folders())}
 
 
 def _links() -> list[tuple[str, str]]:

@@ -195,8 +195,15 @@ def read_submission(folder: Path, student: str, release: Release) -> Submission:
 
 
 def _read(folder: Path, student: str, name: str, warnings: list[str]) -> bytes:
-    """Return the bytes of the notebook. Raises SubmissionError."""
-    path = folder / student
+    """Return the bytes of the notebook. Raises SubmissionError for anything odd."""
+    try:
+        return _found(folder / student, name, warnings)
+    except OSError as error:
+        raise SubmissionError(f"can't be read: {error.strerror}") from None
+
+
+def _found(path: Path, name: str, warnings: list[str]) -> bytes:
+    """Return the bytes of the notebook in a student's folder, whatever it is called."""
     for part in ("", name, f"{name}.ipynb"):
         path = path / part if part else path
         try:
@@ -221,12 +228,11 @@ def _other_name(path: Path, warnings: list[str]) -> bytes:
 
 def _bytes(path: Path) -> bytes:
     """Return a regular file's bytes; no link is followed, no pipe waited for."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise SubmissionError(f"can't be read: {error.strerror}") from None
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
+    def without_links(path: Path, flags: int) -> int:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+    with open(path, "rb", opener=without_links) as file:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             raise SubmissionError("no regular file of its own: refused")
         raw = file.read(MOST_BYTES + 1)

@@ -1,10 +1,13 @@
-"""Runs in the room: the students' cells, and the probes that we send; knows no answer.
+"""Runs in the sandbox: students' cells, and the probes that we send; knows no answer.
 
 What comes from us is pickled (we are trusted here); what goes back is plain data
 (`protocol`), one reply to each request. Nothing here protects anything: once a cell has
 run, this process is the student's.
 """
 
+import ast
+import asyncio
+import inspect
 import pickle
 import signal
 import socket
@@ -16,18 +19,20 @@ from types import ModuleType
 import torch  # noqa: F401  (before any cell, so that its time is not a cell's)
 
 from gpt2_lesson.checks.probing import Probe, Seen, observe, plain
-from gpt2_lesson.cli.grading import calm, protocol
+from gpt2_lesson.cli.grading import null_checks, protocol
 
 REQUEST = struct.Struct(">Q")
+AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+LOOP = asyncio.new_event_loop()
 
 
 class TookTooLong(TimeoutError):
     """A cell or a function ran for longer than it may."""
 
 
-def main(door: int) -> None:
+def main(channel: int) -> None:
     """Answer requests until there are no more."""
-    connection = socket.socket(fileno=door)
+    connection = socket.socket(fileno=channel)
     namespace = _namespace()
     while request := _next(connection):
         reply = _answer(request, namespace)
@@ -42,7 +47,8 @@ def _namespace() -> dict:
     """Return what the cells share, as in a notebook: the names of a __main__."""
     main = ModuleType("__main__")
     sys.modules["__main__"] = main
-    vars(main).update(display=lambda *args, **kwargs: None, get_ipython=calm.Calm())
+    vars(main).update(display=lambda *args, **kwargs: None,
+                      get_ipython=null_checks.Null())
     return vars(main)
 
 
@@ -73,7 +79,7 @@ def _alarm(*_: object) -> None:
 
 def _hello(request: dict, namespace: dict) -> dict:
     """Hide the lesson's modules, before anything of the student runs."""
-    calm.install(request["withheld"], request["constants"])
+    null_checks.install(request["withheld"], request["constants"])
     return {"hello": True}
 
 
@@ -83,14 +89,21 @@ def _run(request: dict, namespace: dict) -> dict:
 
     source, name = request["source"], request["name"]
     linecache.cache[name] = len(source), None, source.splitlines(True), name
-    exec(compile(_without_magics(source, name), name, "exec"), namespace)
+    code = compile(_without_magics(source, name), name, "exec", AWAIT)
+
+    async def cell() -> None:               # with a running loop, as in Jupyter
+        value = eval(code, namespace)
+        if code.co_flags & inspect.CO_COROUTINE:
+            await value
+
+    LOOP.run_until_complete(cell())
     return {}
 
 
 def _without_magics(source: str, name: str) -> str:
     """Return a cell without IPython's own lines: %magic, !command, help?."""
     try:
-        compile(source, name, "exec")
+        compile(source, name, "exec", AWAIT)
         return source
     except SyntaxError:
         pass

@@ -1,8 +1,8 @@
-"""One student's results: ask the room, judge here.
+"""One student's results: ask the process in the sandbox, judge here.
 
-The functions are looked at in one room, where the lesson's own module is withheld; the
-values are taken from another, where it is there. A room that dies is opened again, and
-the cell that killed it is left out, so that the rest still counts.
+The functions are looked at in one sandbox, where the lesson's own module is withheld;
+the values are taken from another, where it is there. A process that dies is started
+again, and the cell that killed it is left out, so that the rest still counts.
 """
 
 import hmac
@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -24,19 +24,24 @@ from gpt2_lesson import checks
 from gpt2_lesson.checks.probing import Probe, Seen
 from gpt2_lesson.checks.report import Report
 from gpt2_lesson.cli.grading.protocol import ProtocolError, Reader
-from gpt2_lesson.cli.grading.sandbox import Room, RoomClosed, Sandbox
+from gpt2_lesson.cli.grading.sandbox import (
+    IsolationError,
+    Sandbox,
+    SandboxClosed,
+    SandboxProcess,
+)
 from gpt2_lesson.cli.grading.submissions import Cell, Exercise, Release, Submission
 from gpt2_lesson.cli.grading.worker import REQUEST
 
 PACKAGE = Path(__file__).resolve().parents[2]
-# What the room's copy of the package holds, besides lessons and `checks/__init__.py`.
-ALWAYS = ["__init__.py", "cli/__init__.py", "cli/grading/__init__.py",
-          "cli/grading/protocol.py", "cli/grading/worker.py", "cli/grading/calm.py",
-          "checks/probing.py", "checks/stand_ins", "corpora", "plots"]
-WORK = "from gpt2_lesson.cli.grading.worker import main; main(door)"
-MOST_ROOMS = 6                              # a submission opens in each of its two runs
-IN_THE_ROOM = ("gpt2_lesson.checks.probing", "gpt2_lesson.checks.stand_ins")
-GRACE = 5.0                                 # seconds beyond those that the room counts
+# What is there of the package, besides lessons, `checks/__init__.py` and top modules.
+ALWAYS = ["cli/__init__.py", "cli/grading/__init__.py", "cli/grading/protocol.py",
+          "cli/grading/worker.py", "cli/grading/null_checks.py", "checks/probing.py",
+          "checks/stand_ins", "corpora", "plots"]
+WORK = "from gpt2_lesson.cli.grading.worker import main; main(channel)"
+MOST_PROCESSES = 6                          # of a submission in each of its two runs
+IN_THE_SANDBOX = ("gpt2_lesson.checks.probing", "gpt2_lesson.checks.stand_ins")
+GRACE = 5.0                                 # seconds beyond the worker's own limit
 JUDGING = 120.0                             # seconds, of all that we compute ourselves
 
 
@@ -61,21 +66,24 @@ class Marks:
     seconds: float = 0.0
 
 
-# ------------------------------------------------------------------ the room's folder
+# ------------------------------------------------------------------ the folder
 
 @contextmanager
-def course_folders(lessons: list[str], own: int) -> Iterator[dict[str, Path]]:
-    """Give the folders that are /course: for "function", and for "answer".
+def course_folders(
+    lessons: list[str], own: int, scratch: Path
+) -> Iterator[dict[str, Path]]:
+    """Give the folders to import from: for "function", and for "answer".
 
     `lessons` are the modules in order; those from number `own` on are withheld while
     functions are looked at.
     """
-    with tempfile.TemporaryDirectory(prefix="gpt2_lesson-course-") as folder:
+    with tempfile.TemporaryDirectory(prefix="course-", dir=scratch) as folder:
         Path(folder).chmod(0o755)
         folders = {kind: Path(folder, kind) for kind in ("function", "answer")}
         files = [f"{lesson}.py" for lesson in lessons]
-        _copy(folders["function"], [*ALWAYS, *files[:own]])
-        _copy(folders["answer"], [*ALWAYS, "widgets", *files])
+        shared = [path.name for path in PACKAGE.glob("*.py") if path.name not in files]
+        _copy(folders["function"], [*ALWAYS, *shared, *files[:own]])
+        _copy(folders["answer"], [*ALWAYS, *shared, "widgets", *files])
         yield folders
 
 
@@ -148,6 +156,34 @@ class Marker:
         return int.from_bytes(digest[:7], "big")
 
 
+def try_grading(marker: Marker) -> None:
+    """Grade a right and a wrong answer of each kind, as those of any student.
+
+    Raises IsolationError unless the right ones get their points, and only they.
+    """
+    function, answer = (checks.everything()[name] for name in ("attention", "01.1"))
+    source = f"""import math
+import torch
+{function.solution}
+def wrong(q, k, v):
+    return v
+value, wrong_value = {answer.expected!r}, None"""
+    cells = [Cell(source), *(
+        Cell("", variable, "graded", Exercise(variable, kind, 1, name, variable))
+        for kind, name, variable in (
+            ("function", "attention", "attention"), ("function", "attention", "wrong"),
+            ("answer", "01.1", "value"), ("answer", "01.1", "wrong_value")))]
+    marks = replace(marker, release=Release("selftest", cells, [], b"")).mark(
+        Submission("selftest", cells=cells))
+    points = {one.grade_id: one.points for one in marks.results}
+    if points != {"attention": 1, "wrong": 0, "value": 1, "wrong_value": 0}:
+        reasons = [*marks.notes, *(one.text for one in marks.results if not one.points)]
+        raise IsolationError(
+            "the self-test failed, so nobody was graded: expected 1 point for "
+            f"attention and for value and 0 for the wrong ones, came {points}: "
+            f"{'; '.join(reasons)[:1000]} {marks.output[-1000:]}")
+
+
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
     """Raise TimeoutError after so many seconds: what came must not stop the class.
@@ -167,7 +203,7 @@ def _at_most(seconds: float) -> Iterator[None]:
 
 
 class _Run:
-    """A walk through the cells in one kind of room, with its restarts."""
+    """A walk through the cells in one kind of sandbox, with its restarts."""
 
     def __init__(self, marker: Marker, submission: Submission, kind: str,
                  last: float, marks: Marks) -> None:
@@ -180,8 +216,8 @@ class _Run:
         self.cells = submission.cells[:None if self.late else last[kind] + 1]
         # Errors are told from where the lessons are there: of cells before an answer.
         self.told = last["answer"] if kind == "function" else -1
-        self.bad: set[int] = set()          # cells that killed a room
-        self.rooms = 0
+        self.bad: set[int] = set()          # cells that killed the process
+        self.processes = 0
 
     def results(self) -> dict[str, Result]:
         """Return the results by grade_id, of all exercises of this kind."""
@@ -204,20 +240,20 @@ class _Run:
         return found
 
     def opened(self) -> "_Talk":
-        """Return the open room, in which the cells up to here have run.
+        """Return the open process, in which the cells up to here have run.
 
-        Raises RoomClosed when too many have died, or the time is over.
+        Raises SandboxClosed when too many have died, or the time is over.
         """
         while self.talk is None:
-            if self.rooms == MOST_ROOMS:
-                raise RoomClosed("killed too many rooms")
+            if self.processes == MOST_PROCESSES:
+                raise SandboxClosed("killed too many processes")
             if time.monotonic() > self.last:
-                raise RoomClosed("took too long in all")
-            self.rooms += 1
+                raise SandboxClosed("took too long in all")
+            self.processes += 1
             marker = self.marker
-            room = self.stack.enter_context(
-                marker.sandbox.room(marker.folders[self.kind], WORK))
-            self.talk = _Talk(room, marker.seconds, self.last)
+            process = self.stack.enter_context(
+                marker.sandbox.process(marker.folders[self.kind], WORK))
+            self.talk = _Talk(process, marker.seconds, self.last)
             withheld = marker.withheld if self.kind == "function" else []
             self.asked(do="hello", withheld=withheld, constants=marker.constants)
             for i, cell in enumerate(self.cells[:self.at]):
@@ -227,19 +263,20 @@ class _Run:
         return self.talk
 
     def close(self) -> None:
-        """End the room, and all that runs in it."""
+        """End the process, and all that runs in the sandbox."""
         if self.talk is not None:
-            self.marks.output = self.talk.room.output.decode("utf-8", "replace")[-2000:]
+            output = self.talk.process.output
+            self.marks.output = output.decode("utf-8", "replace")[-2000:]
         self.stack.close()
         self.talk = None
 
     def ran(self, i: int, cell: Cell) -> None:
-        """Run cell i; if the room dies of it, the cell is not run again."""
+        """Run cell i; if the process dies of it, the cell is not run again."""
         if i in self.bad or cell.exercise or not cell.source.strip():
             return
         try:
             reply = self.talk.ask(do="run", source=cell.source, name=f"cell {i + 1}")
-        except RoomClosed as error:
+        except SandboxClosed as error:
             self.bad.add(i)
             self.close()
             self.note(f"cell {i + 1} {error}")
@@ -265,7 +302,7 @@ class _Run:
                 value = self.asked(do="value", name=exercise.variable).get("value")
                 report = check.examine(value)
             return _result(exercise, report)
-        except RoomClosed as error:
+        except SandboxClosed as error:
             text = f"{exercise.name}: {error}"
         except ProbeError:
             raise
@@ -275,16 +312,19 @@ class _Run:
         return Result(exercise.grade_id, exercise.points, 0, text)
 
     def asked(self, **request: object) -> dict:
-        """Return the reply to a request about a name. Raises RoomClosed."""
+        """Return the reply to a request about a name. Raises SandboxClosed."""
         try:
             return self.opened().ask(**request)
-        except RoomClosed:
+        except SandboxClosed:
             self.close()
             raise
 
 
 class _Look:
-    """Show probes to a function in the room; a dead room is seen as an error."""
+    """Show probes to a function far away; a dead process is seen as an error.
+
+    The probes' names stay here: they tell what the input is made of.
+    """
 
     def __init__(self, run: _Run, exercise: Exercise) -> None:
         self.run, self.exercise, self.dead = run, exercise, ""
@@ -293,8 +333,9 @@ class _Look:
         if not self.dead:
             try:
                 seen = _seen(self.run.asked(
-                    do="look", name=self.exercise.variable, probe=probe))
-            except RoomClosed as error:
+                    do="look", name=self.exercise.variable,
+                    probe=replace(probe, name="")))
+            except SandboxClosed as error:
                 self.dead = str(error)
                 self.run.note(f"{self.exercise.name}: {error}")
             else:
@@ -306,16 +347,16 @@ class _Look:
 
 
 def _seen(reply: dict) -> Seen:
-    """Return what a reply tells, every part checked. Raises RoomClosed."""
+    """Return what a reply tells, every part checked. Raises SandboxClosed."""
     if reply.get("error"):
         return Seen(error=_short(reply["error"]), message=_short(reply.get("message")))
     parts = reply.get("seen")
     if not isinstance(parts, dict):
-        raise RoomClosed("sent no observation")
+        raise SandboxClosed("sent no observation")
     changed = parts.get("changed")
     if not isinstance(changed, tuple) or len(changed) > 20 or not all(
             type(i) is int and 0 <= i < 20 for i in changed):
-        raise RoomClosed("sent no observation")
+        raise SandboxClosed("sent no observation")
     return Seen(
         value=parts.get("value"), error=_short(parts.get("error")),
         message=_short(parts.get("message")), where=_short(parts.get("where")),
@@ -344,17 +385,18 @@ def _result(exercise: Exercise, report: Report) -> Result:
 
 
 class ProbeError(RuntimeError):
-    """A probe of ours needs what is not in the room: no student's fault."""
+    """A probe of ours needs what is not in the sandbox: no student's fault."""
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles what the room can read, and nothing of us that it must not see."""
+    """Pickles what the worker can read, and nothing of us that it must not see."""
 
     def reducer_override(self, thing: object) -> object:
         if isinstance(thing, type | FunctionType):
             name = f"{thing.__module__}.{thing.__qualname__}"
-            if name.startswith("gpt2_lesson") and not name.startswith(IN_THE_ROOM):
-                raise ProbeError(f"a probe needs {name}, which is not in the room: "
+            if name.startswith("gpt2_lesson") and not name.startswith(
+                    IN_THE_SANDBOX):
+                raise ProbeError(f"a probe needs {name}, which is not in the sandbox: "
                                  "move it to gpt2_lesson/checks/stand_ins")
         return NotImplemented
 
@@ -365,15 +407,15 @@ def _pickled(request: dict) -> bytes:
     try:
         _Pickler(out).dump(request)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise ProbeError(f"a probe can't be sent to the room: {error}") from None
+        raise ProbeError(f"a probe can't be sent: {error}") from None
     return out.getvalue()
 
 
 @dataclass
 class _Talk:
-    """Requests to a room and its replies, one for one."""
+    """Requests to a process and its replies, one for one."""
 
-    room: Room
+    process: SandboxProcess
     seconds: float
     last: float
     number: int = 0
@@ -382,22 +424,22 @@ class _Talk:
         self.reader, self.waiting = Reader(), []
 
     def ask(self, **request: object) -> dict:
-        """Return the reply to a request. Raises RoomClosed."""
+        """Return the reply to a request. Raises SandboxClosed."""
         self.number += 1
         request |= {"number": self.number, "seconds": self.seconds}
         data = _pickled(request)
         deadline = min(self.last, time.monotonic() + self.seconds + GRACE)
         if self.number == 1:                # Python and torch have yet to start
             deadline += 60
-        self.room.send(REQUEST.pack(len(data)) + data, deadline)
+        self.process.send(REQUEST.pack(len(data)) + data, deadline)
         try:
             while not self.waiting:
-                self.waiting += self.reader.feed(self.room.receive(deadline))
+                self.waiting += self.reader.feed(self.process.receive(deadline))
         except ProtocolError as error:
-            raise RoomClosed(f"broke the rules: {error}") from None
+            raise SandboxClosed(f"broke the rules: {error}") from None
         reply = self.waiting.pop(0)
         if self.waiting or reply.get("number") != self.number:
-            raise RoomClosed("broke the rules: an answer to no question")
+            raise SandboxClosed("broke the rules: an answer to no question")
         if reply.get("error") is not None:
             reply |= {"error": _short(reply["error"], 60), "line": reply.get("line"),
                       "message": _short(reply.get("message"))}

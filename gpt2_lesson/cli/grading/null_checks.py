@@ -1,4 +1,4 @@
-"""Stands for `gpt2_lesson.checks` in the room: takes everything, says nothing.
+"""Stands for `gpt2_lesson.checks` in the sandbox: takes everything, says nothing.
 
 The cells of a set call the checks as they go; here they are only to run. What a lesson
 exports is `Withheld` while the functions that it would answer are graded.
@@ -10,27 +10,27 @@ import sys
 from types import ModuleType
 
 
-class Calm:
-    """Answers every call, attribute, item and comparison calmly."""
+class Null:
+    """Answers every call, attribute, item and comparison with nothing."""
 
     def __init__(self, name: str = "checks") -> None:
         self.__name__ = name
 
-    def __call__(self, *args: object, **kwargs: object) -> "Calm":
+    def __call__(self, *args: object, **kwargs: object) -> "Null":
         return self
 
-    def __getattr__(self, name: str) -> "Calm":
+    def __getattr__(self, name: str) -> "Null":
         if name.startswith("__"):
             raise AttributeError(name)
         return self
 
-    def __getitem__(self, key: object) -> "Calm":
+    def __getitem__(self, key: object) -> "Null":
         return self
 
     def __iter__(self):
         return iter(())
 
-    def __enter__(self) -> "Calm":
+    def __enter__(self) -> "Null":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -63,7 +63,7 @@ class Withheld:
 class _Stand(ModuleType):
     """A module of which nothing is there."""
 
-    kind: type = Calm
+    kind: type = Null
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
@@ -72,7 +72,7 @@ class _Stand(ModuleType):
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds what is not in the room of the package: lessons, widgets, tools."""
+    """Finds what the sandbox lacks of the package: lessons, widgets, tools."""
 
     def __init__(self, withheld: list[str], constants: dict[str, dict]) -> None:
         self.withheld, self.constants = withheld, constants
@@ -86,7 +86,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         """Return the stand-in."""
         module = _Stand(spec.name)
-        module.kind = Withheld if spec.name.split(".")[1] in self.withheld else Calm
+        module.kind = Withheld if spec.name.split(".")[1] in self.withheld else Null
         vars(module).update(self.constants.get(spec.name, {}))
         return module
 
