@@ -5,14 +5,17 @@ import hashlib
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
+import venv
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -21,16 +24,18 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from hostile.cells import CELLS, SPOILED, WRONG
+from hostile.cells import AS_USER, CELLS, SPOILED, WRONG
 from test_exercises import each_set, handed_in
 
 import gpt2_lesson
 from gpt2_lesson import checks
 from gpt2_lesson.checks.engine import Exercise as ExerciseCheck
 from gpt2_lesson.checks.probing import Probe, observe
+from gpt2_lesson.checks.report import Report
 from gpt2_lesson.cli import grade, main
 from gpt2_lesson.cli.grading import protocol, sandbox
 from gpt2_lesson.cli.grading.sandbox import IsolationError, Limits
+from gpt2_lesson.cli.notebooks import NOTEBOOKS, lessons
 
 PACKAGE = Path(gpt2_lesson.__file__).parent
 SET = "01_set"
@@ -143,6 +148,53 @@ def can_unshare() -> bool:
         return False
 
 
+USER = 1234                                 # nobody here
+ROOT = os.geteuid() == 0
+
+
+def grade_as(user: int, root: Path, *options: str, package: Path = PACKAGE.parent,
+             python: Path = Path(sys.executable), binds: dict[Path, Path] | None = None,
+             ) -> None:
+    """Grade the class in `root` with a command of its own, as `user` if we are root.
+
+    It sees folders where `binds` says, {where: folder}. A user may pass the folders
+    above Python and the course, even where they are root's.
+    """
+    open_to_all, keep = {}, Path("/mnt")
+    binds = {**(binds or {})}
+    if user:
+        subprocess.run(["chown", "-R", f"{user}:{user}", root / "grading"], check=True)
+        needed = [Path(sys.base_prefix), Path(sys.prefix), PACKAGE.parent, package,
+                  root, *map(Path, sandbox._site_folders())]
+        closed = {one for path in needed for one in path.resolve().parents
+                  if not one.stat().st_mode & 0o001}
+        open_to_all = {path.resolve(): top for path in needed for top in closed
+                       if path.resolve().is_relative_to(top)
+                       and not closed & set(top.parents)}
+    quote = shlex.quote
+    lines = ["set -e", f"mount -t tmpfs tmpfs {keep}"]
+    for i, path in enumerate(open_to_all):
+        lines += [f"mkdir {keep}/{i}", f"mount --rbind {quote(str(path))} {keep}/{i}"]
+    lines += [f"mount -t tmpfs -o mode=755 tmpfs {quote(str(top))}"
+              for top in set(open_to_all.values())]
+    for i, path in enumerate(open_to_all):
+        lines += [f"mkdir -p {quote(str(path))}",
+                  f"mount --rbind {keep}/{i} {quote(str(path))}"]
+    lines += [f"mount --bind {quote(str(path))} {quote(str(place))}"
+              for place, path in binds.items()]
+    lines += [(f"exec setpriv --reuid {user} --regid {user} --clear-groups " if user
+               else "exec ") + '"$@"']
+    maps = [] if ROOT else ["--user", "--map-root-user"]
+    command = [
+        "unshare", *maps, "--mount", "sh", "-c", "\n".join(lines), "sh", str(python),
+        "-m", "gpt2_lesson.cli", "grade", SET, "--notebooks", str(root / "notebooks"),
+        "--out", str(root / "grading"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env={
+        "PATH": os.environ["PATH"], "HOME": str(root), "PYTHONPATH": str(package),
+        "GPT2_LESSON_SECRET": os.environ.get("GPT2_LESSON_SECRET", "")})
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
 needs_sandboxes = pytest.mark.skipif(
     not can_unshare() and not os.environ.get("GPT2_LESSON_NEEDS_SANDBOX"),
     reason="this machine lets nobody make namespaces: no sandbox to test")
@@ -183,12 +235,13 @@ class Listener:
             connection.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["as root", "as a user"] if ROOT else ["here"])
 def attacked(request, folder) -> Iterator[dict]:
     """Give a class, graded once, of all attackers that the tests ask for."""
-    root = folder("class")
+    root = folder(f"class {request.param}")
     secret = root / "secret.txt"
     secret.write_text("canary-in-a-file-4711")
+    secret.chmod(0o600)
     os.environ["GPT2_LESSON_SECRET"] = "canary-in-the-environment-4712"
     listener = Listener()
     notebooks = release(root)
@@ -198,7 +251,8 @@ def attacked(request, folder) -> Iterator[dict]:
               "GRADER": os.getpid()}
     wanted = {item.callspec.params["attack"] for item in request.session.items
               if "attack" in getattr(getattr(item, "callspec", None), "params", {})}
-    for name in wanted:
+    user = request.param == "as a user"
+    for name in wanted & set(AS_USER if user else CELLS):
         source = CELLS[name]
         for key, value in filled.items():
             source = source.replace(f"@{key}@", str(value))
@@ -207,7 +261,11 @@ def attacked(request, folder) -> Iterator[dict]:
     kept = [filled["SUBMITTED"], notebooks, PACKAGE / "cli" / "grading",
             Path(torch.__file__).parent / "nn"]
     before = digests(*kept)
-    rows = run_class(root, "--time-limit", "3", "--face", "public")
+    if user:
+        grade_as(USER, root, "--time-limit", "3")
+        rows = table(root / "grading", SET)
+    else:
+        rows = run_class(root, "--time-limit", "3", "--face", "public")
     yield {"rows": rows, "root": root, "before": before, "listener": listener,
            "after": digests(*kept),
            "secret": secret.read_text()}
@@ -219,15 +277,17 @@ def attacked(request, folder) -> Iterator[dict]:
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", CELLS)
 def test_an_attack_gets_no_point_and_no_secret(attacked, attack: str) -> None:
+    if attack not in attacked["rows"]:
+        assert attack not in AS_USER
+        return
     row, root = attacked["rows"][attack], attacked["root"]
     assert row["attention"] == "0" and row["isolated"] == "yes"
     assert row["causal"] == "2" or attack in SPOILED
     for path in (root / "grading").rglob("*"):
         if path.is_file() and "submitted" not in path.parts and attack in path.parts:
             text = path.read_text()
-            assert "canary-in-" not in text
-            assert "WROTE" not in text and "RAISED" not in text
-            assert "REMOUNTED" not in text
+            for word in ("canary-in-", "WROTE", "RAISED", "REMOUNTED", "REACHED"):
+                assert word not in text
 
 
 @needs_sandboxes
@@ -246,6 +306,8 @@ def test_the_attacks_leave_nothing_behind(attacked) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("attack", ["injects_html"])
 def test_a_page_runs_no_script(attacked, attack: str) -> None:
+    if attack not in attacked["rows"]:
+        return
     page = attacked["root"] / "grading" / "feedback" / attack / SET / f"{SET}.html"
     text = page.read_text()
     assert "alert(4)" in text and "alert(6)" in text        # shown, as text
@@ -706,22 +768,60 @@ def test_a_hole_in_the_wall_is_noticed(hole: str) -> None:
         sandbox.try_walls(room)
 
 
+LAYOUTS = {  # where the course is, and where its environment
+    "inside": ("course", "course/.venv"), "beside": ("course", "env"),
+    "spaces": ("my köurse (2)/course", "my köurse (2)/course/my env"),
+    "around": ("env/course", "env"), "the course itself": ("course", "course"),
+}
+
+
 @needs_sandboxes
-def test_a_user_without_rights_gets_sandboxes_too(tmp_path: Path) -> None:
-    """The grader as an ordinary user, where the interpreter can be read by one."""
-    if os.geteuid() != 0:
-        pytest.skip("the other tests run as a user already")
-    python = Path("/usr/bin/python3")
-    folders = [str(PACKAGE.parent), *sandbox._site_folders()]
-    code = (f"import sys; sys.path[:0] = {folders}\n"
-            "from gpt2_lesson.cli.grading.sandbox import open_sandbox\n"
-            "print(open_sandbox(()).mode)")
-    command = ["setpriv", "--reuid", "1234", "--regid", "1234", "--clear-groups",
-               str(python), "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/")
-    if "No module named" in done.stderr or "Permission" in done.stderr:
-        pytest.skip("no interpreter with torch that an ordinary user can read")
-    assert done.stdout.strip() == "user", done.stderr
+@pytest.mark.slow
+@pytest.mark.parametrize("user", [0, USER] if ROOT else [0])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_environment_may_be_anywhere(folder, layout: str, user: int) -> None:
+    """As the README makes it, and elsewhere: what is needed is seen, no answer is."""
+    place = folder(f"{layout} {user}")
+    course, env = (place / part for part in LAYOUTS[layout])
+    shutil.copytree(PACKAGE, course / "gpt2_lesson",
+                    ignore=shutil.ignore_patterns("__pycache__"))
+    venv.create(env, symlinks=True)
+    site = Path(sysconfig.get_path("purelib", "venv", {"base": str(env)}))
+    release(course)
+    for path in lessons(NOTEBOOKS):
+        shutil.copy(path, course / "notebooks")
+    write(course, "ada", cells())
+    write(course, "eve", cells(CELLS["reads_the_answer_file"].replace(
+        "@REPOSITORY@", str(course))))
+    grade_as(user, course, package=course, python=env / "bin" / "python",
+             binds={site: Path(torch.__file__).parents[1]})
+    rows = table(course / "grading", SET)
+    assert (rows["ada"]["total"], rows["eve"]["total"]) == ("6", "2")
+
+
+@needs_sandboxes
+@pytest.mark.slow
+def test_no_path_of_ours_is_a_users(course: Path, monkeypatch) -> None:
+    write(course, "ada", cells())
+    monkeypatch.setattr(sandbox, "OURS", str(course))
+    monkeypatch.setattr(grade, "_all", lambda job, students, jobs:
+                        [job.grade(student) for student in students])
+    assert run_class(course)["ada"]["total"] == "6"
+
+
+@needs_sandboxes
+@pytest.mark.parametrize("answer", ["right", "wrong"])
+def test_a_judge_that_errs_grades_nobody(
+    course: Path, monkeypatch, capsys, answer: str
+) -> None:
+    """As when the lesson's folder was mounted, then hidden: a table of zeros."""
+    write(course, "ada", cells())
+    monkeypatch.setattr(Report, "score", lambda report, most: 0 if answer == "right"
+                        else most)
+    assert main(["grade", SET, "--notebooks", str(course / "notebooks"), "--out",
+                 str(course / "grading")]) == 2
+    assert "the self-test failed, so nobody was graded" in capsys.readouterr().err
+    assert not (course / "grading" / f"grades_{SET}.csv").exists()
 
 
 # ------------------------------------------------------------------ the language

@@ -12,7 +12,7 @@ def attention(q, k, v):
     return v
 """
 
-# The name of each attack: its cell. Names in ENDS end the process, or are stopped.
+# The name of each attack: its cell.
 CELLS = {
     # --- reading what is none of their business
     "reads_the_secret_file": """
@@ -238,6 +238,77 @@ ours, theirs = Vec(ctypes.addressof(space), 64), Vec(0x400000, 64)
 print(libc.process_vm_readv(
     @GRADER@, ctypes.byref(ours), 1, ctypes.byref(theirs), 1, 0),
       os.strerror(ctypes.get_errno()))
+""",
+    # --- what belongs to the kernel, not to a process
+    "uses_the_kernels_store": """
+import ctypes, platform
+libc = ctypes.CDLL(None, use_errno=True)
+column = platform.machine() == "aarch64"
+def call(name, numbers, *args):
+    found = libc.syscall(numbers[column], *args)
+    if found != -1:
+        print("REACHED", name)
+    return found
+for ring in (-2, -3, -4, -5):
+    call("add_key", (248, 217), b"user", b"loot", b"attention.py", 12, ring)
+    call("keyctl", (250, 219), 0, ring, 1)
+    call("keyctl search", (250, 219), 10, ring, b"user", b"loot", 0)
+call("keyctl join", (250, 219), 1, b"accomplices")
+call("request_key", (249, 218), b"user", b"loot", None, -3)
+for size in (1 << 12, 1 << 32):
+    found = call("shmget", (29, 194), 4711, size, 0o1666)
+    call("shmat", (30, 196), found if found != -1 else 0, 0, 0)
+call("semget", (64, 190), 4711, 250, 0o1666)
+call("msgget", (68, 186), 4711, 0o1666)
+call("mq_open", (240, 180), b"loot", 0o102, 0o666, None)
+call("userfaultfd", (323, 282), 1)
+call("bpf", (321, 280), 0, ctypes.create_string_buffer(128), 128)
+call("perf_event_open", (298, 241), ctypes.create_string_buffer(128), 0, -1, -1, 0)
+call("ptrace", (101, 117), 0, 0, 0, 0)
+call("io_uring_setup", (425, 425), 8, ctypes.create_string_buffer(256))
+call("memfd_secret", (447, 447), 0)
+call("inotify_init1", (294, 26), 0)
+call("unshare", (272, 97), 0x10000000)
+call("the x32 keyctl", (250 | 1 << 30, 219 | 1 << 30), 0, -3, 1)
+""",
+    "hoards_memory_in_files_without_a_name": """
+import ctypes, os, platform
+libc = ctypes.CDLL(None)
+for i in range(60):
+    handle = libc.syscall(279 if platform.machine() == "aarch64" else 319, b"x", 0)
+    if handle == -1:
+        break
+    print("REACHED memfd")
+    for _ in range(30):
+        os.write(handle, bytes(1 << 20))
+""",
+    "calls_the_kernel_in_32_bits": """
+import ctypes, mmap, platform
+if platform.machine() == "x86_64":
+    code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(bytes.fromhex("b814000000cd80c3"))     # mov eax, getpid; int 0x80; ret
+    address = ctypes.addressof(ctypes.c_char.from_buffer(code))
+    print("REACHED 32 bits", ctypes.CFUNCTYPE(ctypes.c_int)(address)())
+""",
+    "opens_odd_sockets": """
+import socket
+for family in (38, 40, 17, 31, 29, 44):     # ALG, VSOCK, PACKET, BLUETOOTH, CAN, XDP
+    for kind in (1, 2, 3, 5):
+        try:
+            socket.socket(family, kind)
+            print("REACHED family", family)
+        except OSError:
+            pass
+""",
+    "hoards_empty_files": """
+made = 0
+try:
+    while made < 10_000:
+        open(f"/tmp/empty{made}", "w").close()
+        made += 1
+    print("REACHED", made, "files")
+except OSError as error:
+    print(error)
 """,
     # --- using up what there is
     "memory_bomb": """
@@ -672,6 +743,17 @@ raise type("=HYPERLINK('x')", (Exception,), {})(
     "\\n=cmd()\\r@SUM(1)\\x00\\x1b[2J\\ud800")
 """,
 }
+
+# Those that are tried as an ordinary user, too: what only users meet, and the kernel.
+AS_USER = [
+    "reads_the_secret_file", "walks_the_disk", "reads_the_answer_file",
+    "finds_the_package_elsewhere", "reads_another_student", "reads_the_environment",
+    "mounts_proc", "leaves_the_root", "makes_namespaces", "calls_home", "fork_bomb",
+    "kills_everybody", "traces_the_grader", "uses_the_kernels_store",
+    "hoards_memory_in_files_without_a_name", "calls_the_kernel_in_32_bits",
+    "opens_odd_sockets", "hoards_empty_files", "memory_bomb", "raises_its_limits",
+    "writes_everywhere", "remounts", "becomes_root",
+]
 
 # Those whose second exercise, which is right, can't count: they break their process for
 # good, on purpose. For all others it must.

@@ -29,6 +29,7 @@ from gpt2_lesson.cli.grading.sandbox_init import SYSTEM_CALLS
 USERS = range(61184, 65520)                 # nobody's: one is drawn for each sandbox
 MEGABYTE = 1 << 20
 OUTPUT_KEPT = 20_000                        # bytes of what the process prints
+OURS = "/sandbox"                           # what is ours, seen from within
 SCRATCH = "gpt2_lesson-grade-"              # a run's folder in the temporary folder
 ENVIRONMENT = {
     "HOME": "/tmp", "TMPDIR": "/tmp", "MPLBACKEND": "Agg", "MPLCONFIGDIR": "/tmp",
@@ -120,7 +121,7 @@ class Sandbox:
         """Return the words that start `code`, and their environment."""
         course, cache, user = str(folder), str(self.cache), secrets.choice(USERS)
         if self.mode:
-            ours = _free_path("/sandbox")
+            ours = _free_path(OURS)
             course, cache = f"{ours}/course", f"{ours}/cache"
         code = ("import site, sys; site.setquit(); site.setcopyright(); "
                 f"site.sethelper(); channel, course = {channel}, {course!r}; "
