@@ -1,6 +1,7 @@
 """Lessons as pages, and what a committed notebook keeps of a figure."""
 
 import base64
+import contextlib
 import io
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
+from gpt2_lesson import cli as commands
 from gpt2_lesson.cli import main, notebooks
 from gpt2_lesson.cli.page import page
 from gpt2_lesson.widgets import Figure
@@ -269,3 +271,16 @@ def test_help_says_that_a_lessons_code_runs(capsys: pytest.CaptureFixture[str]) 
         with pytest.raises(SystemExit):
             main([command, "--help"])
         assert "only run what you trust" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["1", "1 / 0"])
+def test_a_run_leaves_no_kernel_behind(
+    source: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, kernel = [], commands.run._kernel
+    monkeypatch.setattr(commands.run, "_kernel", lambda: (
+        started.append(kernel()), started[-1])[1])
+    notebook = new_notebook(cells=[new_code_cell(source, id="cell")])
+    with contextlib.suppress(commands.run.LessonFailed):
+        commands.run.execute(notebook, folder / "03_heads.ipynb")
+    assert [manager.has_kernel for manager in started] == [False]

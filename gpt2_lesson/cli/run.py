@@ -112,7 +112,9 @@ def execute(
             extra_arguments=["--log-level=ERROR"],
         )
         try:
-            client.execute(env=_environment() | {"IPYTHONDIR": settings})
+            client.execute(  # the kernel is ours, and ends here
+                cleanup_kc=True, env=_environment() | {"IPYTHONDIR": settings}
+            )
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             text = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()
             raise LessonFailed(f"{path.name}, cell #{current}: {text}") from error
