@@ -59,9 +59,26 @@ return s.softmax(-1) @ v""",
 return F.dropout(s.softmax(-1), 0.3) @ v""",
     "A21n": """s = q @ k.mT / math.sqrt(q.size(-1)){M}
 return s.detach().softmax(-1) @ v""",
+    "A22": "return v.mean(1, keepdim=True).expand_as(v)",
+    "A24": "s = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT{M}\n"
+           "return s.softmax(-1) @ v",
+    "A24d": "s = -torch.cdist(q, k) / math.sqrt(q.size(-1)){M}\n"
+            "return s.softmax(-1) @ v",
 }
+BODIES |= {name: "s = q @ k.mT / math.sqrt(q.size(-1)){M}\n" + last
+           for name, last in {
+    "A7t": "return s.softmax(-1) @ v / q.size(1)",
+    "A7v": "return s.softmax(-1) @ v / math.sqrt(v.size(-1))",
+    "A9t": "return s.flatten(1).softmax(-1).view_as(s) @ v",
+    "A9s": "e = (s - s.amax(-1, keepdim=True)).exp()\nreturn e / e.sum() @ v",
+    "A11e": "return s.exp() @ v", "A19q": "return s.softmax(-1) @ q",
+    "A15h": "return F.one_hot(s.argmax(-1), s.size(-1)).float() @ v",
+    "A23": "return v + s.softmax(-1) @ v"}.items()} | {
+    "A2f": "s = q @ k.mT / q.size(-1) ** 0.25{M}\nreturn s.softmax(-1) @ v",
+    "A2m": "s = -q @ k.mT / math.sqrt(q.size(-1)){M}\nreturn s.softmax(-1) @ v"}
 PAST = ".masked_fill(torch.ones_like(q @ k.mT).triu(1).bool(), -torch.inf)"
-UNMASKED = {name: body.replace("{M}", "") for name, body in BODIES.items()}
+UNMASKED = {name: body.replace("{M}", "") for name, body in BODIES.items()} | {
+    "M0": BODIES["A1"].replace("{M}", f" / math.sqrt(q.size(-1))\ns = s{PAST}")}
 MASKED = {name: "\n".join(
     f"{line.split('{M}')[0]}\ns = s{PAST}" if "{M}" in line else line
     for line in body.splitlines()) for name, body in BODIES.items()}
@@ -88,7 +105,14 @@ s[0] = s[0].masked_fill(torch.ones_like(s[0]).tril() == 0, -torch.inf)""",
 SCORES = "s = q @ k.mT / math.sqrt(q.size(-1))\n"
 CAUSAL = {name: f"{SCORES}{body}\nreturn s.softmax(-1) @ v"
           for name, body in MASKS.items()} | {
-    "M11": f"{SCORES}w = s.softmax(-1).tril()\nreturn w @ v"}
+    "M11": f"{SCORES}w = s.softmax(-1).tril()\nreturn w @ v"} | {
+    name: f"{SCORES}{change}\nreturn s.softmax(-1) @ v" for name, change in {
+        "M3f": "s = s.masked_fill(torch.ones_like(s).tril() == 1, -1e9)",
+        "M3n": "s = s - 1e9 * torch.ones_like(s).tril()",
+        "M4f": "s = s.masked_fill(torch.ones_like(s).triu() == 1, -1e9)",
+        "M4n": "s = s - 1e9 * torch.ones_like(s).triu()",
+        "M9m": "s = s.masked_fill(torch.ones_like(s).triu(1) == 1, s.min().item())",
+        "M10n": "s = s + 1e9 * torch.ones_like(s).triu(1)"}.items()}
 MASK_SCORES = {name: f"s = scores\n{body}\nreturn s"
                for name, body in MASKS.items()} | {
     "M13": f"s = scores{PAST.replace('q @ k.mT', 'scores')}\nreturn s.softmax(-1)"}

@@ -47,6 +47,8 @@ return torch.zeros_like(hidden).masked_fill(hidden == 1, float("-inf"))""",
     "M20b": "return torch.ones(num_queries, num_keys).tril(num_keys - num_queries) > 0",
     "M20e": """assert num_queries <= num_keys, "too many queries"
 return torch.ones(num_keys, num_keys).tril().bool()[num_keys - num_queries:]""",
+    "M3t": "return torch.triu(torch.ones(num_queries, num_keys), 1).bool()",
+    "M2t": "return torch.triu(torch.ones(num_queries, num_keys)) == 1",
     "loop": """mask = torch.zeros(num_queries, num_keys, dtype=torch.bool)
 for i in range(num_queries):
     mask[i, :num_keys - num_queries + i] = True
@@ -141,6 +143,15 @@ for j in range(len(x)):
     z[j] = torch.randn_like(z[j])
     if ((function(z) - y)[:j].abs() > 1e-5).any(): return True
 return False""",
+    "N9z": """return any(not torch.equal(
+    function(x.index_fill(1, torch.tensor(j), 3.0))[:, :j], function(x)[:, :j])
+    for j in range(1, x.size(1)))""",
+    "N9z'": LOOP.replace("{TEST}", "if (d[:, :j] > 0).any(): return True"),
+    "N18": LOOP.replace("z[:, j] = torch.randn_like(z[:, j])", "z[:, j, 0] += 1")
+               .replace("{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
+    "N19": LOOP.replace("z[:, j] = torch.randn_like(z[:, j])",
+                        "z[:, j:] = x[:, j:].flip(1)")
+               .replace("{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
 }
 
 
@@ -197,9 +208,8 @@ HONEST_TESTS = {
         "{TEST}", "if j and d[:, :j].max() > 1e-6: return True"),
     "add one": LOOP.replace("z[:, j] = torch.randn_like(z[:, j])", "z[:, j] += 1")
                    .replace("{TEST}", "if (d[:, :j] > 1e-6).any(): return True"),
-    "exact": """return any(not torch.equal(
-    function(x.index_fill(1, torch.tensor(j), 3.0))[:, :j], function(x)[:, :j])
-    for j in range(1, x.size(1)))""",
+    "prefixes": """return any((function(x[:, :t]) - function(x)[:, :t]).abs().max()
+    > 1e-5 for t in range(1, x.size(1)))""",
     "swap": LOOP.replace("torch.randn_like(z[:, j])", "z[:, j].roll(1, 0)").replace(
         "{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
 }
@@ -215,6 +225,16 @@ def test_two_mistakes_at_once_are_both_named() -> None:
     assert {mistake.id for mistake in report.matches[0]} == {"M15", "M16f"}
 
 
+def test_which_keys_are_seen_is_told_as_the_table_shows_it() -> None:
+    """It once said "may look at 4 of the keys, yours looks at 4"."""
+    form = refusing(lambda q, k: torch.ones(q, k).triu(1))
+    report = checks.causal_mask(form)
+    assert {mistake.id for mistake in report.matches[0]} == {"M3t", "M16f"}
+    report = checks.causal_mask(refusing(lambda q, k: torch.ones(q, k).triu(2)))
+    assert any("the keys 0, 1, 2, 3, yours looks at 2, 3, 4" in clue.text
+               for clue in report.clues), str(report)
+
+
 def test_right_but_fragile() -> None:
     def remarks(exercise, form):
         from catalogue import function_of
@@ -222,11 +242,8 @@ def test_right_but_fragile() -> None:
         assert report.passed
         return " ".join(report.remarks)
 
-    close = LOOP.replace(
-        "{TEST}", "if not torch.allclose(function(z)[:, :j], y[:, :j]): return True")
-    assert "atol=1e-5" in remarks(checks.leaks, close)
+    assert "atol=1e-5" in remarks(checks.leaks, HONEST_TESTS["zero"])
     assert not remarks(checks.causal_mask, lesson_mask)
-    assert "rounding" in remarks(checks.leaks, HONEST_TESTS["exact"])
     assert "norm" in remarks(checks.leaks, HONEST_TESTS["add one"])
     assert not remarks(checks.leaks, HONEST_TESTS["table"])
     assert "one token" in remarks(checks.leaks, LOOP.replace(

@@ -5,18 +5,25 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from gpt2_lesson.checks.clues import Clue
 from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
 from gpt2_lesson.checks.probing import Probe, gradients
-from gpt2_lesson.checks.stand_ins.drives import in_half, softened, softened_in_half
+from gpt2_lesson.checks.stand_ins.drives import (
+    softened,
+    too_large_in_half,
+    widened_in_half,
+)
 
 
 def _scale(name: str, q: Tensor, v: Tensor) -> float:
     """Return the factor of the scores: 1/sqrt(d), or what a mistake makes of it."""
     sizes = {"d": q.size(-1), "T": q.size(-2), "dv": v.size(-1), "B": q.size(0)}
     return {"none": 1.0, "1/d": 1 / sizes["d"], "times": math.sqrt(sizes["d"]),
+            "1/T": 1 / sizes["T"], "fourth": sizes["d"] ** -0.25,
+            "minus": -1 / math.sqrt(sizes["d"]),
             **{key: 1 / math.sqrt(size) for key, size in sizes.items()}}[name]
 
 
@@ -44,37 +51,56 @@ def _normalised(scores: Tensor, how: str, axis: int) -> Tensor:
         return powers / powers.sum(axis, keepdim=True)
     if how == "twice":
         return scores.softmax(axis).softmax(axis)
-    return {"softmax": lambda: scores.softmax(axis), "none": lambda: scores,
+    if how == "table":
+        return scores.flatten(-2).softmax(-1).view_as(scores)
+    if how == "over all":
+        powers = (scores - scores.amax(-1, keepdim=True)).exp()
+        return powers / powers.sum()
+    if how == "hard":
+        return torch.zeros_like(scores).scatter(-1, scores.argmax(-1, True), 1.0)
+    return {"exp": scores.exp,
+            "softmax": lambda: scores.softmax(axis), "none": lambda: scores,
             "log": lambda: scores.log_softmax(axis), "sigmoid": scores.sigmoid,
             "sum": lambda: scores / scores.sum(axis, keepdim=True)}[how]()
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, *, mask: str = "none", scale: str = "d",
-           how: str = "softmax", axis: int = -1, fill: float = -torch.inf,
+           how: str = "softmax", axis: int = -1, fill: float | None = -torch.inf,
            match: str = "q k", late: bool = False, turned: bool = False,
            averaged: str = "v", in_place: str = "", dropout: float = 0.0,
-           detached: bool = False) -> Tensor:
+           detached: bool = False, compared: str = "products", added: bool = False,
+           again: str = "", moved: float = 0.0) -> Tensor:
     """Return the average of v (B, T, dv) for queries q and keys k (B, T, d)."""
     if in_place:
         with torch.set_grad_enabled(in_place == "plain"):        # plain: a leaf refuses
             q /= math.sqrt(q.size(-1))
         scale = "none"
     one, other = {"q k": (q, k), "k q": (k, q), "q q": (q, q), "k k": (k, k)}[match]
+    if compared == "cosines":
+        one, other, scale = (*(F.normalize(part, dim=-1) for part in (one, other)),
+                             "none")
     scores = one @ other.transpose(-2, -1)                       # (B, T, T)
+    if compared == "distances":
+        scores = -torch.cdist(one, other)
     if not late:
         scores = scores * _scale(scale, q, v)
-    if mask != "none":
-        scores = _masked(scores, mask, fill)
+    if moved:                                                    # adds, not fills
+        scores = scores + _masked(torch.zeros_like(scores), mask, moved)
+    elif mask != "none":
+        scores = _masked(scores, mask, scores.min().item() if fill is None else fill)
     weights = _normalised(scores, how, axis)
     if mask == "after":
         weights = weights.tril()
     if late:
         weights = weights * _scale(scale, q, v)
+    if again:
+        weights = weights * _scale(again, q, v)
     weights = torch.dropout(weights, dropout, train=True)
     weights = weights.transpose(-2, -1) if turned else weights
     weights = weights.detach() if detached else weights
-    return {"v": lambda: weights @ v, "k": lambda: weights @ k,
-            "w": lambda: weights}[averaged]()
+    mixed = {"v": lambda: weights @ v, "k": lambda: weights @ k,
+             "q": lambda: weights @ q, "w": lambda: weights}[averaged]()
+    return v + mixed if added else mixed
 
 
 def mask_only(scores: Tensor, *, mask: str = "right", fill: float = -torch.inf,
@@ -167,8 +193,8 @@ def read_out(look: Look, g: Generator, causal: bool = False) -> list[Clue]:
         return []
     bad = (~weights.isfinite()).any(-1).any(0).nonzero().flatten().tolist()
     if bad:
-        return [Clue("nan rows", "nan or infinity stands in row "
-                     f"{', '.join(map(str, bad))} of your weights")]
+        return [Clue("nan rows", "with v = identity, 6 tokens: nan or infinity stands "
+                     f"in row {', '.join(map(str, bad))} of your weights")]
     found = []
     leak = weights.triu(1).abs().amax().item()
     if causal and leak > 1e-6:
@@ -179,11 +205,17 @@ def read_out(look: Look, g: Generator, causal: bool = False) -> list[Clue]:
         along = (", but the columns do"
                  if columns.allclose(torch.ones_like(rows), atol=1e-4) else "")
         found.append(Clue("row sums", "the rows of your weights do not add up to 1 "
-                          f"(they give {rows.min():.3g} to {rows.max():.3g}){along}"))
+                          f"(they give {span(rows)}){along}"))
     if weights.min() < -1e-6:
         found.append(Clue("negative", f"some weights are negative (down to "
-                          f"{weights.min():.3g}): shares can't be"))
+                          f"{weights.min():.3g}): weights of an average can't be"))
     return found + effective_scale(weights, q @ k.transpose(-2, -1), q.size(-1))
+
+
+def span(values: Tensor) -> str:
+    """Return the least and the largest of some numbers; once if they are equal."""
+    low, high = (f"{value:.3g}" for value in (values.min(), values.max()))
+    return low if low == high else f"{low} to {high}"
 
 
 def effective_scale(weights: Tensor, scores: Tensor, d: int) -> list[Clue]:
@@ -196,11 +228,11 @@ def effective_scale(weights: Tensor, scores: Tensor, d: int) -> list[Clue]:
     slope = ((logs * dots).sum() / (dots * dots).sum()).item()
     miss = (logs - slope * dots).abs().max().item()
     if miss < 1e-2 and abs(slope - d**-0.5) > 1e-3:
-        return [Clue("scale", f"your effective scale is {slope:.4f} where d = {d}, "
-                     f"expected {d**-0.5:.4f} (1/sqrt(d))")]
+        return [Clue("scale", f"in the last row your effective scale is {slope:.4f} "
+                     f"where d = {d}, expected {d**-0.5:.4f} (1/sqrt(d))")]
     if miss > 1e-2:
-        return [Clue("not q.k", "your weights are not the softmax of a multiple of "
-                     "q.k: their logs do not follow the dot products")]
+        return [Clue("not q.k", "the last row of your weights is not the softmax of a "
+                     "multiple of q.k: the logs do not follow the dot products")]
     return []
 
 
@@ -223,6 +255,19 @@ ATTENTION = (
             "the weights are far too sharp: the effective scale is sqrt(d)", _Q_SCALE,
             "look at the operator before the root", "divide by math.sqrt(q.size(-1))",
             {"scale": "times"}),
+    Mistake("A2f", "scores divided by the root of the root of d",
+            "the weights are too sharp: the effective scale is d ** -0.25", _Q_SCALE,
+            "look at the power, or count the roots", "divide by math.sqrt(q.size(-1))",
+            {"scale": "fourth"}),
+    Mistake("A2m", "the scores with the wrong sign",
+            "the key that fits best gets the least", "Which key should get the largest "
+            "weight?", "look for a minus", "q @ k.transpose(-2, -1) / math.sqrt(d)",
+            {"scale": "minus"}),
+    Mistake("A22", "every key weighs the same: the mean of the values",
+            "changing q or k changes nothing", "How does a query say what it looks "
+                                               "for?",
+            "what are q and k used for?", "softmax of q @ k.transpose(-2, -1)",
+            function=lambda q, k, v: v.mean(-2, keepdim=True).expand_as(v)),
     Mistake("A4", "scores divided by sqrt(T), the number of tokens",
             "the scale changes with the length of the text",
             "Which axis does the dot product add up over?",
@@ -242,6 +287,15 @@ ATTENTION = (
             "What must the weights of one query add up to?",
             "compare the order: score, scale, softmax", "divide before .softmax(-1)",
             {"late": True}),
+    Mistake("A7t", "divided by T after the softmax: averaged twice",
+            "the rows of the weights add up to 1/T, not to 1",
+            "What must the weights of one query add up to?",
+            "look for a mean, or for / T", "weights @ v",
+            {"again": "1/T"}),
+    Mistake("A7v", "divided by sqrt(dv) after the softmax, as well",
+            "the rows of the weights add up to 1/sqrt(dv), not to 1",
+            "What must the weights of one query add up to?",
+            "count the divisions by a root", "weights @ v", {"again": "dv"}),
     Mistake("A8", "softmax over the queries (dim=-2, here the same as dim=1)",
             "rows do not add to 1, but columns do: the softmax runs over the wrong "
             "axis",
@@ -254,10 +308,26 @@ ATTENTION = (
             "are 0", "How does any number become a positive share?",
             "what stands between the scores and the product with v?",
             "weights = scores.softmax(-1)", {"how": "none"}),
+    Mistake("A11e", "the exponentials, not divided by their sum",
+            "rows add up to anything, and to infinity at large scores",
+            "What must the weights of one query add up to?", "look for exp",
+            "weights = scores.softmax(-1)", {"how": "exp"}),
     Mistake("A12", "log_softmax in the place of softmax",
             "all weights are 0 or negative",
             "Are logs of shares shares?", "look at the function's name",
             "softmax, not log_softmax", {"how": "log"}),
+    Mistake("A9t", "one softmax over the whole table of an example",
+            "all weights of an example together add up to 1, so the rows don't",
+            _Q_AXIS, "look for flatten or view before softmax", ".softmax(-1)",
+            {"how": "table"}),
+    Mistake("A9s", "divided by the sum of everything (sum without an axis)",
+            "all weights of the batch together add up to 1, so the rows don't",
+            _Q_AXIS, "look at sum: has it an axis?", ".sum(-1, keepdim=True)",
+            {"how": "over all"}),
+    Mistake("A15h", "the largest score takes all (argmax)",
+            "every weight is 0 or 1, and no gradient reaches q and k",
+            "How much should the second best key count?", "look for argmax or max",
+            "weights = scores.softmax(-1)", {"how": "hard"}),
     Mistake("A13", "scores divided by their sum, without exponentials",
             "weights change their sign and blow up where the scores add up to nearly 0",
             "What makes a score positive before it is divided by the sum?",
@@ -293,6 +363,22 @@ ATTENTION = (
             "the result has the keys' width, and v is never used",
             "What does a token hand over: its key or its value?",
             "look at the last product", "weights @ v", {"averaged": "k"}),
+    Mistake("A19q", "averages the queries, not the values",
+            "the result has the queries' width, and v is never used",
+            "What does a token hand over: its query or its value?",
+            "look at the last product", "weights @ v", {"averaged": "q"}),
+    Mistake("A23", "v is added to the result: that is the residual's part",
+            "yours minus the expected result is v",
+            "Who adds the result to the residual stream: attention or the block?",
+            "look at the last line", "return weights @ v", {"added": True}),
+    Mistake("A24", "q and k normalised first: cosines for dot products",
+            "the length of a query and of a key makes no difference",
+            "May a long key get more than a short one?", "look for normalize or norm",
+            "q @ k.transpose(-2, -1) / math.sqrt(d)", {"compared": "cosines"}),
+    Mistake("A24d", "distances for dot products",
+            "the nearest key gets most, not the one with the largest dot product",
+            "Which number compares a query and a key here?", "look for cdist or norm",
+            "q @ k.transpose(-2, -1) / math.sqrt(d)", {"compared": "distances"}),
     Mistake("A19w", "returns the weights, not the average of the values",
             "the result is (B, T, T), and v is never used",
             "What are the shares for?", "look at the last line", "return weights @ v",
@@ -318,6 +404,12 @@ ATTENTION = (
             "How would training reach q and k?", "look for detach, no_grad, .data",
             "leave the weights attached", {"detached": True}),
 )
+
+_UNASKED = Mistake(
+    "M0", "a causal mask, which nobody asked for here",
+    "row 0 of the weights is one-hot: later tokens are hidden",
+    "May a token attend to later ones in this exercise?",
+    "look for tril, triu or is_causal", "leave the mask out", {"mask": "right"})
 
 _BEHIND_A_MASK = {
     "A9": "nan: a hidden score is -inf in every example, and a softmax over nothing "
@@ -390,6 +482,29 @@ MASK = (
             "a mask (T, T) serves all examples by broadcasting", {"mask": "first"},
             mark="S"),
 )
+_MASK_FINITE = (
+    *(Mistake(f"M3{letter}", f"the mask inverted, with a finite number {how}",
+              "what may be seen is hidden, and the last row, where all is hidden, is "
+              "not nan", _Q_MASK, "where is the large negative number: at what may be "
+              "seen?", "masked_fill(~allowed, -torch.inf)",
+              {"mask": "inverted", knob: -1e9})
+      for letter, how, knob in (("f", "filled in", "fill"), ("n", "added", "moved"))),
+    *(Mistake(f"M4{letter}", f"the diagonal hidden, with a finite number {how}",
+              "a token may not see itself, and row 0, where all is hidden, is not nan",
+              "May a token look at itself?", "look at the `diagonal` of tril or triu",
+              "tril() keeps the diagonal; triu(1) leaves it out",
+              {"mask": "strict", knob: -1e9})
+      for letter, how, knob in (("f", "filled in", "fill"), ("n", "added", "moved"))),
+    Mistake("M10n", "a large number added to the hidden scores, where it should be "
+            "subtracted", "the future gets all the attention",
+            "Which score gets a weight of 0 from softmax?", "look at the sign",
+            "-torch.inf, or -1e9", {"mask": "right", "moved": 1e9}),
+    Mistake("M9m", "filled with the smallest of the scores",
+            "hidden keys count like the least visible one",
+            "Which score gets a weight of 0 from softmax?",
+            "look at the number that is filled in", "-torch.inf",
+            {"mask": "right", "fill": None}),
+)
 _MASK_LATE = Mistake(
     "M11", "masked after the softmax, without dividing by the new sum",
     "the rows add up to less than 1; and the future still has a say, in the sum that "
@@ -405,13 +520,16 @@ _CRASHES = (                                                     # first: k is t
     (_SHAPES + r".*\bk\b",
      "the last two axes of k have to change places: (B, T, d) @ (B, d, T) gives "
      "(B, T, T). k.transpose(-2, -1) does that; k.T turns all three axes round"))
-_HALF_BUT = ("it fails in half precision, float16: look for -1e9, which is too large "
-             "there (-torch.inf is not), and for tensors that are float32 whatever "
-             "comes in (torch.ones, torch.zeros)")
+_TOO_LARGE = ("it fails in half precision, float16: a number like -1e9 is too large "
+              "there (-torch.inf is not)")
+_WIDENED = ("it fails in half precision, float16: a tensor in it is float32 whatever "
+            "comes in; give torch.ones and torch.zeros the dtype of the input, or make "
+            "the mask of True and False")
 _FRAGILE = ("it is fragile: where the real scores are lower than the fill, hidden ones "
             "win; -torch.inf is lower than any score")
-_HALF = Robust(_HALF_BUT,
-               lambda g: Probe("half precision", _qkv(g, 2, 4, 3, 5), in_half))
+_HALF = tuple(Robust(text, lambda g, drive=drive: Probe(
+    "half precision", _qkv(g, 2, 4, 3, 5), drive)) for text, drive in (
+        (_TOO_LARGE, too_large_in_half), (_WIDENED, widened_in_half)))
 _ABOVE = Robust("it is fragile: it fails where a hidden score is 10,000 (all visible "
                 "shares are 0 then, if the softmax sees that score); mask before the "
                 "softmax", _far_above)
@@ -422,8 +540,9 @@ _HINTS = ("Three steps: match (q.k), turn the matches of each query into shares,
           "softmax(q @ k.transpose(-2, -1) / sqrt(d)) @ v")
 
 attention = Exercise(
-    "attention", "01", "attention(q, k, v) -> (B, T, dv)", attend, probes, ATTENTION,
-    read_out, axes={"q": "B T d", "k": "B T d", "v": "B T dv", "": "B T dv"},
+    "attention", "01", "attention(q, k, v) -> (B, T, dv)", attend, probes,
+    (*ATTENTION, _UNASKED), read_out, axes={"q": "B T d", "k": "B T d", "v": "B T dv",
+    "": "B T dv"},
     crashes=_CRASHES, hints=_HINTS, show="v is the identity: the result is the weights",
     sums=True, solution="""\
 def attention(q, k, v):
@@ -435,8 +554,8 @@ attention_to_repair = attention.to_repair("attention_to_repair", "A8")
 
 causal_attention = Exercise(
     "causal_attention", "02", "causal_attention(q, k, v) -> (B, T, dv)",
-    partial(attend, mask="right"), probes, (*CAUSAL, *MASK, _MASK_LATE),
-    partial(read_out, causal=True), (_HALF, _ABOVE, _BELOW),
+    partial(attend, mask="right"), probes, (*CAUSAL, *MASK, *_MASK_FINITE, _MASK_LATE),
+    partial(read_out, causal=True), (*_HALF, _ABOVE, _BELOW),
     {"q": "B T d", "k": "B T d", "v": "B T dv", "": "B T dv"}, _CRASHES, _HINTS,
     show="v is the identity: the result is the weights", sums=True, solution="""\
 def causal_attention(q, k, v):
@@ -465,8 +584,9 @@ mask_scores = Exercise(
     robust=(
         Robust(_FRAGILE, lambda g: Probe("after softmax, scores near -20,000", (
             torch.randn(2, 5, 5, generator=g) - 20_000,), softened)),
-        Robust(_HALF_BUT, lambda g: Probe("half precision", (
-            torch.randn(2, 4, 4, generator=g),), softened_in_half))),
+        *(Robust(text, lambda g, drive=drive: Probe("half precision", (
+            torch.randn(2, 4, 4, generator=g),), drive)) for text, drive in (
+                (_TOO_LARGE, too_large_in_half), (_WIDENED, widened_in_half)))),
     axes={"scores": "B T Tk", "": "B T Tk"}, sums=True,
     show="after softmax, random scores",
     hints=("Query t may look at keys 0 to t.", "Print your result for 4 x 4 zeros.",

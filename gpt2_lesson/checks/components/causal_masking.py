@@ -60,13 +60,26 @@ MASK = (
             _Q_MASK, "look at how query and key are compared", "key <= query",
             {"show": "all"}),
     Mistake("M2", "the mask upside down: the past is hidden, the future shown",
-            "the last query may look only at itself", _Q_MASK,
+            "what lies behind a query is False, what lies ahead is True", _Q_MASK,
             "tril keeps the lower triangle, triu the upper one; look at < and >",
             "key <= query", {"show": "future"}),
     Mistake("M3", "the mask inverted: True where a key is hidden",
-            "the last query may look at nothing", "What does True mean here?",
+            "what may be seen is False, and what is hidden is True",
+            "What does True mean here?",
             "compare the last row with the contract", "True = may look: ~hidden",
             {"show": "hidden"}),
+    Mistake("M3t", "triu(ones, 1): True where a key is hidden, counted from the top "
+                   "left",
+            "the triangle of what is hidden, for queries that begin at token "
+            "0", _Q_LAST,
+            "what does triu(..., 1) keep? And print causal_mask(1, 4)",
+            "key <= query, query number i at num_keys - num_queries + i",
+            {"show": "hidden", "corner": "top left"}),
+    Mistake("M2t", "triu(ones): the future shown, counted from the top left",
+            "the triangle of the future, for queries that begin at token 0", _Q_LAST,
+            "what does triu keep? And print causal_mask(1, 4)",
+            "key <= query, query number i at num_keys - num_queries + i",
+            {"show": "future", "corner": "top left"}),
     Mistake("M4", "the diagonal hidden: a token may not see itself",
             "each row has one True too few, its own place",
             "May a token look at itself?", "look at < and <=, or at `diagonal`",
@@ -75,12 +88,12 @@ MASK = (
             _Q_MASK, "look at the number added to the place, or at `diagonal`",
             "query number i stands at num_keys - num_queries + i", {"shift": 1}),
     Mistake("M15", "aligned at the top left: the queries taken for the first tokens",
-            "right for as many queries as keys; one query sees key 0 alone", _Q_LAST,
+            "query 0 is taken for token 0, whatever came before", _Q_LAST,
             "print causal_mask(1, 4): the newest token may see everything",
             "query number i stands at num_keys - num_queries + i",
             {"corner": "top left"}),
     Mistake("M15s", "shifted to the wrong side: num_queries - num_keys",
-            "right for as many queries as keys; with fewer queries rows hold no True",
+            "the fewer queries there are, the further they are moved to the left",
             _Q_LAST, "look at the order of the subtraction",
             "num_keys - num_queries + i", {"corner": "wrong sign"}),
     Mistake("M15n", "no mask when there are fewer queries than keys",
@@ -136,13 +149,15 @@ def read_mask(look: Look, g: Generator) -> list[Clue]:
         mask = look(Probe("", pair)).value
         if not isinstance(mask, Tensor) or mask.shape != pair:
             continue
-        seen, right = mask.int().sum(1), mask_of(*pair).int().sum(1)
-        i = int((mask.bool() != mask_of(*pair)).any(1).int().argmax())
-        if (mask.bool() != mask_of(*pair)).any():
-            place = pair[1] - pair[0] + i
+        wrong = (mask.bool() != mask_of(*pair)).any(1).nonzero().flatten().tolist()
+        if wrong:
+            place = pair[1] - pair[0] + wrong[0]
+            seen = mask[wrong[0]].nonzero().flatten().tolist()
             found.append(Clue(
-                f"row of {pair}", f"causal_mask{pair}: query {i} is token {place}; it "
-                f"may look at {right[i]} of the keys, yours looks at {seen[i]}"))
+                f"row of {pair}", f"causal_mask{pair}: query {wrong[0]} is token "
+                                  f"{place}"
+                f"; it may look at the keys {', '.join(map(str, range(place + 1)))}, "
+                f"yours looks at {', '.join(map(str, seen)) or 'none'}"))
     return found
 
 
@@ -150,7 +165,9 @@ causal_mask = Exercise(
     "causal_mask", "02", "causal_mask(num_queries, num_keys) -> (num_queries, "
     "num_keys), True = may look",
     mask_of, mask_probes, MASK, read_mask,
-    crashes=((r"bitwise_not|~", "~ works on True and False only: .bool() first"),),
+    crashes=((r"bitwise_not|~", "~ works on True and False only: .bool() first"),
+             (r"^ValueError", "if the error is your own: only more queries than keys "
+              "should raise it")),
     hints=("The queries are the last tokens. At which place does query i stand?",
            "Print your mask for 1 query and 4 keys: it should be True throughout.",
            "torch.arange(num_keys) <= torch.arange(num_keys)[-num_queries:, None]"),
@@ -169,7 +186,7 @@ def causal_mask(num_queries, num_keys):
 def find_leak(function: Callable[[Tensor], Tensor], x: Tensor, *, tokens: str = "each",
               outputs: str = "before", axis: str = "", tolerance: float = 1e-5,
               keeps: bool = False, in_place: bool = False, opposite: bool = False,
-              summed: bool = False, rises: str = "") -> bool:
+              summed: bool = False, rises: str = "", changes: str = "a token") -> bool:
     """Return True if an output (B, T, C) before token j moves when token j changes."""
     last = x.size(1) - 1
     other = {"": x.flip(-1) * torch.linspace(-1.5, 2, x.size(-1)) + 0.3, "to 0": 0 * x,
@@ -179,7 +196,12 @@ def find_leak(function: Callable[[Tensor], Tensor], x: Tensor, *, tokens: str = 
               "middle": [last // 2]}[tokens]:
         if not (keeps or in_place):
             changed = x.clone()
-        changed[:, j] = other[:, j]
+        if changes == "one channel":
+            changed[:, j, 0] = other[:, j, 0]
+        elif changes == "swapped":
+            changed[:, j:] = x[:, j:].flip(1)
+        else:
+            changed[:, j] = other[:, j]
         moved = function(changed) - before
         moved = {"": moved, "example": moved[:1], "channel": moved[..., :1],
                  "examples": moved[:j], "channels": moved[..., :j]}[axis]
@@ -251,6 +273,12 @@ def leak_probes(g: Generator) -> list[Probe]:
         "only channel 2 leaks": Mixer(table["all"], channels=one),
         "two channels leak, with opposite signs": Mixer(table["all"], channels=cancel),
         "a faint leak of one hundredth": Mixer(table["all"], channels=one / 100),
+        "only channel 3 of later tokens leaks":
+            Mixer(table["all"], reads=torch.eye(c)[3]),
+        "only channel 0 of later tokens leaks":
+            Mixer(table["all"], reads=torch.eye(c)[0]),
+        "the mean of the past, but for rounding (causal)":
+            Mixer(table["past"], rough=0.7),
     }
     rest = {"the sum of this token and all later ones, x positive (leaks)": 1.0,
             "minus the sum of this token and all later ones, x positive (leaks)": -1.0}
@@ -348,6 +376,20 @@ LEAKS = (
             "look at the number that the change is compared with",
             "1e-5 is above rounding, and below a leak that matters",
             {"tolerance": 0.15}),
+    Mistake("N9z", "no tolerance: rounding is taken for a leak",
+            "a causal function moves by 1e-6, because sums round",
+            "How large is a rounding error, and how large a leak?",
+            "look at the number that the change is compared with",
+            "> 1e-5, or allclose(..., atol=1e-5)", {"tolerance": 0.0}),
+    Mistake("N18", "only channel 0 of the token is changed",
+            "a leak that reads another channel is missed",
+            "How many channels has token j?", "look at where the token is changed",
+            "changed[:, j] = ..., all channels", {"changes": "one channel"}),
+    Mistake("N19", "later tokens exchanged, not changed",
+            "a function that adds them up gives the same sum",
+            "Does a mean notice in which order the tokens stand?",
+            "look for flip, roll or randperm", "put other numbers into token j",
+            {"changes": "swapped"}),
     Mistake("N10", "changes are added up with their signs",
             "two changes of opposite sign cancel",
             "What is (+1) + (-1), and has something moved?", "look at sum or mean",
@@ -386,7 +428,7 @@ def _one_token(g: Generator) -> Probe:
                  verdict)
 
 
-def _toy(name: str, **options: bool) -> Callable[[Generator], Probe]:
+def _toy(name: str, **options: float) -> Callable[[Generator], Probe]:
     """Return what makes a probe of one toy function."""
     def probe(g: Generator) -> Probe:
         x = torch.randn(2, 6, 4, generator=g)
@@ -398,7 +440,7 @@ leaks = Exercise(
     "leaks", "02", "leaks(function, x) -> True if the future leaks",
     find_leak, shuffled_leak_probes, LEAKS, read_leaks,
     (Robust("it takes rounding for a leak: a causal function may move by 1e-6. Allow "
-            "1e-5: > 1e-5, or allclose(..., atol=1e-5)", _toy("past", rough=True)),
+            "1e-5: > 1e-5, or allclose(..., atol=1e-5)", _toy("past", rough=9.0)),
      Robust("it misses a leak where each token is first freed of its mean, as in layer "
             "norm: adding one number to all channels changes nothing there; put a "
             "random token in the place of the old one", _toy("all", centred=True)),

@@ -11,35 +11,38 @@ from torch import Tensor
 class Mixer:
     """A function of tokens x (B, T, C): output i adds up tokens with `table[i]` (T, T).
 
-    What comes from later tokens reaches only the `example` (None: all), and, with
-    `channels` (C,), is summed over the channels and spread with these factors. Each
+    For fewer tokens the table is cut. What comes from later tokens reaches only the
+    `example` (None: all), and, with `channels` (C,), is summed over the channels and
+    spread with these factors; `reads` (C,) says which channels it comes from. Each
     token is first freed of its mean if `centred`, each example of the mean of all if
     `mixed`. The result is multiplied by `factors` (C,) and keeps `keep` channels.
-    `rough` adds and subtracts a large number: right but for rounding.
+    `rough` adds and subtracts a multiple of the sum of all: right but for rounding.
     """
 
     table: Tensor
     example: int | None = None
     channels: Tensor | None = None
+    reads: Tensor | float = 1.0
     centred: bool = False
     mixed: bool = False
     factors: Tensor | float = 1.0
     keep: int | None = None
-    rough: bool = False
+    rough: float = 0.0
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.centred:
             x = x - x.mean(-1, keepdim=True)
         if self.mixed:
             x = x - x.mean(0, keepdim=True)
-        past, later = self.table.tril() @ x, self.table.triu(1) @ x      # (B, T, C)
+        table = self.table[:x.size(1), :x.size(1)]                       # (T, T)
+        past, later = table.tril() @ x, table.triu(1) @ (self.reads * x)  # (B, T, C)
         if self.channels is not None:
             later = later.sum(-1, keepdim=True) * self.channels
         if self.example is not None:
             chosen = torch.arange(len(x)) == self.example
             later = later * chosen[:, None, None]
         if self.rough:
-            everything = 9 * x.sum(1, keepdim=True)
+            everything = self.rough * x.sum(1, keepdim=True)
             past = (past + everything) - everything
         return (self.factors * (past + later))[..., :self.keep]
 

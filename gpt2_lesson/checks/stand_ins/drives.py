@@ -1,9 +1,7 @@
 """Other ways to drive a function than to call it."""
 
 from collections.abc import Callable
-from functools import partial
 
-import torch
 from torch import Tensor
 
 
@@ -19,13 +17,24 @@ def softened(function: Callable[..., object], *args: object) -> object:
 def in_half(function: Callable[..., object], *args: Tensor) -> Tensor | str:
     """Return "float16" if the function works in half precision and stays in it."""
     output = function(*(arg.half() for arg in args))
-    finite = bool(torch.isfinite(output).all())
-    return str(output.dtype).removeprefix("torch.") if finite else "nan or infinity"
+    kind = "nan" if output.isnan().any() else str(output.dtype)
+    return kind.removeprefix("torch.")
 
 
-def softened_in_half(function: Callable[..., object], *args: Tensor) -> Tensor | str:
-    """Return "float16" if the result works in half precision, once softened."""
-    return in_half(partial(softened, function), *args)
+def too_large_in_half(function: Callable[..., object], *args: Tensor) -> bool:
+    """Return True if the function meets a number too large for half precision."""
+    try:
+        return in_half(function, *args) == "nan"
+    except Exception as error:
+        return "overflow" in str(error)
+
+
+def widened_in_half(function: Callable[..., object], *args: Tensor) -> bool:
+    """Return True if the function makes more of half precision, or mixes the two."""
+    try:
+        return in_half(function, *args) not in ("float16", "nan")
+    except Exception as error:
+        return "overflow" not in str(error)
 
 
 def listed(function: Callable[..., object], *args: object) -> object:
