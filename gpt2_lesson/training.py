@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['next_token_loss', 'get_batch', 'make_optimizer', 'learning_rate', 'train_step', 'evaluate', 'orthogonalize', 'Muon',
-           'TrainSettings', 'digest', 'random_states', 'check_tensors', 'unwrapped', 'model_tensors', 'save_checkpoint',
-           'what_it_is', 'read_record', 'read_checkpoint', 'build_model', 'load_checkpoint', 'resume_checkpoint',
-           'fingerprint', 'train']
+           'TrainSettings', 'digest', 'random_states', 'layer_shapes', 'check_tensors', 'unwrapped', 'model_tensors',
+           'save_checkpoint', 'what_it_is', 'read_record', 'read_checkpoint', 'build_model', 'load_checkpoint',
+           'resume_checkpoint', 'fingerprint', 'train']
 
 # %% ../notebooks/08_training.ipynb #imports
 import hashlib
@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -262,6 +263,14 @@ def random_states(model: nn.Module, draws: torch.Generator) -> dict[str, Tensor]
         states[f"random.{device.type}"] = module.get_rng_state()
     return states
 
+# %% ../notebooks/08_training.ipynb #layer-shapes
+@cache
+def layer_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of the parameters, with those of the first layer."""
+    with torch.device("meta"):                               # shapes only, no memory
+        model = GPT2Model(**asdict(replace(config, num_layers=1)))
+    return {name: tuple(values.shape) for name, values in model.state_dict().items()}
+
 # %% ../notebooks/08_training.ipynb #check-tensors
 def check_tensors(shapes: dict[str, tuple[int, ...]], config: GPT2Config) -> None:
     """Raise ValueError unless these are the parameters of a GPT2Model, by name.
@@ -271,14 +280,11 @@ def check_tensors(shapes: dict[str, tuple[int, ...]], config: GPT2Config) -> Non
     layers = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
     if config.num_layers != len(layers):
         raise ValueError(f"num_layers is {config.num_layers}, it has {len(layers)}")
-    with torch.device("meta"):                               # shapes only, no memory
-        one_layer = GPT2Model(**asdict(replace(config, num_layers=1)))
-    expected = {
-        name.replace("blocks.0.", f"blocks.{layer}."): tuple(values.shape)
-        for name, values in one_layer.state_dict().items()
+    validation.same_shapes(shapes, {
+        name.replace("blocks.0.", f"blocks.{layer}."): shape
+        for name, shape in layer_shapes(config).items()
         for layer in range(config.num_layers if name.startswith("blocks.") else 1)
-    }
-    validation.same_shapes(shapes, expected)
+    })
 
 # %% ../notebooks/08_training.ipynb #unwrapped
 def unwrapped(model: nn.Module) -> GPT2Model:
