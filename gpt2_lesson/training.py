@@ -6,7 +6,7 @@
 __all__ = ['next_token_loss', 'get_batch', 'make_optimizer', 'learning_rate', 'train_step', 'evaluate', 'orthogonalize', 'Muon',
            'TrainSettings', 'digest', 'random_states', 'layer_shapes', 'check_tensors', 'unwrapped', 'model_tensors',
            'save_checkpoint', 'what_it_is', 'read_record', 'read_checkpoint', 'build_model', 'load_checkpoint',
-           'resume_checkpoint', 'fingerprint', 'train']
+           'resume_checkpoint', 'build_optimizer', 'set_learning_rate', 'fingerprint', 'train']
 
 # %% ../notebooks/08_training.ipynb #imports
 import hashlib
@@ -457,6 +457,26 @@ def resume_checkpoint(
         values.copy_(tensors[f"model.{name}"])
     return losses
 
+# %% ../notebooks/08_training.ipynb #build-optimizer
+def build_optimizer(
+    model: nn.Module, settings: TrainSettings
+) -> torch.optim.Optimizer:
+    """Return the optimizer that the settings name."""
+    if settings.optimizer == "muon":
+        return Muon(model, settings.max_lr, settings.weight_decay, settings.momentum,
+                    settings.rest)
+    return make_optimizer(model, settings.max_lr, settings.weight_decay)
+
+# %% ../notebooks/08_training.ipynb #set-learning-rate
+def set_learning_rate(
+    optimizer: torch.optim.Optimizer, step: int, settings: TrainSettings
+) -> None:
+    """Give all of an optimizer's groups the rate of this step."""
+    rate = learning_rate(step, settings.steps, settings.max_lr, settings.warmup_steps,
+                         settings.min_lr, settings.decay)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
 # %% ../notebooks/08_training.ipynb #fingerprint
 def fingerprint(
     settings: TrainSettings, tokens: Tensor, starts: Tensor | None
@@ -488,10 +508,7 @@ def train(
     validation.corpus(tokens, starts)
     validation.instance("settings", settings, TrainSettings)
     device = next(model.parameters()).device
-    optimizer = make_optimizer(model, settings.max_lr, settings.weight_decay)
-    if settings.optimizer == "muon":
-        optimizer = Muon(model, settings.max_lr, settings.weight_decay,
-                         settings.momentum, settings.rest)
+    optimizer = build_optimizer(model, settings)
     draws = torch.Generator().manual_seed(settings.seed)
     torch.manual_seed(settings.seed)
     losses: list[float] = []
@@ -507,10 +524,7 @@ def train(
                unit="token", unit_scale=True, leave=False, disable=not progress)
     with bar, Interrupts() as interrupts:
         while len(losses) < settings.steps:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(len(losses), settings.steps,
-                                            settings.max_lr, settings.warmup_steps,
-                                            settings.min_lr, settings.decay)
+            set_learning_rate(optimizer, len(losses), settings)
             batches = [get_batch(tokens, *window, draws, starts).to(device)
                        for _ in range(settings.accumulation)]
             losses.append(train_step(model, optimizer, batches, settings.max_norm,
