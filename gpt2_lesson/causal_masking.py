@@ -38,7 +38,7 @@ def influence(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     of the neighbour sequence. A causal function has zeros above the diagonal.
     Raises ValueError for a batch of one.
     """
-    validation.sequences(x)
+    validation.influence(function, x)
     before, neighbour = function(x), x.roll(1, dims=0)
     validation.tensor("function(x)", before, "B T ...", B=x.size(0))
     moves = []

@@ -102,6 +102,7 @@ def generate(
     validation.input_ids(input_ids)
     max_new_tokens = validation.whole_number("max_new_tokens", max_new_tokens, 0)
     temperature, top_k, top_p = validation.sampling(temperature, top_k, top_p)
+    validation.callback("on_token", on_token)
     ends = validation.stop_ids(stop, model).to(input_ids.device)
     ids, full = input_ids, input_ids.size(1) + max_new_tokens
     limit = getattr(model, "max_seq_length", full)

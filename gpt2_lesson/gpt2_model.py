@@ -55,6 +55,7 @@ def initialize(model: nn.Module, num_layers: int) -> None:
     The projections that write into the stream get 0.02 / sqrt(2L), so that 2L additions
     leave its scale alone. Source: Radford et al. 2019, section 2.3, and OpenAI's code.
     """
+    validation.module(model)
     num_layers = validation.whole_number("num_layers", num_layers, 1)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):

@@ -32,6 +32,7 @@ class LayerNorm(nn.Module):
         self.eps = validation.number("eps", eps, above=0)
 
     def forward(self, x: Tensor) -> Tensor:
+        validation.tensor("x", x, "... C", "floats", C=len(self.weight))
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 # %% ../notebooks/05_layer_norm.ipynb #transformer-block

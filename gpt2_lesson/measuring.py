@@ -22,6 +22,7 @@ from .tokenizer import Tokenizer
 # %% ../notebooks/11_measuring.ipynb #nats-of
 def nats_of(model: nn.Module | Callable[[Tensor], Tensor], windows: Tensor) -> Tensor:
     """Return -ln P of each token of `windows` (B, T + 1) but the first: (B, T)."""
+    validation.model(model)
     windows = validation.token_ids("windows", windows, "B T")
     device = windows.device
     if isinstance(model, nn.Module):
@@ -100,6 +101,9 @@ def choice_row(
 
     Of more than `limit` + 1 ids the first are left out. Raises ValueError.
     """
+    validation.tokenizer(tokenizer)
+    if limit is not None:
+        limit = validation.whole_number("limit", limit, 1)
     before = tokenizer.encode(context, special="text")
     after = tokenizer.encode(choice, special="text")
     if not before or not after:
@@ -121,7 +125,6 @@ def score_choices(
     In nats per byte of the choice, or of the whole choice. Longer texts than the model
     can see lose their beginning. Raises TypeError or ValueError.
     """
-    validation.tokenizer(tokenizer)
     questions = validation.questions(questions)
     batch_size = validation.whole_number("batch_size", batch_size, 1)
     limit = getattr(model, "max_seq_length", None)

@@ -32,8 +32,9 @@ def whole_number(
 ) -> int:
     """Return a whole number within limits: Python's, NumPy's, or a 0-d tensor's."""
     plain = _plain(value)
-    if not isinstance(plain, int | torch.SymInt) and hasattr(plain, "__index__"):
-        plain = operator.index(plain)
+    if not isinstance(plain, int | torch.SymInt):
+        with contextlib.suppress(TypeError):
+            plain = operator.index(plain)
     if isinstance(plain, bool) or not isinstance(plain, int | torch.SymInt):
         raise TypeError(f"{name} is {shown(value)}, expected a whole number")
     if (least is not None and plain < least) or (most is not None and plain > most):
@@ -221,8 +222,10 @@ def mask_sizes(num_queries: Any, num_keys: Any) -> tuple[int, int]:
     return queries, keys
 
 
-def sequences(x: Tensor) -> None:
-    """Check x (B, T, ...): two sequences or more, not all the same."""
+def influence(function: object, x: Tensor) -> None:
+    """Check a function of x (B, T, ...), two sequences or more, not all the same."""
+    if not callable(function):
+        raise TypeError(f"function is {shown(function)}, expected a function of x")
     tensor("x", x, "B T ...")
     if x.size(0) < 2 or _readable(x) and (x == x[:1]).all():
         raise ValueError(
@@ -262,7 +265,7 @@ def cache_step(storage: Tensor, length: int, layer: Any, k: Tensor, v: Tensor) -
     num_layers, batch_size, num_heads, max_length, head_dim = storage.shape
     whole_number("layer", layer, 0, num_layers - 1)
     tensor("k", k, "B H T D", "floats", H=num_heads, D=head_dim)
-    tensor("v", v, "B H T D", "floats", B=k.size(0), H=num_heads, T=k.size(2))
+    tensor("v", v, "B H T D", "floats", **dict(zip("BHTD", k.shape, strict=True)))
     if k.size(0) != batch_size:
         raise ValueError(
             f"k holds {k.size(0)} sequences, the cache was made for {batch_size}: make "
@@ -349,6 +352,18 @@ def model(value: object) -> None:
             f"model is {shown(value)}, expected a model, or a function of token ids "
             "(B, T) that returns logits (B, T, V)"
         )
+
+
+def callback(name: str, value: object) -> None:
+    """Check for a function, or None."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} is {shown(value)}, expected a function or None")
+
+
+def module(value: object) -> None:
+    """Check for a PyTorch module, whose parts and parameters have names."""
+    if not isinstance(value, torch.nn.Module):
+        raise TypeError(f"model is {shown(value)}, expected a torch.nn.Module")
 
 
 def input_ids(ids: object) -> None:
@@ -516,12 +531,11 @@ def sample(values: Any) -> Tensor:
 
 def parts(modules: Any, model: torch.nn.Module) -> list[torch.nn.Module]:
     """Return modules, all of which are parts of `model`."""
-    if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"model is {shown(model)}, expected a torch.nn.Module")
+    module(model)
     modules, held = _listed("modules", modules), set(model.modules())
-    for module in modules:
-        if module not in held:
-            raise ValueError(f"{shown(module)} is not a part of the model")
+    for part in modules:
+        if part not in held:
+            raise ValueError(f"{shown(part)} is not a part of the model")
     return modules
 
 

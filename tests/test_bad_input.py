@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 
+import bad_calls
 import pytest
 import torch
 
@@ -165,3 +166,18 @@ def test_what_is_unusual_but_right() -> None:
     assert generate(model(), IDS, 3, temperature=0).shape == (1, 7)
     assert torch.equal(generate(model(), IDS, 0), IDS)
     assert generate(model(), IDS.repeat(1, 3), 2).shape == (1, 14)       # past its end
+
+
+@pytest.mark.parametrize("door", bad_calls.DOORS, ids=lambda door: door.name)
+def test_no_bad_call_is_accepted_or_ends_in_a_raw_error(door: bad_calls.Door) -> None:
+    assert bad_calls.outcome(lambda: door.function(**door.good))[0] == "silent"
+    results = bad_calls.tried([door])
+    assert {kind for kind, _ in results.values()} == {"clear"}, results
+
+
+def test_the_table_of_bad_calls_is_long_and_complete() -> None:
+    """Every function that a lesson exports has a door."""
+    calls = [name for door in bad_calls.DOORS for name, _ in door.calls()]
+    assert len(calls) >= 1200
+    doors = {door.name.split(",")[0] for door in bad_calls.DOORS}
+    assert bad_calls.public() - doors == set()

@@ -235,7 +235,7 @@ def test_split_cuts_after_a_newline():
     assert split(b"one\ntwo\nthree\n", 0.7) == (b"one\ntwo\n", b"three\n")
     for text, fraction in ((b"", 0.9), (b"no newline", 0.9), (b"a\nb\n", 1.0),
                            (b"a\nb\n", 0.0), (b"a\nb\n", -0.5), (b"a\nb\n", 1.5)):
-        with pytest.raises(ValueError, match="cannot cut"):
+        with pytest.raises(ValueError, match="cannot cut|fraction is"):
             split(text, fraction)
 
 

@@ -140,7 +140,7 @@ def test_top_p_stops_exactly_at_the_sum_and_ties_go_by_place() -> None:
 
 
 def test_float16_never_draws_what_top_k_removed() -> None:
-    """PyTorch's own draw from float16 takes tokens of probability 0 (pytorch#192812)."""
+    """PyTorch itself draws tokens of probability 0 from float16 (pytorch#192812)."""
     logits = torch.randn(1, 50_257, generator=torch.Generator().manual_seed(0)).half()
     removed = next_probabilities(logits, top_k=50)[0] == 0
     drawn = sample_next(logits.expand(5_000, -1), top_k=50,
@@ -176,4 +176,5 @@ def test_a_stopped_row_does_not_disturb_the_others() -> None:
     for row, same in zip(text, free, strict=True):
         ends = (same[2:] == stop).nonzero()
         end = 2 + int(ends[0]) if len(ends) else len(same)
-        assert torch.equal(row[: end + 1], same[: end + 1]) and (row[end:] == stop).all()
+        assert torch.equal(row[: end + 1], same[: end + 1])
+        assert (row[end:] == stop).all()

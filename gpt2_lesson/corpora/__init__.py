@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from pydoc_data.topics import topics
 
+from gpt2_lesson import validation
 from gpt2_lesson.corpora import stories
 from gpt2_lesson.corpora.download import fetch
 from gpt2_lesson.corpora.story_model import story_model
@@ -27,6 +28,11 @@ def load_text(name_or_path: str | os.PathLike[str]) -> bytes:
     ValueError for an unknown name and for a file that is empty or not UTF-8 (with the
     byte offset), OSError for a file that cannot be read.
     """
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise TypeError(
+            f"name_or_path is {validation.shown(name_or_path)}, expected the name of a "
+            "text or a path"
+        )
     if name_or_path in TEXTS:
         return TEXTS[name_or_path]()
     path = Path(name_or_path).expanduser()
@@ -44,11 +50,16 @@ def split(text: bytes, fraction: float = 0.9) -> tuple[bytes, bytes]:
     A story ends with a newline, so no story is cut. Raises ValueError if a part would
     be empty.
     """
+    if not isinstance(text, bytes):
+        raise TypeError(
+            f"text is {validation.shown(text)}, expected bytes: use .encode()"
+        )
+    fraction = validation.number("fraction", fraction, above=0, below=1)
     cut = text.rfind(b"\n", 0, int(len(text) * fraction)) + 1
-    if not (0 < fraction < 1 and 0 < cut < len(text)):
+    if not 0 < cut < len(text):
         raise ValueError(
-            f"cannot cut {len(text)} bytes at {fraction}: expected a fraction "
-            "between 0 and 1 and a newline before that point"
+            f"cannot cut {len(text)} bytes at {fraction}: expected a newline "
+            "before that point, and text after it"
         )
     return text[:cut], text[cut:]
 

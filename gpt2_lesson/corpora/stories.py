@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+from gpt2_lesson import validation
+
 
 class Given(NamedTuple):
     """Options that depend on what was chosen earlier for `slot`."""
@@ -153,9 +155,8 @@ def draw_story(rng: random.Random) -> Story:
 
 def stories(count: int, seed: int = 0) -> str:
     """Return `count` stories one after the other, the same for the same `seed`."""
-    if count < 0:
-        raise ValueError(f"count is {count}; it must be 0 or more")
-    rng = random.Random(seed)
+    count = validation.whole_number("count", count, 0)
+    rng = random.Random(validation.seed("seed", seed))
     return "".join(draw_story(rng).text for _ in range(count))
 
 
@@ -173,6 +174,7 @@ def surprise(text: str) -> list[float]:
     Options that begin alike share their first bytes: only where they part is there
     anything to be surprised at. Raises ValueError as `log_probability` does.
     """
+    validation.text("text", text)
     at = 0
     nats: list[float] = []
 

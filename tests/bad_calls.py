@@ -1,0 +1,384 @@
+"""Bad calls on every public function of the package, and what each of them gets.
+
+A `Door` is a function with arguments that are right, and for each argument values that
+are not. Each bad value is tried alone. The outcome is
+
+    clear    an error that our code raises, or one of PyTorch's that says what to do
+    raw      any other error
+    silent   none at all
+
+`python tests/bad_calls.py` prints the counts, and every call that is not clear.
+"""
+
+import linecache
+import math
+import re
+import sys
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, redirect_stdout
+from dataclasses import dataclass, field
+from importlib import import_module
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+import gpt2_lesson
+from gpt2_lesson import corpora
+from gpt2_lesson.attention import attention
+from gpt2_lesson.causal_masking import KVCache, causal_mask, influence
+from gpt2_lesson.corpora import stories
+from gpt2_lesson.feed_forward import FeedForward, gelu
+from gpt2_lesson.generation import (
+    evaluating,
+    generate,
+    keep_top_p,
+    next_probabilities,
+    sample_next,
+)
+from gpt2_lesson.gpt2_model import GPT2Config, GPT2Model, initialize
+from gpt2_lesson.layer_norm import LayerNorm, TransformerBlock
+from gpt2_lesson.looking_inside import (
+    ablate_heads,
+    attention_maps,
+    induction_score,
+    inputs_of,
+    logit_lens,
+)
+from gpt2_lesson.measuring import (
+    bits_per_byte,
+    bootstrap_interval,
+    choice_row,
+    nats_of,
+    perplexity,
+    score_choices,
+    surprises,
+)
+from gpt2_lesson.multi_head import (
+    MultiHeadAttention,
+    fused_attention,
+    merge_heads,
+    split_heads,
+)
+from gpt2_lesson.tokenizer import Tokenizer
+
+PACKAGE = str(Path(gpt2_lesson.__file__).parent)
+
+# PyTorch's own texts that say what came and what was expected.
+SAYS_WHAT_TO_DO = re.compile("|".join([
+    r"argument '\w+' \(position \d\) must be \w+, not \w+",
+    r"argument '\w+' must be [\w. ]+, not \w+",
+    r"got an unexpected keyword argument '\w+'",
+    r"received an invalid combination of arguments - got \(.*\), but expected one of",
+    r"expected scalar type \w+ but found \w+",
+    r"expected input with shape \[\*, \d+\], but got input of size",
+    r"must match the size of tensor b \(\d+\) at non-singleton dimension",
+    r"Expected one of cpu, cuda, .* device type at start of device string",
+    r"not implemented for '\w+'",
+    r"have the same dtype, but got",
+    r"Expected query, key, and value to have the same dtype",
+    r"you tried to allocate \d+ bytes",
+    r"must be 1 or 2 dim",
+]))
+
+
+@dataclass
+class Door:
+    """A public function, arguments that are right, and wrong values for each."""
+
+    name: str
+    function: Callable
+    good: dict[str, Any]
+    bad: dict[str, list] = field(default_factory=dict)
+
+    def calls(self) -> Iterator[tuple[str, Callable]]:
+        """Yield a label and a call for each wrong value."""
+        for argument, values in self.bad.items():
+            for value in values:
+                arguments = {**self.good, argument: value}
+                yield (f"{self.name}({argument}={label(value)})",
+                       lambda arguments=arguments: self.function(**arguments))
+
+
+def label(value: object) -> str:
+    if isinstance(value, Tensor):
+        kind = str(value.dtype).removeprefix("torch.")
+        where = "" if value.device.type == "cpu" else f" on {value.device}"
+        readable = value.is_floating_point() and not value.is_meta
+        lost = " not finite" if readable and not value.isfinite().all() else ""
+        return f"{kind} {tuple(value.shape)}{where}{lost}"
+    if isinstance(value, nn.Module):
+        return type(value).__name__
+    return re.sub(r" at 0x\w+", "", repr(value))[:60]
+
+
+def outcome(call: Callable) -> tuple[str, str]:
+    """Return clear, raw or silent, and the error."""
+    try:
+        with redirect_stdout(StringIO()):
+            result = call()
+            if isinstance(result, AbstractContextManager):
+                with result:
+                    pass
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        line = linecache.getline(last.filename, last.lineno or 0).strip()
+        ours = last.filename.startswith(PACKAGE) and line.startswith("raise")
+        said = f"{type(error).__name__}: {error}"
+        if ours or SAYS_WHAT_TO_DO.search(said):
+            return "clear", said
+        return "raw", said
+    return "silent", f"returned {label(result)}"
+
+
+# ---------------------------------------------------------------- wrong values
+
+NAN, INF = math.nan, math.inf
+NOTHING = [None, "3", [3], {}]
+NOT_TEXTS = [None, 3, b"abc", ["a"], 2.5]
+
+
+def whole(least: int = 1, most: int | None = None, none: bool = False) -> list:
+    """Return what is not a whole number from `least` to `most`."""
+    past = [2**70] if most is None else [most + 1, 2**70]
+    wrong = ["3", [3], 2.5, NAN, INF, True, least - 1, -7, torch.tensor([1.0, 2.0])]
+    return [*wrong, *past] + [None] * (not none)
+
+
+def real(*outside: float, none: bool = False) -> list:
+    """Return what is not a finite number; `outside` are numbers out of range."""
+    return ["1", [1.0], NAN, INF, -INF, True, 1j, *outside] + [None] * (not none)
+
+
+def floats(right: Tensor, *wrong: Tensor, dims: bool = True) -> list:
+    """Return what is not a tensor of floating-point numbers like `right`."""
+    others = [right[0], right[None]] if dims else []
+    return [None, "abc", 3, [[1.0, 2.0]], right.long(), right.bool(), right[..., :0],
+            right.to(torch.complex64), *others, *wrong]
+
+
+def ids_like(right: Tensor, *wrong: Any, lists: bool = False) -> list:
+    """Return what is not a tensor of token ids like `right`, of a model of 97."""
+    listed = [] if lists else [right.tolist()]
+    return [None, "abc", 3, ["a", "b"], *listed, right.float(), right.bool(),
+            right[None], right[:0], right[..., :0], right - 5, right + 200, right * NAN,
+            *wrong]
+
+
+# ---------------------------------------------------------------- what the calls use
+
+torch.manual_seed(0)
+SIZES = dict(vocab_size=97, d_model=16, num_heads=2, num_layers=2, max_seq_length=8,
+             d_ff=32, dropout=0.0)
+MODEL = GPT2Model(**SIZES).eval()
+BYTES = GPT2Model(**SIZES | {"vocab_size": 256}).eval()
+BROKEN = GPT2Model(**SIZES | {"vocab_size": 256}).eval()
+BROKEN.blocks[0].mlp.up_proj.weight.data[0, 0] = NAN
+IDS = torch.arange(8).view(2, 4)
+Q, X = torch.randn(2, 3, 4), torch.randn(2, 3, 16)
+HEADS = torch.randn(2, 2, 3, 8)
+LOGITS = torch.randn(2, 97)
+CACHE = KVCache(2, 2, 2, 8, 8)
+MODELS = [None, "gpt2", 3, [1]]
+SEEDED = ["0", 3, torch.Generator]
+LETTERS = Tokenizer()
+CONFIG = {name: real(-0.1, 1.0, 1.5) if name == "dropout" else whole()
+          for name in SIZES}
+
+
+LESSONS = [
+    Door("attention", attention, dict(q=Q, k=Q, v=Q, mask=causal_mask(3)), dict(
+        q=floats(Q, Q[..., :2], dims=False), k=floats(Q, Q[:, :2], dims=False),
+        v=floats(Q, Q[:, :2], Q.double(), dims=False),
+        mask=["abc", 3, [[True]], torch.ones(3, 3), torch.ones(2, 3).bool(),
+              torch.zeros(3, 3).bool(), torch.ones(3, 3).triu(1).bool(),
+              torch.ones(5, 3, 3).bool(), torch.ones(0, 3).bool()])),
+    Door("causal_mask", causal_mask, dict(num_queries=2, num_keys=3), dict(
+        num_queries=whole(1, 3), num_keys=whole(2, none=True),
+        device=["nowhere", 3.5, [1]])),
+    Door("influence", influence, dict(function=gelu, x=X), dict(
+        function=[None, "gelu", 3, lambda x: None, lambda x: x[0], lambda x: x.sum(),
+                  lambda x: x[:1]],
+        x=[None, "abc", 3, [[1.0]], X[:1], X[:1].expand(2, 3, 16), X[0, 0], X[:, :0]])),
+    Door("KVCache", KVCache, dict(num_layers=2, batch_size=1, num_heads=2, max_length=8,
+                                  head_dim=4), dict(
+        num_layers=whole(), batch_size=whole(), num_heads=whole(), max_length=whole(),
+        head_dim=whole(), dtype=["float", 3, torch.int64, torch.bool],
+        device=["nowhere"])),
+    Door("KVCache.append", CACHE.append, dict(layer=0, k=HEADS, v=HEADS), dict(
+        layer=whole(0, 1),
+        k=floats(HEADS, HEADS[:1], HEADS[..., :4], HEADS[:, :, :2],
+                 HEADS.repeat(1, 1, 3, 1)),
+        v=floats(HEADS, HEADS[:1], HEADS[..., :4], HEADS[:, :, :2]))),
+    Door("split_heads", split_heads, dict(x=X, num_heads=2), dict(
+        x=[None, "abc", 3, [[1.0]], X[0], X[None], X[..., :15], X[:, :0]],
+        num_heads=[*whole(1, 16), 3])),
+    Door("merge_heads", merge_heads, dict(x=HEADS), dict(
+        x=[None, "abc", 3, [[1.0]], HEADS[0], HEADS[None], HEADS[:0]])),
+    Door("fused_attention", fused_attention, dict(q=HEADS, k=HEADS, v=HEADS), dict(
+        q=floats(HEADS, HEADS[..., :4], HEADS.repeat(1, 1, 2, 1), dims=False),
+        k=floats(HEADS, HEADS[..., :4], dims=False),
+        v=floats(HEADS, HEADS[:, :, :2], HEADS.double(), dims=False),
+        dropout=real(-0.1, 1.0, 2.0))),
+    Door("MultiHeadAttention", MultiHeadAttention, dict(d_model=16, num_heads=2), dict(
+        d_model=[*whole(), 15], num_heads=[*whole(1, 16), 3],
+        dropout=CONFIG["dropout"])),
+    Door("MultiHeadAttention.forward", MODEL.blocks[0].attn, dict(x=X), dict(
+        x=floats(X, X[..., :15], X.double()), cache=["abc", 3, [], {}])),
+    Door("MultiHeadAttention.forward, cached", MODEL.blocks[0].attn,
+         dict(x=X, cache=CACHE), dict(layer=whole(0, 1), x=[X[:1], X.repeat(1, 3, 1)])),
+    Door("MultiHeadAttention.weights", MODEL.blocks[0].attn.weights, dict(x=X), dict(
+        x=floats(X, X[..., :15]))),
+    Door("gelu", gelu, dict(x=X), dict(
+        x=[None, "abc", 3, [[1.0]], IDS, IDS.bool(), X.to(torch.complex64)])),
+    Door("FeedForward", FeedForward, dict(d_model=16, d_ff=32), dict(
+        d_model=whole(), d_ff=whole(), dropout=CONFIG["dropout"])),
+    Door("FeedForward.forward", MODEL.blocks[0].mlp, dict(x=X), dict(
+        x=floats(X, X[..., :15], X.double(), dims=False))),
+    Door("LayerNorm", LayerNorm, dict(d_model=16), dict(
+        d_model=whole(), eps=real(-1.0, 0.0))),
+    Door("LayerNorm.forward", MODEL.ln_final, dict(x=X), dict(
+        x=floats(X, X[..., :15], X[0, 0, 0], dims=False))),
+    Door("TransformerBlock", TransformerBlock, dict(d_model=16, num_heads=2, d_ff=32),
+         dict(d_model=[*whole(), 15], num_heads=[*whole(1, 16), 3], d_ff=whole(),
+              dropout=CONFIG["dropout"])),
+    Door("TransformerBlock.forward", MODEL.blocks[0], dict(x=X), dict(
+        x=floats(X, X[..., :15]), cache=["abc", 3, []])),
+    Door("keep_top_p", keep_top_p, dict(probabilities=LOGITS.softmax(-1), top_p=0.5),
+         dict(probabilities=floats(LOGITS, LOGITS, LOGITS * NAN, LOGITS.softmax(-1) / 2,
+                                   LOGITS * 0, dims=False),
+              top_p=real(0, -1, 2, 1.01))),
+    *(Door(function.__name__, function, dict(logits=LOGITS), dict(
+        logits=floats(LOGITS, LOGITS * NAN, LOGITS + INF, LOGITS - INF, dims=False),
+        temperature=real(-1, 1e-40), top_k=whole(none=True),
+        top_p=real(0, -1, 2, 1.01, none=True)))
+      for function in (next_probabilities, sample_next)),
+    Door("sample_next, drawing", sample_next, dict(logits=LOGITS), dict(
+        logits=[LOGITS[None]], generator=SEEDED)),
+    Door("evaluating", evaluating, dict(model=MODEL), dict(model=MODELS)),
+    *(Door(name, function, given | dict(input_ids=IDS, max_new_tokens=2), dict(
+        input_ids=ids_like(IDS, IDS[0], IDS.byte(), IDS.to("meta")),
+        max_new_tokens=whole(0), temperature=real(-1, 1e-40), top_k=whole(none=True),
+        top_p=real(0, -1, 2, none=True), generator=SEEDED,
+        stop=["3", 2.5, NAN, True, -1, 97, [3, -1], [3, 97], [2.5], [[3]], 2**70,
+              torch.tensor(1.5)], **more))
+      for name, function, given, more in [
+          ("generate", generate, dict(model=MODEL), dict(
+              on_token=["abc", 3],
+              model=[*MODELS, lambda ids: None, lambda ids: ids, lambda ids: LOGITS,
+                     lambda ids: torch.zeros(*ids.shape, 9) * NAN])),
+          ("GPT2Model.generate", MODEL.generate, {}, {})]),
+    Door("GPT2Config", GPT2Config, SIZES, CONFIG | dict(num_heads=[*whole(), 3])),
+    Door("GPT2Model", GPT2Model, SIZES, CONFIG | dict(num_heads=[*whole(), 3])),
+    Door("GPT2Config, misspelt", GPT2Config, SIZES, dict(n_heads=[2])),
+    Door("initialize", initialize, dict(model=MODEL, num_layers=2), dict(
+        num_layers=whole(), model=MODELS)),
+    Door("GPT2Model.forward", MODEL, dict(input_ids=IDS), dict(
+        input_ids=ids_like(IDS, IDS[0], IDS.byte(), IDS.to("meta"), IDS.repeat(1, 3)),
+        cache=["abc", 3, [], {}, KVCache(2, 1, 2, 8, 8), KVCache(2, 2, 2, 3, 8),
+               KVCache(1, 2, 2, 8, 8), KVCache(2, 2, 1, 8, 16)])),
+    Door("GPT2Model.new_cache", MODEL.new_cache, dict(batch_size=1, max_length=8), dict(
+        batch_size=whole(), max_length=whole())),
+    Door("nats_of", nats_of, dict(model=MODEL, windows=IDS), dict(
+        model=[*MODELS, lambda ids: None, lambda ids: LOGITS,
+               lambda ids: torch.zeros(*ids.shape, 97) * NAN],
+        windows=ids_like(IDS, IDS[0], IDS[:, :1], lists=True))),
+    Door("surprises", surprises, dict(model=MODEL, ids=IDS[0]), dict(
+        model=[*MODELS, lambda ids: None, lambda ids: LOGITS,
+               lambda ids: torch.zeros(*ids.shape, 97) * NAN],
+        ids=ids_like(IDS[0], IDS[0, :1], IDS[0, 0], lists=True),
+        stride=whole(1, 8, none=True), batch_size=whole())),
+    *(Door(function.__name__, function, dict(model=BYTES, tokenizer=LETTERS,
+                                             text="abcdefghijkl"), dict(
+        model=[*MODELS, MODEL, BROKEN], tokenizer=[None, "gpt2", 3],
+        text=[*NOT_TEXTS, "", "a"], stride=whole(1, 8, none=True), batch_size=whole()))
+      for function in (perplexity, bits_per_byte)),
+    Door("choice_row", choice_row, dict(tokenizer=LETTERS, context="abc", choice="de",
+                                        limit=8), dict(
+        tokenizer=[None, "gpt2", 3], context=[*NOT_TEXTS, ""],
+        choice=[*NOT_TEXTS, "", "too long for it"], limit=whole(none=True))),
+    Door("score_choices", score_choices, dict(model=BYTES, tokenizer=LETTERS,
+                                              questions=[("abc", ["de", "f"])]), dict(
+        model=[*MODELS, MODEL, BROKEN], tokenizer=[None, "gpt2", 3],
+        questions=[None, "abc", 3, [3], ["abc"], [("a",)], [("a", "bc")], [("a", [])],
+                   [("a", [3])], [(3, ["a"])], [("", ["a"])], [("a", [""])],
+                   [("a", None)], [("a", ["b"], "c")], {"a": ["b"]}],
+        batch_size=whole())),
+    Door("bootstrap_interval", bootstrap_interval, dict(values=torch.rand(5), draws=9),
+         dict(values=[None, "abc", 3, [], [1.0], [NAN, 1.0], [INF, 1.0], ["a", "b"],
+                      torch.rand(2, 3)],
+              draws=whole(), level=real(0, 1, 95, -0.5), seed=whole(0))),
+    Door("inputs_of", inputs_of, dict(modules=[MODEL.blocks[0]], model=MODEL,
+                                      input_ids=IDS), dict(
+        modules=[None, 3, "abc", [None], [nn.Linear(2, 2)], MODEL.ln_final],
+        model=[*MODELS, nn.Linear(2, 2)], input_ids=ids_like(IDS))),
+    *(Door(function.__name__, function, dict(model=MODEL, input_ids=IDS), dict(
+        model=[*MODELS, nn.Linear(2, 2), gelu],
+        input_ids=ids_like(IDS, IDS.repeat(1, 3), IDS.to("meta"))))
+      for function in (attention_maps, logit_lens)),
+    Door("ablate_heads", ablate_heads, dict(model=MODEL, heads=[(0, 1)]), dict(
+        model=[*MODELS, nn.Linear(2, 2)],
+        heads=[None, "ab", 3, [3], ["ab"], [(0,)], [(0, 1, 1)], [(0, 2)], [(2, 0)],
+               [(-1, 0)], [(0, -1)], [(0.5, 0)], [(True, 0)], [("0", 0)], (0, 1)])),
+    Door("induction_score", induction_score, dict(maps=torch.rand(2, 6, 6), period=3),
+         dict(maps=floats(torch.rand(2, 6, 6), torch.rand(6), torch.rand(6, 5),
+                          dims=False),
+              period=whole(1, 5))),
+]
+
+STORY = stories.stories(1)
+CORPORA = [
+    Door("load_text", corpora.load_text, dict(name_or_path="python"), dict(
+        name_or_path=[None, 3, "", "storys", "missing/file.txt", ["python"], b"python",
+                      "."])),
+    Door("split", corpora.split, dict(text=b"one\ntwo\nthree\n"), dict(
+        text=[None, "one\ntwo\n", 3, b"", b"one", [b"a"]],
+        fraction=real(0, 1, -0.5, 90, 0.01))),
+    Door("stories", stories.stories, dict(count=1), dict(
+        count=whole(0), seed=[None, "3", [3], 2.5, NAN, True, {}])),
+    *(Door(function.__name__, function, dict(text=STORY), dict(
+        text=[*NOT_TEXTS, "", "not a story\n", STORY[:-1], STORY * 2]))
+      for function in (stories.log_probability, stories.surprise)),
+]
+
+
+def tried(doors: list[Door]) -> dict[str, tuple[str, str]]:
+    """Return the outcome and the error of every call."""
+    return {name: outcome(call) for door in doors for name, call in door.calls()}
+
+
+def report(results: dict[str, tuple[str, str]]) -> str:
+    """Return the counts for each function."""
+    counts: dict[str, Counter] = {}
+    for name, (kind, _) in results.items():
+        counts.setdefault(name.split("(")[0], Counter())[kind] += 1
+    counts["all"] = sum(counts.values(), Counter())
+    kinds = ("clear", "raw", "silent")
+    rows = [f"{name:36}" + "".join(f"{found[kind]:8}" for kind in kinds)
+            for name, found in counts.items()]
+    return "\n".join([f"{'':36}" + "".join(f"{kind:>8}" for kind in kinds), *rows])
+
+
+DOORS = [*LESSONS, *CORPORA]
+LESSONS_WITH_DOORS = ["attention", "causal_masking", "multi_head", "feed_forward",
+                      "layer_norm", "generation", "gpt2_model", "measuring",
+                      "looking_inside"]
+
+
+def public() -> set[str]:
+    """Return the names of functions and classes that the modules with doors export."""
+    modules = [import_module(f"gpt2_lesson.{word}") for word in LESSONS_WITH_DOORS]
+    return {name for module in modules for name in module.__all__
+            if callable(getattr(module, name))}
+
+if __name__ == "__main__":
+    found = tried(DOORS)
+    for name, (kind, said) in found.items():
+        if kind != "clear" or "-v" in sys.argv:
+            print(f"{kind:7} {name}: {said[:150]}")
+    print(report(found))
