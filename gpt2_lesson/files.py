@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +26,7 @@ __all__ = [
     "read_file",
     "read_json",
     "sync_folder",
+    "with_sorted_metadata",
     "write_together",
 ]
 
@@ -50,13 +51,14 @@ def atomic_write(
 
 
 def write_together(
-    files: Mapping[str | Path, bytes | str],
-    remove: tuple[Path, ...] = (),
+    files: Mapping[str | Path, bytes | str | list],
+    remove: Iterable[Path] = (),
     *,
     follow_links: bool = True,
 ) -> None:
     """Write files that belong together; the first is the one that readers trust.
 
+    The content of a file is a string, bytes, or a list of bytes.
     All of them are written under temporary names before any file is replaced, so a
     full disk changes nothing. Then the first is replaced, which is the moment that
     counts, the files in `remove` and the other old files are removed, and the other
@@ -70,6 +72,7 @@ def write_together(
             for path, data in files.items():
                 target = _target(path, follow_links)
                 data = data.encode() if isinstance(data, str) else data
+                data = data if isinstance(data, list) else [data]
                 staged.append((stack.enter_context(_temporary(target, data)), target))
             for number, (temporary, path) in enumerate(staged):
                 _replace(temporary, path)
@@ -92,7 +95,7 @@ def _target(path: str | Path, follow_links: bool) -> Path:
 
 
 @contextlib.contextmanager
-def _temporary(target: Path, data: bytes) -> Iterator[Path]:
+def _temporary(target: Path, data: list[bytes]) -> Iterator[Path]:
     """Write `data` to a new file beside `target`, which is removed in the end.
 
     The file stays locked for as long as its writer lives, so that the next writer in
@@ -105,7 +108,7 @@ def _temporary(target: Path, data: bytes) -> Iterator[Path]:
     path, file = _create(target.parent, 0o666 if mode is None else mode)
     try:
         with file:
-            file.write(data)
+            file.writelines(data)
             file.flush()
             os.fsync(file.fileno())  # until the disk has it
             if mode is not None:
@@ -211,6 +214,22 @@ def read_json(path: str | Path, limit: int = JSON_LIMIT) -> dict:
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} is damaged: expected a JSON object")
     return value
+
+
+def with_sorted_metadata(safetensors: bytes) -> list[bytes]:
+    """Return a safetensors file, in two parts, with its metadata in alphabetical order.
+
+    The library writes several entries in a random order, so the same content would
+    give files with different hashes.
+    """
+    size = int.from_bytes(safetensors[:8], "little")
+    header = json.loads(safetensors[8 : 8 + size])
+    metadata = header.pop("__metadata__", {})
+    header = {"__metadata__": dict(sorted(metadata.items()))} | header
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    start = len(text).to_bytes(8, "little") + text
+    return [start, memoryview(safetensors)[8 + size :]]
 
 
 def file_sha256(path: str | Path) -> str:

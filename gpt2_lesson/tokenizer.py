@@ -4,22 +4,23 @@
 
 # %% auto #0
 __all__ = ['PIECES', 'GPT2_REPOSITORIES', 'merge_pair', 'merged_bytes', 'learn_merges', 'merge_piece', 'byte_letters',
-           'Vocabulary', 'is_joined', 'check_vocab', 'build_vocabulary', 'read_merges', 'read_tokenizer_json',
-           'read_vocabulary', 'find_folder', 'check_text', 'check_token_ids', 'split_special', 'write_vocabulary',
-           'learn_vocabulary', 'Tokenizer']
+           'AddedToken', 'Vocabulary', 'is_joined', 'check_vocab', 'build_vocabulary', 'read_merges',
+           'read_tokenizer_json', 'read_vocabulary', 'find_folder', 'check_text', 'check_token_ids', 'match_added',
+           'split_added', 'write_vocabulary', 'learn_vocabulary', 'Tokenizer']
 
 # %% ../notebooks/09_tokenizer.ipynb #imports
 import heapq
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 import regex
 from tqdm import tqdm
 
+from . import validation
 from .files import cache_folder, read_file, read_json, write_together
 
 # %% ../notebooks/09_tokenizer.ipynb #merge-pair
@@ -113,17 +114,31 @@ def byte_letters() -> dict[int, str]:
     letters |= {byte: chr(256 + i) for i, byte in enumerate(hidden)}
     return letters
 
+# %% ../notebooks/09_tokenizer.ipynb #added-token
+@dataclass(frozen=True)
+class AddedToken:
+    """A token that is found in the text itself, before the text is cut into pieces."""
+
+    id: int
+    special: bool = True
+    single_word: bool = False                       # not inside a word
+    lstrip: bool = False                            # takes the white space before it,
+    rstrip: bool = False                            # after it
+    normalized: bool = False                        # looked for after the others
+
 # %% ../notebooks/09_tokenizer.ipynb #vocabulary
 @dataclass(frozen=True)
 class Vocabulary:
     """The bytes of each token id; the id that each pair becomes; ids of special names.
 
-    Merges stand in the order of learning, so their new ids rise.
+    Merges stand in the order of learning, so their new ids rise. `added` holds the
+    added tokens of a tokenizer.json if not all of them are plain special tokens.
     """
 
     tokens: list[bytes]
     merges: dict[tuple[int, int], int]
     special: dict[str, int]
+    added: dict[str, AddedToken] = field(default_factory=dict)
 
 # %% ../notebooks/09_tokenizer.ipynb #is-joined
 def is_joined(name: str, names: set[str]) -> bool:
@@ -141,15 +156,20 @@ def check_vocab(vocab: dict[str, int], source: str | Path) -> None:
     if missing:
         raise ValueError(f"{source}: no token for {len(missing)} bytes, such as "
                          f"{missing[0]!r}: this is no byte-level vocabulary")
+    bad = [name for name in vocab if not name or regex.search(r"\p{Cs}", name)]
+    if bad:
+        raise ValueError(f"{source}: {bad[0]!r} is not a name for a token")
 
 # %% ../notebooks/09_tokenizer.ipynb #build-vocabulary
 def build_vocabulary(
-    vocab: dict[str, int], pairs: Iterable[Sequence[str]], source: str | Path
+    vocab: dict[str, int], pairs: Iterable[Sequence[str]], source: str | Path,
+    added: dict[str, AddedToken] | None = None,
 ) -> Vocabulary:
     """Return the vocabulary of names that are written in byte letters.
 
-    `pairs` are the halves of each merge, earliest first. Raises ValueError, naming the
-    merge (counted from 1) in `source`, if the two do not fit together.
+    `pairs` are the halves of each merge, earliest first. Without a list of `added`
+    tokens each name that no merge makes is a special token. Raises ValueError, naming
+    the merge (counted from 1) in `source`, if the two do not fit together.
     """
     letters = byte_letters()
     made, merges, last = set(letters.values()), {}, -1
@@ -164,14 +184,19 @@ def build_vocabulary(
         last = merges[vocab[pair[0]], vocab[pair[1]]] = vocab[name]
         made.add(name)
     special = {name: i for name, i in vocab.items() if name not in made}
-    for name in special:
-        if is_joined(name, made):
-            raise ValueError(f"{source}: no merge makes {name!r}, though two tokens "
-                             "would: is the list cut off?")
+    if added is not None:
+        special = {name: token.id for name, token in added.items() if token.special}
+    elif cut_off := [name for name in special if is_joined(name, made)]:
+        raise ValueError(f"{source}: no merge makes {cut_off[0]!r}, though two tokens "
+                         "would: is the list cut off?")
     bytes_of = {letter: byte for byte, letter in letters.items()}
-    tokens = [name.encode() if name in special else bytes(map(bytes_of.get, name))
+    tokens = [bytes(map(bytes_of.get, name)) if name in made else name.encode()
               for name in sorted(vocab, key=vocab.get)]
-    return Vocabulary(tokens, merges, special)
+    kinds = {replace(token, id=0) for token in (added or {}).values()}
+    plain = kinds in (set(), {AddedToken(0)}, {AddedToken(0, normalized=True)})
+    if added and any(name in made or is_joined(name, made) for name in added):
+        plain = False                               # the other files can't tell these
+    return Vocabulary(tokens, merges, special, {} if plain else added)
 
 # %% ../notebooks/09_tokenizer.ipynb #read-merges
 def read_merges(path: Path) -> list[list[str]]:
@@ -184,48 +209,68 @@ def read_merges(path: Path) -> list[list[str]]:
             if line and not line.startswith("#version")]
 
 # %% ../notebooks/09_tokenizer.ipynb #read-tokenizer-json
-def read_tokenizer_json(path: Path) -> tuple[dict[str, int], list[Sequence[str]]]:
-    """Return ids by name, and the halves of each merge, of a tokenizer.json.
+def read_tokenizer_json(
+    path: Path,
+) -> tuple[dict[str, int], list[Sequence[str]], dict[str, AddedToken]]:
+    """Return ids by name, the halves of each merge, and the added tokens of a file.
 
     Raises ValueError, naming the file, for one that cuts text in another way.
     """
-    about = read_json(path)
+    content = read_json(path)
     try:
-        model, cut = about["model"], about.get("pre_tokenizer") or {}
+        model, cut = content["model"], content.get("pre_tokenizer") or {}
         usual = (model.get("type", "BPE"), cut.get("type")) == ("BPE", "ByteLevel")
         odd = (cut.get("add_prefix_space"), not cut.get("use_regex", True),
-               about.get("normalizer"), model.get("continuing_subword_prefix"),
-               model.get("end_of_word_suffix"))
-        added = {token["content"]: token["id"] for token in about["added_tokens"]}
-        vocab = model["vocab"] | added
-        pairs = [pair.split(" ") if isinstance(pair, str) else pair
-                 for pair in model["merges"]]
+               content.get("normalizer"), model.get("continuing_subword_prefix"),
+               model.get("end_of_word_suffix"), model.get("dropout"),
+               model.get("ignore_merges"))
+        vocab, pairs, added = dict(model["vocab"]), list(model["merges"]), {}
+        for entry in content["added_tokens"]:
+            options = {name: entry[name] for name in AddedToken.__annotations__
+                       if name in entry}
+            added[entry["content"]] = AddedToken(**options)
+        if len(added) < len(content["added_tokens"]):
+            raise ValueError(f"{path} holds an added token twice")
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error!r}") from None
     if not usual or any(odd):
         raise ValueError(f"{path} is not GPT-2's kind: expected byte-level BPE with "
                          "its pattern, no normalizer, no prefix, no space in front")
+    for number, pair in enumerate(pairs, 1):
+        pairs[number - 1] = pair = pair.split(" ") if isinstance(pair, str) else pair
+        if not isinstance(pair, list) or not all(isinstance(p, str) for p in pair):
+            raise ValueError(f"{path}: merge {number} is {pair!r}, expected two names")
+    for name, token in added.items():
+        kinds = [type(value) for value in asdict(token).values()]
+        if kinds != [int] + 5 * [bool] or not isinstance(name, str) or (
+                vocab.setdefault(name, token.id) != token.id):
+            raise ValueError(f"{path}: the added token {name!r} has a wrong option, or "
+                             "an id that is not the vocabulary's")
     check_vocab(vocab, path)
-    return vocab, pairs
+    return vocab, pairs, added
 
 # %% ../notebooks/09_tokenizer.ipynb #read-vocabulary
 def read_vocabulary(folder: str | Path) -> Vocabulary:
     """Return the vocabulary of a folder with GPT-2's files.
 
-    These are vocab.json and merges.txt, or tokenizer.json. Raises FileNotFoundError if
+    These are tokenizer.json, or vocab.json and merges.txt. Raises FileNotFoundError if
     they are missing, ValueError if they cannot be used.
     """
     folder = Path(folder)
     whole, vocab_file = folder / "tokenizer.json", folder / "vocab.json"
-    merges_file = folder / "merges.txt"
-    if vocab_file.is_file() and merges_file.is_file():
-        vocab = read_json(vocab_file)
-        check_vocab(vocab, vocab_file)
-        return build_vocabulary(vocab, read_merges(merges_file), merges_file)
-    if not whole.is_file():
+    merges_file, added_file = folder / "merges.txt", folder / "added_tokens.json"
+    if whole.is_file():
+        vocab, pairs, added = read_tokenizer_json(whole)
+        return build_vocabulary(vocab, pairs, whole, added)
+    if not vocab_file.is_file() or not merges_file.is_file():
         raise FileNotFoundError(f"{folder} holds no vocabulary: expected vocab.json "
                                 "and merges.txt, or tokenizer.json")
-    return build_vocabulary(*read_tokenizer_json(whole), whole)
+    if added_file.is_file():
+        raise ValueError(f"{added_file} does not say how its tokens are found in a "
+                         "text: save the vocabulary as tokenizer.json")
+    vocab = read_json(vocab_file)
+    check_vocab(vocab, vocab_file)
+    return build_vocabulary(vocab, read_merges(merges_file), merges_file)
 
 # %% ../notebooks/09_tokenizer.ipynb #gpt2-repositories
 GPT2_REPOSITORIES = {
@@ -288,49 +333,105 @@ def check_token_ids(ids: Iterable[int], vocab_size: int) -> list[int]:
         raise TypeError(f"ids is {ids!r}, expected a list of token ids")
     listed = list(listed)
     for place, token in enumerate(listed):
-        if isinstance(token, bool) or not isinstance(token, int):
-            raise TypeError(f"ids[{place}] is {token!r}, expected a whole number; "
-                            "of a batch, decode one row at a time")
+        if type(token) is not int:
+            if isinstance(token, Sequence):
+                raise TypeError(f"ids[{place}] is {token!r}, expected a whole number: "
+                                "of a batch, decode one row at a time")
+            listed[place] = token = validation.whole_number(f"ids[{place}]", token)
         if not 0 <= token < vocab_size:
-            raise IndexError(f"token id {token} at {place}: expected 0 to "
-                             f"{vocab_size - 1}")
+            raise IndexError(
+                f"token id {token} at {place}: expected 0 to {vocab_size - 1}. (Is it "
+                "from a model with a padded vocabulary? Then load that with "
+                f"load_gpt2(..., vocab_size={vocab_size}).)")
     return listed
 
-# %% ../notebooks/09_tokenizer.ipynb #split-special
-def split_special(text: str, special: dict[str, int], policy: str) -> list[str]:
-    """Return `text` cut before and after each name of a special token.
+# %% ../notebooks/09_tokenizer.ipynb #match-added
+def match_added(
+    text: str, added: dict[str, AddedToken], policy: str
+) -> list[str | int]:
+    """Return `text` in parts: strings, and between them the ids of added tokens.
+
+    As the library `tokenizers` does it. Raises ValueError for a special token if
+    `policy` is "refuse".
+    """
+    names = sorted(added, key=len, reverse=True)
+    word = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]")
+    parts: list[str | int] = []
+    begin = 0
+    for match in regex.finditer("|".join(map(regex.escape, names)), text):
+        token, (start, end) = added[match[0]], match.span()
+        if token.special and policy == "text":
+            continue
+        beside = text[max(0, start - 1) : start] + text[end : end + 1]
+        if token.single_word and word.search(beside):
+            continue
+        if token.lstrip:
+            start = max(start, begin)               # after what another one took
+            while start > begin and regex.match(r"\s", text[start - 1]):
+                start -= 1
+        if token.rstrip:
+            end = regex.compile(r"\s*").match(text, end).end()
+        if token.special and policy == "refuse" and start < end:
+            raise ValueError(
+                f"the text holds the special token {match[0]} at {match.start()}: pass "
+                "special='token' if it is meant, special='text' to read it as letters"
+            )
+        parts += [text[begin:start]] if begin < start else []
+        parts += [token.id] if start < end else []
+        begin = end
+    return parts + ([text[begin:]] if begin < len(text) else [])
+
+# %% ../notebooks/09_tokenizer.ipynb #split-added
+def split_added(text: str, vocabulary: Vocabulary, policy: str) -> list[str | int]:
+    """Return `text` in parts, strings and ids; see `match_added`.
 
     Raises TypeError or ValueError for a wrong text or policy; see `Tokenizer.encode`.
     """
     check_text(text)
     if policy not in ("refuse", "token", "text"):
         raise ValueError(f"special is {policy!r}, expected 'refuse', 'token' or 'text'")
-    if policy == "text" or not special:
-        return [text]
-    names = sorted(special, key=len, reverse=True)
-    parts = regex.split(f"({'|'.join(map(regex.escape, names))})", text)
-    if policy == "refuse" and len(parts) > 1:
-        raise ValueError(
-            f"the text holds the special token {parts[1]} at {len(parts[0])}: pass "
-            "special='token' if it is meant, special='text' to read it as letters"
-        )
+    special = {name: AddedToken(i) for name, i in vocabulary.special.items()}
+    parts: list[str | int] = [text]
+    for later in (False, True):
+        added = {name: token for name, token in (special | vocabulary.added).items()
+                 if token.normalized == later}
+        if added:
+            parts = [new for old in parts for new in (
+                match_added(old, added, policy) if isinstance(old, str) else [old])]
     return parts
 
 # %% ../notebooks/09_tokenizer.ipynb #write-vocabulary
 def write_vocabulary(folder: str | Path, vocabulary: Vocabulary) -> None:
-    """Write vocab.json and merges.txt in GPT-2's format into `folder`, making it."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    """Write tokenizer.json, merges.txt and vocab.json into `folder`, making it.
+
+    Only the first can hold `vocabulary.added`; with these the others are left out. A
+    kill leaves the old vocabulary or the new one. Raises OSError.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     letters = byte_letters()
     names = ["".join(letters[byte] for byte in t) for t in vocabulary.tokens]
-    for name, i in vocabulary.special.items():
-        names[i] = name
+    special = {name: AddedToken(i) for name, i in vocabulary.special.items()}
+    added = sorted((special | vocabulary.added).items(), key=lambda item: item[1].id)
+    for name, token in added:
+        names[token.id] = name
     pairs = [f"{names[a]} {names[b]}" for a, b in vocabulary.merges]
-    lines = ["#version: 0.2", *pairs]
     vocab = {name: i for i, name in enumerate(names)}
-    write_together({
-        Path(folder) / "merges.txt": ("\n".join(lines) + "\n").encode(),
-        Path(folder) / "vocab.json": json.dumps(vocab, ensure_ascii=False).encode(),
-    })
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True,
+                  "trim_offsets": True}
+    whole = {
+        "version": "1.0", "truncation": None, "padding": None, "normalizer": None,
+        "added_tokens": [{"content": name} | asdict(token) for name, token in added],
+        "pre_tokenizer": byte_level, "post_processor": None, "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": vocab, "merges": pairs},
+    }
+    texts = {"tokenizer.json": json.dumps(whole, ensure_ascii=False),
+             "merges.txt": "\n".join(["#version: 0.2", *pairs]) + "\n",
+             "vocab.json": json.dumps(vocab, ensure_ascii=False)}
+    written = list(texts)[: 1 if vocabulary.added else 3]
+    old = [name for name in (*texts, "added_tokens.json") if name not in written]
+    write_together({folder / name: texts[name] for name in written},
+                   remove=[folder / name for name in old])
 
 # %% ../notebooks/09_tokenizer.ipynb #learn-vocabulary
 def learn_vocabulary(text: str, vocab_size: int, special: Sequence[str]) -> Vocabulary:
@@ -341,6 +442,7 @@ def learn_vocabulary(text: str, vocab_size: int, special: Sequence[str]) -> Voca
     check_text(text)
     if isinstance(special, str):
         raise TypeError(f"special is {special!r}, expected a list of names")
+    vocab_size = validation.whole_number("vocab_size", vocab_size)
     count = vocab_size - 256 - len(special)
     if count < 0:
         raise ValueError(f"vocab_size is {vocab_size}, expected at least "
@@ -384,19 +486,20 @@ class Tokenizer:
         return cls(read_vocabulary(find_folder(name_or_folder, files)))
 
     def save(self, folder: str | Path) -> None:
-        """Write vocab.json and merges.txt, as GPT-2 has them, into `folder`."""
+        """Write the vocabulary, as GPT-2 has it, into `folder`: `write_vocabulary`."""
         write_vocabulary(folder, self.vocabulary)
 
     def encode(self, text: str, special: str = "refuse") -> list[int]:
         """Return the token ids of `text`.
 
         Names of special tokens in it: "refuse" raises ValueError, "token" makes them
-        tokens, "text" takes them as letters.
+        tokens, "text" takes them as letters. Added tokens that are not special are
+        always tokens.
         """
         ids: list[int] = []
-        for part in split_special(text, self.vocabulary.special, special):
-            if special == "token" and part in self.vocabulary.special:
-                ids.append(self.vocabulary.special[part])
+        for part in split_added(text, self.vocabulary, special):
+            if isinstance(part, int):
+                ids.append(part)
                 continue
             for piece in PIECES.findall(part):
                 ids += self.known.get(piece) or self.encode_piece(piece)

@@ -141,7 +141,7 @@ def test_without_locks_as_on_windows(
 def test_strays_of_the_dead_are_swept_and_files_in_use_stay(tmp_path: Path) -> None:
     stray = tmp_path / ".gpt2_lesson-0.partial"
     stray.write_bytes(b"")
-    with files._temporary(tmp_path / "file", b"in use") as used:
+    with files._temporary(tmp_path / "file", [b"in use"]) as used:
         atomic_write(tmp_path / "other", b"")
         assert names(tmp_path) == [used.name, "other"]
     assert names(tmp_path) == ["other"]

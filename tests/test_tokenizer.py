@@ -483,7 +483,7 @@ def test_any_ids_are_the_bytes_of_each_side_by_side(
     lambda ids: np.array(ids, dtype=np.uint16),
 ])
 def test_ids_may_stand_in_a_tensor_or_an_array(form: Callable) -> None:
-    ours = Tokenizer.train("aaabdaaabac", 259, special=())
+    ours = Tokenizer.train("aaabdaaabac", np.int64(259), special=())
     assert ours.decode(form([258, 100, 258, 97, 99])) == "aaabdaaabac"
 
 
@@ -532,7 +532,11 @@ def test_saving_what_was_loaded_gives_the_same_files(
     assert json.loads(vocabs[0]) == json.loads(vocabs[1])
     assert merges[0] == merges[1]
     assert merges[0].startswith(b"#version: 0.2\n") and merges[0].endswith(b"\n")
-    assert names_in(tmp_path) == ["merges.txt", "vocab.json"]
+    assert names_in(tmp_path) == ["merges.txt", "tokenizer.json", "vocab.json"]
+    assert read_vocabulary(tmp_path) == read_vocabulary(folder)
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    ids = Tokenizer.load(folder).encode(LANGUAGES)
+    assert theirs.encode(LANGUAGES).ids == ids and theirs.decode(ids) == LANGUAGES
 
 
 def names_in(folder: Path) -> list[str]:
@@ -589,8 +593,9 @@ def test_line_ends_and_header_do_not_matter(
 
 
 def small_folder(tmp_path: Path, merges: int = 24) -> tuple[Path, list[str]]:
-    """Save a small vocabulary; return its folder and the lines of its merges."""
+    """Save vocab.json and merges.txt; return their folder and the merges' lines."""
     Tokenizer.train(LANGUAGES, 257 + merges).save(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
     return tmp_path, (tmp_path / "merges.txt").read_text(encoding="utf-8").split("\n")
 
 
@@ -764,6 +769,19 @@ OTHER_KINDS = {
     "vocab a list": model(vocab=[]),
     "vocab of texts": model(vocab={"a": "0"}),
     "added null": whole(added_tokens=None),
+    "a number for a merge": model(merges=[[3, 4]]),
+    "numbers for merges": model(merges=[3, 4]),
+    "a merge of one": model(merges=["a"]),
+    "dropout": model(dropout=0.1),
+    "ignore_merges": model(ignore_merges=True),
+    "added ''": whole(added_tokens=[{"id": 800, "content": ""}]),
+    "added a number": whole(added_tokens=[{"id": 800, "content": 5}]),
+    "added half": whole(added_tokens=[{"id": 800, "content": "<\ud800>"}]),
+    "added twice": whole(added_tokens=2 * [{"id": 800, "content": "<a>"}]),
+    "added with a gap": whole(added_tokens=[{"id": 801, "content": "<a>"}]),
+    "added, another id": whole(added_tokens=[{"id": 70, "content": "a"}]),
+    "an option of text": whole(
+        added_tokens=[{"id": 800, "content": "<a>", "lstrip": "yes"}]),
 }
 
 
@@ -777,7 +795,7 @@ def test_a_tokenizer_json_of_another_kind_is_refused(
         Tokenizer.load(tmp_path)
 
 
-@pytest.mark.parametrize("fails_at", [1, 2])
+@pytest.mark.parametrize("fails_at", [1, 2, 3])
 @pytest.mark.parametrize("count", [10, 40])
 def test_a_save_that_fails_leaves_the_old_vocabulary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int, count: int
@@ -814,9 +832,112 @@ def test_a_file_behind_a_link_is_made_beside_its_target(
 
     monkeypatch.setattr(os, "replace", within_a_disk)
     Tokenizer.train(LANGUAGES, 262).save(folder)
-    assert all((folder / name).is_symlink() for name in names_in(folder))
-    assert names_in(folder) == names_in(other) == ["merges.txt", "vocab.json"]
+    assert all((folder / name).is_symlink() for name in ("merges.txt", "vocab.json"))
+    assert names_in(other) == ["merges.txt", "vocab.json"]
+    assert read_vocabulary(other) == read_vocabulary(folder)
     assert read_vocabulary(other).special == {END: 261}
+
+
+def test_a_list_of_added_tokens_without_their_options_is_refused(
+    tmp_path: Path,
+) -> None:
+    folder, _ = small_folder(tmp_path)
+    (folder / "added_tokens.json").write_text('{"<pad>": 281}', encoding="utf-8")
+    with pytest.raises(ValueError, match="added_tokens.json .*tokenizer.json"):
+        Tokenizer.load(folder)
+    Tokenizer.train(LANGUAGES, 262).save(folder)
+    assert "added_tokens.json" not in names_in(folder)
+
+
+# Added tokens, as the library `tokenizers` finds them
+
+
+NAMES = (
+    "User:", "<a>", "<a>b", "~", "the", "Ġthe", "é", "日本", " x", "x ", "a b", "\n\n",
+    "_", "'s", "🙂", "in", "cat", "!", "1234", "\u3000", "Größe", ".*", "|", "<b>",
+)
+OPTIONS = ("special", "single_word", "lstrip", "rstrip", "normalized")
+
+
+def added_case(
+    trained: Path, target: Path, draw: random.Random
+) -> tuple[Tokenizer, tokenizers.Tokenizer, list[str]]:
+    """Add some tokens with random options; return ours, theirs and the names."""
+    content = json.loads((trained / "tokenizer.json").read_bytes())
+    vocab, names = content["model"]["vocab"], draw.sample(NAMES, draw.randint(1, 6))
+    fresh = iter(range(len(vocab), 2000))
+    for name in names:
+        token = {option: draw.random() < 0.3 for option in OPTIONS}
+        at = vocab[name] if name in vocab else next(fresh)
+        content["added_tokens"].append({"id": at, "content": name} | token)
+    put(target, content)
+    theirs = tokenizers.Tokenizer.from_file(str(target / "tokenizer.json"))
+    return Tokenizer.load(target), theirs, names
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_added_tokens_are_found_as_by_tokenizers(
+    trained_folder: Path, tmp_path: Path, seed: int
+) -> None:
+    draw = random.Random(seed)
+    ours, theirs, names = added_case(trained_folder, tmp_path, draw)
+    ours.save(tmp_path / "again")
+    again = Tokenizer.load(tmp_path / "again")
+    assert again.vocabulary == ours.vocabulary
+    parts = [*names, *names, END, *SNIPPETS, *SPACES, "a", "b", "cat", " the", "_", "."]
+    for _ in range(100):
+        text = "".join(draw.choices(parts, k=draw.randint(1, 9)))
+        theirs.encode_special_tokens = False
+        try:
+            ids = theirs.encode(text).ids
+        except BaseException as error:  # tokens that overlap make the library panic
+            assert "AddedVocabulary bad split" in str(error)
+            ours.encode(text, "token")
+            continue
+        assert ours.encode(text, "token") == again.encode(text, "token") == ids, text
+        theirs.encode_special_tokens = True           # that is: special ones are text
+        as_text = theirs.encode(text).ids
+        assert ours.encode(text, "text") == as_text, text
+        if ids != as_text:
+            with pytest.raises(ValueError, match="special token"):
+                ours.encode(text)
+        elif not set(ids) & set(ours.vocabulary.special.values()):
+            assert ours.encode(text) == ids
+
+
+def test_what_is_a_word_and_what_is_white_space_as_by_tokenizers(
+    trained_folder: Path, tmp_path: Path
+) -> None:
+    """Every assigned character beside a token that must be a word, or takes space."""
+    content = json.loads((trained_folder / "tokenizer.json").read_bytes())
+    for i, options in enumerate((["single_word"], ["lstrip", "rstrip"])):
+        content["added_tokens"].append({"id": 800 + i, "content": f"<{i}>"} | {
+            name: name in options for name in OPTIONS})
+    put(tmp_path, content)
+    ours = Tokenizer.load(tmp_path)
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    characters = sum(KINDS.values(), [])
+    for i in range(0, len(characters), 2000):
+        text = "".join(f"{c}<0> <0>{c}.{c}<1>{c}!" for c in characters[i : i + 2000])
+        text = text.replace(END, "")
+        assert ours.encode(text) == theirs.encode(text).ids
+
+
+def test_an_added_token_is_decoded_as_it_was_written(
+    trained_folder: Path, tmp_path: Path
+) -> None:
+    content = json.loads((trained_folder / "tokenizer.json").read_bytes())
+    names = ["User:", "日本", "<é>", "~"]
+    vocab = content["model"]["vocab"]
+    for i, name in enumerate(names):
+        content["added_tokens"].append({
+            "id": vocab.get(name, 800 + i), "content": name, "special": False,
+            "single_word": False, "lstrip": False, "rstrip": False, "normalized": True})
+    put(tmp_path, content)
+    ours = Tokenizer.load(tmp_path)
+    text = "User: 日本 <é>~ bye"
+    ids = ours.encode(text)
+    assert ours.decode(ids) == text and {800, 801, 802} <= set(ids)
 
 
 # Where a vocabulary is looked for
@@ -956,6 +1077,8 @@ TABLE = [
     ("one id", decode(5), TypeError, ["ids is 5", "list of token ids"]),
     ("no ids", decode(None), TypeError, ["ids is None", "list of token ids"]),
     ("0-D", decode(torch.tensor(3)), TypeError, ["tensor(3)", "list of token ids"]),
+    ("id of a padded model", decode([50_300]), IndexError,
+     ["50300 at 0", "load_gpt2(..., vocab_size=258)"]),
     ("2-D", decode(torch.tensor([[3, 4]])), TypeError, ["[3, 4]", "one row at a time"]),
     ("2-D array", decode(np.array([[3]])), TypeError, ["[3]", "one row at a time"]),
     ("batch", decode([[3], [4]]), TypeError, ["ids[0] is [3]", "one row at a time"]),
