@@ -20,7 +20,10 @@ from torch import Tensor
 
 from . import validation
 from gpt2_lesson.files import (
-    CheckpointError, read_json, with_sorted_metadata, write_together,
+    CheckpointError,
+    read_json,
+    with_sorted_metadata,
+    write_together,
 )
 from .gpt2_model import GPT2Config, GPT2Model
 from .tokenizer import find_folder
@@ -256,7 +259,10 @@ def load_gpt2(
                               f"holds ({error})") from None
     weights = our_tensors(tensors, one, folder, config.num_layers)
     if vocab_size is not None:
-        kept = validation.whole_number("vocab_size", vocab_size, 1, config.vocab_size)
+        kept = validation.whole_number("vocab_size", vocab_size, 1)
+        if kept > config.vocab_size:
+            raise CheckpointError(f"{folder} has a model of {config.vocab_size} tokens,"
+                                  f" expected {kept} or more: is this its tokenizer?")
         weights["tok_emb.weight"] = weights["tok_emb.weight"][:kept]
         config = replace(config, vocab_size=kept)
     with torch.device("meta"):

@@ -149,6 +149,9 @@ def open_model(name: str) -> tuple[GPT2Model, Tokenizer]:
         name in GPT2_REPOSITORIES and not path.exists()
     ):
         model, tokenizer = load_gpt2(name), Tokenizer.load(name)
+        vocab_size, padding = tokenizer.vocab_size, model.config.vocab_size % 64 == 0
+        if padding and vocab_size < model.config.vocab_size < vocab_size + 1024:
+            model = load_gpt2(name, vocab_size=vocab_size)
     else:
         if path.is_dir():
             found = [path / f for f in ("model.safetensors", "checkpoint.safetensors")]
