@@ -319,7 +319,7 @@ def step(*arguments: object, **more: object) -> Callable:
     (chosen(max_lr="0.1"), TypeError, "max_lr is '0.1'"),
     (lambda: make_optimizer(tiny(), NAN), ValueError, "max_lr is nan"),
     (lambda: make_optimizer(tiny(), math.inf), ValueError, "max_lr is inf"),
-    (lambda: make_optimizer(tiny(), 0.1, -1), ValueError, "weight_decay is -1.0"),
+    (lambda: make_optimizer(tiny(), 0.1, -1), ValueError, "weight_decay is -1"),
     (lambda: make_optimizer(nn.Identity(), 0.1), TypeError, "a model with parameters"),
     (lambda: make_optimizer("model", 0.1), TypeError, "model is 'model'"),
     (lambda: Muon(tiny(), 0.1, momentum=1.5), ValueError, "momentum is 1.5"),

@@ -25,6 +25,8 @@ from gpt2_lesson.cli.train import PRESETS
 from gpt2_lesson.gpt2_model import GPT2Config
 from gpt2_lesson.training import TrainSettings, read_checkpoint
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("GPT2_LESSON_KILLS", 100))
 PAIRS = int(os.environ.get("GPT2_LESSON_PAIRS", 5))
 STEPS = 30
