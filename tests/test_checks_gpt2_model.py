@@ -1,6 +1,7 @@
 """The checks of embeddings, of the whole model, and of its count: entries E and W."""
 
 import math
+import re
 
 import mutants
 import pytest
@@ -51,6 +52,14 @@ x = x + pos_emb[:input_ids.size(1)]
 return x""",
     "E11": "return tok_emb[input_ids] + pos_emb[:input_ids.size(1)].detach()",
     "E11t": "return tok_emb.data[input_ids] + pos_emb[:input_ids.size(1)]",
+    "E6o": "x = tok_emb[input_ids] / math.sqrt(tok_emb.size(-1))\n"
+           "return x + pos_emb[:input_ids.size(1)]",
+    "E5r": "return tok_emb[input_ids] + pos_emb[:input_ids.size(1)].flip(0)",
+    "E5m": "return tok_emb[input_ids] + pos_emb[:input_ids.size(1)].mean(0)",
+    "E9h": "return (tok_emb[input_ids] + pos_emb[:input_ids.size(1)]) / 2",
+    "E9m": "return tok_emb[input_ids] - pos_emb[:input_ids.size(1)]",
+    "E9n": "x = tok_emb[input_ids] + pos_emb[:input_ids.size(1)]\n"
+           "return F.layer_norm(x, x.shape[-1:])",
 }
 
 
@@ -104,6 +113,8 @@ WRONG = {
                            ".detach().clone())"),
     "W2d": with_head(HEAD, "self.head.weight.data = self.tok_emb.weight.data"),
     "W3": [("elif p.dim() == 2:", "elif p.dim() == 2 and 'emb' not in name:")],
+    "W3h": with_head(HEAD, "self.tok_emb.weight = self.head.weight") + [
+        ("elif p.dim() == 2:", "elif p.dim() == 2 and 'head' not in name:")],
     "W3d": [(SOURCE[SOURCE.index(LOOP):SOURCE.index("    def forward")], "\n")],
     "W5": [(LIST, "[TransformerBlock(d_model, num_heads, d_ff) for _ in "
             "range(num_layers)]")],
@@ -118,6 +129,13 @@ WRONG = {
 """), ("        for block in self.blocks:\n            x = block(x)",
        "        x = self.block(x)")],
     "W6c": [("range(num_layers)", "range(1, num_layers)")],
+    "W6g": [("range(num_layers)", "range(num_layers + 1)")],
+    "W7e": [("x = block(x)", "x = self.ln_final(block(x))")],
+    "W10m": [(TIED, f"{TIED}.mean(1)")],
+    "W10s": [(TIED, f"{TIED} / math.sqrt(x.size(-1))")],
+    "W13": [("num_heads, d_ff)", "num_heads, 4 * d_model)")],
+    "W14": [("TransformerBlock(d_model, num_heads", "TransformerBlock(d_model, 1")],
+    "W15": [("Embedding(max_seq_length", "Embedding(max_seq_length + 1")],
     "W6d": [("x = block(x)", "block(x)")],
     "W7": [(LAST, ""), ("self.ln_final(x)", "x")],
     "W6e": [("        for block in self.blocks:\n            x = block(x)",
@@ -299,7 +317,11 @@ COUNTS = {
             "remove_duplicate=False))",
     "W11": """total = sum(p.numel() for p in model.parameters())
 return total + sum(b.numel() for b in model.buffers())""",
-    "W4c": "return sum(p.numel() for p in model.parameters() if p.requires_grad)",
+    "W4a": "return sum(sum(p.shape) for p in model.parameters())",
+    "W4s": "return sum(math.prod(s) for s in {p.shape for p in model.parameters()})",
+    "W4w": "return sum(p.numel() for name, p in model.named_parameters() if "
+           "name.endswith('weight'))",
+    "W4n": "return sum(int((p != 0).sum()) for p in model.parameters())",
     "W4d": "return len(list(model.parameters()))",
     "W4e": "return sum(len(p) for p in model.parameters())",
     "W4f": "return sum(p.numel() * 4 for p in model.parameters())",
@@ -323,6 +345,8 @@ def by_identity(model):
 
 HONEST_COUNTS = {
     "sum": lambda model: sum(p.numel() for p in model.parameters()),
+    "learnable": lambda model: sum(p.numel() for p in model.parameters()
+                                   if p.requires_grad),
     "named": lambda model: sum(p.numel() for _, p in model.named_parameters()),
     "identity": by_identity,
     "nelement": lambda model: sum(p.nelement() for p in model.parameters()),
@@ -365,6 +389,31 @@ class TestCatalogue(Catalogue):
 def test_two_mistakes_at_once_are_both_named() -> None:
     report = checks.GPT2(model_of(with_head("nn.Linear(d_model, vocab_size)")))
     assert {mistake.id for mistake in report.matches[0]} == {"W1", "W8"}
+
+
+@pytest.mark.parametrize("changes", [
+    [(TIED, "self.ln_final(x) @ self.out"), (LAST, f"{LAST}        self.out = "
+      "nn.Parameter(0.02 * torch.randn(d_model, vocab_size))\n")],
+    with_head("nn.Linear(d_model, vocab_size)", how=f"{TIED} + self.head.bias")])
+def test_a_fault_of_the_head_is_not_looked_for_in_the_blocks(changes: list) -> None:
+    report = checks.GPT2(model_of(changes))
+    assert not report.passed and "how the blocks are built" not in str(report)
+
+
+def test_initial_weights_are_not_called_random_results() -> None:
+    """A table that keeps nn.Linear's weights once "draws random numbers"."""
+    for name in ("W3h", "W3d"):
+        assert "draws random" not in str(checks.GPT2(model_of(WRONG[name])))
+    xavier = [("nn.init.normal_(p, std=0.02)", "nn.init.xavier_normal_(p)")]
+    assert "random numbers" not in str(checks.GPT2(model_of(xavier)))
+
+
+def test_a_count_is_told_with_the_sizes_that_it_belongs_to() -> None:
+    """Two models of two sizes were once compared: "276 apart", "204 too many"."""
+    report = checks.GPT2(model_of([(LAST, LAST + "        self.more = nn.Parameter("
+                                    "torch.zeros(vocab_size, d_model))\n")]))
+    assert any(re.search(r"GPT2\(\d+, 12, .* parameters too many", clue.text)
+               for clue in report.clues), str(report)
 
 
 def test_norms_drawn_at_random_are_wrong_in_their_first_weights_alone() -> None:

@@ -31,7 +31,7 @@ def look_up(input_ids: Tensor, tok_emb: Tensor, pos_emb: Tensor, *, rows: str = 
     table = pos_emb.detach() if detached == "positions" else pos_emb
     tokens = (tok_emb.detach() if detached == "tokens" else tok_emb)[input_ids]
     tokens = tokens * {"none": 1.0, "root": math.sqrt(tok_emb.size(1)),
-                       "zero": 0.0}[scale]
+                       "over": 1 / math.sqrt(tok_emb.size(1)), "zero": 0.0}[scale]
     places = {
         "right": lambda: table[:T], "none": lambda: torch.zeros_like(table[:1]),
         "batch": lambda: table[:B], "batch, kept": lambda: table[:B, None],
@@ -40,12 +40,15 @@ def look_up(input_ids: Tensor, tok_emb: Tensor, pos_emb: Tensor, *, rows: str = 
         "slice from 1": lambda: table[1:T + 1], "first": lambda: table[0],
         "last": lambda: table[T - 1], "end": lambda: table[-T:],
         "reversed": lambda: table[:T].flip(0),
+        "mean": lambda: table[:T].mean(0),
         "waves": lambda: waves(T, table.size(1)), "twice": lambda: 2 * table[:T],
     }[rows]()
     if join == "concatenated":
         return torch.cat([tokens, places.expand_as(tokens)], -1)
     return {"added": tokens + places, "times": tokens * places,
-            "subtracted": tokens - places}[join]
+            "subtracted": tokens - places, "halved": (tokens + places) / 2,
+            "normed": nn.functional.layer_norm(tokens + places, tokens.shape[-1:]),
+            }[join]
 
 
 def embed_probes(g: Generator) -> list[Probe]:
@@ -138,6 +141,29 @@ EMBED = (
             "Whose model scales its embeddings: GPT-2's, or the transformer of 2017?",
             "look for a square root", "tok_emb[input_ids], without a factor",
             {"scale": "root"}, mark="S"),
+    Mistake("E6o", "token rows divided by sqrt(C)",
+            "with pos_emb = 0 your result is smaller than the token rows",
+            "Should the model scale what it learned itself?",
+            "look for a square root", "tok_emb[input_ids], without a factor",
+            {"scale": "over"}),
+    Mistake("E5r", "positions in reverse order",
+            "the first token gets row T - 1", _Q_PLACE, _PLACES, _T,
+            {"rows": "reversed"}),
+    Mistake("E5m", "the mean of all positions for every token",
+            "the same token gives the same vector at every place",
+            "How many rows does a text of 5 tokens need?", "look for mean", _T,
+            {"rows": "mean"}),
+    Mistake("E9h", "the mean of token row and position row, not their sum",
+            "the result is half as large as it should be",
+            "Are the two rows added, or averaged?", "look for / 2 or mean",
+            f"tok_emb[input_ids] + {_T}", {"join": "halved"}),
+    Mistake("E9m", "positions subtracted", "with tok_emb = 0 your result is minus the "
+            "position rows", "Which sign should a position have?",
+            "look at the operator", f"tok_emb[input_ids] + {_T}",
+            {"join": "subtracted"}),
+    Mistake("E9n", "a layer norm on the sum", "each vector has mean 0 and variance 1",
+            "Which part of the model norms: the embeddings, or the blocks?",
+            "look for layer_norm", "return the sum as it is", {"join": "normed"}),
     Mistake("E6z", "token rows never used", "changing the ids changes nothing",
             "Where does the text enter the model?", "look for tok_emb",
             "tok_emb[input_ids] + ...", {"scale": "zero"}, mark="R"),
@@ -194,10 +220,13 @@ class _Whole(nn.Module):
     def __init__(self, sizes: tuple, *, head: str = "tied", bias: bool = False,
                  blocks: str = "all", norm: str = "last", positions: str = "table",
                  residual: str = "2L", start: str = "right", out: str = "logits",
-                 padded: bool = False, mask: bool = False) -> None:
+                 padded: bool = False, mask: bool = False,
+                 sizes_as: str = "asked") -> None:
         super().__init__()
         V, C, H, L, T, width = sizes
         V = math.ceil(V / 64) * 64 if padded else V
+        H, width = {"one head": (1, width), "4 C": (H, 4 * C)}.get(sizes_as, (H, width))
+        T = T + 1 if sizes_as == "one more position" else T
         self.out, self.positions, self.norm, self.kind = out, positions, norm, blocks
         self.tok_emb = nn.Embedding(V, C)
         if positions == "waves":
@@ -238,9 +267,12 @@ class _Whole(nn.Module):
                 x = x + places
             y = block(first if self.kind == "from the start" else x)
             x = {"thrown away": x, "added again": x + y}.get(self.kind, y)
+            x = self.ln_final(x) if self.norm == "in every block" else x
         x = x if self.norm in ("first", "unused") else self.ln_final(x)
         logits = self.head(x)
-        return {"logits": lambda: logits, "odds": lambda: logits.softmax(-1),
+        return {"logits": lambda: logits,
+                "scaled": lambda: logits / math.sqrt(x.size(-1)),
+                "mean": lambda: logits.mean(1), "odds": lambda: logits.softmax(-1),
                 "logs": lambda: logits.log_softmax(-1),
                 "last": lambda: logits[:, -1]}[self.out]()
 
@@ -251,7 +283,7 @@ def _blocks(kind: str, L: int, block) -> list | nn.ModuleList:
         return [block() for _ in range(L)]
     if kind == "same":
         return nn.ModuleList([block()] * L)
-    number = {"one": 1, "one fewer": L - 1}.get(kind, L)
+    number = {"one": 1, "one fewer": L - 1, "one more": L + 1}.get(kind, L)
     return nn.ModuleList(block() for _ in range(number))
 
 
@@ -272,6 +304,8 @@ def _draw(model: nn.Module, L: int, residual: str, start: str) -> None:
         elif p.dim() == 2 and name != "mask":
             large = start == "table" and "emb" in name
             p.normal_(std=1.0 if large else factor if writes else 0.02)
+            if start == "head" and name.startswith("tok_emb"):       # nn.Linear's own
+                p.uniform_(-p.size(1) ** -0.5, p.size(1) ** -0.5)
         elif start == "norms":
             p.normal_(std=0.02)
 
@@ -321,8 +355,11 @@ def model_read_out(look: Look, g: Generator) -> list[Clue]:
         if probe.drive is whole.parameter_count:
             found += _count_in_parts(probe.args[0][0], seen.value, wanted.value)
         elif isinstance(wanted.value, dict) and isinstance(seen.value, dict):
-            found += [Clue(f"fact {key}", f"{probe.name}: {key} is "
-                           f"{seen.value.get(key)}, expected {value}")
+            found += [Clue(f"fact {key}", f"{probe.name}: "
+                           f"{key} is {seen.value[key]}, expected {value}"
+                           if seen.value.get(key) is not None else
+                           f"{probe.name}: no {key.removeprefix('spread of ')} of the "
+                           "expected shape was found")
                       for key, value in wanted.value.items()
                       if seen.value.get(key) != value]
         elif probe.drive is whole.who_moves:
@@ -347,7 +384,7 @@ def _count_in_parts(sizes: tuple, mine: object, right: int) -> list[Clue]:
     off = abs(mine - right)
     which = next((f", as many as {name} has" for name, size in parts.items()
                   if size == off), "")
-    return [Clue("count", f"your model has {off:,} parameters too "
+    return [Clue("count", f"GPT2{sizes} has {off:,} parameters too "
                  f"{'many' if mine > right else 'few'}{which}")]
 
 
@@ -416,6 +453,11 @@ WHOLE = (
             "the first loss is far above ln V (at GPT-2's size 115, not 10.82)", _Q_LN,
             "look at how the tables get their first numbers",
             "nn.init.normal_(tok_emb.weight, std=0.02)", {"start": "table"}),
+    Mistake("W3h", "the tied table keeps nn.Linear's initial weights",
+            "the table's standard deviation is 1 / sqrt(3 C), not 0.02", _Q_LN,
+            "which parameters does your initialisation leave out?",
+            "nn.init.normal_(self.head.weight, std=0.02)",
+            function=_alone(start="head")),
     Mistake("W3d", "no first weights drawn: all spreads are PyTorch's defaults",
             "the tables start with spread 1, the matrices with spreads of their own",
             _Q_LN, "is there a line that draws the first weights, and is it called?",
@@ -437,6 +479,9 @@ WHOLE = (
     Mistake("W6c", "one block too few (L - 1)", "the count lacks one block",
             "range(n) gives how many numbers?", "look at range", _MODULES,
             function=_alone(blocks="one fewer"), mark="R"),
+    Mistake("W6g", "one block too many (L + 1)", "the count has one block more",
+            "range(n) gives how many numbers?", "look at range", _MODULES,
+            function=_alone(blocks="one more")),
     Mistake("W6d", "what the blocks return is thrown away",
             "no gradient reaches the blocks, and tokens do not move each other",
             "Does a block change x, or return a new x?", "look at the loop",
@@ -467,6 +512,10 @@ WHOLE = (
             "A pre-norm block never norms the stream itself. Who does, at the end?",
             "look between the last block and the head", "logits from self.ln_final(x)",
             {"norm": "unused"}, mark="R"),
+    Mistake("W7e", "ln_final after every block, not only after the last",
+            "the residual stream is normed between the blocks",
+            "What should stay unnormed from block to block?", "look inside the loop",
+            "after the loop", function=_alone(norm="in every block")),
     Mistake("W8", "the head has a bias",
             "V parameters too many: at GPT-2's size 50,257",
             "logits = x @ table.T: where is a bias?", "look at the head's nn.Linear",
@@ -513,6 +562,29 @@ WHOLE = (
             "How many places of a text of T tokens predict a next token?",
             "look for [:, -1]", "return the logits of all places", {"out": "last"},
             mark="R"),
+    Mistake("W10m", "the mean of the logits over all places",
+            "(B, V) in place of (B, T, V): training asks every place",
+            "How many places of a text of T tokens predict a next token?",
+            "look for mean(1)", "return the logits of all places", {"out": "mean"}),
+    Mistake("W10s", "logits divided by sqrt(C)", "all logits are too small by one "
+                                                 "factor",
+            "Which product is divided by a root in GPT-2: the head's, or attention's?",
+            "look for a square root at the end", "F.linear(x, self.tok_emb.weight)",
+            {"out": "scaled"}),
+    Mistake("W13", "d_ff is not used: the blocks are 4 C wide",
+            "right for the usual width, wrong for another",
+            "Which arguments does TransformerBlock take?", "where is d_ff used?",
+            "TransformerBlock(d_model, num_heads, d_ff)",
+            function=_alone(sizes_as="4 C")),
+    Mistake("W14", "num_heads is not used: one head",
+            "the count is right, the logits are not", "Which number of heads do your "
+            "blocks get?", "where is num_heads used?",
+            "TransformerBlock(d_model, num_heads, d_ff)",
+            function=_alone(sizes_as="one head")),
+    Mistake("W15", "the position table has one row too many",
+            "C parameters too many", "How many places has a text of max_seq_length "
+            "tokens?", "look for + 1", "nn.Embedding(max_seq_length, d_model)",
+            function=_alone(sizes_as="one more position")),
     Mistake("W11", "the mask is a Parameter",
             "T x T parameters too many, which no gradient reaches",
             "Is the mask something to be learned?", "look for nn.Parameter",
@@ -572,7 +644,7 @@ GPT2 = Exercise(
              (r"no attribute 'parameters'|expected a torch.nn.Module",
               "the class must be an nn.Module: class GPT2(nn.Module), and "
               "super().__init__() first"),
-             (r"no multiple of num_heads",
+             (r"multiple of num_heads",
               "the block wants TransformerBlock(d_model, num_heads, d_ff), in this "
               "order"),
              (r"not subscriptable", "an nn.Embedding is called with ids, "
@@ -627,8 +699,10 @@ def count(model: nn.Module, *, over: str = "parameters", what: str = "entries",
     if over == "modules":
         named = {f"{i} {name}": p for i, part in enumerate(model.modules())
                  for name, p in part.named_parameters(recurse=False)}
-    if only == "trained":
-        named = {name: p for name, p in named.items() if p.requires_grad}
+    if only == "weights":
+        named = {name: p for name, p in named.items() if name.endswith("weight")}
+    if only == "different":
+        named = {tuple(p.shape): p for p in named.values()}
     if only == "matrices":
         named = {name: p for name, p in named.items() if p.dim() == 2}
     if only == "own":
@@ -636,6 +710,8 @@ def count(model: nn.Module, *, over: str = "parameters", what: str = "entries",
     parts = [*named.values(), *(model.buffers() if buffers else ())]
     return {"entries": lambda: sum(p.numel() for p in parts),
             "first": lambda: parts[0].numel(), "last": lambda: parts[-1].numel(),
+            "axes": lambda: sum(sum(p.shape) for p in parts),
+            "nonzero": lambda: sum(int((p != 0).sum()) for p in parts),
             "tensors": lambda: len(parts), "rows": lambda: sum(map(len, parts)),
             "bytes": lambda: sum(p.numel() * p.element_size() for p in parts)}[what]()
 
@@ -645,10 +721,13 @@ _COUNT = "sum(p.numel() for p in model.parameters())"
 
 
 def count_probes(g: Generator) -> list[Probe]:
-    """Return toy models: plain, tied, with a buffer, frozen, shared, deep, any size."""
+    """Return toy models: plain, tied, with a buffer, shared, deep, of any size.
+
+    None has a frozen parameter: whether that one "can be learned" is open.
+    """
     sizes = (10 + torch.randint(90, (2,), generator=g)).tolist()
     return [*(Probe(f"a {kind} model", (kind,), whole.counted)
-              for kind in ("plain", "tied", "buffers", "frozen", "shared", "deep")),
+              for kind in ("plain", "tied", "buffers", "shared", "deep")),
             Probe("a plain model, table {} x {}".format(*sizes), ("plain", *sizes),
                   whole.counted)]
 
@@ -656,9 +735,8 @@ def count_probes(g: Generator) -> list[Probe]:
 def count_read_out(look: Look, g: Generator) -> list[Clue]:
     """Return what is counted of each toy model."""
     seen = {kind: look(Probe(kind, (kind,), whole.counted)).value
-            for kind in ("plain", "tied", "buffers", "frozen", "shared", "deep")}
-    right = {"plain": 42, "tied": 21, "buffers": 42, "frozen": 42, "shared": 54,
-             "deep": 124}
+            for kind in ("plain", "tied", "buffers", "shared", "deep")}
+    right = {"plain": 42, "tied": 21, "buffers": 42, "shared": 54, "deep": 124}
     wrong = [f"{kind}: {seen[kind]}, expected {right[kind]}" for kind in right
              if seen[kind] != right[kind]]
     return [Clue("counts", "; ".join(wrong))] if wrong else []
@@ -681,10 +759,19 @@ count_parameters = Exercise(
                 {"over": "modules"}, mark="R"),
         Mistake("W11", "buffers counted, too", "a mask that is never trained counts",
                 _Q_COUNT, "look for buffers", _COUNT, {"buffers": True}, mark="R"),
-        Mistake("W4c", "frozen parameters left out",
-                "a model whose table is frozen seems smaller",
-                "Is a number that you do not train now no part of the model?",
-                "look for requires_grad", _COUNT, {"only": "trained"}, mark="R"),
+        Mistake("W4a", "the sizes of the axes added up, not multiplied",
+                "a 7 x 3 table counts as 10", "How many numbers are in a 7 x 3 table?",
+                "look at what is done with p.shape", _COUNT, {"what": "axes"}),
+        Mistake("W4s", "tensors of equal shape counted once",
+                "two layers of the same size count as one",
+                "What makes two tensors one: their shape, or being the same tensor?",
+                "look for a set", _COUNT, {"only": "different"}),
+        Mistake("W4w", "only parameters called weight", "biases are left out", _Q_COUNT,
+                "look at the condition", _COUNT, {"only": "weights"}),
+        Mistake("W4n", "numbers that are 0 are left out",
+                "a fresh bias of zeros is not counted",
+                "Is a 0 that training will change no parameter?", "look for != 0",
+                _COUNT, {"what": "nonzero"}),
         Mistake("W4d", "tensors counted, not their entries",
                 "a whole table counts as 1", "How many numbers are in a 7 x 3 table?",
                 "look at what you add up", _COUNT, {"what": "tensors"}, mark="R"),
