@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,6 +27,7 @@ __all__ = [
     "file_sha256",
     "read_file",
     "read_json",
+    "scratch_folder",
     "sync_folder",
     "with_sorted_metadata",
     "write_together",
@@ -132,7 +135,7 @@ def _create(folder: Path, mode: int) -> tuple[Path, BinaryIO]:
         file.close()  # it was swept before it was locked: try again
 
 
-def _locked(file: BinaryIO) -> bool | None:
+def _locked(file: BinaryIO | int) -> bool | None:
     """Lock `file`: True, or False if another has it, or None where no lock exists."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -242,3 +245,29 @@ def cache_folder() -> Path:
     """Return the folder for downloads: $GPT2_LESSON_CACHE or ~/.cache/gpt2_lesson."""
     folder = os.environ.get("GPT2_LESSON_CACHE") or "~/.cache/gpt2_lesson"
     return Path(folder).expanduser()
+
+
+@contextlib.contextmanager
+def scratch_folder(purpose: str) -> Iterator[Path]:
+    """Give a temporary folder, and remove those that killed processes have left.
+
+    The folder is locked for as long as its process lives; Windows keeps the old ones.
+    """
+    prefix = f"gpt2_lesson-{purpose}-"
+    for old in Path(tempfile.gettempdir()).glob(f"{prefix}*") if fcntl else ():
+        with contextlib.suppress(OSError), _locked_folder(old) as free:
+            if free and time.time() - old.stat().st_mtime > 1:  # else: not yet locked
+                shutil.rmtree(old)
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        with _locked_folder(folder) if fcntl else contextlib.nullcontext():
+            yield Path(folder).resolve()
+
+
+@contextlib.contextmanager
+def _locked_folder(folder: str | Path) -> Iterator[bool]:
+    """Hold the lock of a folder, not of one behind a link; False if another has it."""
+    handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
+    try:
+        yield _locked(handle) is True
+    finally:
+        os.close(handle)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,6 +146,31 @@ def test_strays_of_the_dead_are_swept_and_files_in_use_stay(tmp_path: Path) -> N
         atomic_write(tmp_path / "other", b"")
         assert names(tmp_path) == [used.name, "other"]
     assert names(tmp_path) == ["other"]
+
+
+def test_a_scratch_folder_goes_with_its_process_or_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = ("import time; from gpt2_lesson.files import scratch_folder\n"
+            "with scratch_folder('test') as folder:\n"
+            "    (folder / 'inside').write_text('')\n"
+            "    print(folder, flush=True); time.sleep(600)")
+    killed, living = (subprocess.Popen([sys.executable, "-c", code], text=True,
+                                       stdout=subprocess.PIPE,
+                                       env=os.environ | {"TMPDIR": str(tmp_path)})
+                      for _ in range(2))
+    try:
+        folders = [Path(one.stdout.readline().strip()) for one in (killed, living)]
+        killed.kill()
+        killed.wait()
+        for folder in folders:
+            os.utime(folder, (0, 0))
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        with files.scratch_folder("test") as mine:
+            assert set(tmp_path.iterdir()) == {folders[1], mine}
+        assert list(tmp_path.iterdir()) == folders[1:]
+    finally:
+        living.kill()
 
 
 def test_writers_in_one_folder_do_not_sweep_each_other(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from gpt2_lesson.cli import grade, main
 from gpt2_lesson.cli.grading import protocol, sandbox
 from gpt2_lesson.cli.grading.sandbox import IsolationError, Limits
 from gpt2_lesson.cli.notebooks import NOTEBOOKS, lessons
+from gpt2_lesson.files import scratch_folder
 
 PACKAGE = Path(gpt2_lesson.__file__).parent
 SET = "01_set"
@@ -348,7 +349,8 @@ def odd_class(root: Path) -> None:
         {**one, "metadata": {"nbgrader": {"grade_id": ["x"]}}} for one in right])
     write(root, "huge number", b'{"cells": ' + b"9" * 100_000 + b"}")
     write(root, "too large", b" " * 21_000_000)
-    write(root, "surrogates", [*right, cell("x = '\ud800'")])
+    write(root, "surrogates", [cell("# \ud800", kind="markdown"), *right,
+                               cell("x = '\ud800'")])
     write(root, "renamed", right).rename(
         root / "grading/submitted/renamed" / SET / "my solution.ipynb")
     path = write(root, "a link", right)
@@ -360,6 +362,21 @@ def odd_class(root: Path) -> None:
     path = write(root, "a pipe", right)
     path.unlink()
     os.mkfifo(path)
+    for student, odd in (("a folder", f"{SET}/{SET}.ipynb/x"), ("a file", SET),
+                         ("a file for a folder", "01_set/x")):
+        path = root / "grading/submitted" / student / odd
+        path.parent.mkdir(parents=True)
+        path.write_text("x")
+    path = write(root, "unreadable", right)
+    path.unlink()
+    path.symlink_to(path)
+    write(root, "await", cells(
+        "import asyncio\nawait asyncio.sleep(0)\n"
+        "task = asyncio.create_task(asyncio.sleep(0, 3))\n" + RIGHT,
+        "%matplotlib inline\nassert await task == 3\n" + CAUSAL))
+    write(root, "no page", right)
+    path = root / "grading/feedback/no page" / SET / f"{SET}.html/x"
+    path.parent.mkdir(parents=True)
     submitted = root / "grading" / "submitted"
     (submitted / "a linked folder").symlink_to(submitted / "honest")
     (submitted / "nothing").mkdir()
@@ -386,7 +403,12 @@ ODD = {  # points of attention and causal, and what the warnings must say
     "a link": (0, 0, "is a link: refused"), "a hard link": (0, 0, "no regular file"),
     "a pipe": (0, 0, "no regular file"),
     "a linked folder": (0, 0, "is a link: refused"),
-    "nothing": (0, 0, "nothing handed in"),
+    "nothing": (0, 0, "nothing handed in"), "await": (4, 2, ""),
+    "a folder": (0, 0, "can't be read: Is a directory"),
+    "a file": (0, 0, "can't be read: Not a directory"),
+    "a file for a folder": (0, 0, "no 01_set.ipynb, and 0 other notebooks"),
+    "unreadable": (0, 0, "is a link: refused"),
+    "no page": (0, 0, "can't be graded, look at it by hand"),
 }
 
 
@@ -412,7 +434,7 @@ def test_an_odd_notebook_is_graded_and_noticed(odd, student: str) -> None:
     assert float(row["total"]) == attention + causal and row["max"] == "6"
     assert row["essay"] == "by hand"
     page = odd["root"] / "grading/feedback" / student / SET / f"{SET}.html"
-    assert "and up to 3 by hand" in page.read_text()
+    assert student == "no page" or "and up to 3 by hand" in page.read_text()
     assert warning in row["warnings"] and bool(warning) == bool(row["warnings"])
 
 
@@ -426,8 +448,8 @@ def test_names_do_no_harm(odd) -> None:
     names = list(odd["rows"])
     assert "'=cmd|' C calc'!A0" in names and "two\\x0alines" in names
     pages = [path.read_text() for path in (odd["root"] / "grading/feedback").rglob(
-        "*.html")]
-    assert len(pages) == len(names)
+        "*.html") if path.is_file()]
+    assert len(pages) == len(names) - 1                      # but that of "no page"
     assert not any("<script" in page for page in pages)
 
 
@@ -464,19 +486,39 @@ def test_an_interrupted_run_goes_on_and_a_changed_file_counts(course: Path) -> N
     assert json.loads(results["one"].read_text())["seconds"] > 0
 
 
+def test_what_is_kept_counts_for_one_course_at_one_place(
+    folder, tmp_path: Path, monkeypatch
+) -> None:
+    package = folder(tmp_path.name) / "gpt2_lesson"
+    found = []
+    for place, text in ((package, "1"), (package, "2"), (package.with_name("x"), "2")):
+        place.mkdir(exist_ok=True)
+        (place / "attention.py").write_text(text)
+        monkeypatch.setattr(grade, "PACKAGE", place)
+        found += [grade._course_digest(), grade._course_digest()]
+    assert len(set(found)) == 3 and found[::2] == found[1::2]
+
+
 @needs_sandboxes
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_run_leaves_no_process(course: Path, number: int) -> None:
+def test_a_stopped_run_leaves_no_process_and_no_folder(
+    course: Path, folder, monkeypatch, number: int
+) -> None:
     write(course, "loop", cells("while True:\n    pass"))
+    temporary = folder(f"tmp {course.name}")
     command = subprocess.Popen(
         [sys.executable, "-m", "gpt2_lesson.cli", "grade", "01", "--notebooks",
          str(course / "notebooks"), "--out", str(course / "grading")],
-        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)}, start_new_session=True,
-        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(PACKAGE.parent), "TMPDIR": str(temporary)},
+        start_new_session=True, stderr=subprocess.DEVNULL,
         # a shell that starts tests in the background lets them ignore Ctrl-C
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    time.sleep(12)                               # the loop runs by now
+    while command.poll() is None and not (       # until the student's sandbox is there
+            any("spawn_main" in one for one in _group(command.pid))
+            and list(temporary.glob("*/sandbox-*"))):
+        time.sleep(0.1)
+    time.sleep(1)
     command.send_signal(number)
     assert command.wait(30) == (130 if number == signal.SIGINT else -number)
     for _ in range(100):
@@ -484,6 +526,9 @@ def test_a_stopped_run_leaves_no_process(course: Path, number: int) -> None:
             break
         time.sleep(0.1)
     assert not left
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with scratch_folder("grade") as mine:        # as at the next start
+        assert list(temporary.iterdir()) == [mine]
 
 
 def test_a_stop_that_falls_into_a_probe_ends_the_student(monkeypatch) -> None:
@@ -502,12 +547,14 @@ def test_a_stop_that_falls_into_a_probe_ends_the_student(monkeypatch) -> None:
 
 
 def _group(leader: int) -> list[str]:
-    """Return the living processes of a process group."""
-    stats = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
+    """Return the commands of the living processes of a process group."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            stats.append(path.read_text().rpartition(")")[2].split())
-    return [one for one in stats if one[2] == str(leader) and one[0] != "Z"]
+            status = (path / "stat").read_text().rpartition(")")[2].split()
+            if status[2] == str(leader) and status[0] != "Z":
+                found.append((path / "cmdline").read_text())
+    return found
 
 
 @needs_sandboxes

@@ -9,9 +9,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from gpt2_lesson.cli.grading.grader import (
     course_folders,
     try_grading,
 )
-from gpt2_lesson.cli.grading.sandbox import Sandbox, open_sandbox, scratch_folder
+from gpt2_lesson.cli.grading.sandbox import Sandbox, open_sandbox
 from gpt2_lesson.cli.grading.submissions import (
     Release,
     Submission,
@@ -36,7 +37,7 @@ from gpt2_lesson.cli.grading.submissions import (
     read_submission,
 )
 from gpt2_lesson.cli.notebooks import NOTEBOOKS, lessons, means, word
-from gpt2_lesson.files import cache_folder
+from gpt2_lesson.files import cache_folder, scratch_folder
 
 WARNING = """\
 WARNING: --trust-submissions: the students' code runs as you. It can read your files,
@@ -84,19 +85,30 @@ def run(args: argparse.Namespace) -> int:
     modules = [name for name in modules if (PACKAGE / f"{name}.py").exists()]
     own = _own(release.name, modules)
     secret = secrets.token_bytes() if args.seed is None else str(args.seed).encode()
-    with (scratch_folder() as scratch,
+    with (_private_files(), scratch_folder("grade") as scratch,
           course_folders(modules, own, scratch) as folders):
+        scratch.chmod(0o755)
         sandbox = _sandbox(args, submitted, scratch)
         marker = Marker(release, sandbox, folders, modules[own:], secret,
                         args.time_limit)
         try_grading(marker)
         job = _Job(marker, submitted, args, given)
         kept = _all(job, students, args.jobs)
-    feedback.write(path, feedback.table(kept, release))
-    for student in students:
-        feedback.mark_read(job.results(student))
+        feedback.write(path, feedback.table(kept, release))
+        for student in students:
+            feedback.mark_read(job.results(student))
     _summary(kept, release, path)
     return 0
+
+
+@contextmanager
+def _private_files() -> Iterator[None]:
+    """Let what is written be the teacher's alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _check(args: argparse.Namespace) -> None:

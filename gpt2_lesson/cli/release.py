@@ -15,7 +15,6 @@ import ast
 import logging
 import re
 import shutil
-import tempfile
 from pathlib import Path
 
 import nbformat
@@ -29,7 +28,7 @@ from gpt2_lesson.cli.notebooks import (
     normalise,
     read,
 )
-from gpt2_lesson.files import atomic_write
+from gpt2_lesson.files import atomic_write, scratch_folder
 
 ROOT = PACKAGE.parent
 SOURCES, EXERCISES = "notebooks/solutions", "notebooks/exercises"
@@ -250,8 +249,7 @@ def exercises(sources: dict[str, NotebookNode]) -> dict[str, tuple[str, str]]:
     nbgrader works in a temporary folder. Raises ValueError for what it refuses,
     ImportError without it.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary).resolve()
+    with scratch_folder("release") as folder:
         texts = {name: nbformat.writes(notebook) + "\n"
                  for name, notebook in sources.items()}
         for name, text in texts.items():

@@ -4,7 +4,6 @@ import argparse
 import os
 import re
 import sys
-import tempfile
 import time
 from copy import deepcopy
 from pathlib import Path
@@ -29,7 +28,7 @@ from gpt2_lesson.cli.notebooks import (
     normalise,
     read,
 )
-from gpt2_lesson.files import atomic_write
+from gpt2_lesson.files import atomic_write, scratch_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +87,7 @@ def execute(
     """
     current = "(none yet)"
     with (
-        tempfile.TemporaryDirectory() as settings,
+        scratch_folder("run") as settings,
         tqdm(
             total=len(notebook.cells),
             desc=path.stem,
@@ -113,7 +112,7 @@ def execute(
         )
         try:
             client.execute(  # the kernel is ours, and ends here
-                cleanup_kc=True, env=_environment() | {"IPYTHONDIR": settings}
+                cleanup_kc=True, env=_environment() | {"IPYTHONDIR": str(settings)}
             )
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             text = re.sub(r"\x1b\[[\d;]*m", "", str(error)).strip()

@@ -201,7 +201,7 @@ def cell(text: str) -> str:
 # ------------------------------------------------------------------ files
 
 def write(path: Path, text: str) -> None:
-    """Write a file whole, and its folder; a link at `path` is replaced."""
+    """Write a file whole; a link at `path` is replaced, not followed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, text, follow_links=False)
 

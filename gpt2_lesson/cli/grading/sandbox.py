@@ -30,7 +30,6 @@ USERS = range(61184, 65520)                 # nobody's: one is drawn for each sa
 MEGABYTE = 1 << 20
 OUTPUT_KEPT = 20_000                        # bytes of what the process prints
 OURS = "/sandbox"                           # what is ours, seen from within
-SCRATCH = "gpt2_lesson-grade-"              # a run's folder in the temporary folder
 ENVIRONMENT = {
     "HOME": "/tmp", "TMPDIR": "/tmp", "MPLBACKEND": "Agg", "MPLCONFIGDIR": "/tmp",
     "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1",
@@ -232,38 +231,6 @@ class SandboxProcess:
         with os.fdopen(output, "rb", buffering=0) as stream:
             while data := stream.read(1 << 16):
                 self.output = (self.output + data)[-OUTPUT_KEPT:]
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Give a folder for a run, and remove those whose run was killed.
-
-    It is locked for as long as its run lives.
-    """
-    import fcntl
-
-    def locked(folder: Path) -> int | None:
-        handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return handle
-        except BlockingIOError:
-            os.close(handle)
-            return None
-
-    for old in Path(tempfile.gettempdir()).glob(f"{SCRATCH}*"):
-        with suppress(OSError):
-            if old.lstat().st_uid == os.geteuid() and (handle := locked(old)):
-                shutil.rmtree(old)
-                os.close(handle)
-    with tempfile.TemporaryDirectory(prefix=SCRATCH) as folder:
-        handle = locked(Path(folder))
-        os.chmod(folder, 0o755)
-        try:
-            yield Path(folder)
-        finally:
-            if handle is not None:
-                os.close(handle)
 
 
 def open_sandbox(

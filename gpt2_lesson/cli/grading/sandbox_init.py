@@ -46,6 +46,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 def main(plan: dict) -> None:
     """Mount, change the root, set the limits, drop every right, become the command."""
     root = plan["root"]
+    os.umask(0o022)                     # whatever the teacher's is
     with open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")              # if memory runs out, this goes first
     call("mount", None, b"/", None, REC | PRIVATE, None)

@@ -18,6 +18,11 @@ def gives(action, *args):
     return True
 
 
+def fork():
+    if os.fork() == 0:
+        os._exit(0)
+
+
 def capabilities():
     text = (ctypes.c_uint32 * 6)()
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
@@ -47,7 +52,7 @@ checks = {
     "writes outside /tmp": any(gives(open, f"{folder}/wall", "w") for folder in (
         "", "/usr", "/usr/lib", "/dev", "/etc", course, *sys.path)),
     "may change the root": gives(os.chroot, "/tmp"),
-    "starts a process": gives(os.fork),
+    "starts a process": gives(fork),
     "uses memory without limit": resource.getrlimit(resource.RLIMIT_AS)[1] < 0,
     "fills /tmp without limit": os.statvfs("/tmp").f_files > 10_000,
     **{f"may call {name}": answered(numbers[column])
