@@ -263,10 +263,10 @@ def attacked(request, folder) -> Iterator[dict]:
             Path(torch.__file__).parent / "nn"]
     before = digests(*kept)
     if user:
-        grade_as(USER, root, "--time-limit", "3")
+        grade_as(USER, root, "--time-limit", "5")
         rows = table(root / "grading", SET)
     else:
-        rows = run_class(root, "--time-limit", "3", "--face", "public")
+        rows = run_class(root, "--time-limit", "5", "--face", "public")
     yield {"rows": rows, "root": root, "before": before, "listener": listener,
            "after": digests(*kept),
            "secret": secret.read_text()}
