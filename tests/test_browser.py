@@ -507,6 +507,36 @@ def test_a_lessons_page_keeps_nobody_out(
     page.close()
 
 
+WIDE = [  # a line of code, a printed line, a table and a formula
+    new_code_cell("x" * 88, outputs=[new_output("stream", text="word " * 60)]),
+    new_markdown_cell("|" + " words |" * 8 + "\n" + "|" + "---|" * 8),
+    new_markdown_cell("$$\\text{out} = \\text{softmax}(Q K^\\top / \\sqrt{D}) V$$"),
+]
+
+
+def test_nothing_on_a_page_is_wider_than_its_column(
+    record, chromium, tmp_path: Path
+) -> None:
+    """So nothing is cut off and nothing has a scrollbar; figures stay in the column."""
+    notebook = notebook_of(widgets.attention(record))
+    notebook.cells += WIDE
+    path = tmp_path / "lesson.html"
+    path.write_text(lesson_page(notebook, tmp_path), encoding="utf-8")
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    page.goto(path.as_uri())
+    page.frame_locator("iframe").locator("#figure[data-ready]").wait_for()
+    assert page.evaluate("""() => {
+      const { left, right } = document.querySelector("main").getBoundingClientRect();
+      return [...document.querySelectorAll("main *")].filter((node) => {
+        const box = node.getBoundingClientRect();
+        return box.width && (box.left < left || box.right > right)
+          || node.tagName === "PRE" && node.scrollWidth > node.clientWidth;
+      }).map((node) => node.outerHTML.slice(0, 200));
+    }""") == []
+    page.close()
+
+
 # ---------------------------------------------------------------- quick enough
 
 SLOW = """
