@@ -27,7 +27,7 @@ from gpt2_lesson.files import (
 )
 from .gpt2_model import GPT2Config, GPT2Model
 from .tokenizer import find_folder
-from .training import digest, what_it_is
+from .training import digest, model_tensors, unwrapped, what_it_is
 
 # %% ../notebooks/10_real_gpt2.ipynb #parameter-names
 PARAMETER_NAMES = {                                 # ours: GPT-2's
@@ -277,9 +277,9 @@ def save_gpt2(model: GPT2Model, folder: str | Path) -> None:
     """Write config.json and model.safetensors, as `transformers` reads them.
 
     A kill leaves the old model or the new one. Raises OSError if a file cannot be
-    written, ValueError for a model that is not GPT-2's kind.
+    written, CheckpointError for a model that could not be loaded again.
     """
-    folder, c = Path(folder), model.config
+    folder, c = Path(folder), unwrapped(model).config
     last = c.vocab_size - 1                         # GPT-2's own is <|endoftext|>
     about = {
         "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2",
@@ -291,18 +291,9 @@ def save_gpt2(model: GPT2Model, folder: str | Path) -> None:
         "tie_word_embeddings": True,
     }
     tensors = {}
-    for name, values in model.state_dict().items():
-        name = name.replace("_orig_mod.", "").removeprefix("module.")   # compiled, DDP
+    for name, values in model_tensors(model).items():
         values = values.mT if name.endswith("proj.weight") else values
-        tensors[name] = values.detach().cpu().contiguous()
-    with torch.device("meta"):
-        wanted = GPT2Model(**asdict(replace(c, num_layers=1))).state_dict()
-    our_names = {name.replace(".0.", f".{layer}.", 1) for name in wanted
-                 for layer in range(c.num_layers)}
-    if odd := sorted(our_names ^ tensors.keys()):
-        raise ValueError(f"GPT-2's format has no place for this model: {odd[0]} is one "
-                         f"of {len(odd)} parameters too many or too few")
-    tensors = {their_name(name): values for name, values in tensors.items()}
+        tensors[their_name(name)] = values.detach().cpu().contiguous()
     text = json.dumps(about)
     header = {"format": "pt", "config.json": text, "sha256": digest(text, tensors)}
     about["weights_sha256"] = header["sha256"]

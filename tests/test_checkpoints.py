@@ -250,7 +250,7 @@ def test_no_file_format_that_can_run_code() -> None:
                 names += [ast.unparse(node.func)]
             bad = {"pickle", "torch.load", "torch.save", "eval", "exec"} & set(names)
             if path.name == "worker.py":    # runs students' cells, in a room of its own
-                bad -= {"pickle", "exec"}
+                bad -= {"pickle", "exec", "eval"}
             if path.name == "grader.py":   # sends pickles into that room, reads none
                 assert "pickle.loads" not in names
                 bad -= {"pickle"}

@@ -175,7 +175,7 @@ def loading(folder: str, rounds: int) -> float:
     """
     calls = {
         "theirs": lambda: load_file(f"{folder}/model.safetensors").values(),
-        "ours": lambda: load_gpt2(folder).parameters(),
+        "ours": lambda: load_gpt2(folder, mmap=True).parameters(),
     }
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds + 1):
