@@ -8,13 +8,14 @@ import sys
 import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from gpt2_lesson import checks
-from gpt2_lesson.checks import hints
+from gpt2_lesson.checks import engine, hints
 from gpt2_lesson.checks.engine import Exercise, Mistake
 from gpt2_lesson.checks.probing import Probe, observe
 from gpt2_lesson.checks.values import Answer
@@ -49,12 +50,14 @@ TOY = Exercise(
 
 @pytest.fixture(autouse=True)
 def _progress(tmp_path, monkeypatch) -> None:
-    """Keep progress in a folder of the test's own, and forget the last reports."""
+    """Keep progress in a folder of the test's own, and add three exercises."""
     monkeypatch.setenv("GPT2_LESSON_PROGRESS", str(tmp_path / "p" / "progress.json"))
-    monkeypatch.setattr(hints, "_last", {})
     monkeypatch.setattr(hints, "_memory", {})
     known = checks.everything() | {"toy": TOY, "99.1": NUMBER, "99.2": GUESS}
     monkeypatch.setattr(checks, "everything", lambda: known)
+    monkeypatch.setitem(hints.SETS, "99.1", ("99.1",))
+    monkeypatch.setitem(hints.SETS, "99.2", ("toy", "99.2"))
+    monkeypatch.setitem(hints.SETS, "99.3", ())
 
 
 NUMBER = Answer("99.1", "how many?", 124, wrong=((163, Mistake(
@@ -74,11 +77,32 @@ def unwritten(x, y):
 def test_what_is_not_written_is_met_calmly(function) -> None:
     report = TOY(function)
     assert report.state == "not written" and report.score(4) == 0
-    assert str(report).splitlines()[0] == "[ ... ] toy: not written yet"
+    assert str(report).splitlines() == [
+        "[ ... ] toy: not written yet", "    Write toy(x, y) -> (B, C)."]
+
+
+class _Layer:
+    def __init__(self, *args) -> None:
+        pass
+
+
+class _Stop(BaseException):
+    pass
+
+
+async def _coroutine(x, y):
+    return x
+
+
+def _raising(error: type[BaseException]):
+    def function(x, y):
+        raise error
+
+    return function
 
 
 @pytest.mark.parametrize(("function", "said"), [
-    (lambda x, y: x @ y, ['crashed on "random" with x (3, 4), y (3, 4)',
+    (lambda x, y: x @ y, ['crashed on "random"', "input     x (3, 4), y (3, 4)",
                           "RuntimeError: mat1 and mat2", "transposed"]),
     (lambda x, y: print("hi"), ["it returns None", "return", "hi"]),
     (lambda x, y: (x, y), ["it returns a tuple of 2", "return the result alone"]),
@@ -87,7 +111,7 @@ def test_what_is_not_written_is_met_calmly(function) -> None:
         "it returns (C, B) = (4, 3), expected (B, C) = (3, 4)", "in another order"]),
     (lambda x, y: (x + y + 1).long(), ["it returns numbers of torch.int64"]),
     (lambda x, y: x.add_(y) + 1, ["changes its input x"]),
-    (lambda x, y: x + y + torch.rand(1), ["two calls", "random"]),
+    (lambda x, y: x + y + torch.rand(1), ["two calls", "it draws random numbers"]),
     (lambda x: x, ["positional argument", "by position"]),
     (lambda x, y: x + z, ["NameError", "never set"]),            # noqa: F821
     (lambda x, y: x / 0 + y, ["there is nan"]),
@@ -95,8 +119,15 @@ def test_what_is_not_written_is_met_calmly(function) -> None:
     (lambda x, y: math.tanh(x), ["torch has the same one for tensors"]),
     (lambda x, y: x.softmax() + y, ["TypeError: softmax() received"]),
     (lambda x, y: (x + y).sum(), ["a tensor of one number, without axes"]),
-    (3, ["an int came, expected a function"]),
-    (lambda x, y: sys.exit(), ["SystemExit"]),
+    (3, ["an int came, expected a function", "without brackets"]),
+    ("toy", ["a str came, expected a function", "without quotes"]),
+    (random, ["a module came, expected a function"]),
+    (_Layer, ["the class _Layer came, expected a function"]),
+    (lambda x: x + 1, ["TypeError", "in the order in which the exercise names them"]),
+    (_coroutine, ["it returns a coroutine"]),
+    (_raising(SystemExit), ["SystemExit"]),
+    (_raising(KeyboardInterrupt), ["KeyboardInterrupt"]),
+    (_raising(_Stop), ["_Stop"]),
 ])
 def test_the_gates_say_what_is_wrong(function, said: list[str]) -> None:
     report = TOY(function)
@@ -162,13 +193,80 @@ def test_nothing_outside_is_touched(capfd) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+GLOBALS = {
+    "default dtype": lambda: torch.set_default_dtype(torch.bfloat16),
+    "default device": lambda: torch.set_default_device("meta"),
+    "no gradients": lambda: torch.set_grad_enabled(False),
+    "deterministic": lambda: torch.use_deterministic_algorithms(True),
+    "anomalies": lambda: torch.autograd.set_detect_anomaly(True),
+    "autocast": lambda: torch.set_autocast_enabled("cpu", True),
+    "matmul": lambda: torch.set_float32_matmul_precision("medium"),
+    "threads": lambda: torch.set_num_threads(3),
+    "NumPy raises": lambda: np.seterr(all="raise"),
+    "seeds": lambda: (torch.manual_seed(5), random.seed(5), np.random.seed(5)),
+}
+
+
+def _globals() -> dict[str, object]:
+    return {"dtype": torch.get_default_dtype(), "device": torch.get_default_device(),
+            "grad": torch.is_grad_enabled(), "threads": torch.get_num_threads(),
+            "deterministic": torch.get_deterministic_debug_mode(),
+            "anomaly": torch.is_anomaly_enabled(), "numpy": np.geterr(),
+            "autocast": torch.is_autocast_enabled("cpu"),
+            "matmul": torch.get_float32_matmul_precision(),
+            "seeds": (torch.get_rng_state().tolist(), random.getstate(),
+                      np.random.get_state()[1].tolist())}
+
+
+@pytest.fixture
+def _globals_again():
+    """Put everything back that a test of the globals sets."""
+    from gpt2_lesson.checks.probing import neutral
+
+    with neutral():
+        yield
+        torch.set_default_device(None)
+
+
+@pytest.mark.parametrize("name", GLOBALS)
+def test_the_learners_globals_neither_judge_nor_are_lost(name: str, _globals_again
+                                                         ) -> None:
+    """A check sets what it depends on, and puts the learner's back, even on an error.
+
+    Probes and expected results are made anew under the learner's globals.
+    """
+    fresh = replace(TOY, probes=lambda g: pairs(g))
+    GLOBALS[name]()
+    before = _globals()
+    assert fresh(shifted).passed
+    assert fresh(lambda x, y: 2 * x + y + 1).matches[0][0].id == "Z2"
+    assert checks.answer("99.2", [0.5, 0.25]).passed
+    assert checks.attention(
+        lambda q, k, v: (q @ k.mT / q.size(-1) ** 0.5).softmax(-1) @ v).passed
+    assert _globals() == before
+
+    def changes(x, y):
+        for change in GLOBALS.values():
+            change()
+        raise ValueError
+
+    assert "ValueError" in str(fresh(changes)) and _globals() == before
+
+
+def test_inference_mode_does_not_reach_a_check() -> None:
+    with torch.inference_mode():
+        assert checks.attention(
+            lambda q, k, v: (q @ k.mT / q.size(-1) ** 0.5).softmax(-1) @ v).passed
+        assert torch.is_inference_mode_enabled()
+
+
 def test_the_same_report_every_time() -> None:
     texts = {str(TOY(lambda x, y: 2 * x + y - 0.3)) for _ in range(3)}
     assert len(texts) == 1
 
 
 def test_hints_open_one_rung_for_each_changed_attempt() -> None:
-    assert "First write toy(x, y)" in str(checks.hint("toy"))
+    assert str(checks.hint("toy")).startswith("Write toy(x, y) -> (B, C).\nTo begin: ")
     TOY(lambda x, y: 2 * x + y + 1)
     assert "How often is x there?" in str(checks.hint("toy"))
     assert "the start" not in str(checks.hint("toy"))     # nothing changed in between
@@ -182,6 +280,44 @@ def test_hints_open_one_rung_for_each_changed_attempt() -> None:
     TOY(lambda x, y: x + y + 9)
     assert "general line" in str(checks.hint("toy"))
     assert "def toy" in str(checks.solution("toy"))       # all rungs are open
+
+
+@pytest.mark.parametrize("number", hints.SETS)
+def test_every_exercise_has_a_first_hint_by_its_number_and_no_solution_yet(
+        number: str) -> None:
+    said = str(checks.hint(number))
+    if not hints.SETS[number]:
+        assert "read by a person" in said + str(checks.solution(number))
+        return
+    (first, *_) = (checks.everything()[name] for name in hints.SETS[number])
+    assert first.task in said and first.hints[0] in said
+    for rest in (*first.hints[1:], first.solution):
+        assert rest not in said
+    assert str(checks.hint(number)) == said              # asking again opens nothing
+    assert str(checks.solution(number)).count("opens when") == len(hints.SETS[number])
+
+
+def test_a_number_means_the_check_that_failed_last() -> None:
+    assert str(checks.hint("99.2")).startswith("toy:\nWrite toy")
+    GUESS([1.0, 0.0])
+    assert str(checks.hint("99.2")).startswith("99.2:\n")
+    TOY(lambda x, y: 2 * x + y + 1)
+    assert str(checks.hint("99.2")).startswith("toy:\nHow often")
+    TOY(shifted)
+    assert str(checks.hint("99.2")).startswith("99.2:\n")
+
+
+def test_hints_go_on_after_a_restart() -> None:
+    TOY(lambda x, y: 2 * x + y + 1)
+    checks.hint("toy")
+    TOY(lambda x, y: 2 * x + y + 1 + 0 * y)
+    code = ("from gpt2_lesson import checks; from gpt2_lesson.checks import hints; "
+            "import sys; sys.path.insert(0, 'tests'); import test_checks as t; "
+            "checks.everything = lambda: {'toy': t.TOY}; print(checks.hint('toy')); "
+            "t.TOY(lambda x, y: 2 * x + y + 1.0001); print(checks.hint('toy'))")
+    found = subprocess.run([sys.executable, "-c", code], text=True, check=True,
+                           capture_output=True, cwd=Path(__file__).parents[1])
+    assert found.stdout.startswith("How often is x there?\nChange something")
 
 
 def test_a_version_to_repair_has_hints_from_the_start(monkeypatch) -> None:
@@ -205,15 +341,16 @@ def test_progress_survives_a_bad_file_and_a_folder_that_cannot_be_written(
     TOY(lambda x, y: x)
     entry = json.loads(hints.file().read_text())["exercises"]["toy"]
     assert entry["done"] and entry["tries"] == 2          # once right stays right
-    assert "(x) toy" in str(checks.progress())
+    assert "(x) 99.2 toy" in str(checks.progress())
     for text in ("", "{", "[]", '{"exercises": 3}', '{"exercises": {"toy": 3}}',
-                 '{"exercises": {"toy": {"tries": "x", "rung": null}}}'):
+                 '{"exercises": {"toy": {"tries": "x", "rung": null}}}',
+                 '{"exercises": {"toy": {"fingerprint": "a", "about": [3]}}}'):
         hints.file().write_text(text)
         assert str(checks.hint("toy")) and str(checks.solution("toy"))
-        assert ") toy" in str(checks.progress())
+        assert ") 99.2 toy" in str(checks.progress())
         assert TOY(shifted).passed
     monkeypatch.setenv("GPT2_LESSON_PROGRESS", "/dev/null/progress.json")
-    assert TOY(shifted).passed and "(x) toy" in str(checks.progress())
+    assert TOY(shifted).passed and "(x) 99.2 toy" in str(checks.progress())
 
 
 def test_two_notebooks_at_once_lose_nothing() -> None:
@@ -232,8 +369,12 @@ def test_unknown_names_get_the_nearest() -> None:
         checks.hint("causal_atention")
     with pytest.raises(AttributeError, match="nearest: .*attention"):
         checks.atention  # noqa: B018
-    with pytest.raises(TypeError, match="asks for a function"):
+    with pytest.raises(KeyError, match="08.2"):
+        checks.hint("08.22")
+    with pytest.raises(TypeError, match=r"one value: checks.attention\(...\)"):
         checks.answer("attention", 3)
+    with pytest.raises(TypeError, match=r'count_parameters.*"07.2a".*"07.2b"'):
+        checks.answer("07.2", 3)
 
 
 def test_points_and_the_teachers_settings(monkeypatch, capsys) -> None:
@@ -245,7 +386,7 @@ def test_points_and_the_teachers_settings(monkeypatch, capsys) -> None:
     assert TOY(lambda x, y: 2 * x + y).score(4) == 0      # two mistakes
     assert TOY(lambda x, y: x + y).score(4) == 0          # "one of" is no name
     monkeypatch.setattr(checks.settings, "face", "exam")
-    assert "doubled" not in str(wrong) and "differs from yours by up to" in str(wrong)
+    assert "doubled" not in str(wrong) and "off by up to" in str(wrong)
     assert "doubled" not in wrong._repr_html_() and "too far" not in str(wrong)
     assert "no hints" in str(checks.hint("toy"))
     crashed = str(TOY(lambda x, y: x @ y))
@@ -302,9 +443,10 @@ def test_the_first_prediction_is_kept_but_in_an_exam(
     monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not GUESS([1.0, 0.0]).passed
-    assert "your first prediction was [1.0, 0.0]" in str(GUESS([0.5, 0.25]))
+    assert "Correct. (You first predicted [1.0, 0.0].)" in str(
+        GUESS([0.5, 0.25]))
     monkeypatch.setattr(checks.settings, "face", "exam")
-    assert "first prediction" not in str(GUESS([0.5, 0.25]))
+    assert "first predicted" not in str(GUESS([0.5, 0.25]))
 
 
 def test_probing_can_be_imported_without_any_answer() -> None:
@@ -355,6 +497,76 @@ def test_whatever_comes_back_a_true_report_is_made(function, said: str) -> None:
     text = str(report)
     assert not report.passed and said in text and "two calls" not in text
     assert text == str(TOY(function)) and " at 0x" not in text
+
+
+@pytest.mark.parametrize(("right", "others"), [
+    (3, (3.0, torch.tensor(3), torch.tensor(3.0), np.int64(3), np.array(3.0))),
+    (0.5, (np.float32(0.5), torch.tensor(0.5), np.array(0.5))),
+    (2.0, (2, torch.tensor(2))),
+    (True, (np.bool_(True), torch.tensor(True)))])
+def test_a_number_is_judged_by_its_value(right: object, others: tuple) -> None:
+    one = replace(TOY, reference=lambda x, y: right, mistakes=())
+    for value in (right, *others):
+        assert one(lambda x, y, value=value: value).passed, repr(value)
+    for value in (None, "3", [right], torch.tensor([1, 2]), 7, float("nan"), 10**400):
+        assert not one(lambda x, y, value=value: value).passed, repr(value)
+
+
+def test_a_pair_is_judged_by_its_result_where_the_lesson_returns_one() -> None:
+    from gpt2_lesson.attention import attention as lesson
+
+    assert checks.attention(lesson).passed
+    wrong = checks.attention(lambda q, k, v: ((q @ k.mT).softmax(-1) @ v, q))
+    assert wrong.matches[0][0].id == "A1"
+    pair = str(TOY(lambda x, y: (x + y + 1, x)))
+    assert "it returns a tuple of 2" in pair and "[None" not in pair
+
+
+def test_the_shortest_failing_input_is_shown_and_can_be_had() -> None:
+    report = TOY(lambda x, y: 2 * x + y + 1 if x.any() else x)
+    assert "x is 0:" in report.table[0]
+    assert report.given == ["input     x = [[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]], "
+                            "y = [[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]"]
+    assert 'checks.inputs("toy", 0)' in str(TOY(lambda x, y: 2 * x + y + 1))
+    x, y = checks.inputs("toy", 0)
+    assert torch.equal(x, TOY.battery(0)[0].args[0]) and x is not TOY.battery(0)[0].args[0]
+    for name, number, error in (("toy", 9, IndexError), ("99.1", 0, KeyError)):
+        with pytest.raises(error):
+            checks.inputs(name, number)
+
+
+def test_a_difference_is_shown_with_as_many_digits_as_it_takes() -> None:
+    from gpt2_lesson.checks.report import rows_of
+
+    x = torch.ones(9, 3)
+    late = x.clone()
+    late[7, 1] = 1.0002
+    for pair in ((x, late), (3.0, 3.00000001), ("a" * 300, "a" * 299 + "b"),
+                 ([x, None], [x, late]), ([x, late], [x, x]), ({"a": 1}, {"a": 2})):
+        yours, expected = (part.splitlines() for part in "\n".join(
+            rows_of(*pair)).split("expected"))
+        assert yours != expected and len(yours) == len(expected)
+
+
+def test_memory_that_is_not_set_is_not_called_chance() -> None:
+    calls = iter(range(1000))
+    said = str(TOY(lambda x, y: x + y + 1 + next(calls)))
+    assert "memory that nobody has set" in said and "draws" not in said
+
+
+def test_a_clue_that_raises_is_an_error_here_and_left_out_elsewhere(
+        monkeypatch) -> None:
+    broken = replace(TOY, read_out=lambda look, g: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        broken(lambda x, y: x - y)
+    monkeypatch.setattr(engine, "strict", False)
+    assert broken(lambda x, y: x - y).state == "wrong"
+
+
+def test_points_say_what_they_are_out_of_and_stay_a_number(capsys) -> None:
+    points = TOY(shifted).points(4)
+    assert points == 4 and repr(points) == "4" and float(repr(points)) == 4
+    assert points._repr_html_() == "<span>4 of 4 points</span>"
 
 
 def test_numbers_of_numpy_count_as_numbers() -> None:

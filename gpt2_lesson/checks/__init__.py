@@ -3,8 +3,9 @@
 `checks.attention(my_attention)` returns a report: text in a terminal, HTML in a
 notebook. There is one check for each exercise (`dir(checks)` lists them), and
 `checks.answer("07.1", value)` for answers that are values. `checks.hint("attention")`
-opens the next hint, `checks.progress()` shows what is done, and
-`checks.solution("attention")` a solution when it has been earned.
+or `checks.hint("01.2")`, the exercise's number, opens the next hint,
+`checks.progress()` shows what is done, `checks.inputs("attention", 1)` is an input that
+a report speaks of, and `checks.solution("attention")` a solution that has been earned.
 
 To add a mistake, as a teacher who has seen a new one:
 
@@ -27,7 +28,7 @@ from pkgutil import iter_modules
 from gpt2_lesson.checks.hints import hint, progress, solution
 from gpt2_lesson.checks.report import Report, settings
 
-_OWN = ["answer", "hint", "progress", "solution", "settings", "Report"]
+_OWN = ["answer", "hint", "inputs", "progress", "solution", "settings", "Report"]
 
 
 @lru_cache(maxsize=1)
@@ -56,10 +57,32 @@ def answer(name: str, value: object) -> Report:
     from gpt2_lesson.checks.hints import find
     from gpt2_lesson.checks.values import Answer
 
-    exercise = find(name)
-    if not isinstance(exercise, Answer):
-        raise TypeError(f"{name} asks for a function: checks.{name}(your_function)")
-    return exercise(value)
+    asked = [one for one in find(name) if isinstance(one, Answer)]
+    if len(asked) != 1:
+        functions = ", ".join(f"checks.{one.name}(...)" for one in find(name)
+                              if one not in asked)
+        values = ", ".join(f'checks.answer("{one.name}", ...)' for one in asked)
+        raise TypeError(f"{name} does not ask for one value: " + (
+            ", ".join(filter(None, (functions, values))) or "it is read by a person"))
+    return asked[0](value)
+
+
+def inputs(name: str, number: int) -> tuple:
+    """Return the input `number` with which the check of a function tries it.
+
+    A report names the one that it shows. Changing it changes nothing in the check.
+    """
+    from copy import deepcopy
+
+    from gpt2_lesson.checks.engine import Exercise
+
+    exercise = everything().get(name)
+    if not isinstance(exercise, Exercise):
+        raise KeyError(f"no function is called {name!r}: see dir(checks)")
+    battery = exercise.battery(0)
+    if type(number) is not int or not 0 <= number < len(battery):
+        raise IndexError(f"{name} has the inputs 0 to {len(battery) - 1}, not {number}")
+    return deepcopy(battery[number].args)
 
 
 def __getattr__(name: str):
@@ -76,4 +99,5 @@ def __dir__() -> list[str]:
     return sorted([*_OWN, *(name for name in everything() if name.isidentifier())])
 
 
-__all__ = ["Report", "answer", "everything", "hint", "progress", "settings", "solution"]
+__all__ = ["Report", "answer", "everything", "hint", "inputs", "progress", "settings",
+           "solution"]

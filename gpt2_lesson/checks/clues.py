@@ -6,7 +6,7 @@ Every clue is a fact about what the function did; none guesses a cause.
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Clue:
-    """A measured fact: `key` names its kind, `text` is read by the learner."""
+    """A measured fact: `key` names its kind, `text` is read by the learner.
+
+    `idea` is a question for the hint that follows it, in place of the exercise's.
+    """
 
     key: str
     text: str
+    idea: str = ""
 
 
 _CRASHES = (
@@ -62,11 +66,7 @@ def crash(exercise: "Exercise", probe: Probe, seen: Seen) -> list[str]:
     """Return what to say about a crash: which shapes came, what commonly causes it."""
     from gpt2_lesson.checks.report import settings
 
-    shapes = ", ".join(
-        f"{name} {tuple(arg.shape) if isinstance(arg, Tensor) else shown(arg)}"
-        for name, arg in zip(arguments(exercise), probe.args, strict=False)
-        if isinstance(arg, Tensor | int | float | str))
-    lines = [f'crashed on "{probe.name}"' + (f" with {shapes}" if shapes else ""),
+    lines = [f'crashed on "{probe.name}"',
              f"{seen.error}: {seen.message}".removesuffix(": ")]
     if seen.where:
         lines.append(seen.where)
@@ -77,13 +77,53 @@ def crash(exercise: "Exercise", probe: Probe, seen: Seen) -> list[str]:
     return lines
 
 
-def wrong_type(value: object, wanted: object) -> list[str]:
-    """Return what to say about None, a tuple, a number where a tensor is wanted."""
+def inputs(exercise: "Exercise", probe: Probe) -> tuple[str, bool]:
+    """Return a probe's input in short, and whether it is all there.
+
+    Plain data and small tensors are written out, larger tensors by their shape. The
+    names are those of the function's arguments where a probe is passed on as it is.
+    """
+    names = arguments(exercise)
+    direct = probe.drive.__module__.rpartition(".")[2] in ("probing", "drives")
+    if not direct or len(names) != len(probe.args):
+        names = [""] * len(probe.args)
+    found = [_literal(arg) for arg in probe.args]
+    texts = [f"{name}{' = ' if whole or text[:1] != '(' else ' '}{text}" if name
+             else text for name, (text, whole) in zip(names, found, strict=True)]
+    return ", ".join(texts), all(whole for _, whole in found)
+
+
+def _literal(arg: object) -> tuple[str, bool]:
+    """Return a short text for `arg`, and whether all of it is there."""
+    if isinstance(arg, Tensor):
+        if arg.numel() > 12 or arg.is_floating_point() and not torch.equal(
+                arg, arg.round(decimals=4)):
+            return str(tuple(arg.shape)), False
+        return shown(arg, 160), True
+    if isinstance(arg, list | tuple) and any(
+            isinstance(part, Tensor | list | tuple) for part in arg):
+        parts = [_literal(part) for part in arg[:6]]
+        texts = [f"tensor {text}" if isinstance(part, Tensor) and not whole else text
+                 for part, (text, whole) in zip(arg, parts, strict=False)]
+        texts += ["..."] * (len(arg) > 6)
+        return f"[{', '.join(texts)}]", len(arg) <= 6 and all(one for _, one in parts)
+    if isinstance(arg, type) or not (is_dataclass(arg) or isinstance(
+            arg, int | float | str | bytes | list | tuple | dict | None)):
+        return f"<{type(arg).__name__}>", False
+    text = shown(arg, 120)
+    return text, not text.endswith("...")
+
+
+def wrong_type(value: object, wanted: object, contract: str = "") -> list[str]:
+    """Return what to say about None, a tuple, a number where a tensor is wanted.
+
+    `contract` says in words what is expected; without it the type of `wanted` does.
+    """
     if value is None:
         return ["it returns None: is there a `return` at the end?"]
     if isinstance(value, str) and value.startswith("not a "):    # a drive says so
         return [f"it returns {value}"]
-    text = f"it returns {_named(value)}, expected {_named(wanted)}"
+    text = f"it returns {_named(value)}, expected {contract or _named(wanted)}"
     if isinstance(value, tuple) and isinstance(wanted, Tensor):
         text += ": return the result alone"
     if isinstance(value, Tensor) and isinstance(wanted, float | int):
@@ -155,7 +195,7 @@ def difference(exercise: "Exercise", battery: list[Probe], seen: list[Seen],
     if largest > exercise.atol and any(
             isinstance(one.value, Tensor | float) for one in expected):
         size = f"{largest:,.0f}" if largest >= 100 else f"{largest:.2g}"
-        lines.append(f"the right function differs from yours by up to {size}")
+        lines.append(f"your result is off by up to {size}")
     if good and len(bad) < len(good):
         lines.append(f"wrong on: {'; '.join(bad)}; right on the rest")
     elif good:

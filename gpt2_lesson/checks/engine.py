@@ -7,7 +7,6 @@ the same on every probe, and again on fresh inputs before it names them. When no
 fits it reads out what can be measured (`clues.py`).
 """
 
-import contextlib
 import itertools
 import time
 from collections.abc import Callable
@@ -19,10 +18,22 @@ from torch import Generator, Tensor
 
 from gpt2_lesson.checks import clues
 from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.probing import Function, Probe, Seen, observe
+from gpt2_lesson.checks.probing import (
+    NOT_A_FUNCTION,
+    Function,
+    Probe,
+    Seen,
+    call,
+    first_of,
+    gradients,
+    neutral,
+    observe,
+)
 from gpt2_lesson.checks.report import Report, rows_of
 
 Look = Callable[[Probe], Seen]
+
+strict = False                       # True in the tests: a clue that raises is an error
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Robust:
-    """What a right function should also stand; if it does not: "right, but ..."."""
+    """What a right function should also stand; if it does not, a note says so."""
 
     but: str
     probe: Callable[[Generator], Probe]
@@ -64,8 +75,8 @@ class Exercise:
     `crashes` maps a pattern of PyTorch's message to a hint. `hints` are the rungs 2 to
     4 when no mistake matches. `given` is the id of the mistake in a version
     handed out to be repaired. `display` makes a probe whose text is shown in place of
-    numbers, and not compared. `asked` is False for one that no set asks for, except as
-    a version to be repaired.
+    numbers, and not compared. With `pair` a function may return (result, weights), as
+    the lesson's own does: the result is judged.
     """
 
     name: str
@@ -83,7 +94,7 @@ class Exercise:
     show: str = ""
     sums: bool = False
     given: str = ""
-    asked: bool = True
+    pair: bool = False
     display: Callable[[Generator], Probe] | None = None
     atol: float = 1e-5
     rtol: float = 1e-4
@@ -99,9 +110,18 @@ class Exercise:
     def examine(self, look: Look, seed: int = 0) -> Report:
         """Return the report on what `look(probe)` sees; `look` may be far away."""
         start = time.perf_counter()
-        report = _Examination(self, look, seed).report()
+        with neutral():
+            report = _Examination(self, self._fair(look), seed).report()
         report.seconds = time.perf_counter() - start
         return report
+
+    def _fair(self, look: Look) -> Look:
+        """Return `look` for what counts as one result: the first of a pair."""
+        def see(probe: Probe) -> Seen:
+            seen = look(probe)
+            return replace(seen, value=first_of(seen.value)) if self.pair else seen
+
+        return see
 
     def to_repair(self, name: str, given: str) -> "Exercise":
         """Return the exercise of repairing a version with the mistake `given` (its id).
@@ -110,10 +130,20 @@ class Exercise:
         """
         (mistake,) = (one for one in self.mistakes if one.id == given)
         return replace(
-            self, name=name, given=given, asked=True,
+            self, name=name, given=given,
             hints=(mistake.idea, mistake.where, mistake.fix),
             call=self.call.replace(f"{self.name}(", f"{name}("),
             solution=self.solution.replace(f"def {self.name}(", f"def {name}("))
+
+    @property
+    def known(self) -> tuple[Mistake, ...]:
+        """The mistakes that have a name."""
+        return self.mistakes
+
+    @property
+    def task(self) -> str:
+        """What is to be done, as a sentence for who has not begun."""
+        return f"{'Repair' if self.given else 'Write'} {self.call}."
 
     def battery(self, seed: int) -> list[Probe]:
         """Return the probes for a seed; the same seed gives the same numbers."""
@@ -134,7 +164,8 @@ class Exercise:
 
 @lru_cache(maxsize=64)
 def _battery(exercise: Exercise, seed: int) -> list[Probe]:
-    return exercise.probes(Generator().manual_seed(seed))
+    with neutral():
+        return exercise.probes(Generator().manual_seed(seed))
 
 
 @lru_cache(maxsize=64)
@@ -154,6 +185,34 @@ def _on_probe(exercise: Exercise, names: tuple[str, ...], seed: int, i: int,
     return observe(function, exercise.battery(seed)[i], again)
 
 
+def _like(seen: Seen, wanted: Seen) -> Seen:
+    """Return what was seen with a number in the form of the expected one.
+
+    A number is judged by its value, also as a tensor of one number.
+    """
+    value, kind = seen.value, type(wanted.value)
+    if kind not in (bool, int, float):
+        return seen
+    if isinstance(value, Tensor) and value.dim() == 0:
+        value = value.item()
+    if kind is float and type(value) is int and abs(value) < 2**53:
+        value = float(value)
+    if kind is int and type(value) is float and value.is_integer():
+        value = int(value)
+    return replace(seen, value=value)
+
+
+def _size(value: object) -> int:
+    """Return how much there is to read in an input."""
+    if isinstance(value, Tensor):
+        return value.numel()
+    if isinstance(value, dict):
+        return sum(map(_size, (*value, *value.values())))
+    if isinstance(value, list | tuple):
+        return sum(map(_size, value))
+    return len(value) if isinstance(value, str | bytes) else 1
+
+
 def equal(a: object, b: object, atol: float, rtol: float) -> bool:
     """Return True for plain data equal within the tolerances; NaN equals NaN."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
@@ -170,7 +229,9 @@ def equal(a: object, b: object, atol: float, rtol: float) -> bool:
     if isinstance(a, float) or isinstance(b, float):
         if not (isinstance(a, int | float) and isinstance(b, int | float)):
             return False
-        return (a != a and b != b) or a == b or abs(a - b) <= atol + rtol * abs(b)
+        if abs(a) >= 2**1000 or abs(b) >= 2**1000:               # inf, or a large int
+            return a == b
+        return (a != a and b != b) or abs(a - b) <= atol + rtol * abs(b)
     return type(a) is type(b) and a == b
 
 
@@ -186,7 +247,11 @@ class _Examination:
         first = self.look(self.battery[0])
         if not first.written:
             return Report(self.exercise, "not written")
-        self.seen = [first, *(self.look(probe) for probe in self.battery[1:])]
+        if first.error == NOT_A_FUNCTION:
+            return Report(self.exercise, "wrong", symptoms=[first.message],
+                          fingerprint=clues.fingerprint([first]))
+        seen = [first, *(self.look(probe) for probe in self.battery[1:])]
+        self.seen = [_like(*pair) for pair in zip(seen, self.expected, strict=True)]
         if not all(seen.written for seen in self.seen):
             return Report(self.exercise, "not written")
         self.right = [self.exercise.same(*pair)
@@ -196,25 +261,43 @@ class _Examination:
                           printed=first.printed, fingerprint=self.fingerprint())
         matches = self.matches()
         if any([one.id for one in match] == [self.exercise.given] for match in matches):
-            return Report(self.exercise, "not written", symptoms=self.symptoms(),
+            return Report(self.exercise, "not written", symptoms=self.symptoms()[0],
                           fingerprint=self.fingerprint())
-        found = [] if matches else self.clues()
+        symptoms, i = self.symptoms()
+        given, table = self.table(i)
         return Report(
-            self.exercise, "wrong", matches=matches, symptoms=self.symptoms(),
-            table=self.table(), clues=found, agree=self.agree(matches),
+            self.exercise, "wrong", matches=matches, symptoms=symptoms,
+            given=given, table=table,
+            clues=[] if matches else self.clues(), agree=self.agree(matches),
             printed=first.printed, fingerprint=self.fingerprint())
 
     # --- what is wrong, in numbers ---------------------------------------------------
 
-    def symptoms(self) -> list[str]:
-        """Return what anyone can see: crash, type, shape, size of the difference."""
-        failing = [i for i, right in enumerate(self.right) if not right]
-        crashed = next((i for i in failing if self.seen[i].error), None)
-        if crashed is not None and not self.expected[crashed].error:
-            return clues.crash(self.exercise, self.battery[crashed],
-                               self.seen[crashed])
-        i = failing[0]
-        seen, wanted, probe = self.seen[i], self.expected[i], self.battery[i]
+    def symptoms(self) -> tuple[list[str], int]:
+        """Return what anyone can see, and the probe on which it is to be seen.
+
+        A crash comes first, then a wrong type or shape, then how far off the values
+        are. The probe is the shortest that shows it, unless the exercise names one.
+        """
+        failing = sorted(
+            (i for i, right in enumerate(self.right) if not right), key=lambda i: (
+                self.battery[i].name != self.exercise.show,
+                self.battery[i].drive is gradients, _size(self.battery[i].args)))
+        crashed = [i for i in failing if self.seen[i].error
+                   and not self.expected[i].error]
+        for i in crashed[:1]:
+            return clues.crash(self.exercise, self.battery[i], self.seen[i]), i
+        for tell in (self.error_or_change, self.type_or_shape):
+            for i in sorted(failing, key=lambda i: not self.battery[i].sizes):
+                lines = tell(self.seen[i], self.expected[i], self.battery[i])
+                if lines:
+                    return lines, i
+        lines = clues.difference(self.exercise, self.battery, self.seen, self.expected,
+                                 self.right)
+        return lines, next((i for i in failing if self.rows(i)), failing[0])
+
+    def error_or_change(self, seen: Seen, wanted: Seen, probe: Probe) -> list[str]:
+        """Return what to say where an error is missing, or the input was changed."""
         if wanted.error and not seen.error:
             return [f'on "{probe.name}" an error was expected ({wanted.error}: '
                     f"{wanted.message}), but yours returned a value"]
@@ -223,49 +306,55 @@ class _Examination:
             changed = " and ".join(names[k] for k in seen.changed if k < len(names))
             return [f"your function changes its input {changed}: what the caller "
                     "passed is not the same afterwards"]
-        if not isinstance(seen.value, type(wanted.value)):
-            return clues.wrong_type(seen.value, wanted.value)
-        if not seen.repeats:
-            return ["two calls with the same input give different results: something "
-                    "in it draws random numbers, or remembers the call before"]
-        for k in failing:
-            shape = clues.wrong_shape(self.seen[k].value, self.expected[k].value,
-                                      self.battery[k])
-            if shape:
-                return shape
-        return clues.difference(self.exercise, self.battery, self.seen, self.expected,
-                                self.right)
+        return []
 
-    def table(self) -> list[str]:
-        """Return a few of the numbers, yours and the expected ones; none on a crash."""
-        if self.crashed():
+    def type_or_shape(self, seen: Seen, wanted: Seen, probe: Probe) -> list[str]:
+        """Return what to say about a result that can't be compared number by number."""
+        if seen.error:
             return []
-        if self.exercise.display is not None:
-            return self.texts(self.exercise.display(Generator().manual_seed(self.seed)))
-        gaps = [clues.gap(a.value, b.value)
-                for a, b in zip(self.seen, self.expected, strict=True)]
-        order = sorted(range(len(self.battery)), key=lambda i: (
-            self.battery[i].name != self.exercise.show,
-            not isinstance(self.expected[i].value, Tensor),
-            -gaps[i] if gaps[i] > 0 else 0))
-        found = []
-        for i in order:
-            seen, wanted = self.seen[i], self.expected[i]
-            if self.right[i] or seen.error or wanted.error or equal(
-                    seen.value, wanted.value, self.exercise.atol, self.exercise.rtol):
-                continue                             # the values are not what is wrong
-            rows = rows_of(seen.value, wanted.value, self.exercise.sums)
-            if rows:
-                found.append([f"{self.battery[i].name}:", *rows])
-            numbers = [row[9:] for row in rows]      # yours above the expected ones
-            if numbers[:len(rows) // 2] != numbers[len(rows) // 2:]:
-                return found[-1]
-        return found[0] if found else []             # too near to be seen
+        if not isinstance(seen.value, type(wanted.value)):
+            _, _, contract = self.exercise.call.partition("-> ")
+            return clues.wrong_type(seen.value, wanted.value,
+                                    "" if probe.drive is call else contract)
+        if not seen.repeats:
+            why = ("it draws random numbers" if seen.drawn else
+                   "it remembers the call before, or reads memory that nobody has set "
+                   "(torch.empty, a parameter without initial values)")
+            return ["two calls with the same input give different results: " + why]
+        return clues.wrong_shape(seen.value, wanted.value, probe)
+
+    def rows(self, i: int) -> list[str]:
+        """Return some of the numbers of probe i that differ, yours and the expected."""
+        seen, wanted = self.seen[i], self.expected[i]
+        if seen.error or wanted.error or equal(
+                seen.value, wanted.value, self.exercise.atol, self.exercise.rtol):
+            return []                                # the values are not what is wrong
+        return rows_of(seen.value, wanted.value, self.exercise.sums)
+
+    def table(self, i: int) -> tuple[list[str], list[str]]:
+        """Return the input of probe i and the numbers in which the results differ."""
+        probe, rows = self.battery[i], self.rows(i)
+        if self.exercise.display is not None and not self.crashed():
+            shown = self.exercise.display(Generator().manual_seed(self.seed))
+            texts = self.texts(shown)
+            if texts:
+                return self.given(shown), texts
+        return self.given(probe), [f"{probe.name}:", *rows] if rows else []
+
+    def given(self, probe: Probe) -> list[str]:
+        """Return the input of the probe that is shown, and how to have it."""
+        text, whole = clues.inputs(self.exercise, probe)
+        lines = [f"input     {text}"] if probe.args else []
+        if not whole and self.seed == 0 and probe in self.battery:
+            lines.append(f'          (all of it: checks.inputs("{self.exercise.name}", '
+                         f"{self.battery.index(probe)}))")
+        return lines
 
     def texts(self, probe: Probe) -> list[str]:
         """Return what a probe for display gives, yours and the expected text."""
         both = self.look(probe).value, observe(self.exercise.reference, probe).value
-        if not all(isinstance(text, str) and text != "?" for text in both):
+        if not all(isinstance(text, str) and text != "?" for text in both) or (
+                both[0] == both[1]):
             return []
         return [f"{probe.name}:", f"yours     {both[0]}", f"expected  {both[1]}"]
 
@@ -306,7 +395,8 @@ class _Examination:
         if not candidates:
             return []
         seed = self.seed + 1
-        fresh = [self.look(probe) for probe in self.exercise.battery(seed)]
+        fresh = [_like(self.look(probe), wanted) for probe, wanted in zip(
+            self.exercise.battery(seed), self.exercise.expected(seed), strict=True)]
 
         def agrees(mistakes: tuple[Mistake, ...]) -> bool:
             names = tuple(mistake.id for mistake in mistakes)
@@ -331,21 +421,32 @@ class _Examination:
         found: list[Clue] = []
         if self.crashed():
             return found                          # the crash is told, with its line
-        with contextlib.suppress(Exception):
-            if self.exercise.read_out is not None:
-                found += self.exercise.read_out(
-                    self.look, Generator().manual_seed(self.seed + 2))
-        with contextlib.suppress(Exception):
-            found += clues.general(self.exercise, self.look, self.battery, self.seen,
-                                   self.expected, self.right, told=bool(found))
+        for measure in (self.read_out, self.general):
+            try:
+                found += measure(found)
+            except Exception:
+                if strict:
+                    raise
         return found[:3]
+
+    def read_out(self, _: list[Clue]) -> list[Clue]:
+        """Return the exercise's own clues."""
+        if self.exercise.read_out is None:
+            return []
+        return self.exercise.read_out(self.look,
+                                      Generator().manual_seed(self.seed + 2))
+
+    def general(self, found: list[Clue]) -> list[Clue]:
+        """Return the clues that any function of tensors can give."""
+        return clues.general(self.exercise, self.look, self.battery, self.seen,
+                             self.expected, self.right, told=bool(found))
 
     def crashed(self) -> bool:
         """Return True if it crashes where the right function does not."""
         return any(seen.error and not wanted.error
                    for seen, wanted in zip(self.seen, self.expected, strict=True))
 
-    # --- right, but ------------------------------------------------------------------
+    # --- right, with a note ----------------------------------------------------------
 
     def remarks(self) -> list[str]:
         """Return where a right function is fragile."""
@@ -354,7 +455,7 @@ class _Examination:
             probe = robust.probe(Generator().manual_seed(self.seed))
             wanted = observe(self.exercise.reference, probe)
             if not self.exercise.same(self.look(probe), wanted):
-                found.append(robust.but)
+                found.append(f"Note: {robust.but}")
         return found
 
     def fingerprint(self) -> str:

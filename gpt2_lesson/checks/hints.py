@@ -1,4 +1,4 @@
-"""Hints that open one rung at a time, and what is done: one local JSON file.
+"""Hints that open one at a time, and what is done: one local JSON file.
 
 The file is `$GPT2_LESSON_PROGRESS`, or `~/.gpt2_lesson/progress.json`. Where it can't
 be written, progress lasts as long as the Python process.
@@ -15,9 +15,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from gpt2_lesson.checks.report import Report, settings
+from gpt2_lesson.checks.sets import SETS
 from gpt2_lesson.files import atomic_write
 
-_last: dict[str, Report] = {}
+LAST = 4                                             # the last hint: the line
 _memory: dict[str, dict] = {}
 
 
@@ -28,7 +29,10 @@ def file() -> Path:
 
 
 def load() -> dict[str, dict]:
-    """Return {exercise: {"tries", "done", "rung", ...}}; {} for no or a bad file."""
+    """Return {exercise: {"tries", "done", "rung", ...}}; {} for no or a bad file.
+
+    The last exercise that was tried stands last.
+    """
     try:
         found = json.loads(file().read_text(encoding="utf-8"))["exercises"]
         return {name: _sound(entry) for name, entry in found.items()
@@ -38,9 +42,12 @@ def load() -> dict[str, dict]:
 
 
 def _sound(entry: dict) -> dict:
-    """Return an entry without counts that are no numbers."""
-    return {key: part for key, part in entry.items()
-            if key not in ("tries", "rung") or type(part) is int}
+    """Return an entry without parts of another type than they should have."""
+    kinds = {"tries": int, "rung": int, "about": list, "state": str, "idea": str,
+             "fingerprint": str}
+    sound = {key: part for key, part in entry.items()
+             if type(part) is kinds.get(key, type(part))}
+    return {"tries": 0, "rung": 1} | sound
 
 
 def save(exercises: dict[str, dict]) -> None:
@@ -68,17 +75,26 @@ def changing() -> Iterator[dict[str, dict]]:
 
 
 def note(report: Report) -> None:
-    """Keep a report: the last one of each exercise, and the counts in the file."""
-    name = report.exercise.name
-    _last[name] = report
-    if report.state == "not written":
+    """Keep what the next hint needs to know of a report, and count the attempt.
+
+    A version to be repaired that is still as it was given is no attempt.
+    """
+    if not report.fingerprint:                       # nothing has been written
         return
     with changing() as exercises:
-        entry = exercises.setdefault(name, {"tries": 0, "done": False, "rung": 1})
-        if entry.get("fingerprint") != report.fingerprint:
-            entry["tries"] = int(entry.get("tries", 0)) + 1
-        entry["fingerprint"] = report.fingerprint
-        entry["done"] = bool(entry.get("done")) or report.passed
+        name = report.exercise.name
+        entry = exercises.pop(name, None) or {"tries": 0, "done": False, "rung": 1}
+        exercises[name] = entry                      # the last one tried stands last
+        about = [mistake.name for match in report.matches for mistake in match
+                 if len(report.matches) == 1]
+        if entry.get("about", about) != about:       # another mistake: hints from 2 on
+            entry.update(rung=1, opened_at=None)
+        if report.state != "not written":
+            entry["tries"] += entry.get("fingerprint") != report.fingerprint
+        entry.update(
+            fingerprint=report.fingerprint, state=report.state, about=about,
+            idea=next((clue.idea for clue in report.clues if clue.idea), ""),
+            done=bool(entry.get("done")) or report.passed)
 
 
 def first(name: str, value: str) -> str:
@@ -106,71 +122,99 @@ class Note:
 
 
 def hint(name: str) -> Note:
-    """Return the next hint for the last failing check of exercise `name`.
+    """Return the next hint for an exercise: a check's name, or a number ("08.2").
 
-    Rungs: 1 the name (always in the report), 2 the idea and a question, 3 where to
-    look, 4 the line. A further rung opens after a changed attempt; another mistake
-    begins again at 2. Raises KeyError for an exercise that does not exist.
+    Before the first attempt it says how to begin. After a failing check: 1 the name of
+    the mistake (always in the report), 2 the idea as a question, 3 where to look, 4 the
+    line. A further hint opens after a changed attempt; another mistake begins again at
+    2. A number with several checks means the one that failed last, or else the first
+    that is open. Raises KeyError for an exercise that does not exist.
     """
-    exercise = find(name)
-    report = _last.get(exercise.name)
+    found = find(name)
     if settings.face == "exam":
         return Note("In an exam there are no hints.")
-    if report is None or (report.state == "not written" and not report.fingerprint):
-        return Note(f"First run its check: checks.{exercise.name}({exercise.name})"
-                    if getattr(exercise, "given", "") else
-                    f"First write {exercise.call}, and run its check.",
-                    f"To begin with: {exercise.hints[0]}" if exercise.hints[0] else "")
-    if report.passed:
-        return Note(f"{exercise.name} is right. One way to write it: "
-                    f'checks.solution("{exercise.name}")')
-    about = "+".join(mistake.id for match in report.matches for mistake in match)
+    if not found:
+        return Note(f"{name} has no check, and so no hints: what you write is read by "
+                    "a person.")
     with changing() as exercises:
-        entry = exercises.setdefault(exercise.name, {"tries": 1, "done": False})
-        if entry.get("about", about) != about:
-            entry.update(rung=1, opened_at=None)
-        rung = int(entry.get("rung", 1))
-        if entry.get("opened_at") != report.fingerprint and rung < 4:
-            rung += 1
-        entry.update(about=about, rung=rung, opened_at=report.fingerprint)
-    lines = [text for text in _rungs(report)[:rung - 1] if text]
-    after = ("Change something and check again; then the next hint opens." if rung < 4
-             else f'A whole solution: checks.solution("{exercise.name}")')
-    return Note(*lines, after)
+        exercise = _due(found, exercises)
+        entry = exercises.get(exercise.name, {})
+        lines = _next_hint(exercise, entry)
+    return Note(*([f"{exercise.name}:"] if len(found) > 1 else []), *lines)
 
 
-def _rungs(report: Report) -> list[str]:
-    """Return the rungs 2, 3, 4 for a report: the mistake's, else the exercise's."""
-    single = report.matches[0] if len(report.matches) == 1 else ()
-    general = report.exercise.hints
-    return ["\n".join(filter(None, (getattr(mistake, field) for mistake in single)))
-            or general[i] for i, field in enumerate(("idea", "where", "fix"))]
+def _due(found: list, exercises: dict[str, dict]):
+    """Return the exercise that failed last, or else the first that is not done."""
+    names = {exercise.name: exercise for exercise in found}
+    failing = [name for name, entry in exercises.items()
+               if name in names and entry.get("state") not in (None, "right")]
+    still = [name for name in names if not exercises.get(name, {}).get("done")]
+    return names[(failing[-1:] or still[:1] or list(names)[-1:])[0]]
+
+
+def _next_hint(exercise, entry: dict) -> list[str]:
+    """Return the hints that are open now, and open one more after a new attempt."""
+    if not entry.get("fingerprint"):
+        return [exercise.task, f"To begin: {exercise.hints[0]}" * bool(exercise.hints[0]),
+                "The next hint opens when its check has seen an attempt."]
+    if entry.get("state") == "right":
+        return [f"{exercise.name} is right. One way to write it: "
+                f'checks.solution("{exercise.name}")']
+    rung = entry.get("rung", 1)
+    if entry.get("opened_at") != entry["fingerprint"] and rung < LAST:
+        rung += 1
+    entry.update(rung=rung, opened_at=entry["fingerprint"])
+    after = ("Change something and check again; then the next hint opens."
+             if rung < LAST else
+             f'A whole solution: checks.solution("{exercise.name}")')
+    return [*(text for text in _rungs(exercise, entry)[:rung - 1] if text), after]
+
+
+def _rungs(exercise, entry: dict) -> list[str]:
+    """Return the hints 2, 3, 4: those of the mistake seen last, else the exercise's."""
+    named = [one for one in exercise.known if one.name in (entry.get("about") or [])]
+    general = (entry.get("idea") or exercise.hints[0], *exercise.hints[1:])
+    return ["\n".join(filter(None, (getattr(mistake, part) for mistake in named)))
+            or general[i] for i, part in enumerate(("idea", "where", "fix"))]
 
 
 def solution(name: str) -> Note:
-    """Return a whole solution, once the check has passed or all hints are open."""
-    exercise = find(name)
-    entry = load().get(exercise.name, {})
+    """Return a whole solution, once its check has passed or all its hints are open."""
+    found = find(name)
     if settings.face == "exam":
         return Note("In an exam there are no solutions.")
-    if not entry.get("done") and int(entry.get("rung", 1)) < 4:
-        return Note(f"The solution opens when {exercise.name} is right, or after its "
-                    f'last hint: checks.hint("{exercise.name}")')
-    return Note(f"One way to write {exercise.name}:", code=exercise.solution)
+    if not found:
+        return Note(f"{name} has no check: the teacher's notebook holds an answer.")
+    entries = load()
+    closed = [one.name for one in found if not _earned(entries.get(one.name, {}))]
+    code = "\n\n\n".join(one.solution for one in found if one.name not in closed)
+    return Note(*(f"The solution opens when {one} is right, or after its last hint: "
+                  f'checks.hint("{one}")' for one in closed),
+                *["One way to write it:"] * bool(code), code=code)
 
 
-def find(name: str):
-    """Return the exercise or answer called `name`; KeyError with the nearest names."""
+def _earned(entry: dict) -> bool:
+    return bool(entry.get("done")) or (
+        entry.get("tries", 0) > 0 and entry.get("rung", 1) >= LAST)
+
+
+def find(name: object) -> list:
+    """Return the checks of an exercise, called by name or by number; [] without any.
+
+    Raises KeyError with the nearest names.
+    """
     from gpt2_lesson import checks
 
     known = checks.everything()
     if not isinstance(name, str):
         name = getattr(name, "name", getattr(name, "__name__", repr(name)))
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 3) or list(known)[:5]
-        raise KeyError(f"no exercise is called {name!r}; nearest: {', '.join(near)} (a "
-                       "function is asked for by its name, a value by its number)")
-    return known[name]
+    if name in SETS:
+        return [known[one] for one in SETS[name]]
+    if name in known:
+        return [known[name]]
+    near = difflib.get_close_matches(name, [*known, *SETS], 3) or list(SETS)[:3]
+    raise KeyError(f"no exercise is called {name!r}; nearest: {', '.join(near)} (a "
+                   "function is asked for by its name, an exercise by its number)")
 
 
 class Progress:
@@ -210,11 +254,12 @@ def progress() -> Progress:
     """Return what is right, tried and open, lesson by lesson, from the local file."""
     from gpt2_lesson import checks
 
-    entries, rows = load(), {}
-    for name, exercise in checks.everything().items():
-        if not getattr(exercise, "asked", True):
-            continue
-        entry = entries.get(name, {})
-        state = "done" if entry.get("done") else "tried" if entry else "open"
-        rows.setdefault(exercise.lesson, []).append((name, state))
-    return Progress(sorted(rows.items()))
+    entries, rows, known = load(), {}, checks.everything()
+    for number, names in SETS.items():
+        for name in names:
+            entry = entries.get(name, {})
+            state = ("done" if entry.get("done") else
+                     "tried" if entry.get("tries") else "open")
+            rows.setdefault(known[name].lesson, []).append(
+                (name if name[0].isdigit() else f"{number} {name}", state))
+    return Progress(list(rows.items()))

@@ -11,7 +11,7 @@ import io
 import linecache
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import CodeType
@@ -22,6 +22,8 @@ from torch import Tensor
 
 Function = Callable[..., object]
 
+NOT_A_FUNCTION = "not a function"                    # in Seen.error
+
 
 def call(function: Function, *args: object) -> object:
     """Return what the function returns: the plainest way to drive it."""
@@ -31,16 +33,26 @@ def call(function: Function, *args: object) -> object:
 def gradients(function: Function, *args: object) -> list[Tensor | None]:
     """Return the gradient that reaches each float argument; None where none does.
 
-    What is differentiated is the sum of the output's squares, halved.
+    What is differentiated is the sum of the output's squares, halved. What is not a
+    tensor has no gradients, and comes back as it is.
     """
     leaves = [arg.requires_grad_() if _is_float(arg) else arg for arg in args]
-    output = function(*leaves)
-    if isinstance(output, Tensor) and output.requires_grad:
+    output = first_of(function(*leaves))
+    if not isinstance(output, Tensor):
+        return output
+    if output.requires_grad:
         (output.square().sum() / 2).backward()
     return [leaf.grad for leaf in leaves if _is_float(leaf)]
 
 
-@dataclass(frozen=True)
+def first_of(output: object) -> object:
+    """Return the result of a pair (result, weights) of tensors; else what came."""
+    pair = isinstance(output, tuple) and len(output) == 2 and all(
+        isinstance(part, Tensor) for part in output)
+    return output[0] if pair else output
+
+
+@dataclass(frozen=True, eq=False)
 class Probe:
     """One input, and how to drive a function with it.
 
@@ -62,7 +74,8 @@ class Seen:
     `value` is plain data (tensors, numbers, texts, lists, tuples, dicts of them).
     `error` is the class of an exception, `message` its text, `where` the line of it.
     `changed` lists the arguments that were changed in place; `repeats` is False if a
-    second call gave something else. `written` is False for a function not yet written.
+    second call, with another seed, gave something else, and `drawn` is True if the
+    same seed gives the same again. `written` is False for a function not yet written.
     """
 
     value: object = None
@@ -73,6 +86,7 @@ class Seen:
     repeats: bool = True
     written: bool = True
     printed: str = ""
+    drawn: bool = False
 
 
 def observe(function: object, probe: Probe, again: bool = True) -> Seen:
@@ -84,22 +98,31 @@ def observe(function: object, probe: Probe, again: bool = True) -> Seen:
     if not_written(function):
         return Seen(written=False)
     if not callable(function):
-        return Seen(error="TypeError", message=f"{article(function)} came, expected a "
-                    "function: pass its name, without brackets")
-    with _quiet() as printed:
+        how = "quotes" if isinstance(function, str) else "brackets"
+        return Seen(error=NOT_A_FUNCTION, message=f"{article(function)} came, expected "
+                    f"a function: pass the function's name, without {how}")
+    with neutral(), _quiet() as printed:
         args = copy.deepcopy(probe.args)
         try:
-            value = plain(probe.drive(function, *args))
-        except (Exception, SystemExit, GeneratorExit) as error:
+            output = probe.drive(function, *args)
+            value = plain(output)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and not _raised(error):
+                raise                                # someone pressed Ctrl-C
             return (Seen(written=False) if _promised(error)
                     else _crash(error, function, printed))
+        if type(output) is function and function.__module__ != "builtins":
+            return Seen(error=NOT_A_FUNCTION, message=f"the class {function.__name__} "
+                        "came, expected a function: make an object of it, or pass the "
+                        "function that does the work")
         changed = tuple(
             i for i, (now, before) in enumerate(zip(args, probe.args, strict=True))
             if _is_plain(before) and not _equal(plain(now), before)
         )
-        repeats = not again or _same_again(function, probe, value)
+        repeats = not again or _same_again(function, probe, value, seed=1)
+        drawn = not repeats and _same_again(function, probe, value, seed=0)
     return Seen(value, changed=changed, repeats=repeats, written=value is not ...,
-                printed=printed.getvalue()[:2000])
+                printed=printed.getvalue()[:2000], drawn=drawn)
 
 
 def not_written(function: object) -> bool:
@@ -115,9 +138,14 @@ def _promised(error: BaseException) -> bool:
 
     PyTorch raises the same class for what it can't do, such as `x ^ 3`.
     """
-    if not isinstance(error, NotImplementedError) or error.__traceback__ is None:
-        return False
+    return isinstance(error, NotImplementedError) and _raised(error)
+
+
+def _raised(error: BaseException) -> bool:
+    """Return True for an error from a `raise` outside PyTorch, in Python."""
     step = error.__traceback__
+    if step is None:
+        return False
     while step.tb_next is not None:
         step = step.tb_next
     code = step.tb_frame.f_code
@@ -145,8 +173,11 @@ def plain(value: object) -> object:
             raise TypeError("a complex, sparse, nested or quantized tensor came, "
                             "expected a plain one")
         return value.detach().to("cpu", copy=True).as_subclass(Tensor)
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) or isinstance(value, np.ndarray) and (
+            value.ndim == 0):
         return value.item()
+    if isinstance(value, Coroutine):
+        value.close()                                # it will never be awaited
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -164,14 +195,22 @@ def _is_plain(arg: object) -> bool:
     return isinstance(arg, Tensor | int | float | str | bytes)
 
 
-def _same_again(function: Function, probe: Probe, value: object) -> bool:
-    """Return True if a second call, with other random numbers, gives the same."""
-    torch.default_generator.manual_seed(1)
+def _same_again(function: Function, probe: Probe, value: object, seed: int) -> bool:
+    """Return True if one more call, after this seed, gives the same."""
+    _seed(seed)
     try:
         again = plain(probe.drive(function, *copy.deepcopy(probe.args)))
-    except (Exception, SystemExit):
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and not _raised(error):
+            raise
         return False
     return _equal(again, value)
+
+
+def _seed(seed: int) -> None:
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def _equal(a: object, b: object) -> bool:
@@ -217,30 +256,69 @@ def _crash(error: BaseException, function: Function, printed: io.StringIO) -> Se
                 printed=printed.getvalue()[:2000])
 
 
+# What a result may depend on beside the input: how it is read, how it is set, and the
+# value under which functions are judged (None: left as it is, but put back afterwards).
+_GLOBALS = (
+    (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+    (torch.is_grad_enabled, torch.set_grad_enabled, True),
+    (torch.get_num_threads, torch.set_num_threads, None),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 0),
+    (lambda: torch.is_autocast_enabled("cpu"),
+     lambda on: torch.set_autocast_enabled("cpu", on), False),
+    (lambda: torch.is_autocast_enabled("cuda"),
+     lambda on: torch.set_autocast_enabled("cuda", on), False),
+    (lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+     lambda both: torch.autograd.set_detect_anomaly(*both), (False, True)),
+    (np.geterr, lambda kinds: np.seterr(**kinds), None),
+    (random.getstate, random.setstate, None),
+    (lambda: np.random.get_state(legacy=False), np.random.set_state, None),
+)
+
+
+@contextlib.contextmanager
+def neutral() -> Iterator[None]:
+    """Set the globals that results depend on, and put them back, whatever happens.
+
+    A learner may have set another default type or device, switched gradients off, or
+    asked for deterministic algorithms; a function is judged as in a fresh Python.
+    """
+    before = [get() for get, _, _ in _GLOBALS]
+    device = torch.get_default_device()
+    with contextlib.ExitStack() as stack:
+        stack.callback(_restore, before, device)
+        stack.enter_context(torch.random.fork_rng(
+            devices=range(torch.cuda.device_count())
+            if torch.cuda.is_initialized() else []))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if device.type != "cpu":
+            torch.set_default_device(None)
+        if torch.get_default_device().type != "cpu":     # we stand in a `with` block
+            stack.enter_context(torch.device("cpu"))
+        for get, put, wanted in _GLOBALS:
+            if wanted is not None and get() != wanted:
+                put(wanted)
+        yield
+
+
+def _restore(before: list[object], device: torch.device) -> None:
+    for (get, put, _), value in zip(_GLOBALS, before, strict=True):
+        if put in (random.setstate, np.random.set_state) or get() != value:
+            put(value)
+    if torch.get_default_device() != device:
+        torch.set_default_device(None if device.type == "cpu" else device)
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[io.StringIO]:
-    """Seed and restore the random states; catch what is printed and warned."""
-    states = random.getstate(), np.random.get_state()
-    grad, kind = torch.is_grad_enabled(), torch.get_default_dtype()
-    threads = torch.get_num_threads()
+    """Seed the random numbers; catch what is printed and warned."""
     out = io.StringIO()
-    try:
-        with (torch.random.fork_rng(devices=[]), warnings.catch_warnings(),
-              contextlib.redirect_stdout(out),
-              contextlib.redirect_stderr(io.StringIO())):
-            warnings.simplefilter("ignore")
-            torch.default_generator.manual_seed(0)
-            random.seed(0)
-            np.random.seed(0)
-            torch.set_grad_enabled(True)
-            yield out
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_grad_enabled(grad)
-        torch.set_default_dtype(kind)
-        if torch.get_num_threads() != threads:
-            torch.set_num_threads(threads)
+    with (warnings.catch_warnings(), contextlib.redirect_stdout(out),
+          contextlib.redirect_stderr(io.StringIO())):
+        warnings.simplefilter("ignore")
+        _seed(0)
+        yield out
 
 
 def _is_float(arg: object) -> bool:

@@ -40,22 +40,41 @@ class Settings:
 settings = Settings()
 
 
+class Points(float):
+    """Points out of the most there are: a number, with its meaning in a notebook."""
+
+    def __new__(cls, number: float, most: float) -> "Points":
+        """Return `number` as points out of `most`."""
+        made = super().__new__(cls, number)
+        made.most = most
+        return made
+
+    def __repr__(self) -> str:                       # what nbgrader reads
+        return f"{float(self):.10g}"
+
+    def _repr_html_(self) -> str:
+        return f"<span>{self!r} of {self.most:g} points</span>"
+
+
 @dataclass
 class Report:
     """What was found about one answer.
 
     `state` is "not written", "right" or "wrong". `matches` holds what the function
     behaves like: one entry is a name, several are "one of"; an entry of two mistakes is
-    both at once. `seconds` is what the check took.
+    both at once. `given` is the input of what `table` shows, `remarks` are notes on a
+    right answer. `seconds` is what the check took.
     """
 
     exercise: "Exercise"
     state: str
     matches: list[tuple["Mistake", ...]] = field(default_factory=list)
     symptoms: list[str] = field(default_factory=list)
+    given: list[str] = field(default_factory=list)
     table: list[str] = field(default_factory=list)
     clues: list["Clue"] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    aside: str = ""
     agree: str = ""
     printed: str = ""
     fingerprint: str = ""
@@ -69,7 +88,8 @@ class Report:
     @property
     def evidence(self) -> list[str]:
         """What shows it, a sentence each: symptoms, numbers, clues."""
-        return [*self.symptoms, *self.table, *(clue.text for clue in self.clues)]
+        return [*self.symptoms, *self.given, *self.table,
+                *(clue.text for clue in self.clues)]
 
     @property
     def named(self) -> str:
@@ -87,10 +107,11 @@ class Report:
         """Show the report and return the points out of `most`, as a cell's last value.
 
         Right gives all, else nothing; `checks.settings.partial` gives a share for a
-        function that behaves like exactly one known mistake.
+        function that behaves like exactly one known mistake. A notebook shows the
+        number as "0 of 4 points".
         """
         self.show()
-        return self.score(most)
+        return Points(self.score(most), most)
 
     def score(self, most: float) -> float:
         """Return the points out of `most`, without showing anything."""
@@ -123,7 +144,7 @@ class Report:
             given = getattr(self.exercise, "given", "")
             return f"{name}: not {'repaired' if given else 'written'} yet"
         if self.passed:
-            return f"{name}: right" + (", but" if self.remarks else "")
+            return f"{name}: Correct." + f" ({self.aside})" * bool(self.aside)
         if self.named and settings.face == "public":
             return f"{name}: behaves like {self.named}"
         return f"{name}: not right yet"
@@ -137,8 +158,9 @@ class Report:
     def parts(self) -> list[tuple[str, list[str]]]:
         """Return what stands below the headline, as (kind, lines)."""
         if self.state == "not written":
-            return [("text", self.symptoms or [f"write {self.exercise.call}"])]
-        parts = [("text", self.symptoms), ("table", self.table)]
+            return [("text", self.symptoms or [self.exercise.task])]
+        parts = [("text", self.symptoms), 
+                 ("table", [*self.table[:1], *self.given, *self.table[1:]])]
         if settings.face == "public":
             if len(self.matches) == 1:
                 parts += [("why", [mistake.why for mistake in self.matches[0]])]
@@ -146,8 +168,8 @@ class Report:
             elif self.state == "wrong":
                 parts += [("why", [clue.text for clue in self.clues])]
             if self.state == "wrong":
-                parts += [("small", [f'more: checks.hint("{self.exercise.name}")'])]
-        parts += [("text", self.remarks)]
+                parts += [("small", [self.aside, f'more: checks.hint("{self.exercise.name}")'])]
+        parts += [("text", self.remarks)]           # of a right answer
         if self.printed.strip():
             parts += [("small", ["your function printed:"]),
                       ("table", self.printed.strip().splitlines()[:10])]
@@ -194,48 +216,87 @@ _LOOKS = {"text": "", "why": "font-style:italic", "small": "opacity:.75;font-siz
 
 
 def rows_of(yours: object, wanted: object, sums: bool = False) -> list[str]:
-    """Return at most three rows of numbers, yours above the expected ones."""
+    """Return rows that show a difference, yours above the expected ones, or nothing.
+
+    At most three rows of numbers, from where the two differ first, with as many digits
+    as it takes to see it.
+    """
     if isinstance(yours, dict) and isinstance(wanted, dict):
         differ = [key for key in wanted if shown(yours.get(key)) != shown(wanted[key])]
         return [f"{name:9} {key}: {shown(part.get(key))}" for key in differ[:3]
                 for name, part in (("yours", yours), ("expected", wanted))]
     if isinstance(yours, Tensor) is not isinstance(wanted, Tensor):
         return []                                    # its type has been told
-    if not isinstance(yours, Tensor):
-        return [f"yours     {_brief(yours)}", f"expected  {_brief(wanted)}"]
-    if yours.shape != wanted.shape or yours.numel() == 0:
+    if isinstance(yours, Tensor):
+        if yours.shape != wanted.shape or yours.numel() == 0:
+            return []
+        tries = (_tensor_rows(yours, wanted, sums, digits) for digits in (3, 6, 9))
+    else:
+        tries = [*_lists_of_tensors(yours, wanted),
+                 [[f" {_brief(part)}"] for part in (yours, wanted)],
+                 [[f" {part}"] for part in _windows(yours, wanted)]]
+    for mine, right in tries:
+        if mine != right:
+            return [f"{name if i == 0 else '':9}{row}"
+                    for name, rows in (("yours", mine), ("expected", right))
+                    for i, row in enumerate(rows)]
+    return []
+
+
+def _lists_of_tensors(yours: object, wanted: object) -> list[tuple[list, list]]:
+    """Return the rows of the first tensors that differ in two lists, of gradients."""
+    if not isinstance(yours, list | tuple) or not isinstance(wanted, list | tuple):
         return []
-    yours, wanted, start = _first_difference(yours, wanted)
-    return [f"{name if i == 0 else '':9}{_numbers(row, sums, start)}"
-            for name, rows in (("yours", yours), ("expected", wanted))
-            for i, row in enumerate(rows)]
+    for i, (mine, right) in enumerate(zip(yours, wanted, strict=False)):
+        if isinstance(right, Tensor) is not isinstance(mine, Tensor):
+            return [tuple([f" entry {i}: " + (f"a tensor {tuple(part.shape)}" if isinstance(
+                part, Tensor) else shown(part))] for part in (mine, right))]
+        if not isinstance(right, Tensor) or mine.shape != right.shape:
+            continue
+        for digits in (3, 6, 9):
+            rows = _tensor_rows(mine, right, False, digits)
+            if rows[0] != rows[1]:
+                return [tuple([f" entry {i}:{row}" if k == 0 else f"         {row}"
+                               for k, row in enumerate(part)] for part in rows)]
+    return []
 
 
 def _brief(value: object) -> str:
-    """Return plain data as a short text; tensors in a list by their size (norm)."""
-    if isinstance(value, list) and any(isinstance(part, Tensor) for part in value):
-        return ", ".join(f"size {part.double().norm().item():.3g}"
-                         if isinstance(part, Tensor) else shown(part) for part in value)
+    """Return plain data as a short text."""
     return f"{value:.7g}" if isinstance(value, float) else shown(value)
 
 
-def _first_difference(yours: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Return up to 3 rows of the first matrix in which the two differ.
+def _windows(yours: object, wanted: object) -> tuple[str, str]:
+    """Return two lists or texts from a little before the place where they part."""
+    if not all(isinstance(part, str | bytes | list | tuple) for part in (yours, wanted)):
+        return repr(yours)[:400], repr(wanted)[:400]
+    start = next((i for i, (a, b) in enumerate(zip(yours, wanted, strict=False))
+                  if shown(a) != shown(b)), min(len(yours), len(wanted)))
+    start = max(0, start - 3)
+    return tuple("... " * (start > 0) + shown(part[start:]) for part in (yours, wanted))
 
-    The number is the first column to be shown: 0, or more for a late difference.
-    """
+
+def _tensor_rows(yours: Tensor, wanted: Tensor, sums: bool, digits: int
+                 ) -> tuple[list[str], list[str]]:
+    """Return up to 3 rows of the first matrix in which two tensors differ."""
     yours, wanted = (part.reshape(-1, *part.shape[-2:]) if part.dim() > 1
                      else part.reshape(1, 1, -1) for part in (yours, wanted))
     differ = ~yours.double().isclose(wanted.double(), rtol=1e-4, atol=1e-5,
                                      equal_nan=True)
     i = int(differ.flatten(1).any(1).int().argmax())
-    first = int(differ[i][:3].any(0).int().argmax())
-    return yours[i][:3], wanted[i][:3], first - 2 if first > 4 else 0
+    row = int(differ[i].any(1).int().argmax())
+    top = max(0, min(row - 1, yours.size(1) - 3)) if row > 2 else 0
+    first = int(differ[i][top:top + 3].any(0).int().argmax())
+    start = first - 2 if first > 4 else 0
+    return tuple([(f"row {top + k}: " if top else "") + _numbers(one, sums, start, digits)
+                  for k, one in enumerate(part[i][top:top + 3])]
+                 for part in (yours, wanted))
 
 
-def _numbers(row: Tensor, sums: bool, start: int = 0) -> str:
+def _numbers(row: Tensor, sums: bool, start: int, digits: int) -> str:
+    width = digits + 4
     text = "... " * (start > 0) + " ".join(
-        f"{value:7.3g}" if row.is_floating_point() else f"{int(value):5d}"
+        f"{value:{width}.{digits}g}" if row.is_floating_point() else f"{int(value):5d}"
         for value in row[start:start + 5].tolist())
     if row.numel() > start + 5:
         text += " ..."

@@ -1,7 +1,7 @@
 """Answers that are values: a prediction, a measured number, a choice of letters."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gpt2_lesson.checks import clues
 from gpt2_lesson.checks.engine import Mistake, equal
-from gpt2_lesson.checks.probing import Seen, plain
+from gpt2_lesson.checks.probing import Seen, neutral, plain
 from gpt2_lesson.checks.report import Report, settings
 
 
@@ -17,11 +17,14 @@ from gpt2_lesson.checks.report import Report, settings
 class Answer:
     """A question whose answer is a value, with the wrong values that have a name.
 
-    `name` is the exercise's number ("07.1"). `expected` is the value, or a function
-    that works it out; `rtol` is the relative error allowed (measured values), 0 means
-    exact. `wrong` holds (value, Mistake). For answers with many right values,
-    `test(value)` returns what is still wrong, a sentence each, and `expected` is one
-    right value.
+    `name` is the exercise's number ("07.1"), `question` completes "07.1 asks ...".
+    `expected` is the value, or a function that works it out. `wrong` holds (value,
+    Mistake). For answers with many right values, `test(value)` returns what is still
+    wrong, a sentence each, and `expected` is one right value.
+    How near is near enough: with `decimals`, a number is judged to the decimals that it
+    has, and at least so many are asked for; for measured values `rtol` is the relative
+    error allowed, and `atol` the absolute one. Else it must be exact. `precision` is
+    what the exercise asks for, in its words.
     `predict` marks a prediction: the first one is kept, and a wrong one is only said to
     be wrong, so that running the next cell keeps its surprise.
     """
@@ -32,14 +35,22 @@ class Answer:
     wrong: tuple[tuple[object, Mistake], ...] = ()
     rtol: float = 0.0
     atol: float = 0.0
+    decimals: int | None = None
+    precision: str = ""
     test: Callable[[object], list[str]] | None = None
     predict: bool = False
     hints: tuple[str, str, str] = ("", "", "")
     solution: str = ""
-    call: str = field(default="", init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "call", f"the answer to: {self.question}")
+    @property
+    def known(self) -> tuple[Mistake, ...]:
+        """The wrong answers that have a name."""
+        return tuple(mistake for _, mistake in self.wrong)
+
+    @property
+    def task(self) -> str:
+        """What is to be done, as a sentence for who has not begun."""
+        return f"{self.name} asks {self.question}"
 
     @property
     def lesson(self) -> str:
@@ -55,14 +66,15 @@ class Answer:
         if predicted and settings.face == "public":
             first = hints.first(self.name, repr(plain(value))[:200])
             if first != repr(plain(value))[:200]:
-                report.remarks.append(f"your first prediction was {first}")
+                report.aside = f"You first predicted {first}."
         hints.note(report)
         return report
 
     def examine(self, value: object) -> Report:
         """Return the report on a value: plain data, from anywhere."""
         start = time.perf_counter()
-        report = self._report(value)
+        with neutral():
+            report = self._report(value)
         report.seconds = time.perf_counter() - start
         return report
 
@@ -91,7 +103,8 @@ class Answer:
             return []
         if not _comparable(value, wanted):
             return [f"your answer: {clues.shown(value)}; expected {_kind(wanted)}"]
-        return [f"your answer: {clues.shown(value, 300)}", *self._parts(value, wanted)]
+        return [f"your answer: {clues.shown(value, 300)}", *self._parts(value, wanted),
+                *self._too_short(value, wanted)]
 
     def _parts(self, value: object, wanted: object) -> list[str]:
         """Return which entries of a list or dict are right, not what they should be."""
@@ -113,6 +126,16 @@ class Answer:
         told = f"right: {', '.join(good)}; not yet: {', '.join(bad)}" if good else ""
         return [*odd[:1], *([told] if told else [])]
 
+    def _too_short(self, value: object, wanted: object) -> list[str]:
+        """Return that a right number has too few digits, if nothing else is wrong."""
+        pairs = list(_leaves(_simple(value), _simple(wanted)))
+        bad = [(a, b) for a, b in pairs if not self._equals(a, b)]
+        rounded = all(isinstance(a, float) and isinstance(b, float) and a
+                      and abs(a - b) < 0.1 * abs(b) and a == round(b, _decimals(a))
+                      for a, b in bad)
+        return [f"rounded too far: {self.precision} asked for"
+                ] * bool(bad and rounded and self.precision)
+
     def wanted(self) -> object:
         """Return the right value, or one of them."""
         return self.expected() if callable(self.expected) else self.expected
@@ -120,7 +143,12 @@ class Answer:
     def _equals(self, value: object, wanted: object) -> bool:
         """Return True for equal values; 6 equals 6.0, and a tensor of one number."""
         value, wanted = _simple(value), _simple(wanted)
-        return equal(value, wanted, self.atol, self.rtol)
+        if self.decimals is None:
+            return equal(value, wanted, self.atol, self.rtol)
+        return _same_form(value, wanted) and all(
+            abs(a - b) < 0.6 * 10 ** -max(self.decimals, min(_decimals(a), 4))
+            if isinstance(a, float) and isinstance(b, float) else a == b
+            for a, b in _leaves(value, wanted))
 
 
 def _open(value: object) -> bool:
@@ -149,6 +177,33 @@ def _simple(value: object) -> object:
     if hasattr(value, "item") and hasattr(value, "dtype"):
         return _simple(torch.as_tensor(value).tolist())
     return value
+
+
+def _decimals(number: float) -> int:
+    """Return with how many decimals a number was written: 2 for 0.25, 0 for 3.0."""
+    text = f"{number:.6g}"
+    return len(text.partition(".")[2]) if "e" not in text else 6
+
+
+def _same_form(a: object, b: object) -> bool:
+    """Return True for data that differ in their numbers and texts at most."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same_form(a[key], b[key]) for key in b)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same_form, a, b))
+    return type(a) is type(b) and not isinstance(a, dict | list)
+
+
+def _leaves(a: object, b: object) -> Iterator[tuple[object, object]]:
+    """Yield the numbers and texts of two pieces of data that stand at one place."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in b.keys() & a.keys():
+            yield from _leaves(a[key], b[key])
+    elif isinstance(a, list) and isinstance(b, list):
+        for pair in zip(a, b, strict=False):
+            yield from _leaves(*pair)
+    else:
+        yield a, b
 
 
 def _entries(value: dict | list) -> list:

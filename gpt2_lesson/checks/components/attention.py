@@ -544,7 +544,7 @@ attention = Exercise(
     (*ATTENTION, _UNASKED), read_out, axes={"q": "B T d", "k": "B T d", "v": "B T dv",
     "": "B T dv"},
     crashes=_CRASHES, hints=_HINTS, show="v is the identity: the result is the weights",
-    sums=True, solution="""\
+    sums=True, pair=True, solution="""\
 def attention(q, k, v):
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))
     weights = scores.softmax(-1)

@@ -450,7 +450,7 @@ generate_cached = Exercise(
            "Print the positions of each call for a prompt of 5: 0 1 2 3 4, then 5, "
            "then 6.",
            "model(ids[:, read:], torch.arange(read, ids.size(1)))"),
-    show="a prompt of 5 tokens, 4 new ones", asked=False, solution="""\
+    show="a prompt of 5 tokens, 4 new ones", solution="""\
 def generate_cached(model, input_ids, max_new_tokens):
     ids, limit, read = input_ids, model.max_seq_length, 0
     model.reset()

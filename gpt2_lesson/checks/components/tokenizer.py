@@ -650,7 +650,6 @@ def encode(text, merges, special):
 
 decode = Exercise(
     "decode", "09", "decode(ids, tokens) -> text", decoded, decode_probes, DECODE,
-    asked=False,
     hints=("A token is bytes, and a letter may need the bytes of two tokens.",
            "What does b'\\xf0\\x9f' decode to?",
            "join the bytes, then decode once"), solution="""\
