@@ -256,7 +256,7 @@ def test_a_crash_is_read_with_its_line(name: str, line: str, said: str) -> None:
     (lambda s, root: (s / root).softmax(-1).mean(), "P3")])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_wrong_measurement_has_a_name(measure, name: str, seed: int) -> None:
-    found: dict[str, list[float]] = {"without the root": [], "with the root": []}
+    found: dict[str, list[float]] = {"without the scaling": [], "with the scaling": []}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for d in (4, 16, 64, 256):
@@ -269,7 +269,7 @@ def test_a_wrong_measurement_has_a_name(measure, name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("length", "said"), [
-    (18.49, "with 0.9899 only: at least 0.9900"), (18.2, "with 0.9888 only"), (19, "")])
+    (18.49, "with the weight 0.9899 only: at least 0.9900"), (18.2, "with the weight 0.9888 only"), (19, "")])
 def test_a_share_just_too_small_is_shown_as_such(length: float, said: str) -> None:
     k = torch.eye(8)
     report = checks.answer("01.5", [length * k.roll(2, 0), k])

@@ -316,7 +316,7 @@ def test_right_but_fragile() -> None:
 @pytest.mark.parametrize(("name", "right", "wrong", "says"), [
     ("05.1", [3, 2], [2, 3], "exchanged"),
     ("05.1", [3.0, 2.0], [0, 1], "before weight"),
-    ("05.1", torch.tensor([3.0, 2.0]), [3, 4], "the variance, not the spread"),
+    ("05.1", torch.tensor([3.0, 2.0]), [3, 4], "the variance, not the standard deviation"),
     ("05.1", (3, 2), [6, 2], "the bias added before")])
 def test_a_wrong_value_has_a_name(name: str, right, wrong, says: str) -> None:
     assert checks.answer(name, right).passed
@@ -334,7 +334,7 @@ def test_errors_of_the_unbiased_variance_are_as_measured() -> None:
     assert checks.answer("05.4", errors).passed
     for wrong, says in (
             (upside_down, "right over wrong"),
-            ([100 * one for one in errors], "percent, not shares"),
+            ([100 * one for one in errors], "percent, not fractions"),
             ([-one for one in errors], "the opposite sign"),
             ([1 - one for one in errors], "the ratio itself"),
             ([1 / (1 - one) for one in errors], "the ratio itself"),

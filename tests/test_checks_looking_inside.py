@@ -116,11 +116,11 @@ def test_the_answers_on_the_lens_are_what_the_model_gives() -> None:
     model, text = story_model(), next(iter(stories(100, seed=12).splitlines()))
     text = "\n" + text[:text.index("Toby") + 2]
     lens = logit_lens(model, torch.tensor([list(text.encode())]))[:, 0]
-    for row, name in ((-1, ""), (-2, "the place before: one row too early")):
+    for row, name in ((-1, ""), (-2, "the position before: one row too early")):
         odds = lens[:, row].softmax(-1)
         said = "".join(map(chr, odds.argmax(-1).tolist()))
         report = answers("12.4").examine(
-            {"says": said, "odds of b": odds[:, ord("b")].tolist()})
+            {"says": said, "probability of b": odds[:, ord("b")].tolist()})
         assert report.named == name and report.passed == (not name)
     odds, said = lens[:, -1].softmax(-1), "omxxb"
     wrong = {"one of: the stream read without the final norm; or a softmax over the "
@@ -129,7 +129,7 @@ def test_the_answers_on_the_lens_are_what_the_model_gives() -> None:
              "logarithms of the odds": odds[:, ord("b")].log(),
              "the embeddings left out": odds[1:, ord("b")]}
     for name, values in wrong.items():
-        given = {"says": said[5 - len(values):], "odds of b": values.tolist()}
+        given = {"says": said[5 - len(values):], "probability of b": values.tolist()}
         assert answers("12.4").examine(given).named == name
 
 

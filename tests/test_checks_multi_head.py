@@ -240,10 +240,13 @@ def test_split_heads_shows_all_heads_with_their_numbers() -> None:
         "expected  head 0: 0 1 2, 6 7 8; head 1: 3 4 5, 9 10 11"]
 
 
-def test_no_numbers_are_shown_where_they_are_equal() -> None:
+def test_what_is_shown_is_where_they_differ() -> None:
     report = checks.split_heads(lambda x, h: torch.stack(
         x[..., :x.size(-1) // h * h].chunk(h, -1), 1))
-    assert "dropped in silence" in report.named and not report.table
+    assert "dropped in silence" in report.named
+    assert report.table == ["10 channels do not split into 4 heads:",
+                            "yours     'no error, but a result (2, 4, 3, 2)'",
+                            "expected  'an error'"]
 
 
 def compiled_layer(body: str):

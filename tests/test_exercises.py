@@ -53,7 +53,6 @@ each_set = pytest.mark.parametrize("name", SETS)
 def _alone(tmp_path, monkeypatch) -> None:
     """Keep progress and settings of a test to itself."""
     monkeypatch.setenv("GPT2_LESSON_PROGRESS", str(tmp_path / "progress.json"))
-    monkeypatch.setattr(hints, "_last", {})
     monkeypatch.setattr(hints, "_memory", {})
     yield
     checks.settings.face, checks.settings.partial = "public", 0
@@ -112,11 +111,8 @@ def test_a_set_belongs_to_a_lesson_and_says_so(name: str) -> None:
     assert re.match(rf"# Problem set {name[:2]}: \S", first)
     assert f"(../../{name}.ipynb)" in first
     how = first[first.index("## How to work"):]
-    named = re.search(r'checks\.hint\("(.*?)"\)', how)[1]
-    asked = graded(read(SOURCES, name)).values()
-    assert named in {match["check"] or match["number"] for match in asked}
     model = read(SOURCES, MODEL).cells[0].source.split("\n\n", 2)[2]
-    assert how.replace(f'"{named}"', '"attention"') == model
+    assert how.replace(f"{name[:2]}.2", f"{MODEL[:2]}.2") == model
 
 
 @each_set
@@ -143,13 +139,12 @@ def test_exercises_have_their_parts_in_order(name: str) -> None:
         judged = [i for i, cell in enumerate(part)
                   if CHECK.match(last_line(cell)) or BY_HAND.match(cell.source)]
         assert answers and judged and answers[0] <= judged[0]
-        texts = [cell.source for cell in part if cell.cell_type == "markdown"]
-        folds = [re.findall(r"^<details><summary>Hint (\d): .+</summary>\n\n", text,
-                            re.M) for text in texts]
-        assert any(folds)
-        for text, folded in zip(texts, folds, strict=True):
-            assert folded == [str(i + 1) for i in range(len(folded))]
-            assert text.count("</details>") == text.count("<details>")
+        asks = [match["check"] or match["number"] for cell in part
+                if (match := CHECK.match(last_line(cell)))]
+        assert tuple(asks) == hints.SETS[f"{name[:2]}.{number}"]
+        for cell in part:                        # hints come from checks.hint alone
+            assert "<summary>Hint" not in cell.source
+            assert cell.source.count("</details>") == cell.source.count("<details>")
     said = re.search(r"about (\d+) minutes", read(SOURCES, name).cells[0].source)
     assert abs(int(said[1]) - minutes) <= 5, f"{minutes} minutes in all"
 
@@ -203,6 +198,51 @@ def test_every_answer_of_the_lesson_is_asked_for(name: str) -> None:
     asked = {match["number"] for match in graded(read(SOURCES, name)).values()}
     known = {one for one in checks.everything() if re.match(rf"{name[:2]}\.\d", one)}
     assert asked - {None} == known
+
+
+def told(value: object, precision: str) -> object:
+    """Return a right value rounded as an exercise asks for."""
+    count, unit = (precision.split() + [""])[:2]
+    number = {"one": 1, "two": 2, "three": 3, "5": 0}[count]
+    if isinstance(value, dict):
+        return {key: told(part, precision) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [told(part, precision) for part in value]
+    if not isinstance(value, float) or unit == "per":
+        return value
+    return float(f"{value:.{number}g}") if unit == "significant" else round(value, number)
+
+
+@each_set
+def test_the_precision_that_is_judged_is_asked_for(name: str) -> None:
+    """What is rounded as the exercise says is right; and it does say so."""
+    text, number = {}, ""
+    for cell in read(SOURCES, name).cells:
+        heading = re.match(r"## (\d\d\.\d) ", cell.source)
+        number = heading[1] if heading else number
+        text[number] = text.get(number, "") + cell.source
+    for match in graded(read(SOURCES, name)).values():
+        judge = checks.everything()[match["number"] or match["check"]]
+        if not match["number"] or judge.test and not judge.rtol:
+            continue
+        inexact = judge.decimals is not None or judge.rtol or judge.atol
+        assert bool(inexact) == bool(judge.precision), judge.name
+        if inexact:
+            what = judge.precision.rpartition(" ")[0]
+            assert f"{what} " in text[judge.name[:5]].lower(), f"{judge.name}: {what}"
+            assert judge.examine(told(judge.wanted(), what)).passed
+
+
+@each_set
+def test_predictions_have_names_for_wrong_ones_and_show_nothing_first(name: str
+                                                                      ) -> None:
+    for match in graded(read(SOURCES, name)).values():
+        judge = checks.everything()[match["number"] or match["check"]]
+        if getattr(judge, "predict", False):
+            assert len(judge.wrong) >= 3, judge.name
+            for mistake in judge.known:
+                assert all((mistake.name, mistake.why, mistake.idea, mistake.where,
+                            mistake.fix)), mistake.id
 
 
 def bare(text: str) -> set[str]:

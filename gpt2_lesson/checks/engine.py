@@ -276,8 +276,9 @@ class _Examination:
     def symptoms(self) -> tuple[list[str], int]:
         """Return what anyone can see, and the probe on which it is to be seen.
 
-        A crash comes first, then a wrong type or shape, then how far off the values
-        are. The probe is the shortest that shows it, unless the exercise names one.
+        The first crash comes first, then a wrong type or shape, then how far off the
+        values are. The probe is the shortest that shows it, unless the exercise names
+        one.
         """
         failing = sorted(
             (i for i, right in enumerate(self.right) if not right), key=lambda i: (
@@ -285,7 +286,8 @@ class _Examination:
                 self.battery[i].drive is gradients, _size(self.battery[i].args)))
         crashed = [i for i in failing if self.seen[i].error
                    and not self.expected[i].error]
-        for i in crashed[:1]:
+        if crashed:
+            i = min(crashed)
             return clues.crash(self.exercise, self.battery[i], self.seen[i]), i
         for tell in (self.error_or_change, self.type_or_shape):
             for i in sorted(failing, key=lambda i: not self.battery[i].sizes):
@@ -337,7 +339,8 @@ class _Examination:
         if self.exercise.display is not None and not self.crashed():
             shown = self.exercise.display(Generator().manual_seed(self.seed))
             texts = self.texts(shown)
-            if texts:
+            hidden = not getattr(self.exercise, "reveal", True)  # only yours is shown
+            if texts and (hidden or texts[1].split()[1:] != texts[2].split()[1:]):
                 return self.given(shown), texts
         return self.given(probe), [f"{probe.name}:", *rows] if rows else []
 
@@ -353,8 +356,7 @@ class _Examination:
     def texts(self, probe: Probe) -> list[str]:
         """Return what a probe for display gives, yours and the expected text."""
         both = self.look(probe).value, observe(self.exercise.reference, probe).value
-        if not all(isinstance(text, str) and text != "?" for text in both) or (
-                both[0] == both[1]):
+        if not all(isinstance(text, str) and text != "?" for text in both):
             return []
         return [f"{probe.name}:", f"yours     {both[0]}", f"expected  {both[1]}"]
 

@@ -94,7 +94,7 @@ class Report:
     @property
     def named(self) -> str:
         """The mistake's name; "two at once: A; and B", "one of: A; or B", or ""."""
-        names = [("two at once: " if len(match) > 1 else "") + "; and ".join(
+        names = [_AT_ONCE.get(len(match), "several at once: ") + "; and ".join(
             mistake.name for mistake in match) for match in self.matches[:3]]
         return ("one of: " if len(names) > 1 else "") + "; or ".join(names)
 
@@ -212,6 +212,7 @@ def _printable(line: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in line)
 
 
+_AT_ONCE = {1: "", 2: "two at once: "}
 _LOOKS = {"text": "", "why": "font-style:italic", "small": "opacity:.75;font-size:90%"}
 
 

@@ -19,7 +19,8 @@ class Answer:
 
     `name` is the exercise's number ("07.1"), `question` completes "07.1 asks ...".
     `expected` is the value, or a function that works it out. `wrong` holds (value,
-    Mistake). For answers with many right values, `test(value)` returns what is still
+    Mistake): a value, some entries of a dict (the rest may be anything), or a function
+    that returns True for wrong values of a kind. For answers with many right values, `test(value)` returns what is still
     wrong, a sentence each, and `expected` is one right value.
     How near is near enough: with `decimals`, a number is judged to the decimals that it
     has, and at least so many are asked for; for measured values `rtol` is the relative
@@ -50,7 +51,7 @@ class Answer:
     @property
     def task(self) -> str:
         """What is to be done, as a sentence for who has not begun."""
-        return f"{self.name} asks {self.question}"
+        return f"{self.name} asks for {self.question}."
 
     @property
     def lesson(self) -> str:
@@ -85,10 +86,32 @@ class Answer:
         complaints = self._complaints(value)
         if not complaints:
             return Report(self, "right", fingerprint=mark)
-        matches = [(mistake,) for wrong, mistake in self.wrong
-                   if self._equals(value, wrong)]
-        return Report(self, "wrong", matches=matches, symptoms=complaints,
+        return Report(self, "wrong", matches=self._matches(value), symptoms=complaints,
                       fingerprint=mark)
+
+    def _matches(self, value: object) -> list[tuple[Mistake, ...]]:
+        """Return the mistake that the whole value is, or those of its entries."""
+        whole = [mistake for wrong, mistake in self.wrong if self._is(value, wrong)]
+        if whole or not isinstance(value, dict):
+            return [(mistake,) for mistake in _once(whole)]
+        right, parts, told = self.wanted(), [], set()
+        for wrong, mistake in sorted(self.wrong, key=lambda one: -len(one[0]) if isinstance(
+                one[0], dict) else 0):               # those of several entries first
+            if (isinstance(wrong, dict) and wrong.keys() < value.keys()
+                    and not wrong.keys() <= told
+                    and self._equals({key: value[key] for key in wrong}, wrong)
+                    and not all(self._equals(value[key], right[key]) for key in wrong)):
+                parts.append(mistake)
+                told |= wrong.keys()
+        return [tuple(_once(parts))] * bool(parts)
+
+    def _is(self, value: object, wrong: object) -> bool:
+        if not callable(wrong):
+            return self._equals(value, wrong)
+        try:
+            return bool(wrong(value))
+        except Exception:                            # a value of another form
+            return False
 
     def _complaints(self, value: object) -> list[str]:
         """Return what is wrong with a value: nothing for a right one."""
@@ -149,6 +172,10 @@ class Answer:
             abs(a - b) < 0.6 * 10 ** -max(self.decimals, min(_decimals(a), 4))
             if isinstance(a, float) and isinstance(b, float) else a == b
             for a, b in _leaves(value, wanted))
+
+
+def _once(mistakes: list[Mistake]) -> list[Mistake]:
+    return list({mistake.name: mistake for mistake in mistakes}.values())
 
 
 def _open(value: object) -> bool:

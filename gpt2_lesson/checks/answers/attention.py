@@ -1,6 +1,7 @@
 """Lesson 01: what predictions and measurements on attention should give."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -14,12 +15,12 @@ _ROOT = [0.106, 0.107, 0.107, 0.107]
 _BY_D = [0.045, 0.027, 0.021, 0.018]
 
 
-def _largest(without: list[float], with_root: list[float]) -> dict[str, list[float]]:
-    return {"without the root": without, "with the root": with_root}
+def _largest(without: list[float], scaled: list[float]) -> dict[str, list[float]]:
+    return {"without the scaling": without, "with the scaling": scaled}
 
 
 def _two_back(value: object) -> list[str]:
-    """Return what keeps token t from looking at token t - 2, for t = 2 to 7."""
+    """Return what keeps token t from attending to token t - 2, for t = 2 to 7."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return ["expected a list of two: [q, k]"]
     q, k = (torch.as_tensor(part, dtype=torch.float64) for part in value)
@@ -28,35 +29,74 @@ def _two_back(value: object) -> list[str]:
             return [f"{name} has the shape {tuple(part.shape)}, expected (8, d)"]
     if q.size(1) != k.size(1):
         return [f"q has {q.size(1)} channels and k has {k.size(1)}: expected the same"]
-    return _looks(q @ k.T / math.sqrt(q.size(1)))
+    return _looks(_scaled(q, k))
 
 
 def _looks(scores: Tensor) -> list[str]:
-    """Return for scores (8, 8) which token looks where, if it is not two back."""
+    """Return for scores (8, 8) which token attends where, if it is not two back."""
     weights = scores.softmax(-1)
     if not weights.isfinite().all():
         return ["some weights are nan: the scores are infinite"]
     for t in range(2, 8):
-        best, share = int(weights[t].argmax()), weights[t, t - 2].item()
-        if best != t - 2 and weights[t, best] > share:
-            return [f"token {t} gives {share:.2f} to token {t - 2}, and more to token "
-                    f"{best}: {weights[t, best]:.2f}"]
-        if share < 0.99:
-            digits = math.floor(share * 10_000) / 10_000         # never rounded to 0.99
-            return [f"token {t} looks most at token {t - 2}, but with {digits:.4f} "
-                    "only: at least 0.9900 is asked for"]
+        best, weight = int(weights[t].argmax()), weights[t, t - 2].item()
+        if best != t - 2 and weights[t, best] > weight:
+            return [f"token {t} gives the weight {weight:.2f} to token {t - 2}, and more "
+                    f"to token {best}: {weights[t, best]:.2f}"]
+        if weight < 0.99:
+            digits = math.floor(weight * 10_000) / 10_000        # never rounded to 0.99
+            return [f"token {t} attends most to token {t - 2}, but with the weight "
+                    f"{digits:.4f} only: at least 0.9900 is asked for"]
     return []
 
 
+def _unscaled(value: object) -> bool:
+    """Return True if q.k alone would do, and q.k / sqrt(d) is far from it."""
+    q, k = (torch.as_tensor(part, dtype=torch.float64) for part in value)
+    weights = _scaled(q, k).softmax(-1)
+    return not _looks(q @ k.T) and bool((weights[2:].diagonal() < 0.9).any())
+
+
+def _scaled(q: Tensor, k: Tensor) -> Tensor:
+    return q @ k.T / math.sqrt(q.size(1))
+
+
 _SOLVED = torch.eye(8)
+_SAME = "equal scores give equal weights, and the weights of a query add up to 1"
+_NO_SOFTMAX = Mistake(
+    "P8", "scores of 0 taken for weights of 0", _SAME,
+    "Which weights does softmax give to three equal scores?",
+    "the entry for q = 0", "[1/3, 1/3, 1/3]")
+_ITSELF = Mistake(
+    "P9", "the score of a token alone, not its weight",
+    "the weights of a query add up to 1, also where there is one only",
+    "What is 7 divided by the sum of all there is, e to the 7 by e to the 7?",
+    "the entry for T = 1", "[1.0]")
+_ALONE = Mistake(
+    "P10", "no weight for a token alone", "the weights of a query add up to 1",
+    "What do all weights of one query add up to?", "the entry for T = 1", "[1.0]")
+_NO_POWERS = Mistake(
+    "P11", "scores divided by their sum, without exponentials",
+    "softmax takes differences of scores: 999 is e to the 999 times as much",
+    "What becomes of a score before it is divided by the sum?",
+    "the entry for one score of 1000", "[1.0, 0.0, 0.0]")
+_LITTLE = Mistake(
+    "P12", "a little weight left for the small scores",
+    "e to the -999 is 0 in every digit that a computer can hold",
+    "A step of 1 in the score multiplies a weight by e = 2.72. How often is that done "
+    "over a step of 999?", "the entry for one score of 1000", "[1.0, 0.0, 0.0]")
+_RAW = Mistake(
+    "P13", "the scores themselves, not their softmax", "weights lie between 0 and 1",
+    "How does a score become a weight?", "the entry for one score of 1000",
+    "[1.0, 0.0, 0.0]")
+
 _SWAPPED = Mistake(
     "P1", "the two rows exchanged", "dividing makes scores smaller and weights flatter",
     "Which of the two has the larger scores?", "which scale belongs to which row?",
-    "without the root the scale is 1")
+    "without the scaling the scale is 1")
 _TWICE = Mistake(
     "P2", "divided by d, not by its root", "the weights get flatter as d grows",
-    "By how much does a dot product of d random numbers spread?",
-    "look at the scale with the root", "scale = 1 / math.sqrt(d)")
+    "What is the standard deviation of a dot product of d random numbers?",
+    "look at the scale with the scaling", "scale = 1 / math.sqrt(d)")
 _MEAN = Mistake(
     "P3", "the mean of all weights, not of the largest ones",
     "64 weights that add up to 1 have the mean 1/64, whatever they are",
@@ -82,36 +122,59 @@ _EVERYTHING = Mistake(
     "How many largest weights are there, one for each query?",
     "look for .max() without an axis", "weights.amax(-1).mean()")
 
+_UNSCALED = Mistake(
+    "P14", "sharp enough without the scaling by 1/sqrt(d), and not with it",
+    "the scores are divided by sqrt(d), so their differences are smaller",
+    "By how much are your scores divided before the softmax?",
+    "the length of the queries", "make q longer: multiply it by sqrt(d)")
+_ONE_BACK = Mistake(
+    "P16", "one place back, not two", "token t attends to token t - 1",
+    "Which key should win for token 5?", "the number given to roll", "k.roll(2, 0)")
+_AHEAD = Mistake(
+    "P15", "two places ahead, not back (or q and k exchanged)",
+    "token t attends to token t + 2", "Which key should win for token 5?",
+    "the sign of the number given to roll, and the order in [q, k]", "k.roll(2, 0)")
+
+
+def _shifted(places: int) -> Callable[[object], bool]:
+    """Return a test for queries that attend so many places further on than asked."""
+    def does(value: object) -> bool:
+        q, k = (torch.as_tensor(part, dtype=torch.float64) for part in value)
+        best = _scaled(q, k).argmax(-1)
+        aims = torch.arange(8) - 2 + places
+        return bool((best == aims)[(aims >= 0) & (aims < 8)].all())
+
+    return does
+
 
 def _over_everything(value: object) -> bool:
     """Return True for the largest weights of all, which another draw moves far."""
-    without, with_root = value["without the root"], value["with the root"]
-    return min(without) > 0.97 and all(0.4 < share < 0.95 for share in with_root)
-
-
-class _Measured(Answer):
-    """An answer of which some wrong values are told by a function."""
-
-    def _equals(self, value: object, wanted: object) -> bool:
-        if not callable(wanted):
-            return super()._equals(value, wanted)
-        try:
-            return wanted(value)
-        except Exception:                                        # another form
-            return False
+    without, scaled = value["without the scaling"], value["with the scaling"]
+    return min(without) > 0.97 and all(0.4 < weight < 0.95 for weight in scaled)
 
 
 ANSWERS = (
     Answer("01.1", "the weights for q = 0, for T = 1, and for one score of 1000",
            {"q is 0": [1 / 3] * 3, "T = 1": [1.0], "one score of 1000": [1.0, 0, 0]},
-           atol=0.0051, predict=True,
-           hints=("Softmax looks at differences between scores only.",
-                  "Write the scores of each case down first: three, one, and three.",
+           decimals=2, precision="two decimals are", predict=True,
+           wrong=(({"q is 0": [0, 0, 0]}, _NO_SOFTMAX), ({"T = 1": [7]}, _ITSELF),
+                  ({"T = 1": [0]}, _ALONE),
+                  ({"one score of 1000": [1000 / 1001, 1 / 1001, 0]}, _NO_POWERS),
+                  ({"one score of 1000": [0.998, 0.001, 0.001]}, _LITTLE),
+                  ({"one score of 1000": [0.99, 0.01, 0.0]}, _LITTLE),
+                  ({"one score of 1000": [0.98, 0.01, 0.01]}, _LITTLE),
+                  ({"one score of 1000": [1000, 1, 0]}, _RAW)),
+           hints=("Write down the scores of each case first: three, one, and three. "
+                  "What is the dot product of zeros with any key?",
+                  "Softmax depends on the differences between scores only. A step of 1 "
+                  "in the score multiplies a weight by e = 2.72: how often is that "
+                  "done over a step of 999?",
                   "q = 0 makes all scores 0, so all weights are equal."),
            solution='predicted = {"q is 0": [0.33, 0.33, 0.33], "T = 1": [1.0],\n'
                     '             "one score of 1000": [1.0, 0.0, 0.0]}'),
-    _Measured("01.4", "the largest of 64 weights for d = 4, 16, 64, 256",
-           _largest(_NO_ROOT, _ROOT), rtol=0.05, atol=0.005,
+    Answer("01.4", "the largest of 64 weights for d = 4, 16, 64, 256",
+           _largest(_NO_ROOT, _ROOT), rtol=0.05, atol=0.0051,
+           precision="two decimals are",
            wrong=((_largest(_ROOT, _NO_ROOT), _SWAPPED),
                   (_largest(_NO_ROOT, _BY_D), _TWICE),
                   (_largest([1 / 64] * 4, [1 / 64] * 4), _MEAN),
@@ -121,17 +184,25 @@ ANSWERS = (
                   (_largest([0.148, 0.393, 0.557, 0.612],
                             [0.0757, 0.0953, 0.1005, 0.1015]), _KEYS),
                   (_over_everything, _EVERYTHING)),
-           hints=("The largest weight of each query first, then the mean of these.",
-                  "amax over the keys, mean over queries and texts.",
+           hints=("q, k = torch.randn(2, 64, 64, d) makes all queries and keys. Their "
+                  "product has the shape (64 texts, 64 queries, 64 keys).",
+                  "The largest weight of each query first, then the mean of these: "
+                  ".amax(-1) over the keys, .mean() over the rest.",
                   "(scale * q @ k.transpose(-2, -1)).softmax(-1).amax(-1).mean()"),
            solution="def largest_weight(d, scale):\n"
                     "    q, k = torch.randn(2, 64, 64, d)\n"
                     "    return (scale * q @ k.transpose(-2, -1)).softmax(-1)"
                     ".amax(-1).mean().item()"),
-    Answer("01.5", "q and k, (8, d) each, with which token t looks at token t - 2",
+    Answer("01.5", "q and k, (8, d) each, with which token t attends to token t - 2",
            lambda: [30 * _SOLVED.roll(2, 0), _SOLVED], test=_two_back,
-           hints=("The key of token t says who it is, the query of t whom it wants.",
-                  "One channel for each token: the keys are one-hot.",
+           wrong=((_unscaled, _UNSCALED),
+                  (_shifted(1), _ONE_BACK), (_shifted(4), _AHEAD)),
+           hints=('A key says "I am token t". The simplest way to say it is one '
+                  "channel for each token: the keys are one-hot.",
+                  "The query of token t should have its largest dot product with the "
+                  "key of token t - 2. Twice as long queries make twice as large "
+                  "scores: with 7 other keys at score 0, the chosen score has to be at "
+                  "least ln(7 * 99) = 6.54 after the division by sqrt(d).",
                   "k = torch.eye(8), and row t of q is a long copy of row t - 2 of k."),
            solution="k = torch.eye(8)\nq = 30 * k.roll(2, 0)"),
 )

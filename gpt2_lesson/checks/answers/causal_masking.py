@@ -30,6 +30,36 @@ _SOFTMAX = Mistake(
     "F leaks, through its sum")
 
 
+_NO_MASK = Mistake(
+    "N24", "no mask: row 0 sees the future",
+    "the first token attends to itself only", "Which keys may query 0 attend to?",
+    "row 0", "[1.0, 0, 0, 0]")
+_LATE = Mistake(
+    "N25", "masked after the softmax, without renormalising",
+    "a row of weights adds up to 1", "What does row 0 add up to?", "row 0",
+    "[1.0, 0, 0, 0]")
+_DIAGONAL = Mistake(
+    "N26", "the diagonal hidden: a token may not attend to itself",
+    "a token may attend to itself and to what came before it",
+    "May a token attend to itself?", "the last number of each row",
+    "[1.0, 0, 0, 0] and [0.1, 0.2, 0.3, 0.4]")
+_LOGS = Mistake(
+    "N27", "the scores, not the weights", "the weights of a row add up to 1",
+    "How does a score become a weight?", "e to the power of ln 3 is 3",
+    "[0.1, 0.2, 0.3, 0.4]")
+_NO_LOGS = Mistake(
+    "N28", "a softmax of 1 to 4, as if the scores were no logarithms",
+    "e to the power of ln 3 is 3, not e to the 3",
+    "What is e to the power of ln 3?", "row 3", "[0.1, 0.2, 0.3, 0.4]")
+_EVEN = Mistake(
+    "N29", "equal weights", "the scores differ, so the weights do",
+    "What is e to the power of ln 3, and of ln 4?", "row 3", "[0.1, 0.2, 0.3, 0.4]")
+_UPSIDE = Mistake(
+    "N30", "the mask upside down: the past is hidden",
+    "the last token attends to all four, the first one to itself only",
+    "Which keys may the last query attend to?", "row 3", "[0.1, 0.2, 0.3, 0.4]")
+
+
 def _hidden_share(scores: Tensor, fill: float) -> float:
     """Return the largest share that a hidden key gets, for scores (T, T)."""
     hidden = torch.ones(scores.shape, dtype=torch.bool).triu(1)
@@ -52,9 +82,9 @@ def _breaks(value: object) -> list[str]:
     ordinary = torch.randn(100, 6, 6, generator=torch.Generator().manual_seed(0))
     usual = max(_hidden_share(3 * one, fill) for one in ordinary)
     if usual > 1e-4:
-        return [f"the fill {fill:g} does not look fine: with ordinary scores (spread "
-                f"3) a hidden key already gets {usual:.2g}, and at most 0.0001 is "
-                "allowed"]
+        return [f"the fill {fill:g} does not look fine: with ordinary scores (standard "
+                f"deviation 3) a hidden key already gets {usual:.2g}, and at most 0.0001 "
+                "is allowed"]
     share = _hidden_share(scores, fill)
     if not share > 0.01:
         return [f"with your scores a hidden key gets {share:.2g}: more than 0.01 is "
@@ -82,25 +112,37 @@ def _sorted_letters(value: object) -> object:
 
 ANSWERS = (
     Answer("02.1", "rows 0 and 3 of causal weights, scores ln 1, ln 2, ln 3, ln 4",
-           {"row 0": [1.0, 0, 0, 0], "row 3": [0.1, 0.2, 0.3, 0.4]}, atol=0.0051,
-           predict=True,
-           hints=("Which keys may query 0 look at, and which may query 3?",
-                  "Softmax turns ln 1 to ln 4 into shares of 1, 2, 3 and 4.",
+           {"row 0": [1.0, 0, 0, 0], "row 3": [0.1, 0.2, 0.3, 0.4]}, decimals=1,
+           precision="one decimal is", predict=True,
+           wrong=(({"row 0": [0.1, 0.2, 0.3, 0.4]}, _NO_MASK),
+                  ({"row 0": [0.25] * 4}, _NO_MASK), ({"row 0": [0.1, 0, 0, 0]}, _LATE),
+                  ({"row 0": [0, 0, 0, 0]}, _DIAGONAL),
+                  ({"row 3": [1 / 6, 2 / 6, 3 / 6, 0]}, _DIAGONAL),
+                  ({"row 3": [math.log(n) for n in (1, 2, 3, 4)]}, _LOGS),
+                  ({"row 3": [0.032, 0.087, 0.237, 0.644]}, _NO_LOGS),
+                  ({"row 3": [0.25] * 4}, _EVEN), ({"row 3": [0, 0, 0, 1]}, _UPSIDE),
+                  ({"row 3": [0, 0, 0, 0.4]}, _UPSIDE)),
+           hints=("Which keys may query 0 attend to, and which may query 3?",
+                  "e to the power of ln 3 is 3. Divide by the sum over the keys that "
+                  "may be seen.",
                   "One visible key gets everything; 1 + 2 + 3 + 4 = 10."),
            solution='predicted = {"row 0": [1.0, 0, 0, 0],\n'
                     '             "row 3": [0.1, 0.2, 0.3, 0.4]}'),
     _Letters("02.4", "the letters of the functions that leak", "BCF",
            wrong=(("BF", _ROLL), ("BCEF", _EXAMPLES), ("ADE", _OPPOSITE),
                   ("BC", _SOFTMAX), ("BEF", _ROLL)),
-           hints=("Ask your test about each of the six.",
-                  "Which of them look along dim=1, the tokens, in both directions?",
+           hints=("Ask two questions about each letter: does it mix tokens (axis 1) at "
+                  "all? If it does, can a later token reach an earlier position?",
+                  "Ask your test about each of the six.",
                   'Collect the letters for which leaks(function, x) is True.'),
            solution='leaking = "".join(letter for letter, function in functions.items()'
                     "\n                  if leaks(function, x))"),
     Answer("02.5", "a fill that looks fine, and scores (T, T) that break it",
            lambda: [-100.0, [[-100.0, 0.0], [0.0, 0.0]]], test=_breaks,
-           hints=("Softmax looks at differences only. Against what is the fill low?",
-                  "Row 0 has one visible score. Make it as low as the fill.",
+           hints=("Softmax depends on differences between scores only. Take the first "
+                  "row, one visible score and the fill beside it: low against what?",
+                  "The hidden scores are thrown away. The visible ones are yours: make "
+                  "the one of row 0 as low as the fill.",
                   "fill = -100 and a visible score of -100: half and half."),
            solution="fill = -100.0\nscores = [[-100.0, 0.0], [0.0, 0.0]]"),
 )

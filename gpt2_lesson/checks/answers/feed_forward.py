@@ -30,7 +30,7 @@ def _two_of_three(value: object) -> list[str]:
             return [f"for the facts {[int(fact) for fact in facts]} it gives "
                     f"{one:.3g}, expected {wanted:.0f}"]
     if hidden > _FEWEST:
-        return [f"all eight cases are right, with {hidden} hidden numbers: it can be "
+        return [f"all eight cases are right, with {hidden} hidden units: it can be "
                 "done with fewer"]
     return []
 
@@ -40,19 +40,31 @@ def _gap(gap: float, where: float, differ: int) -> dict[str, float]:
 
 
 _NOT_X = Mistake(
-    "P1", "the share Phi(x) alone, without the factor x",
+    "P1", "the fraction Phi(x) alone, without the factor x",
     "far to the right x is multiplied by 1: GELU follows x there",
-    "What is the share multiplied by?", "the formula has an x in front", "[0, 0, 8]")
+    "What is the fraction multiplied by?", "the formula has an x in front", "[0, 0, 8]")
 _ONLY_STRAIGHT = Mistake(
     "P2", "x itself", "far to the left x is multiplied by nearly 0",
-    "What share of the bell curve lies below -8?", "the value at -8", "[0, 0, 8]")
+    "What fraction of the bell curve lies below -8?", "the value at -8", "[0, 0, 8]")
 _DIP = Mistake(
     "P3", "the lowest value, taken for the value far to the left",
     "-0.17 is reached at x = -0.75; further left it rises back to 0",
-    "What share of the bell curve lies below -8?", "the value at -8", "[0, 0, 8]")
+    "What fraction of the bell curve lies below -8?", "the value at -8", "[0, 0, 8]")
 _DOUBLE = Mistake(
     "F7", "the 0.5 in front is missing", "1 + tanh is 2 far to the right, and 0.5 * 2 "
     "is 1", "What is 0.5 * 8 * (1 + 1)?", "the value at 8", "[0, 0, 8]")
+_HALF_AT_0 = Mistake(
+    "P9", "the fraction of the bell curve at 0, not 0 times it",
+    "GELU(0) is 0 times a half", "What is the fraction multiplied by?",
+    "the value at 0", "[0, 0, 8]")
+_FRACTION = Mistake(
+    "P10", "the fraction of the bell curve at 8, not 8 times it",
+    "GELU(8) is 8 times nearly 1", "What is the fraction multiplied by?",
+    "the value at 8", "[0, 0, 8]")
+_HALVED = Mistake(
+    "P11", "half of x at 8", "nearly all of the bell curve lies below 8, not half of it",
+    "What fraction of the bell curve lies below 8?", "the value at 8", "[0, 0, 8]")
+_SHORT = "two significant digits are"
 _PLACE = Mistake(
     "P7", "the place in the list, not the x that stands there",
     "argmax gives an index; all x lie between 2 and 4",
@@ -65,17 +77,20 @@ _ALL_HALF = Mistake(
     "gap = (F.gelu(x) - F.gelu(x, approximate=\"tanh\")).abs() with x in float64")
 
 ANSWERS = (
-    Answer("04.1", "GELU at -8, at 0 and at 8", [0.0, 0.0, 8.0], atol=0.0051,
-           predict=True,
+    Answer("04.1", "GELU at -8, at 0 and at 8", [0.0, 0.0, 8.0], decimals=2,
+           precision="two decimals are", predict=True,
            wrong=(([0.0, 0.5, 1.0], _NOT_X), ([-8.0, 0.0, 8.0], _ONLY_STRAIGHT),
-                  ([-0.17, 0.0, 8.0], _DIP), ([0.0, 0.0, 16.0], _DOUBLE)),
-           hints=("GELU(x) is x times a share between 0 and 1.",
-                  "Which share of the bell curve lies below -8? Below 8?",
+                  ([-0.17, 0.0, 8.0], _DIP), ([0.0, 0.0, 16.0], _DOUBLE),
+                  ([0.0, 0.5, 8.0], _HALF_AT_0), ([0.0, 0.0, 1.0], _FRACTION),
+                  ([0.0, 0.0, 4.0], _HALVED)),
+           hints=("GELU(x) is x times a fraction between 0 and 1.",
+                  "Nearly nothing of the bell curve lies below -8, half of it below 0, "
+                  "nearly all of it below 8.",
                   "-8 times nearly 0, 0 times a half, 8 times nearly 1."),
            solution="predicted = [0.0, 0.0, 8.0]"),
     Answer("04.4", "the largest gap of the two forms, where it is, and how many of the "
            "1,024 numbers from 2 to 4 differ in half precision",
-           _gap(0.000473, 2.699, 156), rtol=0.01,
+           _gap(0.000473, 2.699, 156), rtol=0.02, precision=_SHORT,
            wrong=((_gap(0.000473, 2.699, 1024), Mistake(
                "P4", "compared before rounding to half precision",
                "nearly every result differs, in digits that half precision drops",
@@ -94,8 +109,10 @@ ANSWERS = (
                   (_gap(0.000473, 358, 156), _PLACE),
                   *((_gap(1 / 512, at, count), _ALL_HALF)
                     for at, count in ((2.066, 156), (2.07, 178), (2.049, 236)))),
-           hints=("Both forms at the same x, in double precision, then compare.",
-                  "x.half() has steps of 1/512 between 2 and 4: 1,024 numbers.",
+           hints=("(a - b).abs() is the gap at each x, in double precision; .max() and "
+                  ".argmax() give its size and its place in the list.",
+                  "Compute in double precision first, then round: F.gelu(x).half(). "
+                  "Compare the two rounded results with != and count.",
                   "(F.gelu(x).half() != F.gelu(x, approximate=\"tanh\").half()).sum()"),
            solution="x = torch.arange(1024, 2048, dtype=torch.float64) / 512\n"
                     'erf, tanh = F.gelu(x), F.gelu(x, approximate="tanh")\n'
@@ -108,8 +125,9 @@ ANSWERS = (
            "three facts, with the smallest F",
            lambda: [torch.ones(3, 2), torch.tensor([-1.0, -2.0]),
                     torch.tensor([[1.0], [-2.0]]), torch.zeros(1)], test=_two_of_three,
-           hints=("Only the number of true facts counts: 0, 1, 2 or 3.",
-                  "Let every hidden number see the sum, with another threshold.",
+           hints=("The order of the facts does not count. So every hidden unit may see "
+                  "their sum, 0 to 3, and the network has to give 0, 0, 1, 0.",
+                  "relu(sum - 1) is 0, 0, 1, 2. Subtract something that is 0, 0, 0, 2.",
                   "relu(sum - 1) rises from 1 on; from 2 on it must fall: subtract "
                   "2 relu(sum - 2)."),
            solution="w1, b1 = torch.ones(3, 2), torch.tensor([-1.0, -2.0])\n"

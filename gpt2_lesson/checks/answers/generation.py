@@ -1,4 +1,4 @@
-"""Lesson 06: what predictions and measurements on writing should give."""
+"""Lesson 06: what predictions and measurements on generation should give."""
 
 import math
 
@@ -17,7 +17,7 @@ def _measured(pairs: list[float], nats: list[float]) -> dict[str, list[float]]:
 
 
 def _greedy_loses(value: object) -> list[str]:
-    """Return why greedy does not lose by a factor of 2 in these odds, if so."""
+    """Return why greedy does not lose by a factor of 2 here, if so."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return ["expected a list of two: [first, second]"]
     try:
@@ -30,8 +30,8 @@ def _greedy_loses(value: object) -> list[str]:
     rows = {"first": first} | {f"second[{i}]": row for i, row in enumerate(second)}
     for name, row in rows.items():
         if not (row >= 0).all() or not abs(row.sum() - 1) < 1e-3:
-            return [f"{name} must be odds: not negative, adding up to 1; its sum is "
-                    f"{row.sum():.4g}, its smallest number {row.min():.4g}"]
+            return [f"{name} must hold probabilities: not negative, adding up to 1; its "
+                    f"sum is {row.sum():.4g}, its smallest number {row.min():.4g}"]
     return _lost_by(first[:, None] * second, int(first.argmax()))
 
 
@@ -40,8 +40,8 @@ def _lost_by(texts: torch.Tensor, start: int) -> list[str]:
     greedy, best = texts[start].max().item(), texts.max().item()
     if best >= 2 * greedy - 1e-6:
         return []
-    return [f"greedy's text has the probability {greedy:.3f}, and the likeliest text "
-            f"{best:.3f}: {best / max(greedy, 1e-9):.2f} times as much, at least 2 "
+    return [f"greedy's text has the probability {greedy:.3f}, and the most probable "
+            f"text {best:.3f}: {best / max(greedy, 1e-9):.2f} times as much, at least 2 "
             "times is asked for"]
 
 
@@ -56,8 +56,8 @@ _WORDS = Mistake(
     "What is a pair of words?", "Look for zip(words, words[1:])",
     "pairs = [pair for words in texts for pair in zip(words, words[1:])]")
 _COUNT = Mistake(
-    "P4", "the number of different pairs, not their share",
-    "how many pairs there are in all makes a share of it",
+    "P4", "the number of different pairs, not divided by the number of pairs",
+    "it has to be divided by how many pairs there are in all",
     "Different pairs of how many?", "Look for a division",
     "len(set(pairs)) / len(pairs)")
 _LETTERS = Mistake(
@@ -82,23 +82,64 @@ _PERPLEXITY = Mistake(
     "What would a model get that is sure of every byte?", "Look for exp",
     "nats_of(model, ids).mean()")
 _SWAPPED = Mistake(
-    "P10", "the two entries exchanged", "a share is never above 1, and nats may be",
+    "P10", "the two entries exchanged", "a fraction is never above 1, and nats may be",
     "Which of the two numbers can be above 1?", "Compare the names with the numbers",
     "different_pairs for the first entry, nats_per_byte for the second")
 _OWN = Mistake(
-    "P3", "the surprise at the temperature drawn with, not at temperature 1",
-    "a model at another temperature is another model: it is less surprised at itself",
+    "P3", "the loss at the temperature sampled with, not at temperature 1",
+    "a model at another temperature is another model: its own text costs it less",
     "Who should judge all four kinds of text?", "Look for a division of the logits",
     "Use the logits as they are")
 
+_COLD, _HALF, _HOT, _TOP = "T close to 0", "T = 0.5", "T very large", "k = 1"
+_PLAIN = [0.5, 0.25, 0.125, 0.125]
+_POWER = "4, 2, 1 and 1 to the power 1/T, divided by their sum"
+
+
+def _setting(id: str, name: str, why: str, idea: str, fix: str = _POWER) -> Mistake:
+    return Mistake(id, name, why, idea, "compare with temperature 1: 4 : 2 : 1 : 1", fix)
+
+
+_TURNED_ROUND = _setting(
+    "P11", "cold and hot exchanged", "a small T makes differences of logits larger",
+    "What are the logits divided by, and do they grow or shrink?")
+_MULTIPLIED = _setting(
+    "P12", "logits multiplied by T, not divided", "T = 0.5 should make it sharper",
+    "What are the logits divided by, and do they grow or shrink?")
+_IGNORED = _setting(
+    "P13", "the setting has no effect: the probabilities of temperature 1",
+    "4 : 2 : 1 : 1 is what you get without the setting",
+    "What does the setting change: the logits, or which tokens stay?")
+_NOT_AGAIN = _setting(
+    "P14", "not renormalised: they don't add up to 1",
+    "what is left has to add up to 1 again", "What do your four numbers add up to?",
+    "divide by their sum")
+_DIVIDED = _setting(
+    "P15", "probabilities divided by T, not logits", "they don't add up to 1",
+    "What is divided by T: the logits, or the probabilities?")
+_VANISHED = _setting(
+    "P16", "logits of 0 taken for probabilities of 0",
+    "equal logits give equal probabilities", "What is the softmax of four zeros?")
+
 ANSWERS = (
-    Answer("06.1", "the odds of four words at several settings", {
+    Answer("06.1", "the probabilities of four words at several settings", {
         "T close to 0": [1.0, 0.0, 0.0, 0.0], "T = 0.5": [16 / 22, 4 / 22, 1 / 22,
                                                           1 / 22],
         "T very large": [0.25, 0.25, 0.25, 0.25], "k = 1": [1.0, 0.0, 0.0, 0.0]},
-        atol=0.0075, predict=True, hints=(
-            "The odds are the softmax of logits/T. What do logits/T become?",
-            "T = 0.5 squares 4 : 2 : 1 : 1 before they are shared out.",
+        decimals=2, precision="two decimals are", predict=True, wrong=(
+            ({_COLD: [0.25] * 4}, _TURNED_ROUND), ({_HOT: [1, 0, 0, 0]}, _TURNED_ROUND),
+            ({_HALF: [0.369, 0.261, 0.185, 0.185]}, _MULTIPLIED),
+            ({_COLD: _PLAIN}, _IGNORED), ({_HALF: _PLAIN}, _IGNORED),
+            ({_HOT: _PLAIN}, _IGNORED), ({_TOP: _PLAIN}, _IGNORED),
+            ({_TOP: [0.5, 0, 0, 0]}, _NOT_AGAIN), ({_HALF: [16, 4, 1, 1]}, _NOT_AGAIN),
+            ({_HALF: [1, 0.5, 0.25, 0.25]}, _DIVIDED),
+            ({_HALF: [0.25, 0.0625, 0.015625, 0.015625]}, _NOT_AGAIN),
+            ({_HOT: [0, 0, 0, 0]}, _VANISHED), ({_TOP: [1, 1, 1, 1]}, _NOT_AGAIN)),
+        hints=(
+            "Dividing logits by T is taking e to the logits, here 4, 2, 1 and 1, to the "
+            "power 1/T, before they are normalised.",
+            "For T = 0.5 the power is 2. What are the squares of 4, 2, 1 and 1, and "
+            "what do they add up to?",
             "16, 4, 1 and 1 of 22"),
         solution="""\
 predicted = {
@@ -119,10 +160,12 @@ predicted = {
                (_measured(_PAIRS, [x * 160 for x in _NATS]), _TEXT),
                (_measured(_PAIRS, [math.exp(x) for x in _NATS]), _PERPLEXITY),
                (_measured(_NATS, _PAIRS), _SWAPPED)),
-           rtol=0.06, atol=0.004, hints=(
-               "Two functions of a batch of texts: one looks at words, one asks the "
-               "model.",
-               "Print the pairs of words of one text before you count.",
+           rtol=0.06, atol=0.0051, precision="two decimals are", hints=(
+               'The ids are bytes: bytes(row.tolist()).decode(errors="replace").split() '
+               "are the words of a text. (At a high temperature some bytes are not "
+               "text, and are replaced.)",
+               "zip(words, words[1:]) gives the pairs of one text. Put those of all 8 "
+               "texts into one list, before you count the different ones with set.",
                "len(set(pairs)) / len(pairs), and nats_of(model, ids).mean()"),
            solution="""\
 def different_pairs(ids):
@@ -137,11 +180,13 @@ measured = {
     "different pairs of words": [different_pairs(texts_at(t)) for t in (0.5, 1, 2, 3)],
     "nats per byte": [nats_per_byte(texts_at(t)) for t in (0.5, 1, 2, 3)],
 }"""),
-    Answer("06.5", "odds of two words on which greedy loses by a factor of 2",
+    Answer("06.5", "probabilities of two words with which greedy loses by a factor of 2",
            [[0.4, 0.3, 0.3], [[0.34, 0.33, 0.33], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]],
            test=_greedy_loses, hints=(
-               "The likeliest first word should lead to a second word that is unsure.",
-               "A text's probability is the product of two odds.",
+               "A text's probability is the product of two probabilities: first[i] * "
+               "second[i][j].",
+               "After greedy's first word the model should be unsure. After another "
+               "first word, nearly as probable, it should be sure.",
                "first = 0.4, 0.3, 0.3; after word 0 all equal, after word 1 one sure"),
            solution="""\
 first = [0.4, 0.3, 0.3]

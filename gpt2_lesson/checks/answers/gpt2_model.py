@@ -81,7 +81,7 @@ _NORMS = Mistake(
 
 
 def _loss(name: str, why: str, fix: str) -> Mistake:
-    return Mistake("P9", name, why, "Which token should place t predict?",
+    return Mistake("P9", name, why, "Which token should position t predict?",
                    "look at the two arguments of cross_entropy", fix)
 
 
@@ -129,66 +129,91 @@ def _hands(table: Tensor, up: Tensor, down: Tensor) -> list[str]:
     if (follows == follows[0]).all():
         return [f"each hour is followed by {follows[0]}, whichever it is"]
     a = int((~right).nonzero()[0])
-    told = (f"the model writes {follows[a]}" if best[a] - second[a] > 1e-6 else
+    told = (f"the model generates {follows[a]}" if best[a] - second[a] > 1e-6 else
             f"hours {two[a, 0]} and {two[a, 1]} have the same logit")
     return [f"{int(right.sum())} of 12 hours are followed by the next one. After hour "
             f"{a} {told}"]
 
 
+_SET = Mistake(
+    "P10", "one block without positions taken to notice the order",
+    "the last position averages over a set: swapping two of its members changes nothing",
+    "Which order do the keys and values of one block know, without positions?",
+    "the entry with one block and no positions", "False")
+_DEEP = Mistake(
+    "P11", "two blocks without positions taken not to notice the order",
+    "after the first block position 0 holds itself alone, position 1 both",
+    "What had position 0 seen in the first block, and what position 1?",
+    "the entry with two blocks", "True")
+_PLACED = Mistake(
+    "P12", "positions taken not to matter in one block",
+    "with its position added, a token has another key and value at each place",
+    "What is added to a token before the block reads it?",
+    "the entry with positions", "True")
+
 ANSWERS = (
-    Answer("07.1", "does the vector at the last place move? {'one block, no "
-           "positions': ..., 'two blocks, no positions': ..., 'one block, positions': "
-           "...}, True or False each",
+    Answer("07.1", "True or False for each of three models: does the vector at the last "
+           "position move?",
            {"one block, no positions": False, "two blocks, no positions": True,
             "one block, positions": True}, predict=True,
-           hints=("What can the last place see of the order, with one block and no "
-                  "positions? A set, or a sequence?",
-                  "What do places 0 and 1 hold after the first block: does each see "
+           wrong=(({"one block, no positions": True}, _SET),
+                  ({"two blocks, no positions": False}, _DEEP),
+                  ({"one block, positions": False}, _PLACED)),
+           hints=("The last position averages over all four tokens, by weights that "
+                  "come from matching. What of the order can one block know, without "
+                  "positions: a set, or a sequence?",
+                  "What do positions 0 and 1 hold after the first block: had each seen "
                   "the other?",
-                  "With two blocks the mask tells the order: place 0 saw itself alone"),
+                  "With two blocks the mask tells the order: position 0 saw itself "
+                  "alone."),
            solution="""\
 moves = {"one block, no positions": False, "two blocks, no positions": True,
          "one block, positions": True}"""),
-    Answer("07.2a", "how many parameters has gpt2-medium?", 354_823_168, _MEDIUM,
-           hints=(_PARTS, "A block has 12 C^2 + 13 C.", _FORMULA), solution="""\
+    Answer("07.2a", "the number of parameters of gpt2-medium", 354_823_168, _MEDIUM,
+           hints=("Two tables, 24 blocks, one last norm, and no head: it is tied. "
+                  + _PARTS, "A block has 12 C^2 + 13 C.", _FORMULA), solution="""\
 V, C, L, T = 50257, 1024, 24, 1024
 medium = V * C + T * C + L * (12 * C**2 + 13 * C) + 2 * C"""),
-    Answer("07.2b", "what did the author of each model write?", _CAUSES, (
+    Answer("07.2b", "the mistake behind each of seven counts", _CAUSES, (
         (_exchanged("B", "C"), _BLOCKS), (_exchanged("E", "F"), _ROWS),
         (_exchanged("D", "G"), _NORMS)), test=_letters,
-        hints=("Subtract 124,439,808 from each. Which part has that size?",
-               "Divide the differences by 768, and by 7,087,872, one block.",
+        hints=("Divide each difference by 768. Which give a whole number, and which "
+               "one is 50,257?",
+               "A block has 7,087,872 parameters. How many blocks does PyTorch find in "
+               "[block] * 12, and how many in a list of twelve different ones?",
                "A is one token table too many; B lacks twelve blocks, C eleven."),
         solution="""\
 causes = {"A": "untied head", "B": "list of blocks", "C": "[block] * 12",
           "D": "no last norm", "E": "bias of the head", "F": "padded vocabulary",
           "G": "no position table"}"""),
-    Answer("07.4", "the first losses: GPT-2's own, token table with spread 1, position "
-           "table with spread 1", [5.55, 63.0, 5.56], (
+    Answer("07.4", "the loss at initialisation: as it comes, with token embeddings of "
+           "standard deviation 1, with position embeddings of standard deviation 1",
+           [5.55, 63.0, 5.56], (
                ([4.70, 0.0, 5.53], _loss(
-                   "targets not shifted", "a tied head gives a token its own place: "
-                   "4.7 nats is below ln 256 before any training, too good to be true",
+                   "targets not shifted", "a tied head predicts the token that is "
+                   "there: 4.7 nats is below ln 256 before any training, too good to be true",
                    "cross_entropy(logits[:, :-1], input_ids[:, 1:])")),
                ([8.01, 91.0, 8.02], _loss(
                    "bits, not nats", "divided by ln 2 = 0.693",
                    "cross_entropy is in nats already")),
                ([5.545, 5.545, 5.545], _loss(
-                   "all three near ln V: spread 1 does not show in the second",
-                   "with its token table at spread 1 a model is far from ln V",
+                   "all three near ln V: the second model's embeddings are as they come",
+                   "with token embeddings of standard deviation 1 it is far from ln V",
                    "nn.init.normal_(model.tok_emb.weight, std=1.0) on the model that "
                    "is measured, before its logits")),
                ([5.56, 5.55, 63.0], _loss(
                    "the two tables exchanged", "the tied head multiplies by the token "
-                   "table; positions pass the last norm first",
-                   "tok_emb is the token table")),
+                   "embeddings; positions pass the last norm first",
+                   "tok_emb holds the token embeddings")),
                ([5.55, 63.0, 45.0], _loss(
-                   "the token table still has spread 1 in the third model",
+                   "the token embeddings still have standard deviation 1 in the third "
+                   "model",
                    "one change at a time: build a fresh model for each",
                    "a new GPT2Model before each change"))),
-           rtol=0.06, atol=0.1,
-           hints=("Build three fresh models; change one table in two of them.",
-                  "nn.init.normal_(model.tok_emb.weight, std=1.0), then the loss of "
-                  "place t at token t + 1.",
+           rtol=0.06, atol=0.1, precision="one decimal is",
+           hints=("Build a fresh model for each of the three, and change at most one "
+                  "table in it: nn.init.normal_(model.tok_emb.weight, std=1.0).",
+                  "Position t predicts token t + 1.",
                   "F.cross_entropy(logits[:, :-1].flatten(0, 1), input_ids[:, "
                   "1:].flatten())"), solution="""\
 first_losses = []
@@ -200,15 +225,18 @@ for table in (None, "tok_emb", "pos_emb"):
         logits = model(input_ids)[:, :-1]
     first_losses.append(F.cross_entropy(
         logits.flatten(0, 1), input_ids[:, 1:].flatten()).item())"""),
-    Answer("07.5", "a clock of at most 4 channels: {'tok_emb': (12, C), 'up_proj': (F, "
-           "C), 'down_proj': (C, F)}",
+    Answer("07.5", "the three matrices of a clock of at most 4 channels",
            lambda: {"tok_emb": _FACE, "up_proj": _FACE,
                     "down_proj": _FACE.roll(-1, 0).T}, test=_ticks,
-           hints=("First in twelve channels: tok_emb = torch.eye(12), one channel for "
-                  "each hour.",
-                  "Row f of up_proj asks: is it hour f? Column f of down_proj answers: "
-                  "then add hour f + 1. Which twelve vectors are as different as can "
-                  "be in few channels? Think of a clock.",
+           hints=("First in twelve channels: give each hour one of its own, tok_emb = "
+                  'torch.eye(12). Let row f of up_proj ask "is it hour f?", and column '
+                  "f of down_proj say what is added then. The check tells you when that "
+                  "is a clock, before it asks for 4 channels.",
+                  "Twelve rows in few channels can't all be at right angles, and need "
+                  "not be. How does a real clock find places for twelve hours in two "
+                  "dimensions? And a norm takes off the mean of the channels: with "
+                  "(cos, sin) alone all twelve become (1, -1) or (-1, 1). Which two "
+                  "channels make the mean 0 from the start?",
                   "Put the hours on a circle: (cos, sin, -cos, -sin) of f times 30 "
                   "degrees; its mean is 0, so the norm leaves the direction alone."),
            solution="""\

@@ -62,16 +62,30 @@ def _verb(what: str, moves: bool = False) -> str:
     return ("moves" if one else "move") if moves else ("does" if one else "do")
 
 
+def _shape(name: str, why: str, square: bool = False) -> tuple[dict, Mistake]:
+    """Return the wrong answer about one matrix, and its name."""
+    return {name: not square}, Mistake(
+        "O1", f"{name} taken {'not ' * square}to be square", why,
+        "What goes in, and what comes out?", f"the shape of {name}", why)
+
+
+_SHAPES = (_shape("wte", "it has a row of 768 for each of 50,257 tokens"),
+           _shape("wpe", "it has a row of 768 for each of 1,024 positions"),
+           _shape("attn.c_attn", "768 by 2304: queries, keys and values side by side"),
+           _shape("attn.c_proj", "768 by 768: from C back to C", square=True),
+           _shape("mlp.c_fc", "768 by 3072: from C to 4C"),
+           _shape("mlp.c_proj", "3072 by 768: from 4C back to C"))
 ANSWERS = (
-    Answer("10.1", "which of the six matrices are square, so that turning them can't "
-           "crash? {'wte': ..., ...}, True or False each", _SQUARE, predict=True,
-           hints=("Write the shape of each beside its name.",
+    Answer("10.1", "True or False for each of six matrices: is it square?", _SQUARE,
+           wrong=_SHAPES, predict=True,
+           hints=("Write the shape of each beside its name. c_attn makes queries, keys "
+                  "and values at once; c_fc goes from C to 4C, and its c_proj back.",
                   "wte is (50257, 768), wpe (1024, 768), c_attn (768, 2304).",
                   "attn.c_proj is (768, 768), the only square one."), solution="""\
 square = {"wte": False, "wpe": False, "attn.c_attn": False, "attn.c_proj": True,
           "mlp.c_fc": False, "mlp.c_proj": False}"""),
-    Answer("10.4", "the first stage at which each model parts from the right one, "
-           "{'A': ..., 'B': ..., 'C': ..., 'D': ...}", _FIRST, (
+    Answer("10.4", "the first stage at which each of four models diverges from the "
+           "right one", _FIRST, (
                ({"A": "block 1", "B": "block 8", "C": "block 3", "D": "last norm"},
                 _stages("blocks counted from 1", "each block is one too late",
                         "Which is the first block's number?", "blocks are 0 to 11")),
@@ -97,8 +111,11 @@ square = {"wte": False, "wpe": False, "attn.c_attn": False, "attn.c_proj": True,
                 _stages("only the logits compared", "all four differ at the end",
                         "Which stage is the first to differ?",
                         "compare every stage"))), test=_letters,
-           hints=("For each letter, the largest difference at every stage.",
-                  "float64 rounds at about 1e-15: a difference of 1e-9 is real.",
+           hints=("The largest difference, (found[name] - right[name]).abs().max(), "
+                  "for each of the 15 stages.",
+                  "float64 keeps 15 digits: a difference of 0.001 is not rounding "
+                  "there. It goes on through all later stages, and as a rule it grows; "
+                  "only the first stage says where it came from.",
                   "next(name for name in right if (right[name] - "
                   "found[name]).abs().max() > 1e-9)"), solution="""\
 first = {}
@@ -107,20 +124,22 @@ for letter in "ABCD":
     found = stages(mystery(letter), input_ids)
     first[letter] = next(name for name in right
                          if (found[name] - right[name]).abs().max() > 1e-9)"""),
-    Answer("10.5", "three faults of a loader, each harder to see than the one before: "
-           "{'A': (name, row, row), 'B': ..., 'C': ...}",
+    Answer("10.5", "three faults of a loader, each harder to see than the one before",
            {"A": ("wte.weight", 0, 1), "B": ("wpe.weight", 16, 17),
             "C": ("h.0.attn.c_attn.bias", 48, 49)}, test=_unseen,
-           hints=("Ask what each number never looks at: which tokens, which places?",
-                  "A loss adds up over all tokens, and asks for one. A sample of 16 "
-                  "bytes has 16 places. A softmax stays if all scores of a row grow "
-                  "by the same number: which bias adds the same to all of them?",
+           hints=("At each position the loss takes the logit of one token, and all logits "
+                  "together. If two of the others change places, what becomes of their "
+                  "sum? And which positions does a sample of 16 tokens never touch?",
+                  "Add the same number to all scores of a query: the weights stay. "
+                  "Which bias, in q . (k + bias), adds the same to every key? "
+                  "c_attn.bias holds the biases of queries, keys and values, 48 numbers "
+                  "each.",
                   "A: two rows of wte that are not in the sample. B: two rows of wpe "
                   "from 16 on. C: two numbers of the keys' bias, c_attn.bias 48 to 95"),
            solution="""\
 faults = {
     "A": ("wte.weight", 0, 1),                # bytes that the sample lacks
-    "B": ("wpe.weight", 16, 17),              # places after the sample's last
+    "B": ("wpe.weight", 16, 17),              # positions after the sample's last
     "C": ("h.0.attn.c_attn.bias", 48, 49),    # the keys' bias
 }"""),
 )

@@ -73,23 +73,57 @@ _SWAPPED = Mistake(
     "With which momentum did you find the smaller one?",
     "Compare the names with the numbers", "The smaller one belongs to plain")
 
+def _log(id: str, name: str, why: str, idea: str, fix: str) -> Mistake:
+    return Mistake(id, name, why, idea, "write down p.grad after each call", fix)
+
+
+_HOLDS = "What does p.grad hold when step is called?"
+_EMPTIED = _log("P6", "zero_grad between backward and step overlooked",
+                "A empties the gradients right before they are used", _HOLDS,
+                "A: nothing moves")
+_TOO_LATE = _log("P7", "zero_grad at the end taken for one before step",
+                 "F has taken its step when it empties the gradients", _HOLDS, "F: right")
+_FORGETS = _log("P8", "the second zero_grad of C overlooked",
+                "it throws the first batch's gradient away", _HOLDS,
+                "C: last batch only")
+_AFTER = _log("P9", "clip after step taken for a clip", "D clips gradients that have "
+              "been used", "What is left to do with the gradients after step?",
+              "D: never clipped")
+_SCALED = _log("P10", "unscale after clip overlooked",
+               "E clips gradients that are 1024 times too large, and divides them then",
+               "How large is the gradient norm after clip, and after unscale?",
+               "E: steps too short")
+_BOTH = _log("P11", "two backwards in a row taken for a mistake",
+             "B adds up the gradients of its two batches, as it should",
+             "What does backward do to a gradient that is there?", "B: right")
+_WRONG_LOGS = tuple(
+    ({letter: choice}, mistake)
+    for letter, mistake in (("A", _EMPTIED), ("B", _BOTH), ("C", _FORGETS),
+                            ("D", _AFTER), ("E", _SCALED), ("F", _TOO_LATE))
+    for choice in _CHOICES if choice != _LOGS[letter])
+
 ANSWERS = (
-    Answer("08.1", "what each of six call logs does",
-           _LOGS, test=_wrong_logs, predict=True,
-           hints=("Keep one number in mind: what p.grad holds after each call.",
-                  "zero_grad empties it, backward adds to it, clip shortens it, step "
-                  "uses it.",
+    Answer("08.1", "the behaviour of each of six call logs",
+           _LOGS, wrong=_WRONG_LOGS, test=_wrong_logs, predict=True,
+           hints=("Follow what the gradient holds: zero_grad empties it, backward adds "
+                  "to it, clip scales it down if its norm is too large, step uses it "
+                  "and leaves it as it is.",
+                  "Program E: how large is the gradient norm after clip? And what does "
+                  "unscale make of it?",
                   "A and D differ from a right log in one place each."),
            solution='predicted = {"A": "nothing moves", "B": "right",\n'
                     '             "C": "last batch only", "D": "never clipped",\n'
                     '             "E": "steps too short", "F": "right"}'),
     Answer("08.4", "the largest learning rate that works, without and with momentum",
-           _RATES, rtol=0.05, test=_rate_off,
+           _RATES, rtol=0.05, precision="5 per cent is", test=_rate_off,
            wrong=((_rates(0.02, 0.038), _INVERSE), (_rates(0.02, 0.076), _INVERSE),
                   (_rates(2.0, 3.8), _FLAT), (_rates(0.04, 0.004), _DIVIDED),
                   (_rates(0.04, 0.04), _EQUAL), (_rates(0.076, 0.04), _SWAPPED)),
-           hints=("First find one rate that works and one that fails, far apart.",
-                  "Then try the middle, and keep the half in which it changes.",
+           hints=("0.001 works and 1 fails. Try 0.03, which is about as many times "
+                  "larger than the first as it is smaller than the second, and keep the "
+                  "half in which it changes.",
+                  "Without momentum each step multiplies a by 1 - 50 lr. When does that "
+                  "not shrink it?",
                   "The plain limit is 2 / 50: beyond it |1 - 50 lr| is above 1."),
            solution="def bracket(momentum, works=1e-4, fails=10.0):\n"
                     "    while fails / works > 1.01:\n"
