@@ -7,6 +7,7 @@ functions in different styles. Ids may carry a letter for a second form: "A17k".
 from collections.abc import Callable
 from functools import partial
 
+from contradictions import contradictions
 from mutants import Counts, compiled, judge
 
 from gpt2_lesson import checks
@@ -32,6 +33,7 @@ def rejected(exercise: Exercise, form: Form, extra: dict | None = None):
     report = exercise.examine(partial(observe, function_of(exercise, form, extra)))
     assert not report.passed, "a wrong function was accepted"
     assert report.state == "wrong"
+    assert not contradictions(report), f"{contradictions(report)} in\n{report}"
     return report
 
 

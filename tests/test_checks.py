@@ -525,11 +525,12 @@ def test_a_pair_is_judged_by_its_result_where_the_lesson_returns_one() -> None:
 def test_the_shortest_failing_input_is_shown_and_can_be_had() -> None:
     report = TOY(lambda x, y: 2 * x + y + 1 if x.any() else x)
     assert "x is 0:" in report.table[0]
-    assert report.given == ["input     x = [[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]], "
-                            "y = [[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]]"]
+    rows = [str([[number] * 4] * 2) for number in (0.0, 1.0)]
+    assert report.given == [f"input     x = {rows[0]}, y = {rows[1]}"]
     assert 'checks.inputs("toy", 0)' in str(TOY(lambda x, y: 2 * x + y + 1))
     x, y = checks.inputs("toy", 0)
-    assert torch.equal(x, TOY.battery(0)[0].args[0]) and x is not TOY.battery(0)[0].args[0]
+    probe = TOY.battery(0)[0]
+    assert torch.equal(x, probe.args[0]) and x is not probe.args[0]
     for name, number, error in (("toy", 9, IndexError), ("99.1", 0, KeyError)):
         with pytest.raises(error):
             checks.inputs(name, number)

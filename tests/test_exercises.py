@@ -210,7 +210,8 @@ def told(value: object, precision: str) -> object:
         return [told(part, precision) for part in value]
     if not isinstance(value, float) or unit == "per":
         return value
-    return float(f"{value:.{number}g}") if unit == "significant" else round(value, number)
+    return (float(f"{value:.{number}g}") if unit == "significant"
+            else round(value, number))
 
 
 @each_set

@@ -155,7 +155,8 @@ def _due(found: list, exercises: dict[str, dict]):
 def _next_hint(exercise, entry: dict) -> list[str]:
     """Return the hints that are open now, and open one more after a new attempt."""
     if not entry.get("fingerprint"):
-        return [exercise.task, f"To begin: {exercise.hints[0]}" * bool(exercise.hints[0]),
+        begin = exercise.hints[0]
+        return [exercise.task, f"To begin: {begin}" * bool(begin),
                 "The next hint opens when its check has seen an attempt."]
     if entry.get("state") == "right":
         return [f"{exercise.name} is right. One way to write it: "

@@ -168,7 +168,8 @@ class Report:
             elif self.state == "wrong":
                 parts += [("why", [clue.text for clue in self.clues])]
             if self.state == "wrong":
-                parts += [("small", [self.aside, f'more: checks.hint("{self.exercise.name}")'])]
+                more = f'more: checks.hint("{self.exercise.name}")'
+                parts += [("small", [self.aside, more])]
         parts += [("text", self.remarks)]           # of a right answer
         if self.printed.strip():
             parts += [("small", ["your function printed:"]),
@@ -250,8 +251,9 @@ def _lists_of_tensors(yours: object, wanted: object) -> list[tuple[list, list]]:
         return []
     for i, (mine, right) in enumerate(zip(yours, wanted, strict=False)):
         if isinstance(right, Tensor) is not isinstance(mine, Tensor):
-            return [tuple([f" entry {i}: " + (f"a tensor {tuple(part.shape)}" if isinstance(
-                part, Tensor) else shown(part))] for part in (mine, right))]
+            return [tuple([f" entry {i}: " + (
+                f"a tensor {tuple(part.shape)}" if isinstance(part, Tensor)
+                else shown(part))] for part in (mine, right))]
         if not isinstance(right, Tensor) or mine.shape != right.shape:
             continue
         for digits in (3, 6, 9):
@@ -269,7 +271,8 @@ def _brief(value: object) -> str:
 
 def _windows(yours: object, wanted: object) -> tuple[str, str]:
     """Return two lists or texts from a little before the place where they part."""
-    if not all(isinstance(part, str | bytes | list | tuple) for part in (yours, wanted)):
+    if not all(isinstance(part, str | bytes | list | tuple)
+               for part in (yours, wanted)):
         return repr(yours)[:400], repr(wanted)[:400]
     start = next((i for i, (a, b) in enumerate(zip(yours, wanted, strict=False))
                   if shown(a) != shown(b)), min(len(yours), len(wanted)))
@@ -289,7 +292,7 @@ def _tensor_rows(yours: Tensor, wanted: Tensor, sums: bool, digits: int
     top = max(0, min(row - 1, yours.size(1) - 3)) if row > 2 else 0
     first = int(differ[i][top:top + 3].any(0).int().argmax())
     start = first - 2 if first > 4 else 0
-    return tuple([(f"row {top + k}: " if top else "") + _numbers(one, sums, start, digits)
+    return tuple([f"row {top + k}: " * bool(top) + _numbers(one, sums, start, digits)
                   for k, one in enumerate(part[i][top:top + 3])]
                  for part in (yours, wanted))
 

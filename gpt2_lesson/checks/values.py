@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,11 +17,12 @@ from gpt2_lesson.checks.report import Report, settings
 class Answer:
     """A question whose answer is a value, with the wrong values that have a name.
 
-    `name` is the exercise's number ("07.1"), `question` completes "07.1 asks ...".
+    `name` is the exercise's number ("07.1"), `question` completes "07.1 asks for ...".
     `expected` is the value, or a function that works it out. `wrong` holds (value,
     Mistake): a value, some entries of a dict (the rest may be anything), or a function
-    that returns True for wrong values of a kind. For answers with many right values, `test(value)` returns what is still
-    wrong, a sentence each, and `expected` is one right value.
+    that returns True for wrong values of a kind. For answers with many right values,
+    `test(value)` returns what is still wrong, a sentence each, and `expected` is one
+    right value.
     How near is near enough: with `decimals`, a number is judged to the decimals that it
     has, and at least so many are asked for; for measured values `rtol` is the relative
     error allowed, and `atol` the absolute one. Else it must be exact. `precision` is
@@ -95,9 +96,9 @@ class Answer:
         if whole or not isinstance(value, dict):
             return [(mistake,) for mistake in _once(whole)]
         right, parts, told = self.wanted(), [], set()
-        for wrong, mistake in sorted(self.wrong, key=lambda one: -len(one[0]) if isinstance(
-                one[0], dict) else 0):               # those of several entries first
-            if (isinstance(wrong, dict) and wrong.keys() < value.keys()
+        dicts = [one for one in self.wrong if isinstance(one[0], dict)]
+        for wrong, mistake in sorted(dicts, key=lambda one: -len(one[0])):
+            if (wrong.keys() < value.keys()          # those of several entries first
                     and not wrong.keys() <= told
                     and self._equals({key: value[key] for key in wrong}, wrong)
                     and not all(self._equals(value[key], right[key]) for key in wrong)):

@@ -40,8 +40,8 @@ def _looks(scores: Tensor) -> list[str]:
     for t in range(2, 8):
         best, weight = int(weights[t].argmax()), weights[t, t - 2].item()
         if best != t - 2 and weights[t, best] > weight:
-            return [f"token {t} gives the weight {weight:.2f} to token {t - 2}, and more "
-                    f"to token {best}: {weights[t, best]:.2f}"]
+            return [f"token {t} gives the weight {weight:.2f} to token {t - 2}, and "
+                    f"more to token {best}: {weights[t, best]:.2f}"]
         if weight < 0.99:
             digits = math.floor(weight * 10_000) / 10_000        # never rounded to 0.99
             return [f"token {t} attends most to token {t - 2}, but with the weight "

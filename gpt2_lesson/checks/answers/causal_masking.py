@@ -83,8 +83,8 @@ def _breaks(value: object) -> list[str]:
     usual = max(_hidden_share(3 * one, fill) for one in ordinary)
     if usual > 1e-4:
         return [f"the fill {fill:g} does not look fine: with ordinary scores (standard "
-                f"deviation 3) a hidden key already gets {usual:.2g}, and at most 0.0001 "
-                "is allowed"]
+                f"deviation 3) a hidden key already gets {usual:.2g}, and at most "
+                "0.0001 is allowed"]
     share = _hidden_share(scores, fill)
     if not share > 0.01:
         return [f"with your scores a hidden key gets {share:.2g}: more than 0.01 is "

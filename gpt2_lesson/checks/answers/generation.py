@@ -30,8 +30,8 @@ def _greedy_loses(value: object) -> list[str]:
     rows = {"first": first} | {f"second[{i}]": row for i, row in enumerate(second)}
     for name, row in rows.items():
         if not (row >= 0).all() or not abs(row.sum() - 1) < 1e-3:
-            return [f"{name} must hold probabilities: not negative, adding up to 1; its "
-                    f"sum is {row.sum():.4g}, its smallest number {row.min():.4g}"]
+            return [f"{name} must hold probabilities: not negative, adding up to 1; "
+                    f"its sum is {row.sum():.4g}, its smallest number {row.min():.4g}"]
     return _lost_by(first[:, None] * second, int(first.argmax()))
 
 
@@ -41,8 +41,8 @@ def _lost_by(texts: torch.Tensor, start: int) -> list[str]:
     if best >= 2 * greedy - 1e-6:
         return []
     return [f"greedy's text has the probability {greedy:.3f}, and the most probable "
-            f"text {best:.3f}: {best / max(greedy, 1e-9):.2f} times as much, at least 2 "
-            "times is asked for"]
+            f"text {best:.3f}: {best / max(greedy, 1e-9):.2f} times as much, at least "
+            "2 times is asked for"]
 
 
 _ALONE = Mistake(
@@ -97,7 +97,8 @@ _POWER = "4, 2, 1 and 1 to the power 1/T, divided by their sum"
 
 
 def _setting(id: str, name: str, why: str, idea: str, fix: str = _POWER) -> Mistake:
-    return Mistake(id, name, why, idea, "compare with temperature 1: 4 : 2 : 1 : 1", fix)
+    return Mistake(id, name, why, idea, "compare with temperature 1: 4 : 2 : 1 : "
+                                        "1", fix)
 
 
 _TURNED_ROUND = _setting(
@@ -136,8 +137,8 @@ ANSWERS = (
             ({_HALF: [0.25, 0.0625, 0.015625, 0.015625]}, _NOT_AGAIN),
             ({_HOT: [0, 0, 0, 0]}, _VANISHED), ({_TOP: [1, 1, 1, 1]}, _NOT_AGAIN)),
         hints=(
-            "Dividing logits by T is taking e to the logits, here 4, 2, 1 and 1, to the "
-            "power 1/T, before they are normalised.",
+            "Dividing logits by T is taking e to the logits, here 4, 2, 1 and 1, to "
+            "the power 1/T, before they are normalised.",
             "For T = 0.5 the power is 2. What are the squares of 4, 2, 1 and 1, and "
             "what do they add up to?",
             "16, 4, 1 and 1 of 22"),
@@ -161,7 +162,8 @@ predicted = {
                (_measured(_PAIRS, [math.exp(x) for x in _NATS]), _PERPLEXITY),
                (_measured(_NATS, _PAIRS), _SWAPPED)),
            rtol=0.06, atol=0.0051, precision="two decimals are", hints=(
-               'The ids are bytes: bytes(row.tolist()).decode(errors="replace").split() '
+               "The ids are bytes: "
+               'bytes(row.tolist()).decode(errors="replace").split() '
                "are the words of a text. (At a high temperature some bytes are not "
                "text, and are replaced.)",
                "zip(words, words[1:]) gives the pairs of one text. Put those of all 8 "
@@ -180,7 +182,8 @@ measured = {
     "different pairs of words": [different_pairs(texts_at(t)) for t in (0.5, 1, 2, 3)],
     "nats per byte": [nats_per_byte(texts_at(t)) for t in (0.5, 1, 2, 3)],
 }"""),
-    Answer("06.5", "probabilities of two words with which greedy loses by a factor of 2",
+    Answer("06.5", "probabilities of two words with which greedy loses by a factor of "
+                   "2",
            [[0.4, 0.3, 0.3], [[0.34, 0.33, 0.33], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]],
            test=_greedy_loses, hints=(
                "A text's probability is the product of two probabilities: first[i] * "

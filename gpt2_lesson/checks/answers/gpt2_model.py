@@ -137,7 +137,8 @@ def _hands(table: Tensor, up: Tensor, down: Tensor) -> list[str]:
 
 _SET = Mistake(
     "P10", "one block without positions taken to notice the order",
-    "the last position averages over a set: swapping two of its members changes nothing",
+    "the last position averages over a set: swapping two of its members changes "
+    "nothing",
     "Which order do the keys and values of one block know, without positions?",
     "the entry with one block and no positions", "False")
 _DEEP = Mistake(
@@ -152,8 +153,8 @@ _PLACED = Mistake(
     "the entry with positions", "True")
 
 ANSWERS = (
-    Answer("07.1", "True or False for each of three models: does the vector at the last "
-           "position move?",
+    Answer("07.1", "True or False for each of three models: does the vector at the "
+           "last position move?",
            {"one block, no positions": False, "two blocks, no positions": True,
             "one block, positions": True}, predict=True,
            wrong=(({"one block, no positions": True}, _SET),
@@ -191,13 +192,15 @@ causes = {"A": "untied head", "B": "list of blocks", "C": "[block] * 12",
            [5.55, 63.0, 5.56], (
                ([4.70, 0.0, 5.53], _loss(
                    "targets not shifted", "a tied head predicts the token that is "
-                   "there: 4.7 nats is below ln 256 before any training, too good to be true",
+                   "there: 4.7 nats is below ln 256 before any training, too good to "
+                   "be true",
                    "cross_entropy(logits[:, :-1], input_ids[:, 1:])")),
                ([8.01, 91.0, 8.02], _loss(
                    "bits, not nats", "divided by ln 2 = 0.693",
                    "cross_entropy is in nats already")),
                ([5.545, 5.545, 5.545], _loss(
-                   "all three near ln V: the second model's embeddings are as they come",
+                   "all three near ln V: the second model's embeddings are as they "
+                   "come",
                    "with token embeddings of standard deviation 1 it is far from ln V",
                    "nn.init.normal_(model.tok_emb.weight, std=1.0) on the model that "
                    "is measured, before its logits")),
@@ -230,8 +233,8 @@ for table in (None, "tok_emb", "pos_emb"):
                     "down_proj": _FACE.roll(-1, 0).T}, test=_ticks,
            hints=("First in twelve channels: give each hour one of its own, tok_emb = "
                   'torch.eye(12). Let row f of up_proj ask "is it hour f?", and column '
-                  "f of down_proj say what is added then. The check tells you when that "
-                  "is a clock, before it asks for 4 channels.",
+                  "f of down_proj say what is added then. The check tells you when "
+                  "that is a clock, before it asks for 4 channels.",
                   "Twelve rows in few channels can't all be at right angles, and need "
                   "not be. How does a real clock find places for twelve hours in two "
                   "dimensions? And a norm takes off the mean of the channels: with "

@@ -47,7 +47,8 @@ def _unmasks(value: object) -> list[str]:
 
 
 _SWAPPED = Mistake(
-    "P1", "mean and standard deviation exchanged", "the weight stretches, the bias shifts",
+    "P1", "mean and standard deviation exchanged", "the weight stretches, the bias "
+                                                   "shifts",
     "Which of the two moves the mean?", "the order of the two answers", "[3, 2]")
 _PLAIN = Mistake(
     "P2", "mean and standard deviation before weight and bias",
@@ -114,8 +115,10 @@ ANSWERS = (
                   _NO_STRETCH), ([3.0, 5.0], _SHIFTED), ([3.0, 6.0], _SHIFTED)),
            hints=("Before weight and bias the mean is 0 and the standard deviation 1. "
                   "What does a factor do to each of the two, and what does a shift?",
-                  "What does times 2 do to the mean 0, and to the standard deviation 1?",
-                  "mean 0 * 2 + 3, standard deviation 1 * 2"), solution="predicted = [3.0, 2.0]"),
+                  "What does times 2 do to the mean 0, and to the standard deviation "
+                  "1?",
+                  "mean 0 * 2 + 3, standard deviation 1 * 2"), solution="predicted = "
+                                                                        "[3.0, 2.0]"),
     Answer("05.4", "the error of the unbiased variance for C = 2, 4, ..., 1024", _OFF,
            rtol=0.02, precision="three significant digits are",
            wrong=(([math.sqrt(c / (c - 1)) - 1 for c in _WIDTHS], _RATIO),

@@ -13,6 +13,10 @@ def _cut(head: list[int], one: float, singly: float, together: float) -> dict:
             "layer 0, all at once": together}
 
 
+def _seen(says: str, probabilities: list[float]) -> dict:
+    return {"says": says, "probability of b": probabilities}
+
+
 _TURNED = Mistake(
     "P1", "layer and head exchanged", "the list is [layer, head]",
     "Which index of your table is the layer?", "look at the order of the two numbers",
@@ -57,15 +61,16 @@ _NO_NORM = Mistake(
 _DEPTHS = Mistake(
     "P12", "a softmax over the depths, not over the letters",
     "your five numbers add up to 1: they are normalised over the depths",
-    "What has probabilities that add up to 1: the letters at one depth, or one letter at "
-    "the five depths?", "look at the axis of softmax", ".softmax(-1)[:, ord('b')]")
+    "What has probabilities that add up to 1: the letters at one depth, or one letter "
+    "at the five depths?", "look at the axis of softmax", ".softmax(-1)[:, ord('b')]")
 _LIKELIEST = Mistake(
     "P13", "the probability of the most probable letter, whatever it is",
     "at four of the five depths that letter is not b",
     "Which id has the letter b?", "look for max", ".softmax(-1)[:, ord('b')]")
 _LOGS = Mistake(
     "P14", "logarithms of the probabilities", "a logarithm of a probability is never "
-    "above 0", "What does log_softmax give?", "look for log", ".softmax(-1)[:, ord('b')]")
+    "above 0", "What does log_softmax give?", "look for log", ".softmax(-1)[:, "
+                                                              "ord('b')]")
 _BLOCKS = Mistake(
     "P15", "the embeddings left out", "four depths, the layers', in place of five",
     "What does the first entry of the lens read?", "look at the first index",
@@ -77,7 +82,8 @@ _EARLY = Mistake(
     "look at the index along the tokens", "lens[:, 0, -1]")
 _LOGITS = Mistake(
     "P6", "logits, not probabilities", "a probability lies between 0 and 1",
-    "How do logits become probabilities?", "is there a softmax?", ".softmax(-1)[:, ord('b')]")
+    "How do logits become probabilities?", "is there a softmax?", ".softmax(-1)[:, "
+                                                                  "ord('b')]")
 
 _EVEN, _PREVIOUS, _SAME = "even", "previous token", "same token"
 _KEYS = "For the queries 2, 3 and 4: which key is the right one?"
@@ -106,7 +112,8 @@ _ALL_FIVE = _score("P19", "1/5 for every query", "a query has no later keys", _S
 _ALL_ROWS = _score("P20", "the mean over all five queries",
                    "the queries 0 and 1 have no earlier token of their kind",
                    "From which query on is there something to repeat?", _MEAN_OF)
-_ONE_MORE = _score("P21", "query 1 counted, too", "only queries from t = period on count",
+_ONE_MORE = _score("P21", "query 1 counted, too", "only queries from t = period on "
+                                                  "count",
                    "From which query on is there something to repeat?", _MEAN_OF)
 _FIRST_ROW = _score("P22", "the first query that counts, alone",
                     "three queries count: 2, 3 and 4", _SHARE, _MEAN_OF)
@@ -125,8 +132,8 @@ ANSWERS = (
                   ({_EVEN: 77 / 240}, _ONE_MORE), ({_EVEN: 1 / 3}, _FIRST_ROW),
                   ({_EVEN: 0.25}, _MIDDLE), ({_EVEN: 47 / 60}, _ADDED)),
            hints=("The queries are 2, 3 and 4. Write the right key of each beside it.",
-                  "With period 2 the right keys are 1, 2 and 3. The query at position 2 "
-                  "has three keys, so each gets 1/3. How many has the next one?",
+                  "With period 2 the right keys are 1, 2 and 3. The query at position "
+                  "2 has three keys, so each gets 1/3. How many has the next one?",
                   "even: the mean of 1/3, 1/4 and 1/5"),
            solution='predicted = {"even": 0.26, "previous token": 1.0, '
                     '"same token": 0.0}'),
@@ -150,24 +157,18 @@ ANSWERS = (
            solution="cost = [[nats([(layer, head)]) - nats([]) for head in range(4)]\n"
                     "        for layer in range(4)]"),
     Answer("12.4", "the letter predicted at each depth, and the probability of b",
-           {"says": "omxxb", "probability of b": [0.0, 0.0098, 0.0278, 0.1542, 1.0]},
+           _seen("omxxb", [0.0, 0.0098, 0.0278, 0.1542, 1.0]),
            atol=0.006, precision="two decimals are",
-           wrong=(({"says": "omxxb", "probability of b": [0.0005, 0.0, 0.0, 0.0, 1.0]},
-                   _NO_NORM),
-                  ({"says": "Tiioo", "probability of b": [0.0, 0.0013, 0.0, 0.0, 0.0]},
-                   _EARLY),
-                  ({"says": "omxxb", "probability of b": [0.0, 0.0, 0.0, 0.0, 1.0]}, _DEPTHS),
-                  ({"says": "omxxb", "probability of b": [1.0, 0.342, 0.716, 0.503, 1.0]},
-                   _LIKELIEST),
-                  ({"says": "omxxb", "probability of b": [-32.755, -4.626, -3.584, -1.869,
-                                                   0.0]}, _LOGS),
-                  ({"says": "mxxb", "probability of b": [0.0098, 0.0278, 0.1542, 1.0]},
-                   _BLOCKS),
-                  ({"says": "omxxb", "probability of b": [-0.64, 2.37, 4.49, 6.90, 22.90]},
-                   _LOGITS)),
+           wrong=((_seen("omxxb", [0.0005, 0.0, 0.0, 0.0, 1.0]), _NO_NORM),
+                  (_seen("Tiioo", [0.0, 0.0013, 0.0, 0.0, 0.0]), _EARLY),
+                  (_seen("omxxb", [0.0, 0.0, 0.0, 0.0, 1.0]), _DEPTHS),
+                  (_seen("omxxb", [1.0, 0.342, 0.716, 0.503, 1.0]), _LIKELIEST),
+                  (_seen("omxxb", [-32.755, -4.626, -3.584, -1.869, 0.0]), _LOGS),
+                  (_seen("mxxb", [0.0098, 0.0278, 0.1542, 1.0]), _BLOCKS),
+                  (_seen("omxxb", [-0.64, 2.37, 4.49, 6.90, 22.90]), _LOGITS)),
            hints=("The lens has five entries: the embeddings, then four layers. The "
-                  "logits at a position say what follows it: which position is the last "
-                  "letter's?",
+                  "logits at a position say what follows it: which position is the "
+                  "last letter's?",
                   "Softmax runs over the vocabulary, for each depth separately. "
                   'ord("b") is the id of b.',
                   "probs = logit_lens(model, ids)[:, 0, -1].softmax(-1)"),

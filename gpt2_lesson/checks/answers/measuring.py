@@ -37,8 +37,8 @@ def _three_ways(value: object) -> list[str]:
             return [f"the nats of {ending!r} must be a list: a number for each token, "
                     "one or more"]
         if min(nats) < 0:
-            return [f"a token with {min(nats)} nats: -ln of a probability is never below "
-                    "0"]
+            return [f"a token with {min(nats)} nats: -ln of a probability is never "
+                    "below 0"]
         if len(nats) > len(ending.encode()):
             return [f"{ending!r} has {len(nats)} tokens and {len(ending.encode())} "
                     "bytes: a token has one byte or more"]

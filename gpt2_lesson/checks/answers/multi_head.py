@@ -27,7 +27,8 @@ _FULL = _mistake("P5", "each of the 8 heads takes all 512 channels",
                  "a head has 64 channels", _D, "H * T * T * (C / H)")
 _ONE = _mistake("P6", "the products of one head of the 8 only",
                 "there are eight such heads", _D, "H * T * T * (C / H)")
-_HALF = _mistake("P7", "the mask taken into account", "without a mask every pair counts: "
+_HALF = _mistake("P7", "the mask taken into account", "without a mask every pair "
+                                                      "counts: "
                  "T x T of them", "How many pairs of tokens are there?", "T * T")
 _ROWS = _mistake("P8", "one product for each token, not for each pair",
                  "each query meets each key", "How many pairs of tokens are there?",
@@ -50,8 +51,8 @@ ANSWERS = (
                   ({_M: [_PAIRS, _PAIRS // 8]}, _ONE), ({_M: [2_585_600] * 2}, _HALF),
                   ({_M: [51_200] * 2}, _ROWS), ({_W: [10_000] * 2}, _MAP),
                   ({_W: [10_000, 1_250]}, _SMALL), ({_W: [5_050, 40_400]}, _HALF)),
-           hints=("Heads are a way of grouping the channels. Which of the three numbers "
-                  "depend on how channels are grouped?",
+           hints=("Heads are a way of grouping the channels. Which of the three "
+                  "numbers depend on how channels are grouped?",
                   "Parameters: a matrix C x 3C and one C x C, each with a bias. "
                   "Products: D for each pair of tokens in each head. Weights: one for "
                   "each pair in each head.",

@@ -127,13 +127,14 @@ for letter in "ABCD":
     Answer("10.5", "three faults of a loader, each harder to see than the one before",
            {"A": ("wte.weight", 0, 1), "B": ("wpe.weight", 16, 17),
             "C": ("h.0.attn.c_attn.bias", 48, 49)}, test=_unseen,
-           hints=("At each position the loss takes the logit of one token, and all logits "
-                  "together. If two of the others change places, what becomes of their "
-                  "sum? And which positions does a sample of 16 tokens never touch?",
+           hints=("At each position the loss takes the logit of one token, and all "
+                  "logits together. If two of the others change places, what becomes "
+                  "of their sum? And which positions does a sample of 16 tokens never "
+                  "touch?",
                   "Add the same number to all scores of a query: the weights stay. "
                   "Which bias, in q . (k + bias), adds the same to every key? "
-                  "c_attn.bias holds the biases of queries, keys and values, 48 numbers "
-                  "each.",
+                  "c_attn.bias holds the biases of queries, keys and values, 48 "
+                  "numbers each.",
                   "A: two rows of wte that are not in the sample. B: two rows of wpe "
                   "from 16 on. C: two numbers of the keys' bias, c_attn.bias 48 to 95"),
            solution="""\

@@ -43,12 +43,15 @@ _TEXT_WRONG = (
     ({_CHARACTERS: 11}, _text("T15", "bytes, where characters are asked for",
                               "len(text) counts characters", _COUNT)),
     ({_BYTES: 7}, _text("T16", "one byte for each character",
-                        "a byte has 256 values, and there are more characters", _COUNT)),
-    ({_BYTES: 8}, _text("T17", "one byte for the emoji", "🙂 takes four bytes", _COUNT)),
+                        "a byte has 256 values, and there are more "
+                        "characters", _COUNT)),
+    ({_BYTES: 8}, _text("T17", "one byte for the emoji", "🙂 takes four "
+                                                         "bytes", _COUNT)),
     ({_BYTES: 9}, _text("T18", "two bytes for the emoji", "🙂 takes four bytes",
                         _COUNT)),
     ({_BYTES: 10}, _text("T19", "one byte too few: for the ï, the space or the emoji",
-                         "ï takes two bytes, the space one and the emoji four", _COUNT)),
+                         "ï takes two bytes, the space one and the emoji "
+                         "four", _COUNT)),
     ({_BYTES: 14}, _text("T20", "two bytes for each character",
                          "ASCII takes one byte in UTF-8", _COUNT)),
     ({_BYTES: 28}, _text("T21", "four bytes for each character",
@@ -57,8 +60,8 @@ _TEXT_WRONG = (
 ANSWERS = (
     Answer("09.1", "the number of characters and of byte tokens of 'naïve 🙂'",
            {_CHARACTERS: 7, _BYTES: 11}, wrong=_TEXT_WRONG, predict=True,
-           hints=("The characters of ASCII, and the space, take one byte. How many does "
-                  "an emoji take?",
+           hints=("The characters of ASCII, and the space, take one byte. How many "
+                  "does an emoji take?",
                   "One byte has 256 values, and there are more characters than that. "
                   "And ï?",
                   "n, a, v, e and the space take one byte each, ï two, 🙂 four."),
@@ -73,8 +76,8 @@ ANSWERS = (
                   ({"English": 37 / 14, "German": 41 / 12, "Greek": 127 / 13}, _BARE)),
            hints=("PIECES.findall(sentence), then the bytes of each piece, then "
                   "merge_piece. Add up the lengths.",
-                  "A Greek letter has two bytes, and none of the 300 merges was learned "
-                  "from Greek. So how many tokens has a Greek letter?",
+                  "A Greek letter has two bytes, and none of the 300 merges was "
+                  "learned from Greek. So how many tokens has a Greek letter?",
                   "sum of the lengths / len(sentence.split())"),
            solution="""\
 def tokens_per_word(sentence):

@@ -82,7 +82,8 @@ _EMPTIED = _log("P6", "zero_grad between backward and step overlooked",
                 "A empties the gradients right before they are used", _HOLDS,
                 "A: nothing moves")
 _TOO_LATE = _log("P7", "zero_grad at the end taken for one before step",
-                 "F has taken its step when it empties the gradients", _HOLDS, "F: right")
+                 "F has taken its step when it empties the gradients", _HOLDS, "F: "
+                                                                               "right")
 _FORGETS = _log("P8", "the second zero_grad of C overlooked",
                 "it throws the first batch's gradient away", _HOLDS,
                 "C: last batch only")
@@ -120,17 +121,13 @@ ANSWERS = (
                   (_rates(2.0, 3.8), _FLAT), (_rates(0.04, 0.004), _DIVIDED),
                   (_rates(0.04, 0.04), _EQUAL), (_rates(0.076, 0.04), _SWAPPED)),
            hints=("0.001 works and 1 fails. Try 0.03, which is about as many times "
-                  "larger than the first as it is smaller than the second, and keep the "
-                  "half in which it changes.",
-                  "Without momentum each step multiplies a by 1 - 50 lr. When does that "
-                  "not shrink it?",
+                  "larger than the first as it is smaller than the second, and keep "
+                  "the half in which it changes.",
+                  "Without momentum each step multiplies a by 1 - 50 lr. When does "
+                  "that not shrink it?",
                   "The plain limit is 2 / 50: beyond it |1 - 50 lr| is above 1."),
-           solution="def bracket(momentum, works=1e-4, fails=10.0):\n"
-                    "    while fails / works > 1.01:\n"
-                    "        middle = (works * fails) ** 0.5\n"
-                    "        if ends_lower(middle, momentum):\n"
-                    "            works = middle\n"
-                    "        else:\n"
-                    "            fails = middle\n"
-                    "    return works"),
+           solution="def bracket(momentum, works=1e-4, fails=10.0):\n    while fails / "
+                    "works > 1.01:\n        middle = (works * fails) ** 0.5\n        "
+                    "if ends_lower(middle, momentum):\n            works = middle\n    "
+                    "    else:\n            fails = middle\n    return works"),
 )
