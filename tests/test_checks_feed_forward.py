@@ -171,7 +171,7 @@ class TestCatalogue(Catalogue):
 
 
 @pytest.mark.parametrize(("name", "right", "wrong", "says"), [
-    ("04.1", [-0.0, 0, 8], [0, 0.5, 1], "the share Phi(x) alone"),
+    ("04.1", [-0.0, 0, 8], [0, 0.5, 1], "the fraction Phi(x) alone"),
     ("04.1", [0.0, 0.0, 8.0], [-0.17, 0, 8], "the lowest value")])
 def test_a_wrong_value_has_a_name(name: str, right, wrong, says: str) -> None:
     assert checks.answer(name, right).passed

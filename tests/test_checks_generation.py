@@ -480,7 +480,7 @@ def test_wrong_measurements_are_named_after_what_was_measured() -> None:
     pairs, nats = _PAIRS, _NATS
     for name, wrong in {
             "or in one text only": _measured([0.941, 1, 1, 0.943], nats),
-            "not their share": _measured([207, 208, 212, 255], nats),
+            "not divided by the number": _measured([207, 208, 212, 255], nats),
             "bits": _measured(pairs, [x / 0.6931 for x in nats]),
             "whole text": _measured(pairs, [x * 160 for x in nats]),
             "all bytes": _measured(pairs, [x * 1280 for x in nats]),
@@ -491,8 +491,8 @@ def test_wrong_measurements_are_named_after_what_was_measured() -> None:
 
 def test_odds_that_are_none_are_told_with_their_sum() -> None:
     rows = [[1.0, 0, 0], [0.5, 0.5, 0.5], [1, 0, 0]]
-    assert "second[1] must be odds" in str(checks.answer("06.5", [[0.4, 0.3, 0.3],
-                                                                  rows]))
+    assert "second[1] must hold probabilities" in str(
+        checks.answer("06.5", [[0.4, 0.3, 0.3], rows]))
     assert "its sum is 0.9" in str(checks.answer("06.5", [[0.3, 0.3, 0.3], rows]))
     assert not checks.answer("06.5", [1, [2]]).passed
 

@@ -455,7 +455,7 @@ def test_methods_without_brackets_and_plain_tables_are_explained() -> None:
 
 def test_a_spread_that_does_not_show_is_called_so() -> None:
     report = checks.answer("07.4", [5.556, 5.534, 5.553])
-    assert "spread 1 does not show" in report.named
+    assert "embeddings are as they come" in report.named
 
 
 def face(*channels) -> torch.Tensor:
@@ -493,7 +493,7 @@ EYE = torch.eye(12)
     (clock(EYE[:, :4]), "3 of 12 hours are followed by the next one"),
     (clock(EYE[[*range(8), 4, 9, 10, 11]]), "After hour 3 hours 4 and 8 have the same"),
     (clock(EYE, down=torch.cat([EYE[1:], 0 * EYE[:1]]).T),
-     "11 of 12 hours are followed by the next one. After hour 11 the model writes 11"),
+     "11 of 12 hours are followed by the next one. After hour 11 the model generates 11"),
     (clock(FOUR, down=FOUR.roll(-1, 0)),
      "down_proj has the shape (12, 4), expected (4, 12)"),
     (clock(FOUR, FOUR / 0), "up_proj holds numbers that are nan"),
@@ -521,7 +521,7 @@ def test_the_clock_is_judged_as_the_model_computes() -> None:
         right = (follows == (torch.arange(12) + 1) % 12).tolist()
         first = right.index(False)
         assert (f"{sum(right)} of 12 hours are followed by the next one. After "
-                f"hour {first} the model writes {follows[first]}") in str(
+                f"hour {first} the model generates {follows[first]}") in str(
                     checks.answer("07.5", made))
 
 
