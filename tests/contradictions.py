@@ -75,8 +75,8 @@ def _sums(report: Report) -> Iterator[str]:
     off = [one for one in sums if abs(one - 1) > 0.006]
     if sums and not off and re.search(r"rows[^.;:]* (do not|don't) add", said):
         yield "the rows are said not to add up to 1, and they do"
-    if off and re.search(r"(?<!if )(?<!the right )rows( of [a-z ]*)? add up to 1(?![\w/.])", said
-                         ) and not re.search(r"not (always )?add", said):
+    adds = r"(?<!if )(?<!the right )rows( of [a-z ]*)? add up to 1(?![\w/.])"
+    if off and re.search(adds, said) and not re.search(r"not (always )?add", said):
         yield f"the rows are said to add up to 1, and they give {off}"
 
 

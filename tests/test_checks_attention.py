@@ -269,7 +269,8 @@ def test_a_wrong_measurement_has_a_name(measure, name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("length", "said"), [
-    (18.49, "with the weight 0.9899 only: at least 0.9900"), (18.2, "with the weight 0.9888 only"), (19, "")])
+    (18.49, "with the weight 0.9899 only: at least 0.9900"),
+    (18.2, "with the weight 0.9888 only"), (19, "")])
 def test_a_share_just_too_small_is_shown_as_such(length: float, said: str) -> None:
     k = torch.eye(8)
     report = checks.answer("01.5", [length * k.roll(2, 0), k])

@@ -493,7 +493,8 @@ EYE = torch.eye(12)
     (clock(EYE[:, :4]), "3 of 12 hours are followed by the next one"),
     (clock(EYE[[*range(8), 4, 9, 10, 11]]), "After hour 3 hours 4 and 8 have the same"),
     (clock(EYE, down=torch.cat([EYE[1:], 0 * EYE[:1]]).T),
-     "11 of 12 hours are followed by the next one. After hour 11 the model generates 11"),
+     "11 of 12 hours are followed by the next one. After hour 11 the model generates "
+     "11"),
     (clock(FOUR, down=FOUR.roll(-1, 0)),
      "down_proj has the shape (12, 4), expected (4, 12)"),
     (clock(FOUR, FOUR / 0), "up_proj holds numbers that are nan"),

@@ -316,7 +316,8 @@ def test_right_but_fragile() -> None:
 @pytest.mark.parametrize(("name", "right", "wrong", "says"), [
     ("05.1", [3, 2], [2, 3], "exchanged"),
     ("05.1", [3.0, 2.0], [0, 1], "before weight"),
-    ("05.1", torch.tensor([3.0, 2.0]), [3, 4], "the variance, not the standard deviation"),
+    ("05.1", torch.tensor([3.0, 2.0]), [3, 4],
+     "the variance, not the standard deviation"),
     ("05.1", (3, 2), [6, 2], "the bias added before")])
 def test_a_wrong_value_has_a_name(name: str, right, wrong, says: str) -> None:
     assert checks.answer(name, right).passed

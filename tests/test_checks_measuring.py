@@ -268,8 +268,8 @@ def test_a_crash_names_the_arguments_rightly() -> None:
 def test_a_question_of_another_form_is_told_its_form(value: object) -> None:
     report = checks.answer("11.5", value)
     assert not report.passed
-    assert any(word in report.symptoms[0] for word in ("must be", "not a pair", "expected"
-                                                       )), report.symptoms
+    assert any(word in report.symptoms[0] for word in (
+        "must be", "not a pair", "expected")), report.symptoms
 
 
 @pytest.mark.parametrize("form", GIVEN)
