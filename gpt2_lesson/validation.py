@@ -13,7 +13,7 @@ import operator
 import os
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -751,3 +751,38 @@ def optimizer_states(
         counter = value.dtype == torch.int64 and not value.dim()  # a plain number
         states.setdefault(int(index), {})[key] = value.item() if counter else value
     return states
+
+
+# ---------------------------------------------------------------- pictures and figures
+
+
+def array(name: str, values: Any) -> Any:
+    """Return real numbers, in a tensor, an array or nested lists, as a float array."""
+    import numpy as np
+
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values if values.is_complex() else values.double()
+    try:
+        found = np.asarray(values)
+    except ValueError:  # lists of different lengths
+        found = None
+    if found is None or found.size and found.dtype.kind not in "fiub":
+        raise TypeError(
+            f"{name} is {shown(values)}, expected real numbers in rows of one length"
+        )
+    return found.astype(float)
+
+
+def names(name: str, values: Any) -> list:
+    """Return what is iterable (a string: its characters) as a list."""
+    return list(values) if isinstance(values, str) else _listed(name, values)
+
+
+def mapping(name: str, values: Any) -> Mapping:
+    """Return a dictionary with one entry or more."""
+    if not isinstance(values, Mapping):
+        raise TypeError(f"{name} is {shown(values)}, expected a dictionary")
+    if not values:
+        raise ValueError(f"{name} is empty, expected one entry or more")
+    return values

@@ -29,7 +29,7 @@ import torch.nn as nn
 from torch import Tensor
 
 import gpt2_lesson
-from gpt2_lesson import corpora
+from gpt2_lesson import corpora, plots, widgets
 from gpt2_lesson.attention import attention
 from gpt2_lesson.causal_masking import KVCache, causal_mask, influence
 from gpt2_lesson.corpora import stories
@@ -69,7 +69,7 @@ from gpt2_lesson.tokenizer import Tokenizer
 
 PACKAGE = str(Path(gpt2_lesson.__file__).parent)
 
-# PyTorch's own texts that say what came and what was expected.
+# Texts of PyTorch and NumPy that say what came and what was expected.
 SAYS_WHAT_TO_DO = re.compile("|".join([
     r"argument '\w+' \(position \d\) must be \w+, not \w+",
     r"argument '\w+' must be [\w. ]+, not \w+",
@@ -84,6 +84,7 @@ SAYS_WHAT_TO_DO = re.compile("|".join([
     r"Expected query, key, and value to have the same dtype",
     r"you tried to allocate \d+ bytes",
     r"must be 1 or 2 dim",
+    r"`bins` must increase monotonically",
 ]))
 
 
@@ -166,7 +167,7 @@ def ids_like(right: Tensor, *wrong: Any, lists: bool = False) -> list:
     """Return what is not a tensor of token ids like `right`, of a model of 97."""
     listed = [] if lists else [right.tolist()]
     return [None, "abc", 3, ["a", "b"], *listed, right.float(), right.bool(),
-            right[None], right[:0], right[..., :0], right - 5, right + 200, right * NAN,
+            right[None], right[:0], right[..., :0], right - 5, right + 300, right * NAN,
             *wrong]
 
 
@@ -347,6 +348,112 @@ CORPORA = [
 ]
 
 
+# ---------------------------------------------------------------- pictures and figures
+
+ALT = [None, "", "  ", 3, ["a"]]                  # None and "" write one in a figure
+TITLES = [3, ["a", "b", "c", "d"]]
+NUMBERS = [None, "abc", ["a", "b"], [], {}, [[1.0], [1.0, 2.0]], 1j]
+W = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.2, 0.3, 0.5]])
+WORDS = ["The", "cat", "sat"]
+RECORD = widgets.capture(BYTES, IDS[:1] + 97)
+NAMES = [3, "abcd", ["a", "b"], [1, 2, 3, 4, 5]]
+PLACES = [9, -9, 2.5, "3", [1], NAN, True]
+
+PICTURES = [
+    Door("plots.show_attention", plots.show_attention,
+         dict(weights=W, tokens=WORDS, alt="a"), dict(
+        weights=[*NUMBERS, W[0], W[None, None], W[:0]],
+        tokens=[None, 3, ["a"], [], WORDS * 2], keys=[3, ["a"], WORDS * 2],
+        title=TITLES, alt=ALT)),
+    Door("plots.show_matrix", plots.show_matrix, dict(matrix=W, alt="a"), dict(
+        matrix=[*NUMBERS, W[0], W[None, None], W[:0], [W, None]],
+        rows=[3, ["a"], WORDS * 2], columns=[3, ["a"], WORDS * 2], title=TITLES,
+        alt=ALT)),
+    Door("plots.show_lines", plots.show_lines,
+         dict(lines={"a": [1.0, 2.0]}, xlabel="x", ylabel="y", alt="a"), dict(
+        lines=[None, "abc", 3, [], {}, {"a": None}, {"a": []}, {"a": ["b"]},
+               {"a": [NAN, NAN]}, {"a": ([1, 2, 3], [1.0, 2.0])}, {"a": 3}],
+        levels=[3, "abc", {"a": None}, {"a": "b"}, {"a": NAN}], size=["large", 3, None],
+        alt=ALT)),
+    Door("plots.show_bars", plots.show_bars,
+         dict(values=[1.0, 2.0, 3.0], labels=WORDS, alt="a"), dict(
+        values=[*NUMBERS, [1.0], W, {"a": None}, {"a": [1.0]}],
+        labels=[None, 3, [], ["a"]], alt=ALT)),
+    Door("plots.show_histograms", plots.show_histograms,
+         dict(samples={"a": [1.0, 2.0]}, xlabel="x", alt="a"), dict(
+        samples=[None, "abc", 3, [], {}, {"a": None}, {"a": []}, {"a": ["b"]},
+                 {"a": [NAN]}],
+        bins=[None, 0, -3, 2.5, "many", [], [3, 1], True], alt=ALT)),
+    Door("plots.show_text", plots.show_text,
+         dict(text="abc", values=[1.0, 2.0, 3.0], low_label="l", high_label="h",
+              alt="a"), dict(
+        text=[None, 3, "", [], "ab", [1, 2, 3]],
+        values=[*NUMBERS, [1.0], W, {"a": None}], alt=ALT)),
+    Door("plots.as_png", plots.as_png, dict(draw=lambda: plots.show_bars(
+        [1.0], ["a"], alt="a")), dict(draw=[None, "show_bars", lambda: None])),
+    Door("widgets.capture", widgets.capture, dict(model=BYTES, input_ids=IDS[:1]), dict(
+        model=[*MODELS, nn.Linear(2, 2)], input_ids=ids_like(IDS[:1], IDS),
+        tokens=NAMES,
+        layers=[3, "ab", [2], [-1], [], [0.5], [True], [None]],
+        heads=[3, "ab", [2], [-1], [], [0.5], [True], [None]], vocabulary=NAMES)),
+    Door("widgets.attention", widgets.attention, dict(record=RECORD), dict(
+        record=[None, "abc", MODEL, W], layer=[2, *PLACES], head=[2, *PLACES],
+        measure=["shares", None, 3], query=PLACES,
+        layers=[3, "ab", [2], [-1], [], [0.5]],
+        heads=[3, "ab", [2], [-1], [], [0.5]], alt=ALT[2:])),
+    Door("widgets.trace", widgets.trace, dict(record=RECORD), dict(
+        record=[None, "abc", MODEL, W], position=[None, *PLACES], alt=ALT[2:])),
+    Door("widgets.sampling", widgets.sampling, dict(record=LOGITS[0]), dict(
+        record=[None, "abc", MODEL, LOGITS, LOGITS[0].long(), LOGITS[0] * NAN,
+                LOGITS[0, :0], [1.0, 2.0]],
+        temperature=real(-1, 1e-40), top_k=whole(none=True),
+        top_p=real(0, -1, 2, none=True), names=NAMES, alt=ALT[2:])),
+    Door("widgets.sampling, recorded", widgets.sampling, dict(record=RECORD), dict(
+        position=[None, *PLACES])),
+    Door("widgets.compare", widgets.compare, dict(mine={"a": W}, reference={"a": W}),
+         dict(mine=[None, "abc", {"a": None}, {"a": "b"}, RECORD, W.tolist()],
+              reference=[None, "abc", {}, {"a": None}, {"a": "b"}, RECORD],
+              tokens=[3], atol=real(-1), alt=ALT[2:])),
+    Door("widgets.parameters", widgets.parameters, dict(model=MODEL), dict(
+        model=[*MODELS, nn.ReLU(), GPT2Model], alt=ALT[2:])),
+    Door("widgets.arithmetic", widgets.arithmetic, {}, dict(
+        q=[*NUMBERS, W[0], [[NAN, 1.0]] * 3, [[1.0]] * 3, [[1.0, 2.0]]],
+        k=[*NUMBERS, W[0], [[NAN, 1.0]] * 3], v=[*NUMBERS, W[0], [[1.0, 2.0]]],
+        tokens=[None, 3, ["a"], "ab"], alt=ALT[2:])),
+    Door("widgets.choose", widgets.choose,
+         dict(frames={"one": {"weights": W}, "two": {"weights": W}}, tokens=WORDS),
+         dict(
+        frames=[None, "abc", {}, {"a": {}}, {"a": {"b": None}}, {"a": {"b": W[0]}},
+                {"a": {"b": W}, "c": {"d": W}}, {"a": None}, {"a": {"b": W[:2, :2]}}],
+        tokens=[None, 3, ["a"]], numbers=[3, {"one": 1}, "ab"],
+        meter=[3, ("a",), ("a", {"one": 1.0}),
+               ("a", {"one": -1.0, "two": 1.0}), ("a", {"one": "b", "two": 1.0})],
+        shares=[3, ["nothing"]], alt=ALT[2:])),
+    Door("widgets.scrub", widgets.scrub,
+         dict(maps=torch.stack([W, W]), steps=[0, 10], tokens=WORDS), dict(
+        maps=[*NUMBERS, W, torch.stack([W, W]) * NAN, torch.ones(2, 3, 3),
+              torch.stack([W] * 3), -torch.stack([W, W])],
+        steps=[None, 3, [0], [10, 0], [0, 0], ["a", "b"], [0, 1.5], [0, NAN]],
+        tokens=[None, 3, ["a"]],
+        curves=[3, {"a": None}, {"a": [1.0]}, {"a": [NAN, 1.0]},
+                {"a": ([0, 0], [1.0, 2.0])}], alt=ALT[2:])),
+    Door("widgets.explore", widgets.explore, dict(model=BYTES, text="abc"), dict(
+        model=[*MODELS, nn.Linear(2, 2), MODEL], tokenizer=["gpt2", 3],
+        text=[None, 3, b"abc", "", "longer than eight", ["a"]],
+        layers=[3, "ab", [2], [-1], [], [0.5]], heads=[3, "ab", [2], [-1], [], [0.5]])),
+    Door("widgets.ablate_each", widgets.ablate_each,
+         dict(model=BYTES, input_ids=IDS[:1]), dict(
+        model=[*MODELS, nn.Linear(2, 2), BROKEN], input_ids=ids_like(IDS[:1], IDS))),
+    Door("widgets.ablation", widgets.ablation,
+         dict(model=BYTES, input_ids=IDS[:1], target=3), dict(
+        model=[*MODELS, nn.Linear(2, 2), BROKEN], input_ids=ids_like(IDS[:1], IDS),
+        target=[None, "a", 256, -1, 2.5, [], [256], [0.5], True, NAN],
+        baseline=["a", 256, -1, 2.5, [256], [0.5], True], names=NAMES,
+        watch=[3, {"a": None}, {"a": [256]}, {"a": [-1]}], alt=ALT[2:],
+        computed=[3, (1, 2), (W, W)])),
+]
+
+
 def tried(doors: list[Door]) -> dict[str, tuple[str, str]]:
     """Return the outcome and the error of every call."""
     return {name: outcome(call) for door in doors for name, call in door.calls()}
@@ -364,7 +471,7 @@ def report(results: dict[str, tuple[str, str]]) -> str:
     return "\n".join([f"{'':36}" + "".join(f"{kind:>8}" for kind in kinds), *rows])
 
 
-DOORS = [*LESSONS, *CORPORA]
+DOORS = [*LESSONS, *CORPORA, *PICTURES]
 LESSONS_WITH_DOORS = ["attention", "causal_masking", "multi_head", "feed_forward",
                       "layer_norm", "generation", "gpt2_model", "measuring",
                       "looking_inside"]
@@ -373,8 +480,11 @@ LESSONS_WITH_DOORS = ["attention", "causal_masking", "multi_head", "feed_forward
 def public() -> set[str]:
     """Return the names of functions and classes that the modules with doors export."""
     modules = [import_module(f"gpt2_lesson.{word}") for word in LESSONS_WITH_DOORS]
-    return {name for module in modules for name in module.__all__
-            if callable(getattr(module, name))}
+    names = {name for module in modules for name in module.__all__
+             if callable(getattr(module, name))}
+    made = {"Record", "Comparison", "Figure", "token_name"}      # by the others
+    return names | {f"plots.{name}" for name in plots.__all__ if name not in made} | {
+        f"widgets.{name}" for name in widgets.__all__ if name not in made}
 
 if __name__ == "__main__":
     found = tried(DOORS)

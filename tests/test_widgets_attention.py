@@ -169,7 +169,7 @@ def test_each_measure_has_its_own_sentence(record):
 def test_a_query_that_is_no_number_is_named(record):
     with pytest.raises(TypeError, match="query is '1', expected a whole number"):
         widgets.attention(record, query="1")
-    with pytest.raises(TypeError, match="model is a NoneType, expected a GPT2Model"):
+    with pytest.raises(TypeError, match="of type NoneType, expected a GPT2Model"):
         widgets.capture(None, torch.tensor([[1]]))
 
 

@@ -24,7 +24,8 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from torch import Tensor
+
+from gpt2_lesson import validation
 
 __all__ = ["as_png", "show_attention", "show_bars", "show_histograms", "show_lines",
            "show_matrix", "show_text", "token_name"]
@@ -67,10 +68,11 @@ def show_attention(weights: Any, tokens: Sequence[str],
     maps = _array(weights, "weights", dims=(2, 3))
     names = [f"head {h}" for h in range(len(maps))] if maps.ndim == 3 else [""]
     if not isinstance(title, str):
+        title = validation.names("title", title)
         _check_length(len(title), len(names), "titles", "maps")
-        names, title = list(title), ""
+        names, title = title, ""
     maps = maps.reshape(-1, *maps.shape[-2:])
-    queries = list(tokens)
+    queries = validation.names("tokens", tokens)
     if keys is None:
         keys, queries = queries, queries[-maps.shape[1]:]
     _show_maps(maps, names, queries, keys, title=title, values=values, alt=alt,
@@ -89,9 +91,9 @@ def show_matrix(matrix: Any, *, title: str | Sequence[str] = "",
     are negative values, they are blue and positive ones red. NaN is hatched, infinity
     grey. `values` writes the numbers into the cells; None does so where they fit.
     """
-    many = isinstance(matrix, list | tuple) and np.ndim(matrix[0]) == 2
+    many = isinstance(matrix, list | tuple) and matrix and np.ndim(matrix[0]) == 2
     maps = [_array(m, "matrix", dims=(2,)) for m in (matrix if many else [matrix])]
-    titles = [title] if isinstance(title, str) else list(title)
+    titles = [title] if isinstance(title, str) else validation.names("title", title)
     names = titles if len(titles) == len(maps) else [""] * len(maps)
     if not isinstance(title, str) and len(titles) != len(maps):
         raise ValueError(f"got {len(titles)} titles for {len(maps)} matrices; "
@@ -113,6 +115,9 @@ def show_lines(lines: Mapping[str, Any], *, xlabel: str, ylabel: str, title: str
     dashed and grey; `xnames` are names for x = 0, 1, 2, ... `save` writes the PNG to
     that path and shows nothing. Raises ValueError for a line without a finite value.
     """
+    validation.mapping("lines", lines)
+    levels = {} if levels is None else validation.mapping("levels", levels)
+    levels = {name: validation.number(f"level {name}", y) for name, y in levels.items()}
     with _picture(_size(size), alt, title, save=save) as (fig, [[ax]]):
         ends = [_line(ax, i, *pair) for i, pair in enumerate(lines.items())]
         ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear",
@@ -124,9 +129,9 @@ def show_lines(lines: Mapping[str, Any], *, xlabel: str, ylabel: str, title: str
         if xnames is not None:
             _name_ticks(ax.xaxis, [token_name(name) for name in xnames],
                         room=66 / len(xnames))
-        for name, level in (levels or {}).items():
+        for name, level in levels.items():
             ax.axhline(level, color="#777777", linestyle="--", linewidth=1, zorder=1)
-            ends.append((name, ax.get_xlim()[1], float(level), "#777777"))
+            ends.append((name, ax.get_xlim()[1], level, "#777777"))
         fig.draw_without_rendering()       # the axes must stand before names are placed
         _name_ends(ax, ends)
 
@@ -139,11 +144,13 @@ def show_bars(values: Any, labels: Sequence[str], *, xlabel: str = "", ylabel: s
     stand above the bars where they fit. Raises ValueError if the lengths differ.
     """
     groups = values if isinstance(values, Mapping) else {"": values}
-    names = [token_name(label) for label in labels]
-    text = _alike(np.concatenate([np.ravel(group) for group in groups.values()]))
+    validation.mapping("values", groups)
+    names = [token_name(label) for label in validation.names("labels", labels)]
+    groups = {name: _array(numbers, f"values {name}".strip(), dims=(1,))
+              for name, numbers in groups.items()}
+    text = _alike(np.concatenate(list(groups.values())))
     with _picture(SIZES["wide"], alt, title) as (_, [[ax]]):
-        for i, (name, numbers) in enumerate(groups.items()):
-            heights = _array(numbers, f"values {name}".strip(), dims=(1,))
+        for i, (name, heights) in enumerate(groups.items()):
             _check_length(len(heights), len(names), f"values {name}".strip(), "labels")
             places = np.arange(len(names)) + 0.8 * ((i + 0.5) / len(groups) - 0.5)
             bars = ax.bar(places, heights, 0.76 / len(groups), label=name,
@@ -163,8 +170,15 @@ def show_histograms(samples: Mapping[str, Any], *, bins: int | Sequence[float] =
     Heights are fractions of its values, so tensors of different sizes compare.
     Values that are not finite are left out, and their number is added to the name.
     """
+    validation.mapping("samples", samples)
     flat = {name: _array(x, name).ravel() for name, x in samples.items()}
     kept = {name: x[np.isfinite(x)] for name, x in flat.items()}
+    if not any(map(len, kept.values())):
+        raise ValueError("samples holds no finite number, so there is nothing to show")
+    if np.ndim(bins):
+        bins = _array(bins, "bins", dims=(1,))
+    else:
+        bins = validation.whole_number("bins", bins, 1)
     edges = np.histogram_bin_edges(np.concatenate(list(kept.values())), bins)
     with _picture(SIZES["wide"], alt, title) as (_, [[ax]]):
         for i, (name, x) in enumerate(kept.items()):
@@ -188,8 +202,10 @@ def show_text(text: str | Sequence[str], values: Any, *, title: str = "",
     The labels stand at the ends of the colour scale, with the numbers there. Raises
     ValueError if the lengths differ.
     """
-    pieces = list(text)
+    pieces = [validation.text("a piece of text", piece)
+              for piece in validation.names("text", text)]
     rows = values if isinstance(values, Mapping) else {"": values}
+    validation.mapping("values", rows)
     arrays = [_array(row, "values", dims=(1,)) for row in rows.values()]
     for name, array in zip(rows, arrays, strict=True):
         _check_length(len(array), len(pieces), f"values {name}".strip(), "pieces")
@@ -222,6 +238,9 @@ def as_png(draw: Callable[..., None], *args: Any, **settings: Any) -> bytes:
     Letters that the font lacks are boxes in it, without a warning: the figure over it
     has them all.
     """
+    if not callable(draw):
+        raise TypeError(f"draw is {validation.shown(draw)}, expected one of the "
+                        "functions above")
     _sinks.append([])
     try:
         with warnings.catch_warnings():
@@ -229,6 +248,9 @@ def as_png(draw: Callable[..., None], *args: Any, **settings: Any) -> bytes:
             draw(*args, **settings)
     finally:
         pictures = _sinks.pop()
+    if not pictures:
+        raise ValueError(f"{draw.__name__} drew nothing, expected one of the functions "
+                         "above")
     return pictures[-1]
 
 
@@ -268,9 +290,7 @@ def _size(name: str) -> tuple[float, float]:
 
 def _array(values: Any, name: str, dims: tuple[int, ...] | None = None) -> np.ndarray:
     """Return the values as floats; raise ValueError for dimensions not in `dims`."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().double()       # NumPy knows no bfloat16
-    array = np.asarray(values, dtype=float)
+    array = validation.array(name, values)
     if dims is not None and (array.ndim not in dims or 0 in array.shape):
         wanted = " or ".join(str(d) for d in dims)
         raise ValueError(f"{name} has shape {array.shape}; "
@@ -329,6 +349,7 @@ def _show_maps(maps: Sequence[np.ndarray], names: Sequence[str],
         for given, length, what in ((rows, cells.shape[0], "rows"),
                                     (columns, cells.shape[1], "columns")):
             if given is not None:
+                given = validation.names(what, given)
                 _check_length(len(given), length, f"names {list(given)[:8]}", what)
     high, wide = np.max([cells.shape for cells in maps], axis=0)
     if max(high, wide) > NAMED:

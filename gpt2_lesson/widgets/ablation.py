@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from gpt2_lesson import plots
+from gpt2_lesson import plots, validation
 from gpt2_lesson.generation import evaluating
 from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.looking_inside import ablate_heads, inputs_of
@@ -26,6 +26,7 @@ def ablate_each(model: GPT2Model, input_ids: Tensor) -> tuple[Tensor, Tensor]:
     `without[l, h] - before` is what ablating head h of layer l changes, in nats. Raises
     ValueError for several rows, and what the model raises.
     """
+    validation.gpt2_model(model)
     input_ids = _one_row(input_ids)
     config = model.config
     before = _log_probs(model, input_ids)
@@ -61,6 +62,7 @@ def ablation(
     for invalid ids or places, FloatingPointError for a model whose probabilities
     are NaN, and what the model raises.
     """
+    validation.gpt2_model(model)
     input_ids = _one_row(input_ids)
     size = model.config.vocab_size
     wanted = _ids(target, size, "target")
@@ -70,8 +72,11 @@ def ablation(
     if names is None and size == 256:
         names = [byte_name(i) for i in range(256)]
     names = named(names, size)
-    groups = _groups(watch or {}, input_ids.size(-1), weights)
-    before, without = computed or ablate_each(model, input_ids)
+    watch = {} if watch is None else validation.mapping("watch", watch)
+    groups = _groups(watch, input_ids.size(-1), weights)
+    if computed is None:
+        computed = ablate_each(model, input_ids)
+    before, without = _pair(computed)
     _check_computed(before, without, model)
     was, now = (_measured(probs, wanted, against) for probs in (before, without))
     state = {
@@ -91,8 +96,9 @@ def ablation(
 
 def _one_row(input_ids: Tensor) -> Tensor:
     if isinstance(input_ids, Tensor) and input_ids.dim() == 1:
-        return input_ids[None]
-    if isinstance(input_ids, Tensor) and input_ids.dim() == 2 and len(input_ids) > 1:
+        input_ids = input_ids[None]
+    validation.input_ids(input_ids)
+    if len(input_ids) > 1:
         raise ValueError(
             f"input_ids has {len(input_ids)} rows, expected one: input_ids[:1]"
         )
@@ -101,7 +107,9 @@ def _one_row(input_ids: Tensor) -> Tensor:
 
 def _log_probs(model: GPT2Model, input_ids: Tensor) -> Tensor:
     with evaluating(model):
-        return model(input_ids)[0, -1].float().log_softmax(-1).cpu()
+        logits = model(input_ids)
+    validation.model_output(model, logits)
+    return logits[0, -1].float().log_softmax(-1).cpu()
 
 
 def _ids(given: Any, size: int, what: str) -> list[int]:
@@ -129,7 +137,9 @@ def _groups(watch: Mapping[str, Sequence[int]], size: int,
     """Return [[name, places], ...]. Raises ValueError or IndexError, in words."""
     if watch and not weights:
         raise ValueError("watch names places to add up weights of: weights is False")
-    groups = [[str(name), [int(i) for i in places]] for name, places in watch.items()]
+    groups = [[str(name), [validation.whole_number(f"a place of watch[{name!r}]", i)
+                           for i in validation.names(f"watch[{name!r}]", places)]]
+              for name, places in watch.items()]
     for name, places in groups:
         if not places or len(set(places)) < len(places):
             raise ValueError(f"watch[{name!r}] is {places}, expected one place or "
@@ -138,6 +148,13 @@ def _groups(watch: Mapping[str, Sequence[int]], size: int,
             raise IndexError(f"watch[{name!r}] is {places}, expected places from 0 to "
                              f"{size - 1}")
     return groups
+
+
+def _pair(computed: Any) -> tuple[Tensor, Tensor]:
+    pair = validation.names("computed", computed)
+    if len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair):
+        raise TypeError("computed is not what ablate_each returns: two tensors")
+    return pair[0], pair[1]
 
 
 def _check_computed(before: Tensor, without: Tensor, model: GPT2Model) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from gpt2_lesson import plots
+from gpt2_lesson import plots, validation
 from gpt2_lesson.attention import attention
 from gpt2_lesson.widgets.figure import Figure
 
@@ -38,6 +37,7 @@ def arithmetic(
     arguments it shows lesson 01's numbers. Raises ValueError for other shapes and for
     numbers that are not finite.
     """
+    tokens = validation.names("tokens", tokens)
     q, k, v = _rows(q, "q"), _rows(k, "k"), _rows(v, "v")
     _check(q, k, v, len(tokens))
     mixed, weights = attention(*(torch.from_numpy(x) for x in (q, k, v)))
@@ -58,9 +58,7 @@ def arithmetic(
 
 
 def _rows(values: Any, name: str) -> np.ndarray:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().double().numpy()
-    rows = np.array(values, dtype=float)
+    rows = validation.array(name, values)
     if rows.ndim != 2 or not np.isfinite(rows).all():
         raise ValueError(f"{name} has the shape {rows.shape}, expected finite numbers "
                          f"(T, {'Dv' if name == 'v' else 2})")

@@ -1,7 +1,6 @@
 """The attention map: who attends to whom, in every head, and how much."""
 
 import io
-import operator
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gpt2_lesson import plots
+from gpt2_lesson import plots, validation
 from gpt2_lesson.widgets.capture import Record, check_finite, plural
 from gpt2_lesson.widgets.figure import MOST_BYTES, Figure
 from gpt2_lesson.widgets.labels import head_labels
@@ -46,6 +45,7 @@ def attention(
     ValueError for what the record does not hold, and for more than fits a notebook,
     TypeError for a query that is no whole number.
     """
+    validation.instance("record", record, Record)
     record = _part(record, layers, heads)
     state = map_state(record, layer, head, measure, query, predict)
     state["simple"] = bool(simple)
@@ -105,15 +105,18 @@ def check_size(record: Record, layers: int, heads: int) -> None:
 
 
 def _listed(held: list[int], chosen: Sequence[int] | None) -> list[int]:
-    if chosen is not None and not len(chosen):
+    if chosen is None:
+        return held
+    if not (chosen := validation.names("layers or heads", chosen)):
         raise ValueError(f"no layer or head is chosen, expected some of {held}")
-    return list(held if chosen is None else chosen)
+    return chosen
 
 
 def _index(held: list[int], wanted: int | None, what: str) -> int:
     """Return where the layer or head `wanted` stands in the record."""
     if wanted is None:
         return 0
+    wanted = validation.whole_number(what, wanted)
     if wanted not in held:
         raise ValueError(f"{what}: there is no {wanted}, the record holds {held}")
     return held.index(wanted)
@@ -126,11 +129,7 @@ def _query(record: Record, row: int, column: int, query: int | None,
     if query is None and predict and size > 3:
         others = np.tril(record.weights[row, column], -1)
         return 3 + int(others[3:].max(-1).argmax())
-    try:
-        query = size - 1 if query is None else operator.index(query)
-    except TypeError:
-        raise TypeError(f"query is {query!r}, expected a whole number: the place of a "
-                        f"token, 0 to {size - 1}") from None
+    query = size - 1 if query is None else validation.whole_number("query", query)
     if not -size <= query < size:
         raise ValueError(f"query is {query}, expected a place from 0 to {size - 1}")
     return query % size

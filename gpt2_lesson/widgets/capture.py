@@ -1,6 +1,5 @@
 """What a model did with one text, as plain numbers: what the figures are drawn from."""
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpt2_lesson import validation
 from gpt2_lesson.attention import attention
 from gpt2_lesson.causal_masking import causal_mask
 from gpt2_lesson.gpt2_model import GPT2Model
@@ -77,8 +77,7 @@ def capture(
     weights would take more than 512 MB, TypeError for one that is no whole number
     and for what is no model, and what the model raises.
     """
-    if not hasattr(model, "config") or not hasattr(model, "blocks"):
-        raise TypeError(f"model is a {type(model).__name__}, expected a GPT2Model")
+    validation.gpt2_model(model)
     if isinstance(input_ids, Tensor) and input_ids.dim() == 1:
         input_ids = input_ids[None]
     config = model.config
@@ -161,12 +160,8 @@ def _maps(module, x: Tensor, heads: list[int]) -> tuple[Tensor, Tensor, Tensor]:
 def _choose(chosen: Sequence[int] | None, count: int, what: str) -> list[int]:
     if chosen is None:
         return list(range(count))
-    try:
-        chosen = [operator.index(i) for i in chosen]
-    except TypeError:
-        raise TypeError(
-            f"{what} is {chosen!r}, expected a list of whole numbers, such as [0]"
-        ) from None
+    chosen = [validation.whole_number(f"one of {what}", i)
+              for i in validation.names(what, chosen)]
     if not chosen or len(set(chosen)) < len(chosen) or not (
         0 <= min(chosen) <= max(chosen) < count
     ):
@@ -179,9 +174,10 @@ def _choose(chosen: Sequence[int] | None, count: int, what: str) -> list[int]:
 def _vocabulary(names: Sequence[str] | None, vocab_size: int) -> list[str]:
     if names is None:
         return [byte_name(i) for i in range(256)] if vocab_size == 256 else []
+    names = validation.names("vocabulary", names)
     if len(names) != vocab_size:
         raise ValueError(f"vocabulary names {len(names)} tokens of {vocab_size}")
-    return list(names)
+    return names
 
 
 def _tokens(
@@ -189,6 +185,8 @@ def _tokens(
 ) -> list[str]:
     if names is None:
         return [vocabulary[i] if vocabulary else str(i) for i in ids]
+    if not isinstance(names, str):
+        names = validation.names("tokens", names)
     if isinstance(names, str) or len(names) != len(ids):
         raise ValueError(
             f"tokens is {'a text' if isinstance(names, str) else 'a list'} of "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gpt2_lesson import plots
+from gpt2_lesson import plots, validation
 from gpt2_lesson.widgets.capture import Record, plural
 from gpt2_lesson.widgets.figure import Figure
 from gpt2_lesson.widgets.packing import pack
@@ -86,8 +86,9 @@ def compare(
     Raises TypeError for one record and one mapping, ValueError for an empty reference.
     """
     mine, reference, tokens = _sides(mine, reference, tokens)
-    if atol < 0:
-        raise ValueError(f"atol is {atol}, expected 0 or more")
+    if tokens is not None:
+        tokens = validation.names("tokens", tokens)
+    atol = validation.number("atol", atol, 0)
     stages = [_stage(name, mine.get(name), expected, atol)
               for name, expected in reference.items()]
     at = next((i for i, stage in enumerate(stages) if stage.differs), None)
@@ -100,6 +101,7 @@ def compare(
         "tokens": [str(token) for token in tokens or []],
         "extra": extra, "stages": _packed(stages, at or 0, atol),
     }
+    alt = headline if alt is None else validation.text("alt", alt)
     picture = _picture(stages[at or 0], headline)
     figure = Comparison("compare", state, picture, alt or headline, height=520)
     figure.first_difference = difference

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from gpt2_lesson import plots
+from gpt2_lesson import plots, validation
 from gpt2_lesson.widgets.capture import plural
 from gpt2_lesson.widgets.figure import MOST_BYTES, Figure
 from gpt2_lesson.widgets.packing import pack, pack_triangles
@@ -37,12 +36,19 @@ def choose(
     largest value in any setting. `axes` says in words what a map's rows and columns
     are. NaN is hatched. Raises ValueError for what does not fit together.
     """
-    maps = {name: {title: _matrix(m, f"{name}, {title}") for title, m in mine.items()}
-            for name, mine in frames.items()}
+    tokens = validation.names("tokens", tokens)
+    maps = {name: {title: _matrix(m, f"{name}, {title}")
+                   for title, m in validation.mapping(name, mine).items()}
+            for name, mine in validation.mapping("frames", frames).items()}
     _check_frames(maps, len(tokens))
     _check_keys(numbers, maps, "numbers")
+    if meter is not None and len(meter := validation.names("meter", meter)) != 2:
+        raise ValueError(f"meter has {len(meter)} parts, expected (name, values)")
     _check_keys(meter[1] if meter else None, maps, "meter")
     titles = list(next(iter(maps.values())))
+    unknown = {*validation.names("shares", shares)} - {*titles, "weights"}
+    if unknown:
+        raise ValueError(f"shares holds {sorted(unknown)}, expected some of {titles}")
     alt = alt or _alt_of_choice(maps, meter)
     state = _state_of_choice(maps, titles, shares, axes or {}) | {
         "tokens": [str(token) for token in tokens],
@@ -70,11 +76,13 @@ def scrub(
     (steps, values) of its own; a loss is in nats per token. Raises ValueError for
     shapes that do not fit, for weights outside 0..1 or above the diagonal.
     """
+    tokens = validation.names("tokens", tokens)
+    steps = [_whole(step) for step in validation.names("steps", steps)]
     maps = _checked_maps(maps, len(steps), len(tokens))
-    steps = [_whole(step) for step in steps]
+    curves = {} if curves is None else validation.mapping("curves", curves)
     if any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
         raise ValueError(f"steps is {steps}, expected numbers that rise")
-    drawn = {name: _curve(name, line, steps) for name, line in (curves or {}).items()}
+    drawn = {name: _curve(name, line, steps) for name, line in curves.items()}
     alt = alt or (
         f"One head's attention on {plural(len(tokens), 'token')} at "
         f"{plural(len(steps), 'checkpoint')} of a training run, from step "
@@ -100,9 +108,7 @@ def scrub(
 
 
 def _matrix(values: Any, name: str) -> np.ndarray:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().double()
-    matrix = np.asarray(values, dtype=float)
+    matrix = validation.array(name, values)
     if matrix.ndim != 2 or not matrix.size:
         raise ValueError(f"{name} has the shape {matrix.shape}, expected (T, T)")
     return matrix
@@ -126,7 +132,7 @@ def _check_frames(maps: Mapping[str, Mapping[str, np.ndarray]], size: int) -> No
 
 
 def _check_keys(given: Mapping[str, Any] | None, maps: Mapping, what: str) -> None:
-    if given is not None and set(given) != set(maps):
+    if given is not None and set(validation.mapping(what, given)) != set(maps):
         raise ValueError(f"{what} is for {list(given)}, expected one entry for each "
                          f"setting: {list(maps)}")
 
@@ -161,7 +167,7 @@ def _said(value: str | float) -> str:
 
 
 def _or_none(value: float) -> float | None:
-    value = float(value)
+    value = float(validation.array("the meter's value", value))
     if value < 0:
         raise ValueError(f"the meter's value is {value}, expected 0 (none) or more")
     return value if np.isfinite(value) else None
@@ -188,9 +194,7 @@ def _titled(name: str, meter: tuple[str, Mapping[str, float]] | None) -> str:
 
 
 def _checked_maps(maps: Any, count: int, size: int) -> np.ndarray:
-    if isinstance(maps, Tensor):
-        maps = maps.detach().float().cpu()
-    maps = np.asarray(maps, dtype=float)
+    maps = validation.array("maps", maps)
     if maps.shape != (count, size, size) or not maps.size:
         raise ValueError(f"maps has the shape {maps.shape}, expected ({count}, {size}, "
                          f"{size}) for {count} steps and {size} tokens")
@@ -203,16 +207,17 @@ def _checked_maps(maps: Any, count: int, size: int) -> np.ndarray:
 
 
 def _whole(step: Any) -> int:
-    if int(step) != step:
+    number = validation.number("a step", step)
+    if number != int(number):
         raise ValueError(f"step {step} is not a whole number")
-    return int(step)
+    return int(number)
 
 
 def _curve(name: str, line: Any, steps: list[int]) -> tuple[list[float], list[float]]:
     """Return a curve as its steps and values; raise ValueError if they do not fit."""
     pair = isinstance(line, tuple) and len(line) == 2 and np.ndim(line[0]) == 1
     xs, ys = line if pair else (steps, line)
-    xs, ys = np.asarray(xs, dtype=float), np.asarray(ys, dtype=float)
+    xs, ys = (validation.array(f"curve {name!r}", x) for x in (xs, ys))
     if xs.shape != ys.shape or xs.ndim != 1 or not xs.size:
         raise ValueError(f"curve {name!r} has {ys.shape} values for {xs.shape} steps; "
                          f"give one for each of the {len(steps)} checkpoints, or a "

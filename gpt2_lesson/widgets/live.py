@@ -12,6 +12,7 @@ import anywidget
 import torch
 import traitlets
 
+from gpt2_lesson import validation
 from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.widgets.attention import (
     MEASURES,
@@ -174,4 +175,9 @@ def explore(
     linked to others. `layers` and `heads` choose what is kept of a large model. Raises
     ValueError for a text that does not fit the model.
     """
+    validation.gpt2_model(model)
+    validation.text("text", text)
+    if tokenizer is not None and not hasattr(tokenizer, "decode"):
+        raise TypeError(f"tokenizer is {validation.shown(tokenizer)}, expected an "
+                        "object with encode and decode")
     return Live(model, tokenizer, text, layers, heads)

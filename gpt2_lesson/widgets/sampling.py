@@ -1,14 +1,13 @@
 """The sampling bench: temperature, top-k and top-p on a model's own logits."""
 
 import json
-import operator
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gpt2_lesson import plots
+from gpt2_lesson import plots, validation
 from gpt2_lesson.generation import next_probabilities
 from gpt2_lesson.widgets.capture import Record
 from gpt2_lesson.widgets.figure import Figure
@@ -65,10 +64,7 @@ def sampling(
 
 def place(position: int, count: int) -> int:
     """Return a position from 0 on; -1 is the last. Raises IndexError, TypeError."""
-    try:
-        position = operator.index(None if isinstance(position, bool) else position)
-    except TypeError:
-        raise TypeError(f"position is {position!r}, expected a whole number") from None
+    position = validation.whole_number("position", position)
     if not -count <= position < count:
         raise IndexError(
             f"position is {position}, expected 0 to {count - 1}, or -1 for the last"
@@ -78,8 +74,10 @@ def place(position: int, count: int) -> int:
 
 def named(names: Sequence[str] | None, count: int) -> list[str]:
     """Return `count` names, numbers where there are none. Raises ValueError."""
-    if not names:
+    if names is None:
         return [str(i) for i in range(count)]
+    if not isinstance(names, str):
+        names = validation.names("names", names)
     if isinstance(names, str) or len(names) != count:
         kind = "a text" if isinstance(names, str) else "a list"
         raise ValueError(
@@ -105,6 +103,7 @@ def _checked(logits: Tensor) -> Tensor:
             f"logits has the shape {tuple(logits.shape)}, expected (V,): one number "
             "for each token, such as logits[0, -1]"
         )
+    validation.tensor("logits", logits, "V", "floats")
     return logits.detach().float().cpu()
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt2_lesson import plots
+from gpt2_lesson import plots, validation
 from gpt2_lesson.widgets.capture import Record, check_finite
 from gpt2_lesson.widgets.figure import Figure
 from gpt2_lesson.widgets.packing import pack, pack_shares
@@ -24,6 +24,7 @@ def trace(record: Record, position: int = -1, alt: str | None = None) -> Figure:
     Raises IndexError or TypeError for a position that is not there, ValueError for a
     record with NaN or infinity.
     """
+    validation.instance("record", record, Record)
     at = place(position, record.num_tokens)
     check_finite("the record", record.weights, record.lens_probs, record.lens_next,
                  record.stream, record.from_attention, record.from_mlp)
