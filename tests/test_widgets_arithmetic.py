@@ -108,3 +108,17 @@ def test_other_shapes_are_refused_in_words() -> None:
         widgets.arithmetic(*torch.randn(3, 9, 2), tokens=list("abcdefghi"))
     with pytest.raises(ValueError, match="finite"):
         widgets.arithmetic(k=torch.full((3, 2), torch.nan))
+
+
+@pytest.mark.parametrize("width", [1240, 1000, 768])
+def test_the_bench_fills_its_width(width: int, open_figure) -> None:
+    """And says exp, which is what it shows."""
+    page = open_figure(widgets.arithmetic(), width=width)
+    boxes = [box.bounding_box() for box in page.locator(".bench-columns > div").all()]
+    assert min(box["x"] for box in boxes) < 10
+    assert max(box["x"] + box["width"] for box in boxes) > width - 10
+    planes = [box.bounding_box() for box in page.locator("svg").all()]
+    assert sum(plane["width"] for plane in planes) > 0.5 * width
+    head = page.locator("thead th").all_inner_texts()
+    assert "exp" in head
+    assert page.evaluate("document.documentElement.scrollWidth") == width

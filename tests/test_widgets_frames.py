@@ -147,6 +147,24 @@ def test_twenty_checkpoints_of_128_tokens_fit_and_more_are_approximate() -> None
     assert more.state["maps"]["code"] == "u8sqrt"
 
 
+def test_it_opens_at_the_end_with_the_text_coloured(open_figure) -> None:
+    """Also on a phone, where too small cells have the names of the marked ones."""
+    maps = torch.eye(40).roll(-3, 1).tril().expand(2, 40, 40).clone()
+    maps[1, 39] = torch.eye(40)[7]
+    tokens = [chr(65 + i) for i in range(40)]
+    page = open_figure(widgets.scrub(maps, [0, 9], tokens), width=390)
+    assert page.locator(".said").inner_text().startswith("Step 9")
+    assert page.locator("canvas").bounding_box()["width"] > 300
+    dark = page.locator(".strip .token").evaluate_all(
+        "nodes => nodes.flatMap((node, i) => node.style.background === "
+        "'rgb(8, 48, 107)' ? [i] : [])")
+    assert dark == [7]
+    assert page.locator(".cell-names .chosen").all_inner_texts() == [
+        tokens[39], tokens[7]]
+    page.locator(".strip .token").nth(20).click()
+    assert f"“{tokens[20]}” (position 20)" in page.locator(".said").inner_text()
+
+
 def test_the_button_steps_where_motion_is_reduced(open_figure) -> None:
     page = open_figure(widgets.scrub(runs(3, 4), [5, 6, 7], list("abcd")))
     assert page.get_by_role("button", name="play").count() == 0

@@ -85,6 +85,16 @@ def test_bench_of_nine_words(open_figure):
     assert "change nothing" in page.inner_text("[aria-live]")
 
 
+def test_the_sentence_is_right_when_nothing_differs(open_figure):
+    page = open_figure(widgets.sampling(ODDS.log(), names=WORDS, top_k=1))
+    page.get_by_text("sample 100").click()
+    assert page.inner_text("[aria-live]").endswith(
+        "Each fraction drawn equals its probability to three decimals.")
+    slide(page, "top-k", 1)
+    page.get_by_text("sample one").click()
+    assert "The largest difference (0.5" in page.inner_text("[aria-live]")
+
+
 def test_large_vocabulary_keeps_every_token():
     """All 50,257 logits and names fit, and the figure stays below its limit."""
     logits, names = torch.randn(50257) * 3, [f" word{i}" for i in range(50257)]

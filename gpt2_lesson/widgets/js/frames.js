@@ -221,7 +221,7 @@ async function mountScrub(root, state) {
     () => steps.map((step, i) => [String(step), ...state.curves.map((curve) =>
       curveText(curve, step)), weightText(maps.get(i, now.row, now.column))]));
   root.replaceChildren(el("div", { class: "controls" }, play, control), said, text.node,
-    el("p", { class: "quiet" }, "The framed token is the query; the darker a token, the more the query attends to it."),
+    el("p", { class: "quiet" }, "The framed token is the query; the stronger a token’s colour, the more the query attends to it."),
     el("div", { class: "columns" }, map.node,
       el("div", { class: "frame-curves" }, curves.map((c) => c.node), cell.node)), table);
   let timer = null;
