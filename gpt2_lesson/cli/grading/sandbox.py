@@ -24,7 +24,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpt2_lesson.cli.grading.sandbox_init import SYSTEM_CALLS
+from gpt2_lesson.cli.grading.system_calls import (
+    MACHINES,
+    SYSTEM_CALLS,
+    system_call_filter,
+)
 
 USERS = range(61184, 65520)                 # nobody's: one is drawn for each sandbox
 MEGABYTE = 1 << 20
@@ -136,7 +140,8 @@ class Sandbox:
         plan = {
             "root": root, "limits": self.limits.as_rlimits(), "links": _links(),
             "mounts": list(mounts.items()), "tmp_bytes": self.limits.tmp, "user": user,
-            "environment": environment,
+            "environment": environment, "filter": self._filter().hex(),
+            "keyctl": SYSTEM_CALLS["keyctl"][MACHINES[os.uname().machine][0]],
             "command": [_tool("setpriv"), *self._rights(user), *command],
         }
         init = str(Path(__file__).with_name("sandbox_init.py"))
@@ -171,6 +176,10 @@ class Sandbox:
         user = ["--user", "--map-root-user"] if self.mode == "user" else []
         return [*user, "--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup",
                 "--fork", "--kill-child"]
+
+    def _filter(self) -> bytes:
+        """Return the filter of system calls."""
+        return system_call_filter(os.uname().machine)
 
     def _rights(self, user: int) -> list[str]:
         """Return setpriv's words: a user who owns nothing (as root), and no rights."""
