@@ -431,8 +431,9 @@ def test_one_process_at_a_time_trains_in_a_folder(
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert holder.stdout.readline() == "in\n"
     resume = ["train", "--out", str(run), "--resume"]
-    assert main(resume) == 2
-    assert f"is in use: process {holder.pid} " in capsys.readouterr().err
+    for words in (resume, ["train", "--text", str(text), "--out", str(run)]):
+        assert main(words) == 2
+        assert f"is in use: process {holder.pid} " in capsys.readouterr().err
     holder.kill()                                        # its lock is not in the way
     holder.communicate()
     assert main(resume) == 0

@@ -21,6 +21,7 @@ from gpt2_lesson import validation
 from gpt2_lesson.cli.memory import keep_freed_memory
 from gpt2_lesson.cli.run_folder import (
     DEVICES,
+    LOCK,
     check_free,
     only_one,
     read_log,
@@ -228,6 +229,9 @@ def run(args: argparse.Namespace) -> int:
             read_plan(folder, tuple(PRESETS))          # no folder is made to be locked
             with only_one(folder):
                 return go_on(args, folder)
+        if (folder / LOCK).exists():
+            with only_one(folder):                     # or this says who is in there
+                pass
         check_free(folder)
         plan = new_plan(args)
         config, settings = configure(plan)
