@@ -549,6 +549,24 @@ def test_a_difference_is_shown_with_as_many_digits_as_it_takes() -> None:
         assert yours != expected and len(yours) == len(expected)
 
 
+def test_the_first_hint_fits_what_was_measured() -> None:
+    """A wrong scale is not asked about the sums of its rows, which are right."""
+    checks.attention(lambda q, k, v: (q @ k.mT / 3.3).softmax(-1) @ v)
+    first = str(checks.hint("01.2")).splitlines()[0]
+    assert "scores divided" in first and "add up" not in first
+
+
+def test_a_list_of_numpys_numbers_counts_as_numbers() -> None:
+    def rate(step, steps, max_lr, warmup_steps, min_lr):
+        if step < warmup_steps:
+            return np.float32(max_lr * (step + 1) / warmup_steps)
+        done = min(1.0, (step - warmup_steps) / (steps - warmup_steps))
+        return np.float32(min_lr + (max_lr - min_lr) * (1 + np.cos(np.pi * done)) / 2)
+
+    assert checks.learning_rate(rate).passed
+    assert "expected a number" in str(checks.learning_rate(lambda *_: "x"))
+
+
 def test_memory_that_is_not_set_is_not_called_chance() -> None:
     calls = iter(range(1000))
     said = str(TOY(lambda x, y: x + y + 1 + next(calls)))

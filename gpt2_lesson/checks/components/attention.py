@@ -229,10 +229,14 @@ def effective_scale(weights: Tensor, scores: Tensor, d: int) -> list[Clue]:
     miss = (logs - slope * dots).abs().max().item()
     if miss < 1e-2 and abs(slope - d**-0.5) > 1e-3:
         return [Clue("scale", f"in the last row your effective scale is {slope:.4f} "
-                     f"where d = {d}, expected {d**-0.5:.4f} (1/sqrt(d))")]
+                     f"where d = {d}, expected {d**-0.5:.4f} (1/sqrt(d))",
+                     idea="By what are the scores divided, how often, and does it "
+                          "depend on d alone?")]
     if miss > 1e-2:
         return [Clue("not q.k", "the last row of your weights is not the softmax of a "
-                     "multiple of q.k: the logs do not follow the dot products")]
+                     "multiple of q.k: the logs do not follow the dot products",
+                     idea="What stands between q.k and the weights, beside one scale "
+                          "and one softmax?")]
     return []
 
 
@@ -534,9 +538,10 @@ _ABOVE = Robust("it is fragile: it fails where a hidden score is 10,000 (all vis
                 "shares are 0 then, if the softmax sees that score); mask before the "
                 "softmax", _far_above)
 _BELOW = Robust(_FRAGILE, _far_below)
-_HINTS = ("Three steps: match (q.k), turn the matches of each query into shares, "
-          "average the values by the shares. Which of them differs from yours?",
-          "Print your scores and weights for T = 3: do the rows add up to 1?",
+_HINTS = ("Three steps: match (q.k), turn the matches of each query into weights, "
+          "average the values by the weights. Which of them differs from yours?",
+          "Work out scores and weights for T = 3 by hand, and print yours: which is "
+          "the first number that differs?",
           "softmax(q @ k.transpose(-2, -1) / sqrt(d)) @ v")
 
 attention = Exercise(

@@ -562,7 +562,8 @@ CHOICE = (
 perplexity = Exercise(
     "perplexity", "11", "perplexity(batches) -> a number", perplexity_of,
     perplexity_probes, PERPLEXITY, perplexity_clues,
-    hints=("Add up all nats, count all tokens, divide once, and then e to that.",
+    hints=("A batch of one token must not count as much as one of a hundred. What do "
+           "you add up, and what do you divide by?",
            "Work it out by hand for the batches [ln 2, ln 2, ln 2] and [ln 16].",
            "torch.cat(batches).mean().exp().item()"),
     show="all 3 nats", solution="""\
@@ -572,7 +573,8 @@ def perplexity(batches):
 bits_per_byte = Exercise(
     "bits_per_byte", "11", "bits_per_byte(nats, text) -> a number", bits_of,
     bits_probes, BITS, bits_clues,
-    hints=("The surprise of all tokens together, in bits, over the bytes of the text.",
+    hints=('len("é") is 1, and len("é".encode()) is 2. Which of them do all '
+           "tokenizers agree on?",
            "Work it out by hand for one token of ln 4 nats and the text é.",
            "nats.sum().item() / math.log(2) / len(text.encode())"), solution="""\
 def bits_per_byte(nats, text):

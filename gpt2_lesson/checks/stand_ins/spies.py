@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -158,7 +159,8 @@ def numbers(values: object) -> object:
     if not isinstance(values, list | tuple):
         return values
     odd = [one for one in values if isinstance(one, bool) or not (
-        isinstance(one, int | float) or isinstance(one, Tensor) and one.numel() == 1)]
+        isinstance(one, int | float | np.number)
+        or isinstance(one, Tensor) and one.numel() == 1)]
     return odd[0] if odd else torch.tensor([float(one) for one in values])
 
 
