@@ -1,22 +1,32 @@
 """A file is written whole or not at all, on every kind of folder."""
 
+import ast
+import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from gpt2_lesson import files
+from gpt2_lesson.corpora import download
 from gpt2_lesson.files import (
     CheckpointError,
     atomic_write,
+    file_sha256,
     read_file,
     read_json,
     write_together,
 )
+from gpt2_lesson.gpt2_model import GPT2Model
+from gpt2_lesson.real_gpt2 import load_gpt2, save_gpt2
+from gpt2_lesson.tokenizer import Tokenizer
+from gpt2_lesson.training import load_checkpoint, save_checkpoint
+
+ROOT = Path(__file__).parents[1]
 
 
 def names(folder: Path) -> list[str]:
@@ -102,6 +112,36 @@ def test_a_folder_that_cannot_be_opened_or_synced_is_no_reason_to_fail(
         atomic_write(tmp_path / "file", b"new")
     assert len(os.listdir("/proc/self/fd")) == len(before)
     assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_all_that_a_learner_saves_is_saved_on_such_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows' answers: no folder can be opened, and there are no locks."""
+    source = tmp_path / "source.txt"
+    source.write_bytes(b"text")
+    real_open = os.open
+
+    def no_folder(path: Path, *rest: object) -> int:
+        if os.path.isdir(path):
+            raise PermissionError(13, "Permission denied")
+        return real_open(path, *rest)
+
+    monkeypatch.setattr(os, "open", no_folder)
+    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr(download, "_download",
+                        lambda url, part, timeout: part.write_bytes(b"text"))
+    model = GPT2Model(97, 16, 2, 2, 16, 64)
+    for _ in range(2):  # the second time over the first
+        save_checkpoint(tmp_path / "checkpoint.safetensors", model)
+        save_gpt2(model, tmp_path / "model")
+        Tokenizer().save(tmp_path / "model")
+    assert load_checkpoint(tmp_path / "checkpoint.safetensors").config == model.config
+    assert load_gpt2(tmp_path / "model").config == model.config
+    assert Tokenizer.load(tmp_path / "model").vocab_size == 256
+    fetched = download.fetch("http://x", file_sha256(source), tmp_path / "new" / "text")
+    assert fetched.read_bytes() == b"text"
+    assert not list(tmp_path.rglob(".*"))
 
 
 @pytest.mark.parametrize("refusals", [3, 99])
@@ -248,3 +288,54 @@ def test_a_sparse_file_of_4_terabytes_and_a_device_are_refused(tmp_path: Path) -
             read_file(place)
     with pytest.raises(FileNotFoundError):
         read_file(tmp_path / "missing")
+
+
+# Every text file is opened with an encoding: the default of Windows is another
+
+
+def without_encoding(source: str) -> Iterator[str]:
+    """Yield the calls that read or write text in the encoding of the machine."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        call, given = ast.unparse(node.func), {k.arg for k in node.keywords}
+        name = call.rpartition(".")[2]
+        modes = [a.value for a in (*node.args, *(k.value for k in node.keywords))
+                 if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        if name in ("read_text", "write_text"):
+            bad = len(node.args) <= (name == "write_text")
+        elif name == "open":
+            bad = call not in ("os.open", "Image.open") and not any(
+                "b" in mode and set(mode) <= set("rwxab+") for mode in modes)
+        else:
+            bad = call.startswith("subprocess.") and "text" in given
+        if bad and "encoding" not in given:
+            yield f"line {node.lineno}: {ast.unparse(node)}"
+
+
+def sources() -> Iterator[tuple[str, str]]:
+    """Yield the files and notebooks of the learner's path, and their code."""
+    for path in (*ROOT.glob("gpt2_lesson/**/*.py"), *ROOT.glob("figures/*.py")):
+        if "grading" not in path.parts:  # which needs Linux
+            yield str(path), path.read_text(encoding="utf-8")
+    for path in ROOT.glob("notebooks/**/*.ipynb"):
+        for cell in json.loads(path.read_bytes())["cells"]:
+            lines = [line for line in cell["source"] if not line.startswith(("%", "!"))]
+            if cell["cell_type"] == "code":
+                yield f"{path} {cell['id']}", "".join(lines)
+
+
+def test_text_files_are_opened_with_an_encoding() -> None:
+    found = [f"{name}, {call}" for name, source in sources()
+             for call in without_encoding(source)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(("source", "count"), [
+    ("open('a')", 1), ("open('a', 'w')", 1), ("p.open()", 1), ("p.read_text()", 1),
+    ("p.write_text('b')", 1), ("subprocess.run(['a'], text=True)", 1),
+    ("open('a', 'rb')", 0), ("p.open('r+b')", 0), ("open('a', encoding='utf-8')", 0),
+    ("p.read_text('utf-8')", 0), ("os.open('a', 0)", 0), ("subprocess.run(['a'])", 0),
+])
+def test_the_search_for_encodings_finds_them(source: str, count: int) -> None:
+    assert len(list(without_encoding(source))) == count

@@ -314,7 +314,7 @@ def write(folder: Path, tensors: Tensors, **changes: object) -> None:
     folder.mkdir(exist_ok=True)
     about = {"vocab_size": 97, "n_embd": 32, "n_head": 4, "n_layer": 2,
              "n_positions": 40} | changes
-    (folder / "config.json").write_text(json.dumps(about))
+    (folder / "config.json").write_text(json.dumps(about), "utf-8")
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
 
@@ -443,7 +443,7 @@ def test_config_json_as_transformers_writes_it(
 def test_config_json_of_old_and_bare_files(more: dict, tmp_path: Path) -> None:
     about = {"vocab_size": 50257, "n_embd": 768, "n_head": 12, "n_layer": 12,
              "n_positions": 1024} | more
-    (tmp_path / "config.json").write_text(json.dumps(about))
+    (tmp_path / "config.json").write_text(json.dumps(about), "utf-8")
     assert read_config(str(tmp_path)) == GPT2_SIZES["gpt2"]
 
 
@@ -528,7 +528,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs
 
 def in_a_fresh_process(program: str, *folders: Path) -> object:
     done = subprocess.run([sys.executable, "-c", PEAK + program, *map(str, folders)],
-                          capture_output=True, text=True)
+                          capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -658,7 +658,7 @@ def test_2000_damages_of_saved_weights_none_silent(tmp_path: Path) -> None:
 def test_a_tenth_of_the_kills() -> None:
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("kill_saves.py")), "30"],
-        capture_output=True, text=True)
+        capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -708,9 +708,9 @@ def setting(**changes: object) -> Break:
     """Change config.json; None takes the entry out."""
     def damage(folder: Path) -> None:
         path = folder / "config.json"
-        about = json.loads(path.read_text()) | changes
+        about = json.loads(path.read_text("utf-8")) | changes
         about = {name: v for name, v in about.items() if v is not None}
-        path.write_text(json.dumps(about))
+        path.write_text(json.dumps(about), "utf-8")
 
     return damage
 
@@ -1050,7 +1050,7 @@ def test_weights_are_in_the_mapped_file_only_where_asked_for(
 ) -> None:
     save_gpt2(hot_model(), tmp_path)
     model = load_gpt2(tmp_path, mmap=mmap)
-    lines = Path("/proc/self/maps").read_text().splitlines()
+    lines = Path("/proc/self/maps").read_text("utf-8").splitlines()
     mapped = [[int(end, 16) for end in line.split()[0].split("-")] for line in lines
               if line.endswith(str(tmp_path / "model.safetensors"))]
     for name, p in model.named_parameters():

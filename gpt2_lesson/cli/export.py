@@ -167,7 +167,9 @@ def _lint(folder: Path) -> None:
         "concise",
         ".",
     ]
-    found = subprocess.run(ruff, cwd=folder, capture_output=True, text=True)
+    found = subprocess.run(
+        ruff, cwd=folder, capture_output=True, encoding="utf-8"
+    )
     if found.returncode:
         raise ValueError(f"ruff check --select F:\n{found.stdout}{found.stderr}")
 
