@@ -33,7 +33,7 @@ from transformers.activations import ACT2FN
 from gpt2_lesson import feed_forward, gpt2_model
 from gpt2_lesson.cli.generate import open_model
 from gpt2_lesson.files import CheckpointError, read_json
-from gpt2_lesson.generation import generate
+from gpt2_lesson.generation import evaluating, generate
 from gpt2_lesson.gpt2_model import GPT2_SIZES, GPT2Config, GPT2Model
 from gpt2_lesson.layer_norm import LayerNorm
 from gpt2_lesson.real_gpt2 import (
@@ -1165,3 +1165,29 @@ def test_tensors_are_read_by_plain_names_and_without_masks(tmp_path: Path) -> No
     found = read_tensors(str(tmp_path))
     assert found.keys() == tensors.keys()
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+# The numbers that others have published, in lesson 10
+
+
+def test_the_published_numbers_are_copied_right_and_are_compared_with() -> None:
+    folder = Path(os.environ.get("GPT2_LESSON_TEST_DATA", "nowhere"), "gpt2")
+    if not (folder / "vocab.json").is_file():
+        pytest.skip("needs GPT-2's vocabulary in $GPT2_LESSON_TEST_DATA/gpt2")
+    path = Path(__file__).parents[1] / "notebooks" / "10_real_gpt2.ipynb"
+    cells = {cell["id"]: "".join(cell["source"])
+             for cell in json.loads(path.read_bytes())["cells"]}
+    code, _, when = cells["published-numbers"].partition("\nif parameters ==")
+    assert when and "nothing was compared" in when
+    space = dict(torch=torch, generate=generate, next_token_loss=next_token_loss,
+                 evaluating=evaluating, GPT2Model=GPT2Model, Tokenizer=Tokenizer)
+    exec(code, space)
+    published, tokenizer = space["PUBLISHED"], Tokenizer.load(folder)
+    assert tokenizer.decode(published["greedy ids"]) == (
+        "The dog was found in a field near the intersection of West and West Streets."
+        "\n\nThe dog")
+    assert tokenizer.encode(published["prompt"]) == [
+        36235, 39141, 18765, 1143, 326, 9061, 561, 530, 1110, 1716]
+    assert len(tokenizer.encode(published["greedy text"])) == 39
+    with pytest.raises(AssertionError):
+        space["compare_with_published"](GPT2Model(50257, 8, 2, 1, 64, 8), tokenizer)
