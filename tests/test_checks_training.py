@@ -74,6 +74,25 @@ return losses[keep].mean()""",
 targets = input_ids.flatten()[1:]
 return F.cross_entropy(predictions, targets, ignore_index=ignore_index)""",
 }
+RIGHT_LOSS = """predictions, targets = logits[:, :-1], input_ids[:, 1:]
+return F.cross_entropy(predictions.flatten(0, 1), targets.flatten(),
+                       ignore_index=ignore_index)"""
+LOSS |= {
+    "S9": RIGHT_LOSS.replace("F.cross", "torch.exp(F.cross") + ")",
+    "S4m": """targets = input_ids[:, 1:]
+odds = logits[:, :-1].softmax(-1).gather(-1, targets.clamp(min=0)[..., None])[..., 0]
+return -odds[targets != ignore_index].mean().log()""",
+    "S4l": RIGHT_LOSS.replace("ignore_index)", "ignore_index, label_smoothing=0.1)"),
+    "S4a": "return -logits[:, :-1].log_softmax(-1).mean()",
+    "S4g": "return -logits[:, :-1].log_softmax(-1).amax(-1).mean()",
+    "S1f": RIGHT_LOSS.replace("logits[:, :-1]", "logits[:, 1:]"),
+    "S1l": RIGHT_LOSS.replace("input_ids[:, 1:]", "input_ids[:, :-1]"),
+    "S12r": RIGHT_LOSS.replace("logits[:, :-1], input_ids[:, 1:]",
+                               "logits, input_ids.roll(-1, 1)"),
+    "S10f": RIGHT_LOSS.replace("[:, ", "[:1, "),
+    "S8c": """targets = input_ids[:, 1:].clamp(min=0)
+return F.cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten())""",
+}
 
 
 def loss_by_loops(logits, input_ids, ignore_index=-100):
@@ -211,6 +230,27 @@ for p in model.parameters():
     "R17l": changed(("return total", "return loss.item() * len(batches)")),
     "R17s": changed(("return total", "return total * len(batches)")),
     "R17d": changed(("return total", "return loss.item()")),
+    "R8w": changed(("optimizer.zero_grad()\n", ""), (" / len(batches)", ""),
+                   ("    loss.back", "    optimizer.zero_grad()\n    loss.back"),
+                   (CLIP + "optimizer.step()\n", ""), (
+        "    total +=", f"    {CLIP}    optimizer.step()\n    total +="),
+                   ("return total", "return total / len(batches)")),
+    "R8n": changed((" / len(batches)", ""), (CLIP + "optimizer.step()\n", ""), (
+        "    total +=", f"    {CLIP}    optimizer.step()\n    total +="),
+                   ("return total", "return total / len(batches)")),
+    "R8t": changed(("optimizer.step()", "optimizer.step()\noptimizer.step()")),
+    "R5m": changed(("max_norm)", "1.0)")),
+    "R5s": changed(("max_norm)", "max_norm / len(batches))")),
+    "R7o": changed(("model.parameters(), max", "list(model.parameters())[:1], max")),
+    "R7a": changed(("max_norm)", "max_norm, norm_type=1)")),
+    "R7i": changed(("max_norm)", "max_norm, norm_type=math.inf)")),
+    "R10n": changed(('= lr\n', '= lr / len(batches)\n')),
+    "R10e": changed(("/ len(batches)", "/ len(batch)"),
+                    ("return total", "return total * len(batch) / len(batches)")),
+    "R2f": "batches = batches[:1]\n" + RIGHT_STEP,
+    "R3e": "model.eval()\n" + RIGHT_STEP,
+    "R17a": changed(("return total", "return sum(loss_of(model(b), b).item() for b in "
+                                     "batches) / len(batches)")),
 }
 
 
@@ -569,6 +609,15 @@ RATE = {
     "R13p": rerate(("math.pi * done", "2 * math.pi * done")),
     "R13q": rerate(("math.pi * done", "math.pi / 2 * done")),
     "R13f": "return max_lr * min(1, (step + 1) / max(1, warmup_steps))",
+    "R12m": rerate(("max_lr * (step + 1)", "min_lr + (max_lr - min_lr) * (step + 1)")),
+    "R12i": rerate(("(step + 1) / warmup_steps", "((step + 1) // warmup_steps)")),
+    "R13z": rerate(("done =", "if step >= steps:\n    return 0.0\ndone =")),
+    "R13x": rerate(("min_lr + (max_lr - min_lr) * (1 + math.cos(math.pi * done)) / 2",
+                    "max(min_lr, max_lr * (1 + math.cos(math.pi * done)) / 2)")),
+    "R13e": rerate(("(steps - warmup_steps)", "(steps - 1 - warmup_steps)")),
+    "R13b": rerate(("(step - warmup_steps)", "step")),
+    "R13i": rerate(("cos", "sin")), "R13r": rerate(("1 + math", "1 - math")),
+    "R13c": rerate(("(1 + math.cos(math.pi * done)) / 2", "math.cos(math.pi * done)")),
 }
 
 
@@ -777,7 +826,38 @@ return weight - lr * step_size, mean, square""",
     "R15g": readam(("fair_mean /", "gradient /")),
     "R15z": readam(("0.9**step", "0.9**(step - 1)"),
                    ("0.95**step", "0.95**(step - 1)")),
+    "R15h": readam(("0.9 * mean + 0.1 *", "0.1 * mean + 0.9 *")),
+    "R15j": readam(("0.9 * mean + 0.1 *", "0.1 * mean + 0.9 *"),
+                   ("0.95 * square + 0.05 *", "0.05 * square + 0.95 *")),
+    "R15i": readam(("0.1 * gradient", "gradient")),
+    "R15l": readam(("0.1 * gradient", "gradient"), ("0.05 * gradient", "gradient")),
+    "R15t": readam(("gradient**2", "gradient")),
+    "R15u": readam(("gradient**2", "gradient.abs()")),
+    "R15v": readam((" / (1 - 0.95**step)", "")),
+    "R15y": readam((" / (1 - 0.9**step)", "")),
+    "R15m": readam(("/ (1 - 0.9**step)", "* (1 - 0.9**step)"),
+                   ("/ (1 - 0.95**step)", "* (1 - 0.95**step)")),
+    "R15p": readam(("1e-8", "1e-5")),
+    "R15d": readam(("(fair_square.sqrt() + 1e-8)",
+                    "((square.sqrt() + 1e-8) / (1 - 0.95**step) ** 0.5)")),
+    "R15ra": readam(("lr * fair_mean", "fair_mean")),
+    "R15ka": readam((", mean, square", ", square, mean")),
 }
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, torch.tensor])
+def test_numbers_of_every_kind_are_numbers(number) -> None:
+    def rate(*args):
+        return number(training.learning_rate(*args))
+
+    assert checks.learning_rate(rate).passed
+
+
+def test_a_result_of_another_form_is_told_in_the_words_of_the_task() -> None:
+    text = str(checks.adamw_step(lambda weight, *rest: weight))
+    assert "not the three results (weight, mean, square), but one" in text
+    text = str(checks.get_pairs(lambda tokens, b, t, g: (tokens[:b], tokens[:b])))
+    assert "not a pair of (batch_size, seq_length)" in text
 
 
 def adamw_by_pytorch(weight, gradient, mean, square, step, lr, weight_decay):

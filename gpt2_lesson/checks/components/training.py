@@ -24,7 +24,11 @@ def _aligned(logits: Tensor, ids: Tensor, shift: str) -> tuple[Tensor, Tensor]:
             "none": lambda: (logits, ids),
             "twice": lambda: (logits[:, :-2], ids[:, 2:]),
             "back": lambda: (logits[:, 1:], ids[:, :-1]),
-            "last": lambda: (logits[:, -2:-1], ids[:, -1:])}[shift]()
+            "last": lambda: (logits[:, -2:-1], ids[:, -1:]),
+            "both first": lambda: (logits[:, 1:], ids[:, 1:]),
+            "both last": lambda: (logits[:, :-1], ids[:, :-1]),
+            "round": lambda: (logits, ids.roll(-1, 1)),
+            "example 0": lambda: (logits[:1, :-1], ids[:1, 1:])}[shift]()
 
 
 def _surprise(predictions: Tensor, targets: Tensor, soft: str, axis: int) -> Tensor:
@@ -36,6 +40,12 @@ def _surprise(predictions: Tensor, targets: Tensor, soft: str, axis: int) -> Ten
         odds = predictions
     elif soft == "odds":
         odds = predictions.softmax(-1)
+    if soft == "smoothed":
+        odds = 0.9 * odds + 0.1 * odds.mean(-1, keepdim=True)
+    if soft == "all words":
+        return -odds.mean(-1)
+    if soft == "largest":
+        return -odds.amax(-1)
     found = -odds.gather(-1, targets[..., None])[..., 0]
     return -found if soft == "sign" else found
 
@@ -43,7 +53,8 @@ def _surprise(predictions: Tensor, targets: Tensor, soft: str, axis: int) -> Ten
 def token_loss(logits: Tensor, input_ids: Tensor, ignore_index: int = -100, *,
                shift: str = "right", soft: str = "log", over: str = "targets",
                unit: float = 1.0, scrambled: bool = False, ignored: str = "targets",
-               axis: str = "V") -> Tensor:
+               axis: str = "V", power: bool = False, mean_first: bool = False
+               ) -> Tensor:
     """Return the mean of -ln P(next token) over the targets, or a mistake's loss."""
     logits = logits.float().log_softmax(1) if axis == "all T" else logits.float()
     predictions, targets = _aligned(logits, input_ids, shift)
@@ -55,6 +66,8 @@ def token_loss(logits: Tensor, input_ids: Tensor, ignore_index: int = -100, *,
         counts = (input_ids != ignore_index)[:, :targets.size(1)]
     elif ignored in ("default", "never"):
         counts = targets != -100
+    if ignored == "counted":
+        counts = torch.ones_like(targets, dtype=torch.bool)
     surprise = _surprise(predictions, targets.clamp(min=0),
                          "raw" if axis == "all T" else soft, 1 if axis == "T" else -1)
     surprise = surprise.where(counts, 0.0) / unit
@@ -62,7 +75,9 @@ def token_loss(logits: Tensor, input_ids: Tensor, ignore_index: int = -100, *,
         return (surprise.sum(1) / counts.sum(1)).mean()
     share = {"targets": counts.sum(), "all": counts.numel(), "sum": 1,
              "examples": len(logits), "T": logits.size(1)}[over]
-    return surprise.sum() / share
+    if mean_first:
+        return -((-surprise).exp() * counts).sum().div(share).log()
+    return (surprise.sum() / share).exp() if power else surprise.sum() / share
 
 
 def _ids(g: Generator, b: int, t: int, v: int) -> Tensor:
@@ -239,6 +254,49 @@ LOSS = (
             "How many predictions does a row of T tokens hold?",
             "Look for [:, -1]", "Use all positions but the last as predictions",
             {"shift": "last"}, mark="R"),
+    *(Mistake(id, name, why, idea, where, fix,
+              function=lambda *args, knobs=knobs: token_loss(*args, **knobs))
+      for id, name, why, idea, where, fix, knobs in (
+        ("S9", "e to the loss: that is the perplexity",
+         "with all logits 0 and 8 words it gives 8, not ln 8",
+         "In which unit is the loss asked for?", "Look for exp",
+         "leave exp out: the mean of -ln P", {"power": True}),
+        ("S4m", "the log of the mean probability, not the mean of the logs",
+         "a single bad guess hardly counts", "Which comes first: the log, or the mean?",
+         "Look at the order of mean and log", "-log_softmax(-1) first, then the mean",
+         {"mean_first": True}),
+        ("S4l", "label smoothing", "even a sure and right model has a loss",
+         "How much of the target belongs to the other words?",
+         "Look for label_smoothing", "leave it out", {"soft": "smoothed"}),
+        ("S4a", "the mean over all words, not the target's alone",
+         "changing input_ids changes nothing",
+         "Whose log-probability is asked for?", "Where are the targets used?",
+         "gather the target's entry, or use cross_entropy", {"soft": "all words",
+         "ignored": "counted"}),
+        ("S4g", "the most probable word's log-probability, not the target's",
+         "a model that is sure of a wrong word has a loss of 0",
+         "Whose log-probability is asked for?", "Look for max or amax",
+         "gather the target's entry, or use cross_entropy", {"soft": "largest",
+         "ignored": "counted"}),
+        ("S1f", "logits and ids both lose their first: no shift",
+         "a model that repeats its input gets the lowest loss", _Q_SHIFT,
+         "Which of the two loses its first, and which its last?",
+         "logits lose the last, ids the first", {"shift": "both first"}),
+        ("S1l", "logits and ids both lose their last: no shift",
+         "a model that repeats its input gets the lowest loss", _Q_SHIFT,
+         "Which of the two loses its first, and which its last?",
+         "logits lose the last, ids the first", {"shift": "both last"}),
+        ("S12r", "rolled, not cut: the last position has to foresee the first token",
+         "one prediction too many in each row",
+         "What comes after the last token of a row?", "Look for roll",
+         "cut: logits[:, :-1] against input_ids[:, 1:]", {"shift": "round"}),
+        ("S10f", "only the first example counts", "the other rows change nothing",
+         "How many examples are there?", "Look for a [0]", "Use all rows",
+         {"shift": "example 0"}),
+        ("S8c", "ignored targets count, as if they were token 0",
+         "right as long as nothing is ignored", "What should an ignored target cost?",
+         "Look for clamp, and for what happens after it",
+         "loss[targets != ignore_index].mean()", {"ignored": "counted"}))),
     Mistake("S12", "flattened first, then shifted",
             "the end of each row has to foresee the beginning of the next row",
             "What comes after the last token of a row?",
@@ -286,8 +344,12 @@ def _clip(parameters: list[Tensor], max_norm: float, how: str) -> None:
     """Shorten the gradients in place, or do what a mistake does."""
     if how == "all":
         nn.utils.clip_grad_norm_(parameters, max_norm)
+    if how in ("fixed", "shorter", "longer", "one", "sum", "largest"):
+        nn.utils.clip_grad_norm_(
+            parameters[:1] if how == "one" else parameters, max_norm,
+            {"sum": 1.0, "largest": math.inf}.get(how, 2.0))
     for parameter in parameters:
-        if parameter.grad is None or how in ("all", "never"):
+        if parameter.grad is None or how not in ("each", "numbers"):
             continue
         if how == "each":
             nn.utils.clip_grad_norm_([parameter], max_norm)
@@ -301,7 +363,8 @@ def _clip(parameters: list[Tensor], max_norm: float, how: str) -> None:
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, lr: float, groups: str) -> None:
-    chosen = {"all": optimizer.param_groups, "first": optimizer.param_groups[:1],
+    chosen = {"all": optimizer.param_groups, "shared": optimizer.param_groups,
+    "first": optimizer.param_groups[:1],
               "none": []}[groups]
     for group in chosen:
         group["lr"] = lr
@@ -311,18 +374,27 @@ def step_once(model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: Calla
               batches: Sequence[Tensor], max_norm: float, lr: float, *,
               zero: str = "first", divide: str = "N", clip: str = "all",
               when: str = "right", step: str = "once", groups: str = "all",
-              late: bool = False, gives: str = "mean", rebuilt: bool = False) -> object:
+              late: bool = False, gives: str = "mean", rebuilt: bool = False,
+              mode: str = "as it is", used: str = "all", times: int = 1) -> object:
     """Take one step along the mean gradient of `batches`; return their mean loss."""
     if rebuilt:
         optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     parameters = list(model.parameters())
+    if mode == "eval":
+        model.eval()
+    batches = batches[:1] if used == "first" else batches
+    max_norm = {"fixed": 1.0, "shorter": max_norm / len(batches),
+                "longer": max_norm * len(batches)}.get(clip, max_norm)
+    if groups == "shared":
+        lr = lr / len(batches)
     if zero == "first":
         model.zero_grad()
     if when == "first":
         _clip(parameters, max_norm, clip)
     if not late:
         _set_rate(optimizer, lr, groups)
-    share = {"N": len(batches), "no": 1, "twice": len(batches) ** 2}[divide]
+    share = {"N": len(batches), "no": 1, "twice": len(batches) ** 2,
+             "examples": len(batches[0])}[divide]
     losses = []
     for batch in batches:
         if zero == "each":
@@ -343,12 +415,17 @@ def step_once(model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: Calla
     if zero == "late":
         model.zero_grad()
     if step == "once":
-        optimizer.step()
+        for _ in range(times):
+            optimizer.step()
     if late:
         _set_rate(optimizer, lr, groups)
     if when == "after":
         _clip(parameters, max_norm, clip)
     mean = sum(losses) / len(losses)
+    if gives == "afterwards":
+        with torch.no_grad():
+            mean = sum(loss_of(model(batch), batch) for batch in batches) / len(batches)
+        gives = "mean"
     return {"mean": mean.item(), "graph": mean, "last": losses[-1].item(),
             "sum": sum(losses).item(), "share": losses[-1].item() / len(losses)}[gives]
 
@@ -476,6 +553,62 @@ STEP = (
             "What is gained by accumulating, if each batch takes its own step?",
             "Is optimizer.step() inside the loop over the batches?",
             "One step, after the loop", {"step": "each"}, mark="R"),
+    *(Mistake(id, name, why, idea, where, fix,
+              function=lambda *args, knobs=knobs: step_once(*args, **knobs))
+      for id, name, why, idea, where, fix, knobs in (
+        ("R8w", "a whole step for each batch: zero_grad, backward, clip and step "
+                "inside "
+         "the loop", "the optimizer steps as often as there are batches, along each "
+         "batch's own gradient",
+         "What is gained by accumulating, if each batch takes its own step?",
+         "Which lines should stand after the loop?", "One clip and one step, after the "
+         "loop; zero_grad before it",
+         {"zero": "each", "when": "each", "step": "each", "divide": "no"}),
+        ("R8n", "clip and step for each batch, inside the loop, and zero_grad only "
+                "once",
+         "each step also goes along the batches before",
+         "What is gained by accumulating, if each batch takes its own step?",
+         "Which lines should stand after the loop?", "One clip and one step, after the "
+         "loop", {"when": "each", "step": "each", "divide": "no"}),
+        ("R8t", "optimizer.step() called twice", "the parameters move twice as far",
+         "How many steps were asked for?", "Count optimizer.step()", "Call it once",
+         {"times": 2}),
+        ("R5m", "clipped to 1, whatever max_norm is", "right only where max_norm is 1",
+         "Where is max_norm used?", "Look at the second argument of clip_grad_norm_",
+         "clip_grad_norm_(model.parameters(), max_norm)", {"clip": "fixed"}),
+        ("R7o", "only the first tensor is clipped", "the other gradients stay long",
+         "Whose length is limited: one tensor's, or all together?",
+         "What is handed to clip_grad_norm_?", "model.parameters(), all of them",
+         {"clip": "one"}),
+        ("R7a", "clipped by the sum of the absolute values (norm_type=1)",
+         "the gradient comes out too short", "Which norm is the length of a vector?",
+         "Look for norm_type", "The default, 2", {"clip": "sum"}),
+        ("R7i", "clipped by the largest value (norm_type=inf)",
+         "the gradient comes out too long", "Which norm is the length of a vector?",
+         "Look for norm_type", "The default, 2", {"clip": "largest"}),
+        ("R5s", "max_norm divided by the number of batches",
+         "with N batches the gradient is clipped N times as hard", _Q_CLIP,
+         "Look at what is done with max_norm", "max_norm as it is",
+         {"clip": "shorter"}),
+        ("R10n", "the learning rate divided by the number of batches, too",
+         "with N batches the step is N times too short", _Q_SHARE,
+         "Look at the rate that is written", 'group["lr"] = lr', {"groups": "shared"}),
+        ("R10e", "divided by the examples of a batch, not by the number of batches",
+         "right where the two numbers are equal", _Q_SHARE,
+         "What is len(batch), and what len(batches)?",
+         "(loss / len(batches)).backward()", {"divide": "examples"}),
+        ("R2f", "only the first batch is used", "the other batches change nothing",
+         "How many batches were handed over?", "Look for batches[0] or an early return",
+         "for batch in batches", {"used": "first"}),
+        ("R3e", "the model is put into evaluation mode",
+         "it is trained without dropout", "In which mode should a training step run?",
+         "Look for eval()", "leave the mode as it is", {"mode": "eval"}),
+        ("R17a", "the loss is measured again after the step",
+         "it is the loss of the moved parameters",
+         "Of which parameters is the loss asked for: before the step, or after it?",
+         "Look for a second loop over the batches", "add up loss.item() before the "
+                                                    "step",
+         {"gives": "afterwards"}))),
     Mistake("R10", "the loss is not divided by the number of batches",
             "with N batches the gradient is N times too long, and clipped N times as "
             "hard", _Q_SHARE, "Look at the loss before backward",
@@ -623,8 +756,8 @@ def read_fit(look: Look, g: Generator) -> list[Clue]:
     held_out = look(Probe("held out", (setup,), spies.held_out_losses_of)).value
     clues = []
     if isinstance(held_out, Tensor) and held_out.dim() == 1 and len(held_out) != 2:
-        clues.append(Clue("how many", f"8 steps with every = 3 give {len(held_out)} "
-                          "held-out losses, expected 2"))
+        clues.append(Clue("how many", "of 8 steps with every = 3, the number of "
+                          f"held-out losses is {len(held_out)}, expected 2"))
     mine = look(Probe("losses", (setup,), spies.losses_of)).value
     right = spies.losses_of(fit_model, setup)
     if isinstance(mine, Tensor) and mine.shape == right.shape:
@@ -734,19 +867,34 @@ def rate(step: int, steps: int, max_lr: float, warmup_steps: int = 0,
          cosine_from: str = "warm-up", floor: str = "right", curve: str = "cosine",
          turn: float = math.pi) -> float:
     """Return the rate of a step: a straight warm-up, half a cosine, then `min_lr`."""
-    first = {"right": step + 1, "zero": step, "one more": step + 1, "none": 0}[start]
+    first = {"right": step + 1, "zero": step, "one more": step + 1,
+             "from min_lr": step + 1, "whole": step + 1, "none": 0}[start]
     below = warmup_steps + (start == "one more")
     if step < warmup_steps and start != "none":
-        return max_lr * first / below
-    begin = warmup_steps if cosine_from == "warm-up" else 0
+        if start == "whole":
+            return max_lr * (first // below)
+        low = min_lr if start == "from min_lr" else 0.0
+        return low + (max_lr - low) * first / below
+    if step >= steps and floor == "gone":
+        return 0.0
+    begin = warmup_steps if cosine_from in ("warm-up", "one step short") else 0
     done = (step - begin) / max(1, steps - begin)
     if cosine_from == "late":
         done = (step - warmup_steps) / steps
+    if cosine_from == "one step short":
+        done = (step - begin) / max(1, steps - 1 - begin)
+    if cosine_from == "0, short":
+        done = step / max(1, steps - warmup_steps)
     done = max(0.0, min(1.0, done)) if clamped else done
     height = {"cosine": lambda: (1 + math.cos(turn * done)) / 2,
               "doubled": lambda: 1 + math.cos(turn * done),
+              "sine": lambda: (1 + math.sin(turn * done)) / 2,
+              "rising": lambda: (1 - math.cos(turn * done)) / 2,
+              "bare": lambda: math.cos(turn * done),
               "line": lambda: 1 - done, "flat": lambda: 1.0}[curve]()
-    low = min_lr if floor == "right" else 0.0
+    low = min_lr if floor in ("right", "gone") else 0.0
+    if floor == "at least":
+        return max(min_lr, max_lr * height)
     if floor == "added":
         return min_lr + max_lr * height
     return low + (max_lr - low) * height
@@ -820,6 +968,42 @@ RATE = (
             "after the warm-up the rate is max_lr + min_lr",
             _Q_FALL, "What is multiplied by the cosine?",
             "min_lr + (max_lr - min_lr) * ...", {"floor": "added"}, mark="R"),
+    *(Mistake(id, name, why, idea, where, fix, knobs)
+      for id, name, why, idea, where, fix, knobs in (
+        ("R12m", "the warm-up starts at min_lr",
+         "the first steps are larger than max_lr * (step + 1) / warmup_steps", _Q_WARM,
+         "Where does min_lr enter?", "max_lr * (step + 1) / warmup_steps",
+         {"start": "from min_lr"}),
+        ("R12i", "whole-number division (//) in the warm-up",
+         "the rate is 0 until the last step of the warm-up", _Q_WARM, "Look for //",
+         "max_lr * (step + 1) / warmup_steps", {"start": "whole"}),
+        ("R13z", "0 after the end, not min_lr", "beyond `steps` nothing moves",
+         "Which rate should a step after the end have?",
+         "Look at what is returned for step >= steps", "min_lr", {"floor": "gone"}),
+        ("R13x", "max(min_lr, ...): the cosine falls to 0 and is cut off",
+         "half-way down the rate is max_lr / 2", _Q_FALL, "Look for max(",
+         "min_lr + (max_lr - min_lr) * ...", {"floor": "at least"}),
+        ("R13e", "the way down is one step too short (steps - 1)",
+         "min_lr is reached one step too early", _Q_COS, "Look for - 1",
+         "(step - warmup_steps) / (steps - warmup_steps)",
+         {"cosine_from": "one step short"}),
+        ("R13b", "the warm-up is not taken off the step",
+         "after the warm-up the rate jumps below max_lr", _Q_COS,
+         "What is divided by steps - warmup_steps?",
+         "(step - warmup_steps) / (steps - warmup_steps)",
+         {"cosine_from": "0, short"}),
+        ("R13i", "a sine, not a cosine", "after the warm-up the rate jumps to the "
+                                         "middle",
+         "Which of the two is 1 at 0?", "Look for sin", "math.cos(math.pi * done)",
+         {"curve": "sine"}),
+        ("R13r", "1 - cos: it rises where it should fall",
+         "after the warm-up the rate is min_lr, and at the end max_lr", _Q_FALL,
+         "Look at the sign before cos", "(1 + cos(pi * done)) / 2",
+         {"curve": "rising"}),
+        ("R13c", "the cosine alone, without (1 + ...) / 2",
+         "at the end the rate is below min_lr",
+         "Between which two numbers does a cosine lie?", "Look for the 1 and the half",
+         "(1 + cos(pi * done)) / 2", {"curve": "bare"}))),
     Mistake("R13h", "1 + cos is not halved", "after the warm-up the rate is doubled",
             "Between which two numbers does 1 + cos lie?", "Look for the half",
             "(1 + cos(pi * done)) / 2", {"curve": "doubled"}, mark="R"),
@@ -963,13 +1147,21 @@ def optimizer_groups(model, weight_decay):
 def adamw(weight: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, step: int,
           lr: float, weight_decay: float, *, decay: str = "decoupled",
           correction: str = "right", shares: tuple = (0.1, 0.05), eps: str = "outside",
-          root: bool = True, sign: float = 1.0, kept: str = "raw", used: str = "mean"
-          ) -> tuple[Tensor, Tensor, Tensor]:
+          root: bool = True, sign: float = 1.0, kept: str = "raw", used: str = "mean",
+          second: str = "square", blended: str = "both", size: float = 1e-8,
+          with_rate: bool = True) -> tuple[Tensor, Tensor, Tensor]:
     """Return (weight, mean, square) after AdamW's step number `step` = 1, 2, ..."""
     if decay == "L2":
         gradient = gradient + weight_decay * weight
-    mean = (1 - shares[0]) * mean + shares[0] * gradient
-    square = (1 - shares[1]) * square + shares[1] * gradient ** 2
+    squared = {"square": gradient ** 2, "gradient": gradient, "size": gradient.abs()}
+    old, new = (1 - shares[0], 1 - shares[1]), {
+        "square": (1.0, shares[1]), "none": (1.0, 1.0)}.get(blended, shares)
+    if blended in ("exchanged", "mean exchanged"):
+        old, new = (0.1, 0.05), (0.9, 0.95)
+        if blended == "mean exchanged":
+            old, new = (0.1, 0.95), (0.9, 0.05)
+    mean = old[0] * mean + new[0] * gradient
+    square = old[1] * square + new[1] * squared[second]
     count = {"right": step, "one less": step - 1, "one more": step + 1}.get(
         correction, step)
     by = [1 - (1 - share) ** count for share in shares]
@@ -977,20 +1169,28 @@ def adamw(weight: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, step: 
         by = [1.0, 1.0]
     elif correction == "first":
         by = [1 - (1 - share) for share in shares]
+    if correction in ("mean only", "square only"):
+        by[correction == "mean only"] = 1.0
     fair_mean, fair_square = mean / by[0], square / by[1]
+    if correction == "times":
+        fair_mean, fair_square = mean * by[0], square * by[1]
     below = fair_square.sqrt() if root else fair_square
     if eps == "inside":
-        below = (fair_square + 1e-8).sqrt()
+        below = (fair_square + size).sqrt()
     elif eps == "outside":
-        below = below + 1e-8
-    moved = sign * lr * (fair_mean if used == "mean" else gradient) / below
+        below = below + size
+    elif eps == "before":
+        below = (square.sqrt() + size) / math.sqrt(by[1])
+    moved = sign * (fair_mean if used == "mean" else gradient) / below
+    moved = lr * moved if with_rate else moved
     shrink = {"decoupled": lr * weight_decay, "not by rate": weight_decay,
               "after": lr * weight_decay}.get(decay, 0.0)
     if decay == "after":
         weight = (weight - moved) * (1 - shrink)
     else:
         weight = weight * (1 - shrink) - moved
-    return weight, *((fair_mean, fair_square) if kept == "fair" else (mean, square))
+    return weight, *{"fair": (fair_mean, fair_square), "turned": (square, mean),
+                     "raw": (mean, square)}[kept]
 
 
 def adamw_probes(g: Generator) -> list[Probe]:
@@ -1099,6 +1299,58 @@ ADAMW = (
             "this course, like GPT-3, uses 0.95", "Which share does the contract name?",
             "Look at 0.999", "0.95 for the squares", {"shares": (0.1, 0.001)},
             mark="R"),
+    *(Mistake(id, name, why, idea, where, fix,
+              function=lambda *args, knobs=knobs: adamw(*args, **knobs))
+      for id, name, why, idea, where, fix, knobs in (
+        ("R15j", "0.1 and 0.05 kept of the old means, not blended in",
+         "the means follow the last gradient almost alone",
+         "How much of the old mean is left after a step?", "Look at 0.9 and 0.1",
+         "0.9 * mean + 0.1 * gradient", {"blended": "exchanged"}),
+        ("R15h", "0.1 of the old mean kept, not 0.9 (the squares are right)",
+         "the mean follows the last gradient almost alone",
+         "How much of the old mean is left after a step?", "Look at 0.9 and 0.1",
+         "0.9 * mean + 0.1 * gradient", {"blended": "mean exchanged"}),
+        ("R15i", "the whole gradient added to the mean, not 0.1 of it",
+         "the mean is ten times too large", "What do 0.9 and the other factor add up "
+                                            "to?",
+         "Look at the factor of gradient", "0.9 * mean + 0.1 * gradient",
+         {"blended": "square"}),
+        ("R15l", "gradient and square added whole, not 0.1 and 0.05 of them",
+         "both means grow far above what they are means of",
+         "What do 0.9 and the other factor add up to?", "Look at the second factors",
+         "0.1 * gradient, 0.05 * gradient**2", {"blended": "none"}),
+        ("R15t", "the square is missing: the gradient itself in the second mean",
+         "the root of a negative mean is nan", "What is the second mean a mean of?",
+         "Look for ** 2", "gradient**2", {"second": "gradient"}),
+        ("R15u", "the size of the gradient in the second mean, not its square",
+         "the root of a mean size has another unit", "What is the second mean a mean "
+         "of?", "Look for abs", "gradient**2", {"second": "size"}),
+        ("R15v", "only the first mean is corrected for its start",
+         "the first steps are too large", "Which of the two means starts at 0?",
+         "Count the divisions by 1 - ...", "mean / (1 - 0.9**step) and square / (1 - "
+         "0.95**step)", {"correction": "mean only"}),
+        ("R15y", "only the second mean is corrected for its start",
+         "the first steps are too small", "Which of the two means starts at 0?",
+         "Count the divisions by 1 - ...", "mean / (1 - 0.9**step) and square / (1 - "
+         "0.95**step)", {"correction": "square only"}),
+        ("R15m", "multiplied by 1 - 0.9**step, not divided",
+         "the correction makes small means smaller still",
+         "Are the first means too small or too large?", "Look at * and /",
+         "mean / (1 - 0.9**step)", {"correction": "times"}),
+        ("R15p", "eps is 1e-5, not 1e-8", "right for large gradients; tiny ones make "
+         "steps that are too short", "Which eps does the contract name?", "Look at eps",
+         "1e-8", {"size": 1e-5}),
+        ("R15d", "eps added before the root is corrected",
+         "right for large gradients; tiny ones make steps of another size",
+         "To which root is eps added?", "Look at the order: correct, root, eps",
+         "fair_square.sqrt() + 1e-8", {"eps": "before"}),
+        ("R15ra", "the learning rate is missing from the move",
+         "the steps are 1 / lr times too long", "How far may one step go?",
+         "Where is lr used?", "lr * fair_mean / ...", {"with_rate": False}),
+        ("R15ka", "the two means are returned in the other order",
+         "the next step takes the squares for the gradients",
+         "In which order does the contract return them?", "Look at the last line",
+         "return weight, mean, square", {"kept": "turned"}))),
     Mistake("R15e", "eps inside the root",
             "right for large gradients; tiny ones make steps that are too short",
             "What is the root of 1e-8?", "Where is eps added?", "root + 1e-8",
@@ -1183,12 +1435,12 @@ def read_pairs(look: Look, g: Generator) -> list[Clue]:
     args = (24, 5, 4, 1)
     value = look(Probe("pairs", args, spies.pairs_drawn)).value
     if isinstance(value, str):
-        return [Clue("shapes", f"it returns {value}, expected (5, 4) twice")]
+        return []                                    # the type has been told
     if not isinstance(value, dict):
         return []
     right = spies.pairs_drawn(pairs_of, *args)
-    return [Clue(key, f"{key}: yours {value.get(key)}, expected {right[key]}")
-            for key in right if value.get(key) != right[key]]
+    return [Clue(key, f"in other draws, too: {key}: yours {value.get(key)}, expected "
+                 f"{right[key]}") for key in right if value.get(key) != right[key]]
 
 
 PAIRS = (

@@ -351,10 +351,13 @@ def pairs_drawn(get_pairs: Function, size: int, batch_size: int, seq_length: int
     for pair in drawn:
         if not (isinstance(pair, tuple | list) and len(pair) == 2
                 and all(isinstance(part, Tensor) for part in pair)):
-            return pair
+            return None if pair is None else (
+                f"not a pair of tensors, but a {type(pair).__name__}")
         for part in pair:
             if part.shape != (batch_size, seq_length):
-                return f"shapes {tuple(pair[0].shape)} and {tuple(pair[1].shape)}"
+                return ("not a pair of (batch_size, seq_length), here "
+                        f"({batch_size}, {seq_length}), but {tuple(pair[0].shape)} and "
+                        f"{tuple(pair[1].shape)}")
     inputs, targets = (torch.stack([pair[i] for pair in drawn]).long() for i in (0, 1))
     steps, ahead = inputs.diff(dim=-1), targets - inputs
     return {
@@ -380,16 +383,23 @@ def drawn_again(get_pairs: Function, tokens: Tensor, seed: int) -> str:
 
 def new_weight(adamw_step: Function, *args: object) -> object:
     """Return the first of the three results: the weight."""
-    found = adamw_step(*args)
-    return found[0] if isinstance(found, tuple | list) and len(found) == 3 else found
+    found = _three(adamw_step(*args))
+    return found[0] if isinstance(found, tuple | list) else found
 
 
 def new_means(adamw_step: Function, *args: object) -> object:
     """Return the second and third result: the running means (2, ...)."""
-    found = adamw_step(*args)
-    if not (isinstance(found, tuple | list) and len(found) == 3):
+    found = _three(adamw_step(*args))
+    return torch.stack([found[1], found[2]]) if isinstance(found, tuple | list) else (
+        found)
+
+
+def _three(found: object) -> object:
+    """Return (weight, mean, square); for anything else None, or a text."""
+    if found is None or isinstance(found, tuple | list) and len(found) == 3:
         return found
-    return torch.stack([found[1], found[2]])
+    return ("not the three results (weight, mean, square), but "
+            + (f"{len(found)}" if isinstance(found, tuple | list) else "one"))
 
 
 def halved(loss_of: Function, logits: Tensor, *rest: object) -> object:
