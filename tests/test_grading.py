@@ -36,6 +36,12 @@ from gpt2_lesson.checks.report import Report
 from gpt2_lesson.cli import grade, main
 from gpt2_lesson.cli.grading import protocol, sandbox
 from gpt2_lesson.cli.grading.sandbox import IsolationError, Limits
+from gpt2_lesson.cli.grading.system_calls import (
+    MACHINES,
+    SOCKET,
+    SYSTEM_CALLS,
+    system_call_filter,
+)
 from gpt2_lesson.cli.notebooks import NOTEBOOKS, lessons
 from gpt2_lesson.files import scratch_folder
 
@@ -761,7 +767,45 @@ def test_a_set_that_cannot_be_graded_is_refused(
     assert said in capsys.readouterr().err
 
 
+def test_half_a_character_is_refused_by_the_files_name(course: Path, capsys) -> None:
+    made = [cell("# Attention \ud800", kind="markdown"), *cells()]
+    path = course / "notebooks" / "solutions" / SET / f"{SET}.ipynb"
+    path.write_text(notebook(made))
+    assert main(["release", "01", "--root", str(course)]) == 2
+    assert f"{path} is not a notebook: 'utf-8' codec" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------ the walls
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_the_filter_refuses_what_it_should_on_both_machines(machine: str) -> None:
+    column, architecture = MACHINES[machine]
+    steps = list(struct.iter_unpack("=HBBI", system_call_filter(machine)))
+
+    def verdict(number: int, first: int = 0, architecture: int = architecture) -> int:
+        """Run the filter as the kernel does."""
+        at = 0
+        while True:
+            code, yes, no, value = steps[at]
+            if code == 0x06:
+                return value
+            if code == 0x20:
+                loaded = {0: number, 4: architecture, 16: first}[value]
+            else:
+                at += yes if loaded >= value and (code == 0x35 or loaded == value
+                                                  ) else no
+            at += 1
+
+    allowed, refused, unknown, odd = 0x7FFF0000, 0x50001, 0x50026, 0x50061
+    for numbers in SYSTEM_CALLS.values():
+        assert verdict(numbers[column]) == refused
+    assert verdict(0 if column == 0 else 63) == allowed               # read
+    assert verdict(425) == verdict(1 << 30) == unknown                # io_uring, x32
+    assert [verdict(SOCKET[column], family) for family in (1, 2, 10, 16, 40, 38)] == [
+        *4 * [allowed], odd, odd]
+    assert verdict(39, architecture=0x40000003) == 0x80000000         # i386: killed
+
 
 def holes() -> dict[str, tuple[str, sandbox.Sandbox]]:
     """Return sandboxes with a hole: (the wall that gives way, the sandbox)."""

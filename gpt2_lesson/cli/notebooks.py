@@ -91,7 +91,9 @@ def word(lesson: Path) -> str:
 def read(path: Path) -> NotebookNode:
     """Return the notebook at `path`. Raises ValueError when it is none."""
     try:
-        return nbformat.read(path, as_version=4)
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.writes(notebook).encode()  # half a character is refused
+        return notebook
     except (ValueError, KeyError, nbformat.ValidationError) as error:
         reason = str(error).splitlines()[0][:200]
         raise ValueError(f"{path} is not a notebook: {reason}") from None
