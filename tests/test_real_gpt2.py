@@ -655,6 +655,7 @@ def test_2000_damages_of_saved_weights_none_silent(tmp_path: Path) -> None:
     assert silent == 0
 
 
+@pytest.mark.slow
 def test_a_tenth_of_the_kills() -> None:
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("kill_saves.py")), "30"],
