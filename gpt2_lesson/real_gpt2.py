@@ -244,6 +244,7 @@ def load_gpt2(
         False copies the weights into memory, and checks a SHA-256 where the file has
         one. True maps the file, unchecked: do not change it while the model lives.
     """
+    validation.float_dtype(dtype)
     files = ("config.json", "model*.safetensors*")
     folder = find_folder(name_or_folder, files)
     config, tensors = read_config(folder), read_tensors(folder, check=not mmap)
@@ -279,6 +280,7 @@ def save_gpt2(model: GPT2Model, folder: str | Path) -> None:
     A kill leaves the old model or the new one. Raises OSError if a file cannot be
     written, CheckpointError for a model that could not be loaded again.
     """
+    validation.path("folder", folder)
     folder, c = Path(folder), unwrapped(model).config
     last = c.vocab_size - 1                         # GPT-2's own is <|endoftext|>
     about = {

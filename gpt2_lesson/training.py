@@ -325,6 +325,7 @@ def save_checkpoint(
     everything. Raises CheckpointError for a model that could not be loaded again,
     OSError if the file cannot be written.
     """
+    validation.saved(path, optimizer, draws, losses, about)
     tensors = {f"model.{name}": values for name, values in model_tensors(model).items()}
     tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
     if optimizer is not None:
@@ -377,6 +378,7 @@ def read_checkpoint(
     the file changes them. Raises FileNotFoundError, or CheckpointError for a file that
     is damaged or foreign.
     """
+    validation.path("path", path)
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}: is the name right?")
     try:
@@ -506,6 +508,7 @@ def train(
     """
     validation.trained(model)
     validation.corpus(tokens, starts)
+    validation.callback("on_step", on_step)
     validation.instance("settings", settings, TrainSettings)
     device = next(model.parameters()).device
     optimizer = build_optimizer(model, settings)

@@ -7,6 +7,7 @@ returns 3.
 """
 
 import contextlib
+import json
 import math
 import numbers
 import operator
@@ -665,6 +666,8 @@ def step_inputs(batches: Any, max_norm: Any, precision: Any) -> None:
             f"batches is {shown(batches)}, expected a list of batches (B, T): a single "
             "one is [batch]"
         )
+    if not isinstance(batches, Tensor):
+        batches = _listed("batches", batches)
     if not len(batches):
         raise ValueError("batches is empty, expected one batch (B, T) or more")
     for batch in batches:
@@ -677,6 +680,32 @@ def instance(name: str, value: object, kind: type) -> None:
     """Check that a value is of a class of ours."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {shown(value)}, expected a {kind.__name__}")
+
+
+def path(name: str, value: Any) -> None:
+    """Check for a path: a string or a Path."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} is {shown(value)}, expected the path of a file")
+
+
+def saved(
+    file: Any, optimizer: object, draws: object, losses: Any, about: object
+) -> None:
+    """Check what a checkpoint holds beside the model."""
+    path("path", file)
+    if optimizer is not None:
+        instance("optimizer", optimizer, torch.optim.Optimizer)
+    if draws is not None:
+        instance("draws", draws, torch.Generator)
+    for loss in _listed("losses", losses):
+        if not isinstance(_plain(loss), int | float):
+            raise TypeError(f"losses holds {shown(loss)}, expected numbers")
+    if about is not None:
+        instance("about", about, dict)
+        try:
+            json.dumps(about)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"about cannot be stored as JSON: {error}") from None
 
 
 def file_to_write(name: str, path: Any) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -65,7 +66,21 @@ from gpt2_lesson.multi_head import (
     merge_heads,
     split_heads,
 )
+from gpt2_lesson.real_gpt2 import load_gpt2, save_gpt2
 from gpt2_lesson.tokenizer import Tokenizer
+from gpt2_lesson.training import (
+    Muon,
+    TrainSettings,
+    evaluate,
+    get_batch,
+    learning_rate,
+    load_checkpoint,
+    make_optimizer,
+    next_token_loss,
+    save_checkpoint,
+    train,
+    train_step,
+)
 
 PACKAGE = str(Path(gpt2_lesson.__file__).parent)
 
@@ -85,6 +100,7 @@ SAYS_WHAT_TO_DO = re.compile("|".join([
     r"you tried to allocate \d+ bytes",
     r"must be 1 or 2 dim",
     r"`bins` must increase monotonically",
+    r"Target -?\d+ is out of bounds",
 ]))
 
 
@@ -454,6 +470,105 @@ PICTURES = [
 ]
 
 
+# ---------------------------------------------------------------- lessons 08 to 10
+
+TOKENS, WINDOWS = torch.arange(60) % 97, torch.arange(32).view(4, 8)
+SETTINGS = dict(steps=2, seq_length=8, batch_size=2)
+THREE = torch.zeros(2, 4, 97)
+
+
+def fresh() -> GPT2Model:
+    return GPT2Model(**SIZES)
+
+
+def trained(**given: Any) -> list[float]:
+    return train(fresh(), progress=False, **given)
+
+
+def stepped(**given: Any) -> float:
+    model = fresh()
+    return train_step(model, make_optimizer(model, 1e-3), **given)
+
+
+def saved(**given: Any) -> None:
+    with TemporaryDirectory() as folder:
+        save_checkpoint(**{"path": Path(folder) / "a.safetensors", **given})
+
+
+def exported(**given: Any) -> None:
+    with TemporaryDirectory() as folder:
+        save_gpt2(**{"folder": Path(folder) / "a", **given})
+
+
+FOLDER = TemporaryDirectory()
+save_gpt2(BYTES, FOLDER.name)
+LETTERS.save(FOLDER.name)
+STORY_MODEL = Path(corpora.__file__).with_name("stories.safetensors")
+PATHS = [None, 3, "", "nowhere/at/all", b"a", ["a"]]
+RATES = real(0, -1)
+TRAINING = [
+    Door("next_token_loss", next_token_loss, dict(logits=THREE, input_ids=IDS), dict(
+        logits=floats(THREE, THREE[:1], THREE[:, :2], THREE * NAN, THREE[..., :5]),
+        input_ids=ids_like(IDS, IDS[0], IDS * 0 - 100),
+        ignore_index=[None, "3", 2.5, NAN, [3], True])),
+    Door("get_batch", get_batch, dict(tokens=TOKENS, batch_size=2, seq_length=8), dict(
+        tokens=[None, "abc", 3, [1, 2], TOKENS.float(), TOKENS.bool(), WINDOWS,
+                TOKENS[:0], TOKENS[:3]],
+        batch_size=whole(), seq_length=whole(1, 60),
+        starts=["a", 3, [1], TOKENS.float(), torch.tensor([-1]), TOKENS[:0],
+                torch.tensor([59]), TOKENS > 3], generator=SEEDED)),
+    Door("make_optimizer", make_optimizer, dict(model=fresh(), max_lr=1e-3), dict(
+        model=[*MODELS, nn.ReLU()], max_lr=RATES, weight_decay=real(-1))),
+    Door("Muon", Muon, dict(model=fresh(), max_lr=1e-3), dict(
+        model=[*MODELS, nn.ReLU()], max_lr=RATES, weight_decay=real(-1),
+        momentum=real(-1, 1, 1.5), rest=RATES)),
+    Door("learning_rate", learning_rate, dict(step=1, steps=9, max_lr=1e-3), dict(
+        step=whole(0), steps=whole(), max_lr=RATES, warmup_steps=whole(0),
+        min_lr=real(-1, 1), decay=["cosin", None, 3, ""])),
+    Door("train_step", stepped, dict(batches=[WINDOWS]), dict(
+        batches=[None, "abc", 3, [], [None], [WINDOWS.float()], [WINDOWS[0]],
+                 [WINDOWS[:0]], [WINDOWS[:, :1]], [WINDOWS + 300], [WINDOWS - 9]],
+        max_norm=RATES, precision=["fp8", None, 3])),
+    Door("evaluate", evaluate, dict(model=fresh(), windows=WINDOWS), dict(
+        model=[*MODELS, lambda ids: torch.zeros(*ids.shape, 97) * NAN],
+        windows=ids_like(WINDOWS, WINDOWS[0], WINDOWS[:, :1], lists=True),
+        batch_size=whole())),
+    Door("TrainSettings", TrainSettings, SETTINGS, dict(
+        steps=whole(), seq_length=whole(2), batch_size=whole(), accumulation=whole(),
+        max_lr=RATES, min_lr=real(-1, 1), warmup_steps=whole(0), weight_decay=real(-1),
+        max_norm=RATES, momentum=real(-1, 1), rest=RATES, save_every=whole(),
+        seed=[*whole(0), 2**64], decay=["cosin", None, 3], optimizer=["sgd", None, 3],
+        precision=["fp8", None, 3], stepz=[3])),
+    Door("train", trained,
+         dict(tokens=TOKENS, settings=TrainSettings(**SETTINGS)), dict(
+        tokens=[None, "abc", 3, [1, 2], TOKENS.float(), TOKENS.bool(), WINDOWS,
+                TOKENS[:0], TOKENS[:3], TOKENS + 300],
+        settings=[None, "abc", 3, SETTINGS],
+        starts=["a", 3, [1], TOKENS.float(), torch.tensor([-1]), torch.tensor([59])],
+        checkpoint=[3, "nowhere/at/all.st", b"a", ["a"]], on_step=["abc", 3])),
+    Door("save_checkpoint", saved, dict(model=fresh()), dict(
+        path=PATHS, model=[*MODELS, nn.ReLU()], optimizer=["adam", 3], draws=["0", 3],
+        losses=[None, "abc", 3, ["a"]], about=["abc", 3, {"a": object()}])),
+    Door("load_checkpoint", load_checkpoint, dict(path=STORY_MODEL), dict(
+        path=[*PATHS, "."])),
+    Door("Tokenizer.encode", LETTERS.encode, dict(text="abc"), dict(
+        text=[None, 3, b"abc", ["a"], 2.5, "\ud800"], special=["all", 3, None, ["a"]])),
+    *(Door(f"Tokenizer.{name}", getattr(LETTERS, name), dict(ids=[97, 98]), dict(
+        ids=[None, "abc", 3, [256], [-1], [1.5], ["a"], [True], [None],
+             torch.tensor([1.5]), torch.tensor([[97]])]))
+      for name in ("decode", "decode_bytes")),
+    Door("Tokenizer.train", Tokenizer.train, dict(text="abcabc", vocab_size=257), dict(
+        text=[None, 3, b"abc", ["a"], 2.5], vocab_size=[*whole(256)],
+        special=[[""], ["a", "a"], "ab"])),
+    Door("Tokenizer.load", Tokenizer.load, dict(name_or_folder=FOLDER.name), dict(
+        name_or_folder=PATHS)),
+    Door("load_gpt2", load_gpt2, dict(name_or_folder=FOLDER.name), dict(
+        name_or_folder=PATHS, dtype=["float", 3, torch.int64])),
+    Door("save_gpt2", exported, dict(model=fresh()), dict(
+        model=[*MODELS, nn.ReLU()], folder=[None, 3, b"a", ["a"]])),
+]
+
+
 def tried(doors: list[Door]) -> dict[str, tuple[str, str]]:
     """Return the outcome and the error of every call."""
     return {name: outcome(call) for door in doors for name, call in door.calls()}
@@ -471,7 +586,7 @@ def report(results: dict[str, tuple[str, str]]) -> str:
     return "\n".join([f"{'':36}" + "".join(f"{kind:>8}" for kind in kinds), *rows])
 
 
-DOORS = [*LESSONS, *CORPORA, *PICTURES]
+DOORS = [*LESSONS, *CORPORA, *PICTURES, *TRAINING]
 LESSONS_WITH_DOORS = ["attention", "causal_masking", "multi_head", "feed_forward",
                       "layer_norm", "generation", "gpt2_model", "measuring",
                       "looking_inside"]
@@ -482,6 +597,8 @@ def public() -> set[str]:
     modules = [import_module(f"gpt2_lesson.{word}") for word in LESSONS_WITH_DOORS]
     names = {name for module in modules for name in module.__all__
              if callable(getattr(module, name))}
+    names |= {name for name in gpt2_lesson.__all__
+              if callable(getattr(gpt2_lesson, name)) and not name.endswith("Error")}
     made = {"Record", "Comparison", "Figure", "token_name"}      # by the others
     return names | {f"plots.{name}" for name in plots.__all__ if name not in made} | {
         f"widgets.{name}" for name in widgets.__all__ if name not in made}
