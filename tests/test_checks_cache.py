@@ -272,7 +272,7 @@ def test_the_first_wrong_look_is_told() -> None:
     function = function_of(checks.cached_attention, attend(
         mask=PARTS["mask"] + "\nif Tk > 2:\n    s[..., 1] = -torch.inf"))
     report = checks.cached_attention(function)
-    assert "then 3, token 1 looks at 0, expected 0, 1" in report.clues[0].text
+    assert "the result of token 1 is made of the values of 0, expected 0, 1" in report.clues[0].text
 
 
 def test_the_toy_model_depends_on_every_token_position_and_nothing_else() -> None:
@@ -329,3 +329,11 @@ def test_a_crash_tells_the_shapes_that_the_function_got() -> None:
 def test_progress_does_not_count_what_no_set_asks_for() -> None:
     assert " generate_cached_to_repair " in f"{checks.progress()} ".replace("\n", " ")
     assert " generate_cached " not in f"{checks.progress()} ".replace("\n", " ")
+
+
+def test_counts_are_not_called_a_difference_of_the_result() -> None:
+    """More numbers kept than needed once made "off by up to 36"."""
+    more = checks.cached_attention.solution.replace(
+        "    return scores", "    cache['scores', layer] = scores\n    return scores")
+    text = str(checks.cached_attention(function_of(checks.cached_attention, more)))
+    assert "how many numbers are kept" in text and "off by" not in text

@@ -209,9 +209,14 @@ def difference(exercise: "Exercise", battery: list[Probe], seen: list[Seen],
 
 
 def gap(a: object, b: object) -> float:
-    """Return the largest finite difference of two pieces of plain data; NaN if none."""
+    """Return the largest finite difference of two pieces of plain data; NaN if none.
+
+    Ids, counts and masks are not measured: they are right or wrong.
+    """
+    if isinstance(a, int) and isinstance(b, int):
+        return float("nan")
     pairs = [(x, y) for x, y in zip(tensors(a), tensors(b), strict=False)
-             if x.shape == y.shape and x.numel()]
+             if x.shape == y.shape and x.numel() and y.is_floating_point()]
     found = [d[d.isfinite()].max().item() for x, y in pairs
              if (d := (x.double() - y.double()).abs()).isfinite().any()]
     return max(found, default=float("nan"))
@@ -432,10 +437,10 @@ def _nan_places(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Clue]:
         ~a.isfinite()).any(-1)
     bad = rows.nonzero().flatten().tolist()
     if len(bad) < rows.numel():
-        yield Clue("nan rows", f"nan or infinity stands in row {_listed(bad)} only, of "
-                   f"{rows.numel()}")
+        yield Clue("nan rows", "where there is nan or infinity, it stands in row "
+                   f"{_listed(bad)} only, of {rows.numel()}")
     elif bad:
-        yield Clue("nan", "nan or infinity stands in every row")
+        yield Clue("nan", "where there is nan or infinity, it stands in every row")
 
 
 def _places(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Clue]:

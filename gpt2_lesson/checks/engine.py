@@ -429,7 +429,8 @@ class _Examination:
             except Exception:
                 if strict:
                     raise
-        return found[:3]
+        first = {clue.key: clue for clue in reversed(found)}     # one of each kind
+        return [clue for clue in found if first[clue.key] is clue][:3]
 
     def read_out(self, _: list[Clue]) -> list[Clue]:
         """Return the exercise's own clues."""

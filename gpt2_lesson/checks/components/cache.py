@@ -191,7 +191,8 @@ def attention_read_out(look: Look, g: Generator) -> list[Clue]:
         seen = (row.abs() > 1e-7).nonzero().flatten().tolist()
         if seen != list(range(t + 1)):
             return [Clue("seen", f"when the tokens come as 0, then 1 and 2 together, "
-                         f"then 3, token {t} looks at {_tokens(seen)}, expected "
+                         f"then 3, each with its own value, the result of token {t} is "
+                         f"made of the values of {_tokens(seen)}, expected "
                          f"{_tokens(range(t + 1))}")]
     sums = weights.sum(-1)
     if not sums.allclose(torch.ones(4), atol=1e-4):

@@ -208,8 +208,9 @@ def read_out(look: Look, g: Generator) -> list[Clue]:
         if not map_.isfinite().all():
             found.append(Clue("nan", f"the weights of head {head} hold nan"))
         elif future > 1e-6:
-            found.append(Clue("future", f"head {head} gives up to {future:.2g} of its "
-                              "attention to later tokens"))
+            found.append(Clue("future", "where each token has its own value, the "
+                              f"result of head {head} holds up to {future:.2g} of a "
+                              "later token's"))
         elif not rows.allclose(torch.ones(4), atol=1e-4):
             found.append(Clue("row sums", f"the weights of head {head} do not add up "
                               f"to 1 in each row (they give {rows.min():.3g} to "
