@@ -272,7 +272,7 @@ def test_the_first_wrong_look_is_told() -> None:
     function = function_of(checks.cached_attention, attend(
         mask=PARTS["mask"] + "\nif Tk > 2:\n    s[..., 1] = -torch.inf"))
     report = checks.cached_attention(function)
-    assert "the result of token 1 is made of the values of 0, expected 0, 1" in report.clues[0].text
+    assert "token 1 is made of the values of 0, expected 0, 1" in report.clues[0].text
 
 
 def test_the_toy_model_depends_on_every_token_position_and_nothing_else() -> None:

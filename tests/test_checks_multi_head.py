@@ -260,7 +260,7 @@ def compiled_layer(body: str):
     ({"merge": "y = y.roll(1, 1).transpose(1, 2).reshape(B, T, C)"},
      "come from the value channels 3, 4, 5, 0, 1, 2, expected 0, 1, 2, 3, 4, 5"),
     ({"mask": "s[:, 0] = s[:, 0].masked_fill(torch.ones(T, T).triu(1).bool(), "
-              "-torch.inf)"}, "head 1 gives up to"),
+              "-torch.inf)"}, "the result of head 1 holds"),
     ({"weights": "w = s.softmax(-1).mean(1, keepdim=True)"},
      "both heads have the same weights"),
 ])
