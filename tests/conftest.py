@@ -6,6 +6,7 @@ with the network cut, and notes every request that wanted to leave the page.
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -105,3 +106,17 @@ def open_figure(chromium, tmp_path: Path) -> Iterator[Callable]:
     for context in contexts:
         context.close()
     assert outside == [] and errors == []
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Callable[[], Path]]:
+    """Give a maker of folders that everybody on this machine may read."""
+    with tempfile.TemporaryDirectory() as top:
+        os.chmod(top, 0o755)
+
+        def make(name: str) -> Path:
+            path = Path(top, name)
+            path.mkdir()
+            return path
+
+        yield make

@@ -1,23 +1,14 @@
-"""Grades can't be forged: a class of attackers, and what must hold of each."""
+"""Grading a class: what comes out, whatever is handed in."""
 
-import csv
-import hashlib
 import json
 import os
 import random
-import shlex
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
-import sysconfig
 import tempfile
-import threading
 import time
-import venv
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -25,303 +16,30 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from hostile.cells import AS_USER, CELLS, SPOILED, WRONG
+from hostile.classes import (
+    BLANK,
+    CAUSAL,
+    PACKAGE,
+    RIGHT,
+    SET,
+    cell,
+    cells,
+    needs_sandboxes,
+    notebook,
+    release,
+    run_class,
+    table,
+    write,
+)
 from test_exercises import each_set, handed_in
 
-import gpt2_lesson
 from gpt2_lesson import checks
 from gpt2_lesson.checks.engine import Exercise as ExerciseCheck
 from gpt2_lesson.checks.probing import Probe, observe
 from gpt2_lesson.checks.report import Report
 from gpt2_lesson.cli import grade, main
 from gpt2_lesson.cli.grading import protocol, sandbox
-from gpt2_lesson.cli.grading.sandbox import IsolationError, Limits
-from gpt2_lesson.cli.grading.system_calls import (
-    MACHINES,
-    SOCKET,
-    SYSTEM_CALLS,
-    system_call_filter,
-)
-from gpt2_lesson.cli.notebooks import NOTEBOOKS, lessons
 from gpt2_lesson.files import scratch_folder
-
-PACKAGE = Path(gpt2_lesson.__file__).parent
-SET = "01_set"
-RIGHT = """\
-def attention(q, k, v):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))
-    return scores.softmax(-1) @ v
-"""
-CAUSAL = """\
-def causal_attention(q, k, v):
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))
-    seen = torch.ones(scores.shape[-2:]).tril().bool()
-    return scores.masked_fill(~seen, -torch.inf).softmax(-1) @ v
-"""
-BLANK = "def attention(q, k, v):\n    ...\n"
-
-
-# ------------------------------------------------------------------ making notebooks
-
-def cell(source: str, grade_id: str = "", kind: str = "code", **nbgrader) -> dict:
-    """Return a cell; with a grade_id nbgrader's metadata."""
-    data = {"grade": False, "solution": False, "locked": False, "task": False,
-            "schema_version": 3, "grade_id": grade_id, **nbgrader}
-    made = {"cell_type": kind, "id": f"cell-{abs(hash(source)) % 10**8}",
-            "metadata": {"nbgrader": data} if grade_id else {}, "source": source}
-    return made | ({"outputs": [], "execution_count": None} if kind == "code" else {})
-
-
-def cells(attention: str = RIGHT, causal: str = CAUSAL) -> list[dict]:
-    """Return the cells of the set, with these two solutions."""
-    return [
-        cell("import math\nimport torch\nfrom gpt2_lesson import checks", "imports",
-             locked=True),
-        cell("# Attention", kind="markdown"),
-        cell(attention, "attention-solution", solution=True),
-        cell("checks.attention(attention).points(4)", "attention", grade=True,
-             locked=True, points=4),
-        cell(causal, "causal-solution", solution=True),
-        cell("checks.causal_attention(causal_attention).points(2)", "causal",
-             grade=True, locked=True, points=2),
-        cell("", "essay", "markdown", grade=True, solution=True, points=3),
-    ]
-
-
-def notebook(cells: list[dict]) -> str:
-    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4,
-                       "nbformat_minor": 5})
-
-
-def write(root: Path, student: str, content: str | bytes | list[dict]) -> Path:
-    """Write what a student hands in; return the file."""
-    content = notebook(content) if isinstance(content, list) else content
-    path = root / "grading" / "submitted" / student / SET / f"{SET}.ipynb"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def release(root: Path) -> Path:
-    """Write the release and its source; return the folder of the notebooks."""
-    for folder, attention in (("exercises", BLANK), ("solutions", RIGHT)):
-        path = root / "notebooks" / folder / SET / f"{SET}.ipynb"
-        path.parent.mkdir(parents=True)
-        path.write_text(notebook(cells(attention, CAUSAL)))
-    return root / "notebooks"
-
-
-def run_class(root: Path, *options: str) -> dict[str, dict[str, str]]:
-    """Grade the class in `root`; return the rows of the table by student."""
-    assert main(["grade", SET, "--notebooks", str(root / "notebooks"), "--out",
-                 str(root / "grading"), *options]) == 0
-    return table(root / "grading", SET)
-
-
-def table(grading: Path, name: str) -> dict[str, dict[str, str]]:
-    """Return the rows of a set's table by student."""
-    with open(grading / f"grades_{name}.csv", newline="") as file:
-        return {row["student"]: row for row in csv.DictReader(file)}
-
-
-def digests(*folders: Path) -> dict[str, str]:
-    """Return the SHA-256 and the mode of all files in these folders."""
-    return {str(path): f"{path.stat().st_mode} "
-            f"{hashlib.sha256(path.read_bytes()).hexdigest()}"
-            for folder in folders for path in sorted(folder.rglob("*"))
-            if path.is_file() and "__pycache__" not in path.parts}
-
-
-def strangers() -> list[str]:
-    """Return the processes that outlived their sandbox: of its user, but not in one."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            if path.stat().st_uid in sandbox.USERS:
-                parent = (path / "stat").read_text().rpartition(")")[2].split()[1]
-                if "unshare" not in Path("/proc", parent, "comm").read_text():
-                    found.append(f"{path.name}: {(path / 'cmdline').read_bytes()!r}")
-        except OSError:
-            continue
-    return found
-
-
-def can_unshare() -> bool:
-    """Return whether this machine lets us make namespaces at all."""
-    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-    try:
-        return subprocess.run(["unshare", *user, "--mount", "--net", "true"],
-                              capture_output=True).returncode == 0
-    except OSError:
-        return False
-
-
-USER = 1234                                 # nobody here
-ROOT = os.geteuid() == 0
-
-
-def grade_as(user: int, root: Path, *options: str, package: Path = PACKAGE.parent,
-             python: Path = Path(sys.executable), binds: dict[Path, Path] | None = None,
-             ) -> None:
-    """Grade the class in `root` with a command of its own, as `user` if we are root.
-
-    It sees folders where `binds` says, {where: folder}. A user may pass the folders
-    above Python and the course, even where they are root's.
-    """
-    open_to_all, keep = {}, Path("/mnt")
-    binds = {**(binds or {})}
-    if user:
-        subprocess.run(["chown", "-R", f"{user}:{user}", root / "grading"], check=True)
-        needed = [Path(sys.base_prefix), Path(sys.prefix), PACKAGE.parent, package,
-                  root, *map(Path, sandbox._site_folders())]
-        closed = {one for path in needed for one in path.resolve().parents
-                  if not one.stat().st_mode & 0o001}
-        open_to_all = {path.resolve(): top for path in needed for top in closed
-                       if path.resolve().is_relative_to(top)
-                       and not closed & set(top.parents)}
-    quote = shlex.quote
-    lines = ["set -e", f"mount -t tmpfs tmpfs {keep}"]
-    for i, path in enumerate(open_to_all):
-        lines += [f"mkdir {keep}/{i}", f"mount --rbind {quote(str(path))} {keep}/{i}"]
-    lines += [f"mount -t tmpfs -o mode=755 tmpfs {quote(str(top))}"
-              for top in set(open_to_all.values())]
-    for i, path in enumerate(open_to_all):
-        lines += [f"mkdir -p {quote(str(path))}",
-                  f"mount --rbind {keep}/{i} {quote(str(path))}"]
-    lines += [f"mount --bind {quote(str(path))} {quote(str(place))}"
-              for place, path in binds.items()]
-    lines += [(f"exec setpriv --reuid {user} --regid {user} --clear-groups " if user
-               else "exec ") + '"$@"']
-    maps = [] if ROOT else ["--user", "--map-root-user"]
-    command = [
-        "unshare", *maps, "--mount", "sh", "-c", "\n".join(lines), "sh", str(python),
-        "-m", "gpt2_lesson.cli", "grade", SET, "--notebooks", str(root / "notebooks"),
-        "--out", str(root / "grading"), *options]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env={
-        "PATH": os.environ["PATH"], "HOME": str(root), "PYTHONPATH": str(package),
-        "GPT2_LESSON_SECRET": os.environ.get("GPT2_LESSON_SECRET", "")})
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
-needs_sandboxes = pytest.mark.skipif(
-    not can_unshare() and not os.environ.get("GPT2_LESSON_NEEDS_SANDBOX"),
-    reason="this machine lets nobody make namespaces: no sandbox to test")
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Callable[[], Path]]:
-    """Give a maker of folders that everybody on this machine may read."""
-    with tempfile.TemporaryDirectory() as top:
-        os.chmod(top, 0o755)
-
-        def make(name: str) -> Path:
-            path = Path(top, name)
-            path.mkdir()
-            return path
-
-        yield make
-
-
-# ------------------------------------------------------------------ the attackers
-
-class Listener:
-    """A server on this machine, to see who gets out."""
-
-    def __init__(self) -> None:
-        self.server = socket.create_server(("0.0.0.0", 0))
-        self.port = self.server.getsockname()[1]
-        self.calls: list[str] = []
-        threading.Thread(target=self.listen, daemon=True).start()
-
-    def listen(self) -> None:
-        while True:
-            try:
-                connection, address = self.server.accept()
-            except OSError:
-                return
-            self.calls.append(str(address))
-            connection.close()
-
-
-@pytest.fixture(scope="module", params=["as root", "as a user"] if ROOT else ["here"])
-def attacked(request, folder) -> Iterator[dict]:
-    """Give a class, graded once, of all attackers that the tests ask for."""
-    root = folder(f"class {request.param}")
-    secret = root / "secret.txt"
-    secret.write_text("canary-in-a-file-4711")
-    secret.chmod(0o600)
-    os.environ["GPT2_LESSON_SECRET"] = "canary-in-the-environment-4712"
-    listener = Listener()
-    notebooks = release(root)
-    filled = {"SECRET": secret, "REPOSITORY": PACKAGE.parent, "NOTEBOOKS": notebooks,
-              "SUBMITTED": root / "grading" / "submitted", "OUT": root / "grading",
-              "PORT": listener.port, "HOST": socket.gethostbyname(socket.gethostname()),
-              "GRADER": os.getpid()}
-    wanted = {item.callspec.params["attack"] for item in request.session.items
-              if "attack" in getattr(getattr(item, "callspec", None), "params", {})}
-    user = request.param == "as a user"
-    for name in wanted & set(AS_USER if user else CELLS):
-        source = CELLS[name]
-        for key, value in filled.items():
-            source = source.replace(f"@{key}@", str(value))
-        write(root, name, cells(source + ("" if "def attention" in source else WRONG)))
-    write(root, "honest", cells())
-    kept = [filled["SUBMITTED"], notebooks, PACKAGE / "cli" / "grading",
-            Path(torch.__file__).parent / "nn"]
-    before = digests(*kept)
-    if user:
-        grade_as(USER, root, "--time-limit", "5")
-        rows = table(root / "grading", SET)
-    else:
-        rows = run_class(root, "--time-limit", "5", "--face", "public")
-    yield {"rows": rows, "root": root, "before": before, "listener": listener,
-           "after": digests(*kept),
-           "secret": secret.read_text()}
-    listener.server.close()
-    del os.environ["GPT2_LESSON_SECRET"]
-
-
-@needs_sandboxes
-@pytest.mark.slow
-@pytest.mark.parametrize("attack", CELLS)
-def test_an_attack_gets_no_point_and_no_secret(attacked, attack: str) -> None:
-    if attack not in attacked["rows"]:
-        assert attack not in AS_USER
-        return
-    row, root = attacked["rows"][attack], attacked["root"]
-    assert row["attention"] == "0" and row["isolated"] == "yes"
-    assert row["causal"] == "2" or attack in SPOILED
-    for path in (root / "grading").rglob("*"):
-        if path.is_file() and "submitted" not in path.parts and attack in path.parts:
-            text = path.read_text()
-            for word in ("canary-in-", "WROTE", "RAISED", "REMOUNTED", "REACHED"):
-                assert word not in text
-
-
-@needs_sandboxes
-@pytest.mark.slow
-def test_the_attacks_leave_nothing_behind(attacked) -> None:
-    assert attacked["rows"]["honest"]["attention"] == "4"
-    assert attacked["rows"]["honest"]["causal"] == "2"
-    assert attacked["after"] == attacked["before"]
-    assert attacked["secret"] == "canary-in-a-file-4711"
-    assert attacked["listener"].calls == []
-    assert not (attacked["root"] / "grading" / "bombed").exists()
-    assert strangers() == []
-
-
-@needs_sandboxes
-@pytest.mark.slow
-@pytest.mark.parametrize("attack", ["injects_html"])
-def test_a_page_runs_no_script(attacked, attack: str) -> None:
-    if attack not in attacked["rows"]:
-        return
-    page = attacked["root"] / "grading" / "feedback" / attack / SET / f"{SET}.html"
-    text = page.read_text()
-    assert "alert(4)" in text and "alert(6)" in text        # shown, as text
-    assert "<script" not in text and "<svg" not in text and "<img" not in text
-    assert "script-src" not in text and "default-src 'none'" in text
-
 
 # ------------------------------------------------------------------ odd notebooks
 
@@ -775,131 +493,6 @@ def test_half_a_character_is_refused_by_the_files_name(course: Path, capsys) -> 
     assert f"{path} is not a notebook: 'utf-8' codec" in capsys.readouterr().err
 
 
-# ------------------------------------------------------------------ the walls
-
-
-@pytest.mark.parametrize("machine", MACHINES)
-def test_the_filter_refuses_what_it_should_on_both_machines(machine: str) -> None:
-    column, architecture = MACHINES[machine]
-    steps = list(struct.iter_unpack("=HBBI", system_call_filter(machine)))
-
-    def verdict(number: int, first: int = 0, architecture: int = architecture) -> int:
-        """Run the filter as the kernel does."""
-        at = 0
-        while True:
-            code, yes, no, value = steps[at]
-            if code == 0x06:
-                return value
-            if code == 0x20:
-                loaded = {0: number, 4: architecture, 16: first}[value]
-            else:
-                at += yes if loaded >= value and (code == 0x35 or loaded == value
-                                                  ) else no
-            at += 1
-
-    allowed, refused, unknown, odd = 0x7FFF0000, 0x50001, 0x50026, 0x50061
-    for numbers in SYSTEM_CALLS.values():
-        assert verdict(numbers[column]) == refused
-    assert verdict(0 if column == 0 else 63) == allowed               # read
-    assert verdict(425) == verdict(1 << 30) == unknown                # io_uring, x32
-    assert [verdict(SOCKET[column], family) for family in (1, 2, 10, 16, 40, 38)] == [
-        *4 * [allowed], odd, odd]
-    assert verdict(39, architecture=0x40000003) == 0x80000000         # i386: killed
-
-
-def holes() -> dict[str, tuple[str, sandbox.Sandbox]]:
-    """Return sandboxes with a hole: (the wall that gives way, the sandbox)."""
-
-    class Leaky(sandbox.Sandbox):
-        without: tuple[str, ...] = ()
-
-        def _namespaces(self) -> list[str]:
-            return [one for one in super()._namespaces() if one not in self.without]
-
-        def _rights(self, user: int) -> list[str]:
-            rights, kept = super()._rights(user), []
-            while rights:
-                word = rights.pop(0)
-                value = rights[:1] if word in ("--reuid", "--regid") else []
-                if word in self.without:
-                    del rights[:len(value)]
-                else:
-                    kept.append(word)
-            return kept
-
-    class Unfiltered(sandbox.Sandbox):
-        def _filter(self) -> bytes:
-            return struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000)         # all is allowed
-
-    class Open(sandbox.Sandbox):
-        def _mounts(self) -> dict[str, str | None]:
-            return super()._mounts() | {str(PACKAGE): str(PACKAGE)}
-
-        def secrets(self) -> list[str]:
-            return [str(PACKAGE / "attention.py")]
-
-    def without(*words: str) -> Leaky:
-        return type("Leaky", (Leaky,), {"without": words})("root")
-
-    return {
-        "net": ("has a network", without("--net")),
-        "pid": ("sees other processes", without("--pid")),
-        "user": ("has capabilities", without(
-            "--reuid", "--bounding-set=-all", "--inh-caps=-all")),
-        "new rights": ("may gain privileges", without("--no-new-privs")),
-        "processes": ("starts a process", sandbox.Sandbox(
-            "root", limits=Limits(processes=100))),
-        "memory": ("uses memory without limit", sandbox.Sandbox(
-            "root", limits=Limits(memory=-1))),
-        "files": ("sees a hidden file", Open("root")),
-        **{f"filter, {wall}": (wall, Unfiltered("root")) for wall in (
-            "reaches the machine's host", "may call add_key", "may call keyctl",
-            "may call shmget", "may call semget", "may call msgget",
-            "may call mq_open", "may call memfd_create", "may call ptrace",
-            "may call unshare", "may call process_vm_readv")},
-    }
-
-
-@needs_sandboxes
-@pytest.mark.skipif(os.geteuid() != 0, reason="the holes are made as root")
-@pytest.mark.parametrize("hole", holes())
-def test_a_hole_in_the_wall_is_noticed(hole: str) -> None:
-    wall, leaky = holes()[hole]
-    with pytest.raises(IsolationError, match=wall):
-        sandbox.try_walls(leaky)
-
-
-LAYOUTS = {  # where the course is, and where its environment
-    "inside": ("course", "course/.venv"), "beside": ("course", "env"),
-    "spaces": ("my köurse (2)/course", "my köurse (2)/course/my env"),
-    "around": ("env/course", "env"), "the course itself": ("course", "course"),
-}
-
-
-@needs_sandboxes
-@pytest.mark.slow
-@pytest.mark.parametrize("user", [0, USER] if ROOT else [0])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_environment_may_be_anywhere(folder, layout: str, user: int) -> None:
-    """As the README makes it, and elsewhere: what is needed is seen, no answer is."""
-    place = folder(f"{layout} {user}")
-    course, env = (place / part for part in LAYOUTS[layout])
-    shutil.copytree(PACKAGE, course / "gpt2_lesson",
-                    ignore=shutil.ignore_patterns("__pycache__"))
-    venv.create(env, symlinks=True)
-    site = Path(sysconfig.get_path("purelib", "venv", {"base": str(env)}))
-    release(course)
-    for path in lessons(NOTEBOOKS):
-        shutil.copy(path, course / "notebooks")
-    write(course, "ada", cells())
-    write(course, "eve", cells(CELLS["reads_the_answer_file"].replace(
-        "@REPOSITORY@", str(course))))
-    grade_as(user, course, package=course, python=env / "bin" / "python",
-             binds={site: Path(torch.__file__).parents[1]})
-    rows = table(course / "grading", SET)
-    assert (rows["ada"]["total"], rows["eve"]["total"]) == ("6", "2")
-
-
 @needs_sandboxes
 @pytest.mark.slow
 def test_no_path_of_ours_is_a_users(course: Path, monkeypatch) -> None:
@@ -953,7 +546,7 @@ def test_a_value_comes_through(value: object) -> None:
 
 
 def test_what_is_no_plain_data_leaves_only_its_name() -> None:
-    value = protocol.unpack(protocol.pack({"value": Listener}))["value"]
+    value = protocol.unpack(protocol.pack({"value": Path}))["value"]
     assert isinstance(value, protocol.Other) and type(value).__name__ == "type"
 
 
