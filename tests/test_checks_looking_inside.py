@@ -123,10 +123,11 @@ def test_the_answers_on_the_lens_are_what_the_model_gives() -> None:
             {"says": said, "probability of b": odds[:, ord("b")].tolist()})
         assert report.named == name and report.passed == (not name)
     odds, said = lens[:, -1].softmax(-1), "omxxb"
-    wrong = {"one of: the stream read without the final norm; or a softmax over the "
-             "depths, not over the letters": lens[:, -1].softmax(0)[:, ord("b")],
-             "the odds of the likeliest letter, whatever it is": odds.amax(-1),
-             "logarithms of the odds": odds[:, ord("b")].log(),
+    wrong = {"one of: the residual stream read without the final norm; or a softmax "
+             "over the depths, not over the letters": lens[:, -1].softmax(0)[:, ord("b")],
+             "the probability of the most probable letter, whatever it is":
+                 odds.amax(-1),
+             "logarithms of the probabilities": odds[:, ord("b")].log(),
              "the embeddings left out": odds[1:, ord("b")]}
     for name, values in wrong.items():
         given = {"says": said[5 - len(values):], "probability of b": values.tolist()}
