@@ -124,7 +124,8 @@ def test_the_answers_on_the_lens_are_what_the_model_gives() -> None:
         assert report.named == name and report.passed == (not name)
     odds, said = lens[:, -1].softmax(-1), "omxxb"
     wrong = {"one of: the residual stream read without the final norm; or a softmax "
-             "over the depths, not over the letters": lens[:, -1].softmax(0)[:, ord("b")],
+             "over the depths, not over the letters":
+                 lens[:, -1].softmax(0)[:, ord("b")],
              "the probability of the most probable letter, whatever it is":
                  odds.amax(-1),
              "logarithms of the probabilities": odds[:, ord("b")].log(),
