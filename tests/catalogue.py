@@ -111,8 +111,9 @@ def complete(exercise: Exercise) -> None:
     ids = [mistake.id for mistake in exercise.mistakes]
     assert len(set(ids)) == len(ids), sorted(one for one in ids if ids.count(one) > 1)
     for mistake in exercise.mistakes:
-        for part in ("id", "name", "why", "idea", "where", "fix"):
+        for part in ("id", "name", "why"):
             assert getattr(mistake, part), f"{mistake.id} has no {part}"
+        assert all(exercise.help_for(mistake)), f"{mistake.id} lacks a hint"
         assert mistake.mark in ("V", "S", "R")
     assert all(exercise.hints) and exercise.solution, exercise.name
 

@@ -2,7 +2,6 @@
 
 import linecache
 import math
-from functools import partial
 
 import pytest
 import torch
@@ -283,6 +282,6 @@ def test_what_is_said_of_a_missing_softmax_holds_behind_a_mask() -> None:
         for exercise, said in ((checks.attention, False),
                                (checks.causal_attention, True)):
             (mistake,) = (one for one in exercise.mistakes if one.id == name)
-            report = exercise(partial(exercise.reference, **mistake.knobs))
+            report = exercise(exercise.wrong([mistake]))
             (why,) = (one.why for match in report.matches for one in match)
             assert ("nan" in why) is said is ("nan" in "".join(report.table))

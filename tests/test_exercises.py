@@ -242,8 +242,8 @@ def test_predictions_have_names_for_wrong_ones_and_show_nothing_first(name: str
         if getattr(judge, "predict", False):
             assert len(judge.wrong) >= 3, judge.name
             for mistake in judge.known:
-                assert all((mistake.name, mistake.why, mistake.idea, mistake.where,
-                            mistake.fix)), mistake.id
+                assert all((mistake.name, mistake.why, *judge.help_for(mistake))), (
+                    mistake.id)
 
 
 def bare(text: str) -> set[str]:

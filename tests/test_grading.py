@@ -607,7 +607,7 @@ def test_a_report_from_afar_is_the_report_from_here() -> None:
     for exercise in checks.everything().values():
         if not isinstance(exercise, Exercise):
             continue
-        wrong = [one.function or partial(exercise.reference, **one.knobs)
+        wrong = [exercise.wrong([one])
                  for one in exercise.mistakes[:2]]
         for function in (exercise.reference, lambda *args: args[0], *wrong):
             def afar(probe, function=function):

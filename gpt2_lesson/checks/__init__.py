@@ -38,7 +38,7 @@ def everything() -> dict:
     from gpt2_lesson.checks.values import Answer
 
     found = []
-    for folder in ("components", "answers"):
+    for folder in ("exercises", "components", "answers"):
         package = import_module(f"gpt2_lesson.checks.{folder}")
         for module in sorted(iter_modules(package.__path__), key=lambda one: one.name):
             names = vars(import_module(f"{package.__name__}.{module.name}"))

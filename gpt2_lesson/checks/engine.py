@@ -9,7 +9,7 @@ fits it reads out what can be measured (`clues.py`).
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
@@ -18,6 +18,7 @@ from torch import Generator, Tensor
 
 from gpt2_lesson.checks import clues
 from gpt2_lesson.checks.clues import Clue
+from gpt2_lesson.checks.edits import Edit, apply_edits, changed_lines, compile_function
 from gpt2_lesson.checks.probing import (
     NOT_A_FUNCTION,
     Function,
@@ -38,12 +39,12 @@ strict = False                       # True in the tests: a clue that raises is 
 
 @dataclass(frozen=True)
 class Mistake:
-    """A known mistake: what it is called, what shows it, and four rungs of help.
+    """A known mistake: an edit of the right answer, what it is called, what shows it.
 
-    `id` is the catalogue's, `mark` V (reproduced), S (seen in a source) or R
-    (reasoned). `name` completes "behaves like ..."; `why` says what the numbers show.
-    `idea` asks a question, `where` says where to look, `fix` is the line. `knobs` turn
-    the reference into the mistake; a `function` replaces it whole (then no pairs).
+    `name` completes "behaves like ..."; `why` says what the numbers show. `edit` is the
+    text of the solution that is replaced, and by what (or a list of such pairs); a
+    mistake that is no edit has its whole `source`. The hints are the question `idea`,
+    then `where` and `fix`, which follow from the edit where they are not given.
     """
 
     id: str
@@ -55,6 +56,13 @@ class Mistake:
     knobs: dict[str, object] = field(default_factory=dict)
     function: Function | None = None
     mark: str = "V"
+    edit: Edit | list[Edit] = field(default_factory=list)
+    source: str = ""
+
+    @property
+    def edits(self) -> list[Edit]:
+        """The edits, as a list."""
+        return [self.edit] if isinstance(self.edit, tuple) else self.edit
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ class Exercise:
     name: str
     lesson: str
     call: str
-    reference: Function
+    reference: Function | None
     probes: Callable[[Generator], list[Probe]]
     mistakes: tuple[Mistake, ...] = ()
     read_out: Callable[[Look, Generator], list[Clue]] | None = None
@@ -98,6 +106,39 @@ class Exercise:
     display: Callable[[Generator], Probe] | None = None
     atol: float = 1e-5
     rtol: float = 1e-4
+    names: dict[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.reference is None:
+            right = compile_function(self.solution, self.names)
+            object.__setattr__(self, "reference", right)
+
+    def wrong(self, mistakes: Sequence[Mistake]) -> Function | None:
+        """Return the function with the mistakes in it; None where they exclude another.
+
+        Two mistakes go together where they are edits that do not overlap.
+        """
+        first = mistakes[0]
+        if len(mistakes) > 1 and not all(one.edits or one.knobs for one in mistakes):
+            return None
+        if first.function or first.source:
+            return first.function or compile_function(first.source, self.names)
+        if first.knobs:
+            keys = [key for one in mistakes for key in one.knobs]
+            knobs = {k: v for one in mistakes for k, v in one.knobs.items()}
+            return None if len(knobs) < len(keys) else partial(self.reference, **knobs)
+        edits = [edit for one in mistakes for edit in one.edits]
+        source = apply_edits(self.solution, edits)
+        return source and compile_function(source, self.names)
+
+    def help_for(self, mistake: Mistake) -> tuple[str, str, str]:
+        """Return a question, where to look, and the right line, for one mistake."""
+        wrong, right = mistake.source, self.solution if mistake.source else ""
+        if mistake.edits:
+            wrong, right = changed_lines(self.solution, mistake.edits)
+        where = f"look for what does the same as: {wrong}" if wrong else (
+            "something is missing" if right else "")
+        return mistake.idea, mistake.where or where, mistake.fix or right
 
     def __call__(self, function: object, seed: int = 0) -> Report:
         """Return the report on a learner's `function`, and note it as progress."""
@@ -131,7 +172,7 @@ class Exercise:
         (mistake,) = (one for one in self.mistakes if one.id == given)
         return replace(
             self, name=name, given=given,
-            hints=(mistake.idea, mistake.where, mistake.fix),
+            hints=self.help_for(mistake),
             call=self.call.replace(f"{self.name}(", f"{name}("),
             solution=self.solution.replace(f"def {self.name}(", f"def {name}("))
 
@@ -178,11 +219,13 @@ def _expected(exercise: Exercise, seed: int) -> list[Seen]:
 def _on_probe(exercise: Exercise, names: tuple[str, ...], seed: int, i: int,
               again: bool = True) -> Seen:
     """Return what the mistakes called `names`, together, do on probe i."""
-    chosen = [mistake for mistake in exercise.mistakes if mistake.id in names]
-    function = chosen[0].function or partial(
-        exercise.reference,
-        **{key: value for one in chosen for key, value in one.knobs.items()})
-    return observe(function, exercise.battery(seed)[i], again)
+    return observe(_wrong(exercise, names), exercise.battery(seed)[i], again)
+
+
+@lru_cache(maxsize=10_000)
+def _wrong(exercise: Exercise, names: tuple[str, ...]) -> Function | None:
+    """Return the function with the mistakes of these names; None if they exclude."""
+    return exercise.wrong([one for one in exercise.mistakes if one.id in names])
 
 
 def _like(seen: Seen, wanted: Seen) -> Seen:
@@ -373,8 +416,7 @@ class _Examination:
         if single or not self.finite():
             return self.confirmed(single)
         pairs = [pair for pair in itertools.combinations(mistakes, 2)
-                 if all(mistake.knobs and mistake.function is None for mistake in pair)
-                 and not pair[0].knobs.keys() & pair[1].knobs.keys()
+                 if _wrong(self.exercise, tuple(one.id for one in pair))
                  and self.behaves_like(pair)]
         return self.confirmed(pairs) if len(pairs) <= 2 else []  # never guess
 

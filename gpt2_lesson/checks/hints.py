@@ -175,8 +175,9 @@ def _rungs(exercise, entry: dict) -> list[str]:
     """Return the hints 2, 3, 4: those of the mistake seen last, else the exercise's."""
     named = [one for one in exercise.known if one.name in (entry.get("about") or [])]
     general = (entry.get("idea") or exercise.hints[0], *exercise.hints[1:])
-    return ["\n".join(filter(None, (getattr(mistake, part) for mistake in named)))
-            or general[i] for i, part in enumerate(("idea", "where", "fix"))]
+    levels = [exercise.help_for(mistake) for mistake in named]
+    return ["\n".join(filter(None, (level[i] for level in levels))) or general[i]
+            for i in range(3)]
 
 
 def solution(name: str) -> Note:

@@ -54,6 +54,10 @@ class Answer:
         """What is to be done, as a sentence for who has not begun."""
         return f"{self.name} asks for {self.question}."
 
+    def help_for(self, mistake: Mistake) -> tuple[str, str, str]:
+        """Return a question, where to look, and the right line, for one mistake."""
+        return mistake.idea, mistake.where, mistake.fix
+
     @property
     def lesson(self) -> str:
         """The lesson's number, "07"."""

@@ -204,7 +204,7 @@ def time_checks(rounds: int, limit: float = 1.0) -> int:
     first, later = {}, {}
     for name, exercise in tqdm(functions.items(), desc="checks", leave=False):
         wrong = [
-            mistake.function or partial(exercise.reference, **mistake.knobs)
+            exercise.wrong([mistake])
             for mistake in exercise.mistakes
         ]
         first[name] = exercise.examine(partial(observe, _like_no_mistake)).seconds

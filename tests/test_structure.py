@@ -1,0 +1,168 @@
+"""How the package is built: who imports whom, and how long its parts are.
+
+`python tests/test_structure.py` prints the figures.
+"""
+
+import ast
+import re
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "gpt2_lesson"
+LESSONS = [path.stem[3:] for path in sorted(PACKAGE.parent.glob("notebooks/*.ipynb"))]
+LEAVES = {"validation", "files", "checkpoints", "vocabulary_files"}
+MODEL = ["attention", "causal_masking", "multi_head", "feed_forward", "layer_norm",
+         "gpt2_model"]
+MODULES = [PACKAGE / f"{name}.py" for name in LESSONS
+           if (PACKAGE / f"{name}.py").exists()]
+
+
+def name_of(path: Path) -> str:
+    """Return a module's name: "checks.report", "attention", "cli"."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path: Path, late: bool = False) -> Iterator[str]:
+    """Yield the modules of the package that a module imports, `late` ones too.
+
+    Late are those inside functions; those for type checkers alone are left out.
+    """
+    known = {name_of(one) for one in PACKAGE.rglob("*.py")}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typed = {id(node) for part in ast.walk(tree) if isinstance(part, ast.If)
+             and "TYPE_CHECKING" in ast.dump(part.test) for node in ast.walk(part)}
+    inside = {id(node) for part in ast.walk(tree)
+              if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
+              for node in ast.walk(part)}
+    for node in ast.walk(tree):
+        if id(node) in typed or (not late and id(node) in inside):
+            continue
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = "gpt2_lesson." * (node.level == 1) + (node.module or "")
+            names = [start.rstrip("."), *(f"{start.rstrip('.')}.{alias.name}"
+                                          for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            if name.removeprefix("gpt2_lesson.") in known - {""}:
+                yield name.removeprefix("gpt2_lesson.")
+
+
+def functions(path: Path) -> Iterator[tuple[str, int]]:
+    """Yield each function of a module with its number of lines, without its docstring.
+
+    Empty lines don't count.
+    """
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            kept = set(range(node.lineno, node.end_lineno + 1))
+            for part in ast.walk(node):
+                body = getattr(part, "body", None)
+                if isinstance(part, ast.FunctionDef | ast.ClassDef) and isinstance(
+                        body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+                    kept -= set(range(body[0].lineno, body[0].end_lineno + 1))
+            count = sum(bool(lines[i - 1].strip()) for i in kept)
+            kind = "class " if isinstance(node, ast.ClassDef) else ""
+            yield f"{kind}{node.name}", count
+
+
+def code_lines(path: Path) -> list[str]:
+    """Return the lines of a module that hold code."""
+    text = path.read_text(encoding="utf-8")
+    kept = set(range(1, text.count("\n") + 2))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            kept -= set(range(node.lineno, node.end_lineno + 1))
+    return [line for i, line in enumerate(text.splitlines(), 1)
+            if i in kept and line.strip() and not line.strip().startswith("#")]
+
+
+def raising(path: Path) -> int:
+    """Return how many lines belong to an `if ...: raise`."""
+    count = 0
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.If) and isinstance(node.body[0], ast.Raise):
+            count += node.body[0].end_lineno - node.lineno + 1
+    return count
+
+
+SHAPE = re.compile(r"#.*\(.*\b[BTCHDVLFNK]\w*\b.*\)|#.*\b(B|T|C|H|D|V|F), ")
+
+
+def figures() -> dict[str, float]:
+    """Return what is measured of the lessons' modules and of checks."""
+    sizes = [n for path in MODULES for name, n in functions(path)
+             if not name.startswith("class")]
+    lines = sum(len(code_lines(path)) for path in MODULES)
+    model = [line for name in MODEL for line in code_lines(PACKAGE / f"{name}.py")]
+    return {
+        "function lines, median": statistics.median(sizes),
+        "function lines, 90th percentile": statistics.quantiles(sizes, n=10)[-1],
+        "function lines, most": max(sizes),
+        "if ...: raise, share of the lines": sum(map(raising, MODULES)) / lines,
+        "shape comments per 100 lines of the model": 100 * sum(
+            bool(SHAPE.search(line)) for line in model) / len(model),
+        "MultiHeadAttention": dict(functions(PACKAGE / "multi_head.py"))[
+            "class MultiHeadAttention"],
+        "generate": dict(functions(PACKAGE / "generation.py"))["generate"],
+        "lines of checks": sum(
+            path.read_text(encoding="utf-8").count("\n")
+            for path in (PACKAGE / "checks").rglob("*.py")),
+    }
+
+
+def circles() -> list[list[str]]:
+    """Return the circles of imports, late ones too, as lists of modules."""
+    graph = {name_of(path): set(imports(path, late=True)) - {name_of(path)}
+             for path in PACKAGE.rglob("*.py")}
+    while leaves := [name for name, to in graph.items() if not to & graph.keys()]:
+        for name in leaves:
+            del graph[name]
+    while tops := [name for name in graph
+                   if not any(name in to for to in graph.values())]:
+        for name in tops:
+            del graph[name]
+    return [[name, *sorted(to & graph.keys())] for name, to in sorted(graph.items())]
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    assert circles() == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_lesson_imports_earlier_lessons_and_the_leaves(path: Path) -> None:
+    earlier = set(LESSONS[:LESSONS.index(path.stem)])
+    assert set(imports(path, late=True)) <= earlier | LEAVES
+
+
+def test_leaves_import_no_lesson() -> None:
+    for name in LEAVES:
+        if (PACKAGE / f"{name}.py").exists():
+            assert set(imports(PACKAGE / f"{name}.py", late=True)) <= LEAVES
+
+
+def test_lessons_are_essays() -> None:
+    found = figures()
+    print(found)
+    assert found["function lines, median"] <= 8
+    assert found["function lines, 90th percentile"] <= 18
+    assert found["function lines, most"] <= 30
+    assert found["if ...: raise, share of the lines"] <= 0.03
+    assert 15 <= found["shape comments per 100 lines of the model"] <= 25
+    assert found["MultiHeadAttention"] < 30 and found["generate"] < 30
+    assert found["lines of checks"] <= 8500
+
+
+if __name__ == "__main__":
+    for name, number in figures().items():
+        print(f"{number:8.4g}  {name}")
+    for circle in circles():
+        print(*circle)
