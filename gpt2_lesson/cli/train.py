@@ -672,7 +672,7 @@ def draw_losses(
         "training": (ends, means),
         "validation": (steps, [entry["validation"] for entry in log.values()]),
     }
-    levels = {} if lowest is None else {"floor": lowest}
+    levels = None if lowest is None else {"floor": lowest}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "losses.png"
         show_lines(
