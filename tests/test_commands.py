@@ -118,7 +118,8 @@ def test_a_run_with_merges_keeps_its_vocabulary(
     unseen = text.read_text()[len(text.read_text()) * 9 // 10 :]
     expected = bits_per_byte(model, vocabulary, unseen, stride=5)
     assert f"{expected:.4f}" in capsys.readouterr().out
-    (cut / "vocab.json").unlink()                    # then the run cannot be used
+    for name in ("vocab.json", "tokenizer.json"):    # then the run cannot be used
+        (cut / name).unlink()
     assert main(["generate", str(cut)]) == 2
     assert "are vocab.json and merges.txt beside it?" in capsys.readouterr().err
 
