@@ -138,7 +138,7 @@ the folder RUN then holds
   model.safetensors       the finished model alone, to be shared
   losses.png, samples.txt the loss curve, and what the model wrote on the way
   settings.json, log.json the settings, and the validation losses so far
-  vocab.json, merges.txt  the vocabulary, unless tokens are bytes
+  tokenizer.json, ...     the vocabulary, unless tokens are bytes
 It may move to another machine or device, and so may the text: give --text its new name.
 """
 
