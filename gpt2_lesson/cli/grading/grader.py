@@ -195,7 +195,7 @@ def _at_most(seconds: float) -> Iterator[None]:
         raise TimeoutError("took too long to judge")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds, 5.0)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 30.0)
     try:
         yield
     finally:
