@@ -189,7 +189,9 @@ def solution(name: str) -> Note:
         return Note(f"{name} has no check: the teacher's notebook holds an answer.")
     entries = load()
     closed = [one.name for one in found if not _earned(entries.get(one.name, {}))]
-    code = "\n\n\n".join(one.solution for one in found if one.name not in closed)
+    shown = [one.solution for one in found if one.name not in closed]
+    code = "\n\n\n".join(text for text in shown if not any(
+        text in longer for longer in shown if longer != text))
     return Note(*(f"The solution opens when {one} is right, or after its last hint: "
                   f'checks.hint("{one}")' for one in closed),
                 *["One way to write it:"] * bool(code), code=code)
