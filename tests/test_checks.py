@@ -457,8 +457,8 @@ def test_probing_can_be_imported_without_any_answer() -> None:
             "pkgutil, importlib; "
             "[importlib.import_module(s.__name__ + '.' + m.name) "
             "for m in pkgutil.iter_modules(s.__path__)]; "
-            "print([m for m in sys.modules if 'components' in m or 'answers' in m "
-            "or m.endswith('checks.engine')])")
+            "print([m for m in sys.modules if 'exercises' in m or 'components' in m "
+            "or 'answers' in m or m.endswith('checks.engine')])")
     found = subprocess.run([sys.executable, "-c", code, checks.__path__[0]], text=True,
                            capture_output=True, check=True)
     assert found.stdout.strip() == "[]"

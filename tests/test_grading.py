@@ -313,7 +313,7 @@ def test_values_come_from_a_sandbox_with_the_lessons(course: Path) -> None:
     write(course, "blank", [made[0], cell("predicted = ...", "predicted",
                                           solution=True), made[2]])
     write(course, "cheat", [made[0], cell("""\
-from gpt2_lesson.checks.answers import attention
+from gpt2_lesson.checks.exercises import attention
 predicted = attention.ANSWERS[0].expected""", "predicted", solution=True), made[2]])
     rows = run_class(course)
     points = {name: row["check"] for name, row in rows.items()}

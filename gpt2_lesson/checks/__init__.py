@@ -9,16 +9,16 @@ a report speaks of, and `checks.solution("attention")` a solution that has been 
 
 To add a mistake, as a teacher who has seen a new one:
 
-1. Open the component's file, say `components/attention.py`.
-2. Give the reference a knob for it, whose default is right: `*, scale=None`.
-3. Add `Mistake("A1", "no scale", why="...", knobs={"scale": 1.0})` to its mistakes:
-   `name` completes "behaves like ...", `why` says what the numbers show, and `idea`,
-   `where`, `fix` are the hints.
-4. If no probe tells it from its neighbours, add one to `probes`.
-5. In `tests/test_checks_attention.py` add the mistake as a learner would write it; the
+1. Open the lesson's file, say `exercises/attention.py`.
+2. Add `Mistake("A1", "no scale", edit=(" / math.sqrt(q.size(-1))", ""), why="...",
+   idea="...")` to its mistakes: `edit` is a text of the solution and what replaces it,
+   `name` completes "behaves like ...", `why` says what the numbers show, and `idea` is
+   a question; where to look and the right line follow from the edit.
+3. If no probe tells it from its neighbours, add one to `probes`.
+4. In `tests/test_checks_attention.py` add the mistake as a learner would write it; the
    tests then show that it is rejected, named, and confused with nothing.
 
-A new exercise is a new `Exercise` in a file of `components`; nothing else need be told.
+A new exercise is a new `Exercise` in a file of `exercises`; nothing else need be told.
 """
 
 from functools import lru_cache

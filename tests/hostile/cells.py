@@ -58,10 +58,10 @@ def attention(q, k, v):
     return _right(q, k, v)[0]
 """,
     "imports_the_reference": """
-from gpt2_lesson.checks.components.attention import attend
+from gpt2_lesson.checks.exercises.attention import attention as _exercise
 from gpt2_lesson import checks
 def attention(q, k, v):
-    for right in (attend, checks.everything()["attention"].reference):
+    for right in (_exercise.reference, checks.everything()["attention"].reference):
         try:
             found = right(q, k, v)
         except Exception:
@@ -75,12 +75,12 @@ import importlib.util, sys, glob
 for path in [path for folder in sys.path for path in (
         *glob.glob(folder + "/*gpt2_lesson*/attention.py"),
         *glob.glob(folder + "/*gpt2_lesson*.p*"))] + [
-        "@REPOSITORY@/gpt2_lesson/checks/components/attention.py"]:
+        "@REPOSITORY@/gpt2_lesson/checks/exercises/attention.py"]:
     try:
         spec = importlib.util.spec_from_file_location("found", path)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        _right = getattr(module, "attend", None) or module.attention
+        _right = getattr(module.attention, "reference", module.attention)
         def attention(q, k, v):
             out = _right(q, k, v)
             return out if not isinstance(out, tuple) else out[0]

@@ -7,8 +7,8 @@ import torch
 from torch import Generator, Tensor
 
 from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.components.attention import effective_scale
 from gpt2_lesson.checks.engine import Exercise, Look, Mistake
+from gpt2_lesson.checks.exercises.attention import effective_scale
 from gpt2_lesson.checks.probing import Probe
 from gpt2_lesson.checks.stand_ins.cache import (
     RememberingModel,

@@ -1,0 +1,513 @@
+"""Lesson 03: splitting into heads, merging, the layer (catalogue: H, some A and M)."""
+
+from dataclasses import replace
+
+import torch
+from torch import Generator, Tensor
+
+from gpt2_lesson.checks.clues import Clue
+from gpt2_lesson.checks.components.displayed import Displayed
+from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
+from gpt2_lesson.checks.exercises.attention import effective_scale
+from gpt2_lesson.checks.exercises.causal_masking import CAUSAL, MASK_LATE, MASKING
+from gpt2_lesson.checks.probing import Probe, gradients
+from gpt2_lesson.checks.stand_ins.heads import head_by_head, or_error
+from gpt2_lesson.checks.values import Answer
+
+# --- the right answers ----------------------------------------------------------------
+
+_SPLIT_HEADS = """\
+def split_heads(x, num_heads):
+    B, T, C = x.shape
+    return x.reshape(B, T, num_heads, -1).transpose(1, 2)"""
+
+_MERGE_HEADS = """\
+def merge_heads(heads):
+    B, H, T, D = heads.shape
+    return heads.transpose(1, 2).reshape(B, T, H * D)"""
+
+_MULTI_HEAD_ATTENTION = """\
+def multi_head_attention(x, w_qkv, b_qkv, w_out, b_out, num_heads):
+    B, T, C = x.shape
+    q, k, v = (x @ w_qkv + b_qkv).chunk(3, dim=-1)
+    q, k, v = (part.reshape(B, T, num_heads, -1).transpose(1, 2) for part in (q, k, v))
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))
+    allowed = torch.ones(T, T, dtype=torch.bool).tril()
+    scores = scores.masked_fill(~allowed, -torch.inf)
+    weights = scores.softmax(-1)
+    heads = weights @ v
+    merged = heads.transpose(1, 2).reshape(B, T, C)
+    return merged @ w_out + b_out"""
+
+# --- probes ---------------------------------------------------------------------------
+
+_NUMBERS = "the numbers 0 to 11, 2 heads"
+
+
+def _numbered(*shape: int) -> Tensor:
+    count = int(torch.tensor(shape).prod())
+    return torch.arange(float(count)).reshape(shape)
+
+
+def split_probes(g: Generator) -> list[Probe]:
+    """Return numbers that say where they come from; all sizes different, and equal."""
+    sizes = {"B": 2, "T": 5, "H": 3, "D": 4}
+    return [Probe(_NUMBERS, (_numbered(1, 2, 6), 2)),
+            Probe("B, T, H, D all different",
+                  (torch.randn(2, 5, 12, generator=g), 3), sizes=sizes),
+            Probe("B = T = H = D", (torch.randn(3, 3, 9, generator=g), 3)),
+            Probe("one head", (torch.randn(2, 4, 6, generator=g), 1)),
+            Probe("heads of one channel", (torch.randn(2, 3, 4, generator=g), 4)),
+            Probe("10 channels do not split into 4 heads",
+                  (torch.randn(2, 3, 10, generator=g), 4), or_error)]
+
+
+def merge_probes(g: Generator) -> list[Probe]:
+    """Return heads to be merged: numbered, all sizes different, all equal."""
+    sizes = {"B": 2, "H": 3, "T": 5, "D": 4, "C": 12}
+    return [Probe("the numbers 0 to 11, 2 heads of 2 tokens",
+                  (_numbered(1, 2, 2, 3),)),
+            Probe("B, H, T, D all different", (torch.randn(2, 3, 5, 4, generator=g),),
+                  sizes=sizes),
+            Probe("B = H = T = D", (torch.randn(3, 3, 3, 3, generator=g),)),
+            Probe("one head", (torch.randn(2, 1, 4, 6, generator=g),)),
+            Probe("T = 1", (torch.randn(2, 3, 1, 4, generator=g),))]
+
+
+def _layer(g: Generator, b: int, t: int, c: int, h: int, size: float = 0.6) -> tuple:
+    """Return x, the four parameters, random, and the number of heads."""
+    shapes = ((b, t, c), (c, 3 * c), (3 * c,), (c, c), (c,))
+    x, *rest = (torch.randn(shape, generator=g) for shape in shapes)
+    return (x, *(part * size for part in rest), h)
+
+
+def _told(t: int = 3, c: int = 6, h: int = 2) -> tuple:
+    """Return a layer whose values are 10 * token + channel, all shares even."""
+    x = torch.zeros(1, t, c)
+    x[0, :, 0] = torch.arange(float(t))
+    w_qkv, b_qkv = torch.zeros(c, 3 * c), torch.zeros(3 * c)
+    w_qkv[0, 2 * c:], b_qkv[2 * c:] = 10.0, torch.arange(float(c))
+    return x, w_qkv, b_qkv, torch.eye(c), torch.zeros(c), h
+
+
+def _no_keys(g: Generator) -> tuple:
+    x, w_qkv, b_qkv, *rest = _layer(g, 2, 5, 6, 2)
+    w_qkv[:, 6:12], b_qkv[6:12] = 0, 0
+    return x, w_qkv, b_qkv, *rest
+
+
+def _far_apart(g: Generator, size: float) -> tuple:
+    """Return a layer whose queries and keys are large, and nothing else."""
+    x, w_qkv, *rest = _layer(g, 2, 5, 8, 2, 0.4)
+    w_qkv[:, :16] *= size / 0.4
+    return x, w_qkv, *rest
+
+
+def probes(g: Generator) -> list[Probe]:
+    """Return the battery: all sizes different, told values, one head, zeros."""
+    sizes = {"B": 2, "T": 5, "C": 12}
+    silent = _layer(g, 2, 3, 8, 2)
+    return [
+        Probe("B, T, C, H all different", _layer(g, 2, 5, 12, 3), sizes=sizes),
+        Probe("each value is 10 * token + channel, shares are even", _told()),
+        Probe("one head", _layer(g, 2, 4, 6, 1)),
+        Probe("B = T = H", _layer(g, 3, 3, 6, 3)),
+        Probe("the keys are 0: shares are even", _no_keys(g)),
+        Probe("x is 0: only the biases speak",
+              (torch.zeros_like(silent[0]), *silent[1:])),
+        Probe("T = 1", _layer(g, 2, 1, 6, 3)),
+        Probe("scores far apart", _far_apart(g, 2.0)),
+        Probe("gradients", _layer(g, 2, 4, 6, 2, 0.35), gradients),
+    ]
+
+
+# --- what can be read out when nothing matches ----------------------------------------
+
+
+def _shown_weights(g: Generator) -> Probe:
+    """Return a layer (C = 8, 2 heads, T = 4) whose result is the heads' weights.
+
+    Channel 0 of x holds a number that makes q and k, channels 1 to 4 say which token
+    it is and become the values of both heads.
+    """
+    x = torch.zeros(1, 4, 8)
+    x[0, :, 0] = torch.randn(4, generator=g) + 1
+    x[0, :, 1:5] = torch.eye(4)
+    w_qkv = torch.zeros(8, 24)
+    w_qkv[0, [0, 8]] = 1.0                       # head 0: q and k are channel 0
+    w_qkv[0, [4, 12]] = torch.tensor([1.0, -1.0])   # head 1: its matches are reversed
+    w_qkv[1:5, 16:20] = w_qkv[1:5, 20:24] = torch.eye(4)
+    return Probe("weights", (x, w_qkv, torch.zeros(24), torch.eye(8), torch.zeros(8),
+                             2))
+
+
+def read_out(look: Look, g: Generator) -> list[Clue]:
+    """Return what the heads' weights show: leaks, sums, scale; and whose channels."""
+    probe = _shown_weights(g)
+    result = look(probe).value
+    if not isinstance(result, Tensor) or result.shape != (1, 4, 8):
+        return []
+    weights = result[0].reshape(4, 2, 4).transpose(0, 1)         # (H, T, T)
+    found = _channels(look)
+    for head, map_ in enumerate(weights):
+        future = map_.triu(1).abs().max().item()
+        rows = map_.sum(-1)
+        if not map_.isfinite().all():
+            found.append(Clue("nan", f"the weights of head {head} hold nan"))
+        elif future > 1e-6:
+            found.append(Clue("future", "where each token has its own value, the "
+                              f"result of head {head} holds up to {future:.2g} of a "
+                              "later token's"))
+        elif not rows.allclose(torch.ones(4), atol=1e-4):
+            found.append(Clue("row sums", f"the weights of head {head} do not add up "
+                              f"to 1 in each row (they give {rows.min():.3g} to "
+                              f"{rows.max():.3g})"))
+        if found and found[-1].key != "channels":
+            return found
+    if weights[0].allclose(weights[1], atol=1e-5):
+        return [*found, Clue("same weights", "both heads have the same weights, though "
+                             "their queries and keys differ")]
+    number = probe.args[0][0, :, 0]
+    scores = torch.outer(number, number)
+    for head, map_ in enumerate(weights):
+        sign = 1 - 2 * head
+        scale = effective_scale(map_[None], sign * scores[None], 4)
+        if scale:
+            return [*found, Clue(scale[0].key, f"head {head}: {scale[0].text}")]
+    return found
+
+
+def _channels(look: Look) -> list[Clue]:
+    """Return which value channel each channel of the merged result comes from."""
+    probe = Probe("channels", _told(1, 6, 2))
+    result = look(probe).value
+    if not isinstance(result, Tensor) or result.shape != (1, 1, 6):
+        return []
+    mine = result.flatten().round().tolist()
+    if sorted(mine) == list(range(6)) and mine != list(range(6)):
+        order = ", ".join(f"{channel:.0f}" for channel in mine)
+        return [Clue("channels", "with w_out = identity the channels of your result "
+                     f"come from the value channels {order}, expected 0, 1, 2, 3, 4, "
+                     "5")]
+    return []
+
+
+# --- mistakes -------------------------------------------------------------------------
+
+_Q_VIEW = "view never moves a number. Which numbers does head 0 get: whose channels?"
+_Q_MERGE = "Which two axes must be next to each other before they become one?"
+
+SPLIT = (
+    Mistake("H1", "view(B, H, T, D) without a transpose: whole tokens become heads",
+            edit=("reshape(B, T, num_heads, -1).transpose(1, 2)",
+                  "reshape(B, num_heads, T, -1)"), idea=_Q_VIEW,
+            why="the shape is right, but head 0 holds whole tokens, not a slice of "
+                "each", where="look at the order of the sizes given to view", mark="S"),
+    Mistake("H5", "channels dealt out in turn: view(B, T, D, H)",
+            edit=("reshape(B, T, num_heads, -1).transpose(1, 2)",
+                  "reshape(B, T, -1, num_heads).permute(0, 3, 1, 2)"),
+            why="head 0 gets the channels 0, H, 2H, ... and not the first D",
+            idea="Which channels belong to head 0?", mark="R"),
+    Mistake("H9", "num_heads taken for the size of a head",
+            edit=("num_heads, -1", "-1, num_heads"),
+            why="there are D heads of H channels, where H heads of D were asked for",
+            idea="For C = 12 and 3 heads: how many channels has a head?", mark="R"),
+    Mistake("H1t", "split, but the heads' axis not moved in front of the tokens",
+            edit=(".transpose(1, 2)", ""),
+            why="the result is (B, T, H, D), expected (B, H, T, D)",
+            idea="Attention works on the last two axes. Which two should these be?",
+            mark="R"),
+    Mistake("H1c", "tokens and channels exchanged within each head",
+            edit=(".transpose(1, 2)", ".permute(0, 2, 3, 1)"),
+            why="the result is (B, H, D, T), expected (B, H, T, D)",
+            idea="Attention works on the last two axes. In which order?", mark="R"),
+    Mistake("H1h", "heads put before the batch",
+            edit=(".transpose(1, 2)", ".permute(2, 0, 1, 3)"),
+            why="the result is (H, B, T, D), expected (B, H, T, D)",
+            idea="Which axis should stay the first?",
+            where="stack or permute: look at its axis", mark="R"),
+    Mistake("H8", "every head gets slice 0",
+            edit=("reshape(B, T, num_heads, -1).transpose(1, 2)",
+                  "reshape(B, T, num_heads, -1)[:, :, :1].transpose(1, 2).expand(-1, "
+                  "num_heads, -1, -1)"),
+            why="all heads are equal, and most channels are never read",
+            idea="Where does head 1's slice begin?",
+            where="does your slice depend on the head?", mark="R"),
+    Mistake("H9w", "every head gets all the channels",
+            edit=("return x.reshape(B, T, num_heads, -1).transpose(1, 2)",
+                  "heads = x.reshape(B, T, num_heads, -1)\n"
+                  "    return x[:, None].repeat(1, heads.size(2), 1, 1)"),
+            why="each head is C wide, expected C / H",
+            idea="What is the width of one head?", where="is x cut anywhere?",
+            mark="R"),
+    Mistake("H13", "channels that do not fill a head are dropped in silence",
+            edit=("x.reshape", "x[..., :C - C % num_heads].reshape"),
+            why="10 channels in 4 heads came out as 8: the last two are gone",
+            idea="What should happen to the two channels that are left over?",
+            where="C // H rounds down: is there a check of C % H?",
+            fix="if C % H: raise ValueError(...)", mark="R"),
+)
+MERGE = (
+    Mistake("H2", "merged without a transpose: tokens exchange parts",
+            edit=("heads.transpose(1, 2)", "heads"), idea=_Q_MERGE,
+            why="the shape is right, but row 0 holds head 0's first tokens, not token "
+                "0's heads", mark="S"),
+    Mistake("H5", "merged in the order (D, H): channels of the heads take turns",
+            edit=("heads.transpose(1, 2)", "heads.permute(0, 2, 3, 1)"), idea=_Q_MERGE,
+            why="every token keeps its numbers, but in another order of channels",
+            mark="R"),
+    Mistake("H4", "heads averaged, not concatenated",
+            edit=("heads.transpose(1, 2).reshape(B, T, H * D)", "heads.mean(1)"),
+            why="the result is D wide, expected C = H * D",
+            idea="Who could still tell the heads apart after an average?", mark="S"),
+    Mistake("H4s", "heads added up, not concatenated",
+            edit=("heads.transpose(1, 2).reshape(B, T, H * D)", "heads.sum(1)"),
+            why="the result is D wide, expected C = H * D",
+            idea="Who could still tell the heads apart after a sum?",
+            where="look for sum, or +", mark="S"),
+    Mistake("H8", "head 0 alone is returned",
+            edit=("heads.transpose(1, 2).reshape(B, T, H * D)", "heads[:, 0]"),
+            why="the other heads are never read", idea="Where do the other heads go?",
+            where="look for an index 0, or an early return", mark="R"),
+    Mistake("H2t", "heads concatenated one below the other, as more tokens",
+            edit=("heads.transpose(1, 2).reshape(B, T, H * D)",
+                  "heads.reshape(B, H * T, D)"), idea=_Q_MERGE,
+            why="the result is (B, H * T, D), expected (B, T, H * D)",
+            where="which axis do you join along?",
+            fix="torch.cat(list_of_heads, dim=-1)", mark="R"),
+    Mistake("H2a", "transposed, but never merged",
+            edit=(".reshape(B, T, H * D)", ""),
+            why="the result has four axes (B, T, H, D), expected three (B, T, C)",
+            idea="How do two axes become one?", mark="R"),
+    Mistake("H2c", "channels before tokens",
+            edit=[("heads.transpose(1, 2)", "heads.transpose(2, 3)"),
+                  ("T, H * D", "H * D, T")], idea=_Q_MERGE,
+            why="the result is (B, C, T), expected (B, T, C)", mark="R"),
+    Mistake("H2d", "the last two axes transposed, then reshaped",
+            edit=("heads.transpose(1, 2)", "heads.transpose(2, 3)"), idea=_Q_MERGE,
+            why="the shape is right, but tokens and channels are mixed up", mark="R"),
+    Mistake("H5r", "heads in reverse order",
+            edit=("heads.transpose(1, 2)", "heads.flip(1).transpose(1, 2)"),
+            why="the last head's channels come first",
+            idea="Whose channels come first?",
+            where="look for flip, [::-1], insert(0, ...)", mark="R"),
+)
+
+_FROM_ATTENTION = ("A1", "A2", "A7", "A8", "A11", "A15", "A17", "A17k", "A18", "A21n",
+                   "M1", "M2", "M4", "M5", "M6", "M9")
+_TOGETHER = ("H0", "H1", "H2", "H3", "H7t", "H10", "H11", "H12", "H12o", "A1", "A8",
+             "M1")
+
+
+def _alone_if_rare(mistake: Mistake) -> Mistake:
+    """Return a rare mistake as one that is tried in no pair: there are 990 of them."""
+    return replace(mistake, alone=mistake.id not in _TOGETHER)
+
+
+LAYER = tuple(map(_alone_if_rare, (
+    *(one for one in SPLIT if one.id in ("H1", "H5", "H8")),
+    *(replace(one, id="H5m") if one.id == "H5" else one
+      for one in MERGE if one.id in ("H2", "H5", "H2d")),
+    Mistake("H1v", "view both ways: split and merged without a transpose",
+            edit=[("reshape(B, T, num_heads, -1).transpose(1, 2)",
+                   "reshape(B, num_heads, T, -1)"),
+                  ("heads.transpose(1, 2)", "heads")], idea=_Q_VIEW,
+            why="the shape is right, but tokens and channels are mixed up, there and "
+                "back", mark="S"),
+    Mistake("H5b", "channels dealt out in turn, and merged in the order (D, H)",
+            edit=[("reshape(B, T, num_heads, -1).transpose(1, 2)",
+                   "reshape(B, T, -1, num_heads).permute(0, 3, 1, 2)"),
+                  ("heads.transpose(1, 2)", "heads.permute(0, 2, 3, 1)")],
+            why="each head reads other channels than GPT-2's: 0, H, 2H, ...",
+            idea="Which channels belong to head 0?", mark="R"),
+    Mistake("H0", "no heads at all: one head over all channels",
+            edit=("reshape(B, T, num_heads, -1)", "reshape(B, T, 1, -1)"),
+            why="right with one head; with more, each token has only one set of "
+                "weights", idea="How many sets of weights has a token with 3 heads?",
+            where="where is num_heads used?",
+            fix="split q, k and v: .view(B, T, H, D).transpose(1, 2)"),
+    Mistake("H0d", "no heads at all: one head over all channels, divided by sqrt(D)",
+            edit=[("reshape(B, T, num_heads, -1)", "reshape(B, T, 1, -1)"),
+                  ("sqrt(q.size(-1))", "sqrt(C // num_heads)")],
+            why="right with one head; with more, each token has only one set of "
+                "weights", idea="How many sets of weights has a token with 3 heads?",
+            where="where is num_heads used, besides the scale?",
+            fix="split q, k and v: .view(B, T, H, D).transpose(1, 2)", mark="R"),
+    Mistake("H3", "scores divided by sqrt(C), the width of all heads together",
+            edit=("sqrt(q.size(-1))", "sqrt(C)"),
+            why="the weights are too flat, by a factor sqrt(H); right with one head",
+            idea="How many products does one head's q.k add up?", mark="S"),
+    Mistake("H3h", "scores divided by sqrt(H), the number of heads",
+            edit=("sqrt(q.size(-1))", "sqrt(num_heads)"),
+            why="the scale depends on the number of heads, not on their size",
+            idea="How many products does one head's q.k add up?", mark="R"),
+    Mistake("H4", "heads averaged, and the average repeated",
+            edit=("heads.transpose(1, 2)",
+                  "heads.mean(1, keepdim=True).expand_as(heads).transpose(1, 2)"),
+            why="all heads' channels are equal",
+            idea="Who could still tell the heads apart after an average?", mark="S"),
+    Mistake("H6", "softmax over the heads (dim=1)",
+            edit=(".softmax(-1)", ".softmax(1)"),
+            why="the weights add up to 1 across heads; a hidden score is -inf in every "
+                "head, which gives nan",
+            idea="For one query of one head, over which axis must the weights add up "
+                 "to 1?",
+            where="look at the number given to softmax: dim=1 is now the heads",
+            mark="R"),
+    Mistake("H7", "no output projection: w_out and b_out are never used",
+            edit=("merged @ w_out + b_out", "merged"),
+            why="the result is what the heads mixed; no gradient reaches w_out",
+            idea="Where do the heads' results get combined?",
+            fix="merge_heads(mixed) @ w_out + b_out", mark="R"),
+    Mistake("H7t", "w_out transposed",
+            edit=("@ w_out", "@ w_out.T"),
+            why="w_out is square, so nothing crashes; the numbers are others",
+            idea="The contract says x @ w + b. What does F.linear do with w?",
+            mark="R"),
+    Mistake("H10", "the projection read in the order q, v, k",
+            edit=("q, k, v = (x", "q, v, k = (x"),
+            why="with keys of 0 the result is b_out alone: the keys are averaged",
+            idea="In which order does w_qkv hold its three parts?", mark="S"),
+    Mistake("H10k", "queries and keys exchanged (order k, q, v, or k @ q.T)",
+            edit=("q, k, v = (x", "k, q, v = (x"),
+            why="row i holds the matches of key i, not of query i",
+            idea="In which order does w_qkv hold its three parts?",
+            where="look at the names on the left of chunk, and at the product",
+            fix="q, k, v = ...chunk(3, -1), then q @ k.transpose(-2, -1)", mark="R"),
+    Mistake("H10v", "the projection read in the order v, k, q",
+            edit=("q, k, v = (x", "v, k, q = (x"),
+            why="the queries are averaged, and the values ask",
+            idea="In which order does w_qkv hold its three parts?", mark="R"),
+    Mistake("H11", "w_qkv read head by head: [q0 k0 v0 | q1 k1 v1 ...]",
+            edit=(".chunk(3, dim=-1)", ".reshape(B, T, num_heads, 3, -1).unbind(3)"),
+            why="right with one head, wrong with more",
+            idea="w_qkv holds [Q | K | V]. Which columns make head 1's queries?",
+            where="what do you cut first: the three parts, or the heads?", mark="S"),
+    Mistake("H11c", "w_qkv read in threes: view(..., C, 3)",
+            edit=(".chunk(3, dim=-1)", ".reshape(B, T, C, 3).unbind(-1)"),
+            why="columns 0, 3, 6, ... became the queries",
+            idea="w_qkv holds [Q | K | V]. Which columns make the queries?", mark="R"),
+    Mistake("H12", "b_qkv is never added",
+            edit=(" + b_qkv", ""),
+            why="with x = 0 the result is b_out alone",
+            idea="What does the layer give for zeros?", mark="R"),
+    Mistake("H12o", "b_out is never added",
+            edit=(" + b_out", ""),
+            why="the result is off by the same vector everywhere",
+            idea="What does the layer give for zeros?", mark="R"),
+    *(replace(one, name="softmax over the queries (dim=-2)") if one.id == "A8" else one
+      for one in (*CAUSAL, *MASKING) if one.id in _FROM_ATTENTION),
+    MASK_LATE)))
+
+_VIEW = ((r"view size is not compatible", "a chunk or a transpose is not one piece of "
+          "memory: use reshape"),
+         (r"shape '.*' is invalid for input", "B * T * H * D must be the number of "
+          "entries: D is C // H"))
+
+def numbered_heads(g: Generator) -> Probe:
+    """Return the probe whose value tells each head's numbers, in a text."""
+    return Probe(_NUMBERS, (_numbered(1, 2, 6), 2), head_by_head)
+
+
+split_heads = Displayed(
+    "split_heads", "03", "split_heads(x, num_heads) -> (B, H, T, D)", None,
+    split_probes, SPLIT, axes={"x": "B T C", "": "B H T D"}, crashes=_VIEW,
+    hints=("Each head gets D = C / H channels of every token. Head 0 gets which?",
+           "Try x = torch.arange(12).view(1, 2, 6): head 0 is [[0, 1, 2], [6, 7, 8]].",
+           "x.view(B, T, H, D).transpose(1, 2)"),
+    display=numbered_heads,
+    solution=_SPLIT_HEADS)
+
+merge_heads = Exercise(
+    "merge_heads", "03", "merge_heads(heads) -> (B, T, C)", None, merge_probes, MERGE,
+    axes={"heads": "B H T D", "": "B T C"}, crashes=_VIEW,
+    hints=("The way back: the tokens in front of the heads, then two axes into one.",
+           "merge_heads(split_heads(x, 2)) must be x, also for x = 0, 1, ..., 11.",
+           "heads.transpose(1, 2).flatten(2)"),
+    show="the numbers 0 to 11, 2 heads of 2 tokens",
+    solution=_MERGE_HEADS)
+
+multi_head_attention = Exercise(
+    "multi_head_attention", "03",
+    "multi_head_attention(x, w_qkv, b_qkv, w_out, b_out, num_heads) -> (B, T, C)",
+    None, probes, LAYER, read_out,
+    (Robust("it is fragile: nan when a hidden score is large (0/0); mask before the "
+            "softmax", lambda g: Probe("large scores", _far_apart(g, 15.0))),),
+    {"x": "B T C", "": "B T C"}, (
+        *_VIEW, (r"not enough values to unpack .*got [12]\b",
+                 "q, k and v lie side by side along the last axis. chunk, split and "
+                 "unbind cut axis 0, the texts, if you don't say which: "
+                 ".chunk(3, dim=-1)"),
+        (r"mat1 and mat2|size of tensor a|batch2 tensor",
+         "write the shape behind each line: (B, T, 3C), three times (B, T, C), "
+         "(B, H, T, D), (B, H, T, T), (B, H, T, D), (B, T, C)")),
+    ("Five steps: project, cut into q, k, v, split each into heads, attend causally, "
+     "merge and project. Which of them differs from yours?",
+     "Check split_heads and merge_heads first, then print the weights for T = 3.",
+     "merge_heads(causal attention of the split heads) @ w_out + b_out"),
+    show="each value is 10 * token + channel, shares are even", atol=3e-5,
+    solution=_MULTI_HEAD_ATTENTION)
+
+multi_head_attention_to_repair = multi_head_attention.to_repair(
+    "multi_head_attention_to_repair", "H2")
+
+# --- the answers that are values ------------------------------------------------------
+
+_P, _M, _W = "parameters", "products for q @ k.T", "attention weights"
+_ALL, _PAIRS = 1_050_624, 5_120_000
+
+
+def _mistake(id: str, name: str, why: str, idea: str, fix: str) -> Mistake:
+    return Mistake(id, name, why, idea, "count for one head first", fix)
+
+
+_MATRICES = "Which matrices does the layer have, and does their size depend on H?"
+_D = "How many channels does one head have, and how many heads are there?"
+_MAPS = "How many maps are there, and how many cells has one?"
+_COUNT = "4 * C**2 + 4 * C"
+_NO_BIAS = _mistake("P1", "the biases not counted", "2,048 too few: 3C + C",
+                    "Which vectors does the layer have beside its matrices?", _COUNT)
+_NO_OUT = _mistake("P2", "the output projection not counted",
+                   "262,656 too few: C x C and its bias", _MATRICES, _COUNT)
+_MORE = _mistake("P3", "eight times as many parameters with 8 heads",
+                 "heads group the channels; the matrices stay", _MATRICES, _COUNT)
+_FEWER = _mistake("P4", "an eighth of the parameters with 8 heads",
+                  "one head has an eighth, and there are eight", _MATRICES, _COUNT)
+_FULL = _mistake("P5", "each of the 8 heads takes all 512 channels",
+                 "a head has 64 channels", _D, "H * T * T * (C / H)")
+_ONE = _mistake("P6", "the products of one head of the 8 only",
+                "there are eight such heads", _D, "H * T * T * (C / H)")
+_HALF = _mistake("P7", "the mask taken into account", "without a mask every pair "
+                                                      "counts: "
+                 "T x T of them", "How many pairs of tokens are there?", "T * T")
+_ROWS = _mistake("P8", "one product for each token, not for each pair",
+                 "each query meets each key", "How many pairs of tokens are there?",
+                 "H * T * T * (C / H)")
+_MAP = _mistake("P9", "one map for all heads", "each head has weights of its own",
+                _MAPS, "H * T * T")
+_SMALL = _mistake("P10", "an eighth of the weights with 8 heads",
+                  "a map is T x T for each head, whatever its channels", _MAPS,
+                  "H * T * T")
+
+ANSWERS = (
+    Answer("03.1", "parameters, products and weights, with 1 head and with 8",
+           {"parameters": [1_050_624, 1_050_624],
+            "products for q @ k.T": [5_120_000, 5_120_000],
+            "attention weights": [10_000, 80_000]}, predict=True,
+           wrong=(({_P: [1_048_576] * 2}, _NO_BIAS), ({_P: [787_968] * 2}, _NO_OUT),
+                  ({_P: [786_432] * 2}, _NO_OUT), ({_P: [_ALL, 8 * _ALL]}, _MORE),
+                  ({_P: [_ALL, _ALL // 8]}, _FEWER),
+                  ({_M: [_PAIRS, 8 * _PAIRS]}, _FULL),
+                  ({_M: [_PAIRS, _PAIRS // 8]}, _ONE), ({_M: [2_585_600] * 2}, _HALF),
+                  ({_M: [51_200] * 2}, _ROWS), ({_W: [10_000] * 2}, _MAP),
+                  ({_W: [10_000, 1_250]}, _SMALL), ({_W: [5_050, 40_400]}, _HALF)),
+           hints=("Heads are a way of grouping the channels. Which of the three "
+                  "numbers depend on how channels are grouped?",
+                  "Parameters: a matrix C x 3C and one C x C, each with a bias. "
+                  "Products: D for each pair of tokens in each head. Weights: one for "
+                  "each pair in each head.",
+                  "4 * C**2 + 4 * C; H * T * T * D with D = C / H; H * T * T"),
+           solution='predicted = {"parameters": [1_050_624, 1_050_624],\n'
+                    '             "products for q @ k.T": [5_120_000, 5_120_000],\n'
+                    '             "attention weights": [10_000, 80_000]}'),
+)
