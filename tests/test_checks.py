@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from gpt2_lesson import checks
-from gpt2_lesson.checks import engine, hints
+from gpt2_lesson.checks import Check, engine, hints, registry
 from gpt2_lesson.checks.engine import Exercise, Mistake
 from gpt2_lesson.checks.probing import Probe, observe
 from gpt2_lesson.checks.values import Answer
@@ -35,7 +35,7 @@ def pairs(g: torch.Generator) -> list[Probe]:
             Probe("x is 0", (torch.zeros(2, 4), torch.ones(2, 4)))]
 
 
-TOY = Exercise(
+TOY = Check(Exercise(
     "toy", "99", "toy(x, y) -> (B, C)", shifted, pairs,
     (Mistake("Z1", "the 1 forgotten", "too small by 1", "What is added?", "the end",
              "+ 1", {"plus": 0.0}),
@@ -45,7 +45,7 @@ TOY = Exercise(
              {"plus": -0.0})),
     axes={"x": "B C", "y": "B C", "": "B C"},
     hints=("general idea", "general place", "general line"),
-    solution="def toy(x, y): ...")
+    solution="def toy(x, y): ..."))
 
 
 @pytest.fixture(autouse=True)
@@ -53,16 +53,18 @@ def _progress(tmp_path, monkeypatch) -> None:
     """Keep progress in a folder of the test's own, and add three exercises."""
     monkeypatch.setenv("GPT2_LESSON_PROGRESS", str(tmp_path / "p" / "progress.json"))
     monkeypatch.setattr(hints, "_memory", {})
-    known = checks.everything() | {"toy": TOY, "99.1": NUMBER, "99.2": GUESS}
-    monkeypatch.setattr(checks, "everything", lambda: known)
+    known = checks.everything() | {
+        one.name: one.exercise for one in (TOY, NUMBER, GUESS)}
+    monkeypatch.setattr(registry, "everything", lambda: known)
     monkeypatch.setitem(hints.SETS, "99.1", ("99.1",))
     monkeypatch.setitem(hints.SETS, "99.2", ("toy", "99.2"))
     monkeypatch.setitem(hints.SETS, "99.3", ())
 
 
-NUMBER = Answer("99.1", "how many?", 124, wrong=((163, Mistake(
-    "W1", "the head counted twice", "39 too many", "Who shares?", "the head", "124")),))
-GUESS = Answer("99.2", "guess", lambda: [0.5, 0.25], rtol=0.01, predict=True)
+NUMBER = Check(Answer("99.1", "how many?", 124, wrong=((163, Mistake(
+    "W1", "the head counted twice", "39 too many", "Who shares?", "the head",
+    "124")),)))
+GUESS = Check(Answer("99.2", "guess", lambda: [0.5, 0.25], rtol=0.01, predict=True))
 
 
 def empty(x, y):
@@ -235,7 +237,7 @@ def test_the_learners_globals_neither_judge_nor_are_lost(name: str, _globals_aga
 
     Probes and expected results are made anew under the learner's globals.
     """
-    fresh = replace(TOY, probes=lambda g: pairs(g))
+    fresh = replace(TOY.exercise, probes=lambda g: pairs(g))
     GLOBALS[name]()
     before = _globals()
     assert fresh(shifted).passed
@@ -311,9 +313,10 @@ def test_hints_go_on_after_a_restart() -> None:
     TOY(lambda x, y: 2 * x + y + 1)
     checks.hint("toy")
     TOY(lambda x, y: 2 * x + y + 1 + 0 * y)
-    code = ("from gpt2_lesson import checks; from gpt2_lesson.checks import hints; "
+    code = ("from gpt2_lesson import checks; from gpt2_lesson.checks import registry; "
             "import sys; sys.path.insert(0, 'tests'); import test_checks as t; "
-            "checks.everything = lambda: {'toy': t.TOY}; print(checks.hint('toy')); "
+            "registry.everything = lambda: {'toy': t.TOY.exercise}; "
+            "print(checks.hint('toy')); "
             "t.TOY(lambda x, y: 2 * x + y + 1.0001); print(checks.hint('toy'))")
     found = subprocess.run([sys.executable, "-c", code], text=True, check=True,
                            capture_output=True, cwd=Path(__file__).parents[1])
@@ -321,9 +324,9 @@ def test_hints_go_on_after_a_restart() -> None:
 
 
 def test_a_version_to_repair_has_hints_from_the_start(monkeypatch) -> None:
-    repair = TOY.to_repair("toy_to_repair", "Z2")
-    known = checks.everything() | {"toy_to_repair": repair}
-    monkeypatch.setattr(checks, "everything", lambda: known)
+    repair = Check(TOY.to_repair("toy_to_repair", "Z2"))
+    known = checks.everything() | {"toy_to_repair": repair.exercise}
+    monkeypatch.setattr(registry, "everything", lambda: known)
     report = repair(lambda x, y: 2 * x + y + 1)
     assert "not repaired yet" in str(report) and "doubled" not in str(report)
     assert "How often is x there?" in str(checks.hint("toy_to_repair"))
@@ -505,7 +508,7 @@ def test_whatever_comes_back_a_true_report_is_made(function, said: str) -> None:
     (2.0, (2, torch.tensor(2))),
     (True, (np.bool_(True), torch.tensor(True)))])
 def test_a_number_is_judged_by_its_value(right: object, others: tuple) -> None:
-    one = replace(TOY, reference=lambda x, y: right, mistakes=())
+    one = replace(TOY.exercise, reference=lambda x, y: right, mistakes=())
     for value in (right, *others):
         assert one(lambda x, y, value=value: value).passed, repr(value)
     for value in (None, "3", [right], torch.tensor([1, 2]), 7, float("nan"), 10**400):
@@ -575,7 +578,7 @@ def test_memory_that_is_not_set_is_not_called_chance() -> None:
 
 def test_a_clue_that_raises_is_an_error_here_and_left_out_elsewhere(
         monkeypatch) -> None:
-    broken = replace(TOY, read_out=lambda look, g: 1 / 0)
+    broken = replace(TOY.exercise, read_out=lambda look, g: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         broken(lambda x, y: x - y)
     monkeypatch.setattr(engine, "strict", False)
@@ -633,7 +636,7 @@ def test_the_bench_finds_a_slow_check(
         time.sleep(0.02)
         return shifted(x, y, **knobs)
 
-    slow = replace(TOY, name="slow", reference=slowly)
+    slow = replace(TOY.exercise, name="slow", reference=slowly)
     monkeypatch.setattr(bench, "everything", lambda: {"slow": slow})
     assert bench.time_checks(rounds=1, limit=600) == 0
     assert "the slowest (slow) 0." in capsys.readouterr().out

@@ -21,7 +21,7 @@ from gpt2_lesson.checks import hints
 from gpt2_lesson.cli import main, notebooks
 from gpt2_lesson.cli.exam import exam, hidden_tests, literal
 from gpt2_lesson.cli.grading.submissions import read_release
-from gpt2_lesson.cli.release import (
+from gpt2_lesson.cli.problem_sets import (
     BY_HAND,
     CHECK,
     EXERCISES,

@@ -7,45 +7,51 @@ or `checks.hint("01.2")`, the exercise's number, opens the next hint,
 `checks.progress()` shows what is done, `checks.inputs("attention", 1)` is an input that
 a report speaks of, and `checks.solution("attention")` a solution that has been earned.
 
-To add a mistake, as a teacher who has seen a new one:
+A mistake is an edit of the exercise's one right answer, in `exercises/`. To add one:
 
-1. Open the lesson's file, say `exercises/attention.py`.
-2. Add `Mistake("A1", "no scale", edit=(" / math.sqrt(q.size(-1))", ""), why="...",
-   idea="...")` to its mistakes: `edit` is a text of the solution and what replaces it,
-   `name` completes "behaves like ...", `why` says what the numbers show, and `idea` is
-   a question; where to look and the right line follow from the edit.
-3. If no probe tells it from its neighbours, add one to `probes`.
-4. In `tests/test_checks_attention.py` add the mistake as a learner would write it; the
-   tests then show that it is rejected, named, and confused with nothing.
+    Mistake("A4", "scores divided by sqrt(T), the number of tokens",
+            edit=("sqrt(q.size(-1))", "sqrt(q.size(-2))"),
+            why="the scale changes with the length of the text",
+            idea="Over which axis does the dot product sum?"),
+
+The name completes "behaves like ...", `why` says what the numbers show, `idea` is the
+first hint; the others follow from the edit. In `tests/test_checks_attention.py` add the
+mistake as a learner would write it: the tests show that it is rejected, named, and
+confused with nothing. If it is confused, add a probe that tells the two apart.
 
 A new exercise is a new `Exercise` in a file of `exercises`; nothing else need be told.
 """
 
-from functools import lru_cache
-from importlib import import_module
-from pkgutil import iter_modules
+import copy
+import difflib
 
-from gpt2_lesson.checks.hints import hint, progress, solution
-from gpt2_lesson.checks.report import Report, settings
+from gpt2_lesson.checks import registry
+from gpt2_lesson.checks.engine import Exercise
+from gpt2_lesson.checks.hints import hint, note, progress, solution
+from gpt2_lesson.checks.report import Report
+from gpt2_lesson.checks.settings import settings
+from gpt2_lesson.checks.values import Answer
 
 _OWN = ["answer", "hint", "inputs", "progress", "solution", "settings", "Report"]
 
 
-@lru_cache(maxsize=1)
-def everything() -> dict:
-    """Return all exercises and answers by name, in the order of the lessons."""
-    from gpt2_lesson.checks.engine import Exercise
-    from gpt2_lesson.checks.values import Answer
+class Check:
+    """An exercise as learners call it: what they gave is noted as an attempt."""
 
-    found = []
-    for folder in ("exercises", "components", "answers"):
-        package = import_module(f"gpt2_lesson.checks.{folder}")
-        for module in sorted(iter_modules(package.__path__), key=lambda one: one.name):
-            names = vars(import_module(f"{package.__name__}.{module.name}"))
-            found += [one for one in (*names.values(), *names.get("ANSWERS", ()))
-                      if isinstance(one, Exercise | Answer)]
-    found = list(dict.fromkeys(found))
-    return {one.name: one for one in sorted(found, key=lambda one: one.lesson)}
+    def __init__(self, exercise: Exercise | Answer) -> None:
+        self.exercise = exercise
+
+    def __call__(self, given: object, *seed: int) -> Report:
+        """Return the report on a function or a value."""
+        report = self.exercise(given, *seed)
+        note(report)
+        return report
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.exercise, name)
+
+    def __repr__(self) -> str:
+        return f"<check of {self.exercise.name}>"
 
 
 def answer(name: str, value: object) -> Report:
@@ -54,17 +60,19 @@ def answer(name: str, value: object) -> Report:
     Raises KeyError for an exercise that does not exist, TypeError if it asks for a
     function.
     """
-    from gpt2_lesson.checks.hints import find
-    from gpt2_lesson.checks.values import Answer
-
-    asked = [one for one in find(name) if isinstance(one, Answer)]
+    asked = [one for one in registry.find(name) if isinstance(one, Answer)]
     if len(asked) != 1:
-        functions = ", ".join(f"checks.{one.name}(...)" for one in find(name)
+        functions = ", ".join(f"checks.{one.name}(...)" for one in registry.find(name)
                               if one not in asked)
         values = ", ".join(f'checks.answer("{one.name}", ...)' for one in asked)
         raise TypeError(f"{name} does not ask for one value: " + (
             ", ".join(filter(None, (functions, values))) or "it is read by a person"))
-    return asked[0](value)
+    return Check(asked[0])(value)
+
+
+def everything() -> dict[str, Exercise | Answer]:
+    """Return all exercises and answers by name, in the order of the lessons."""
+    return registry.everything()
 
 
 def inputs(name: str, number: int) -> tuple:
@@ -72,24 +80,18 @@ def inputs(name: str, number: int) -> tuple:
 
     A report names the one that it shows. Changing it changes nothing in the check.
     """
-    from copy import deepcopy
-
-    from gpt2_lesson.checks.engine import Exercise
-
     exercise = everything().get(name)
     if not isinstance(exercise, Exercise):
         raise KeyError(f"no function is called {name!r}: see dir(checks)")
     battery = exercise.battery(0)
     if type(number) is not int or not 0 <= number < len(battery):
         raise IndexError(f"{name} has the inputs 0 to {len(battery) - 1}, not {number}")
-    return deepcopy(battery[number].args)
+    return copy.deepcopy(battery[number].args)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Check:
     if not name.startswith("_") and name in everything():
-        return everything()[name]
-    import difflib
-
+        return Check(everything()[name])
     near = difflib.get_close_matches(name, __dir__(), 3)
     raise AttributeError(f"no check is called {name!r}"
                          + (f"; nearest: {', '.join(near)}" if near else ""))

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from gpt2_lesson.checks.compare import equal, gap, shown, tensors
 from gpt2_lesson.checks.probing import Probe, Seen, article, call, gradients, observe
+from gpt2_lesson.checks.settings import settings
 
 if TYPE_CHECKING:
     from gpt2_lesson.checks.engine import Exercise
@@ -64,8 +66,6 @@ def arguments(exercise: "Exercise") -> list[str]:
 
 def crash(exercise: "Exercise", probe: Probe, seen: Seen) -> list[str]:
     """Return what to say about a crash: which shapes came, what commonly causes it."""
-    from gpt2_lesson.checks.report import settings
-
     lines = [f'crashed on "{probe.name}"',
              f"{seen.error}: {seen.message}".removesuffix(": ")]
     if seen.where:
@@ -141,21 +141,6 @@ def _named(value: object) -> str:
     return article(value)
 
 
-def shown(value: object, most: int = 110) -> str:
-    """Return plain data as a text of at most so many letters, numbers of 6 digits."""
-    if isinstance(value, Tensor):
-        value = (value if value.numel() < 1000 else value.flatten()[:200]).tolist()
-    if isinstance(value, list | tuple):
-        value = value[:200]
-    try:
-        text = repr(value)
-    except Exception:
-        text = f"<{type(value).__name__}>"
-    text = re.sub(r" at 0x[0-9a-f]+|(?<=,)\n\s*", "", text)
-    text = re.sub(r"\d+\.\d{7,}(e[-+]\d+)?", lambda m: f"{float(m[0]):.6g}", text)
-    return text if len(text) <= most else text[:most - 3] + "..."
-
-
 def wrong_shape(value: object, wanted: object, probe: Probe) -> list[str]:
     """Return what to say about a wrong shape or dtype; nothing if both are right."""
     if not isinstance(value, Tensor) or not isinstance(wanted, Tensor):
@@ -206,37 +191,6 @@ def difference(exercise: "Exercise", battery: list[Probe], seen: list[Seen],
         lines.append("there is nan: it comes from 0/0, inf - inf, inf/inf, or from a "
                      "softmax over a row that is -inf throughout")
     return lines
-
-
-def gap(a: object, b: object) -> float:
-    """Return the largest finite difference of two pieces of plain data; NaN if none.
-
-    Ids, counts and masks are not measured: they are right or wrong.
-    """
-    if isinstance(a, int) and isinstance(b, int):
-        return float("nan")
-    pairs = [(x, y) for x, y in zip(tensors(a), tensors(b), strict=False)
-             if x.shape == y.shape and x.numel() and y.is_floating_point()]
-    found = [d[d.isfinite()].max().item() for x, y in pairs
-             if (d := (x.double() - y.double()).abs()).isfinite().any()]
-    return max(found, default=float("nan"))
-
-
-def tensors(value: object) -> Iterator[Tensor]:
-    """Yield the tensors, and the numbers as tensors, inside plain data."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from tensors(part)
-    elif isinstance(value, list | tuple):
-        for part in value[:1000]:
-            yield from tensors(part)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            yield torch.tensor(float(value), dtype=torch.float64)
-        except OverflowError:
-            return
 
 
 def fingerprint(seen: list[Seen]) -> str:
@@ -473,8 +427,6 @@ def _lists(mine: list, wanted: list, name: str) -> Iterator[Clue]:
     if len(mine) != len(wanted):
         yield Clue("length", f'on "{name}" yours has {len(mine)} '
                    f"entr{'y' if len(mine) == 1 else 'ies'}, expected {len(wanted)}")
-    from gpt2_lesson.checks.engine import equal
-
     place = next((i for i, (a, b) in enumerate(zip(mine, wanted, strict=False))
                   if not equal(a, b, 1e-5, 1e-4)), None)
     if place is not None:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
-import torch
 from torch import Generator, Tensor
 
 from gpt2_lesson.checks import clues
 from gpt2_lesson.checks.clues import Clue
+from gpt2_lesson.checks.compare import equal, tensors
 from gpt2_lesson.checks.edits import Edit, apply_edits, changed_lines, compile_function
 from gpt2_lesson.checks.probing import (
     NOT_A_FUNCTION,
@@ -144,12 +144,8 @@ class Exercise:
         return mistake.idea, mistake.where or where, mistake.fix or right
 
     def __call__(self, function: object, seed: int = 0) -> Report:
-        """Return the report on a learner's `function`, and note it as progress."""
-        from gpt2_lesson.checks import hints
-
-        report = self.examine(partial(observe, function), seed)
-        hints.note(report)
-        return report
+        """Return the report on a learner's `function`."""
+        return self.examine(partial(observe, function), seed)
 
     def examine(self, look: Look, seed: int = 0) -> Report:
         """Return the report on what `look(probe)` sees; `look` may be far away."""
@@ -257,28 +253,6 @@ def _size(value: object) -> int:
     if isinstance(value, list | tuple):
         return sum(map(_size, value))
     return len(value) if isinstance(value, str | bytes) else 1
-
-
-def equal(a: object, b: object, atol: float, rtol: float) -> bool:
-    """Return True for plain data equal within the tolerances; NaN equals NaN."""
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return (a.shape == b.shape and a.is_floating_point() == b.is_floating_point()
-                and torch.allclose(a.double(), b.double(), atol=atol, rtol=rtol,
-                                   equal_nan=True))
-    if isinstance(a, Tensor) or isinstance(b, Tensor):
-        return False
-    if isinstance(a, dict) and isinstance(b, dict):
-        return list(a) == list(b) and all(equal(a[k], b[k], atol, rtol) for k in a)
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        return len(a) == len(b) and all(
-            equal(x, y, atol, rtol) for x, y in zip(a, b, strict=True))
-    if isinstance(a, float) or isinstance(b, float):
-        if not (isinstance(a, int | float) and isinstance(b, int | float)):
-            return False
-        if abs(a) >= 2**1000 or abs(b) >= 2**1000:               # inf, or a large int
-            return a == b
-        return (a != a and b != b) or abs(a - b) <= atol + rtol * abs(b)
-    return type(a) is type(b) and a == b
 
 
 class _Examination:
@@ -455,7 +429,7 @@ class _Examination:
 
     def finite(self) -> bool:
         """Return True if at least half of all the numbers seen are finite."""
-        numbers = [part for seen in self.seen for part in clues.tensors(seen.value)]
+        numbers = [part for seen in self.seen for part in tensors(seen.value)]
         total = sum(part.numel() for part in numbers)
         finite = sum(int(part.isfinite().sum()) for part in numbers)
         return total == 0 or finite >= total / 2

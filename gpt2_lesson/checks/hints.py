@@ -5,7 +5,6 @@ be written, progress lasts as long as the Python process.
 """
 
 import contextlib
-import difflib
 import html
 import json
 import os
@@ -14,8 +13,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from gpt2_lesson.checks.report import Report, settings
+from gpt2_lesson.checks import registry
+from gpt2_lesson.checks.report import Report
 from gpt2_lesson.checks.sets import SETS
+from gpt2_lesson.checks.settings import settings
 from gpt2_lesson.files import atomic_write
 
 LAST = 4                                             # the last hint: the line
@@ -66,7 +67,7 @@ def changing() -> Iterator[dict[str, dict]]:
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError, Timeout):
             file().parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(FileLock(f"{file()}.lock", timeout=2))
+            stack.enter_context(FileLock(f"{file()}.lock", timeout=20))
         entries = load()
         try:
             yield entries
@@ -77,10 +78,12 @@ def changing() -> Iterator[dict[str, dict]]:
 def note(report: Report) -> None:
     """Keep what the next hint needs to know of a report, and count the attempt.
 
-    A version to be repaired that is still as it was given is no attempt.
+    The first prediction is kept, and said beside a later one. A version to be repaired
+    that is still as it was given is no attempt.
     """
     if not report.fingerprint:                       # nothing has been written
         return
+    predicted = getattr(report.exercise, "predict", False)
     with changing() as exercises:
         name = report.exercise.name
         entry = exercises.pop(name, None) or {"tries": 0, "done": False, "rung": 1}
@@ -95,13 +98,10 @@ def note(report: Report) -> None:
             fingerprint=report.fingerprint, state=report.state, about=about,
             idea=next((clue.idea for clue in report.clues if clue.idea), ""),
             done=bool(entry.get("done")) or report.passed)
-
-
-def first(name: str, value: str) -> str:
-    """Return the first prediction made for exercise `name`; keep `value` if it is."""
-    with changing() as exercises:
-        entry = exercises.setdefault(name, {"tries": 0, "done": False, "rung": 1})
-        return str(entry.setdefault("first", value))
+        if predicted and settings.face == "public":
+            first = entry.setdefault("first", report.answer)
+            if first != report.answer:
+                report.aside = f"You first predicted {first}."
 
 
 class Note:
@@ -130,7 +130,7 @@ def hint(name: str) -> Note:
     2. A number with several checks means the one that failed last, or else the first
     that is open. Raises KeyError for an exercise that does not exist.
     """
-    found = find(name)
+    found = registry.find(name)
     if settings.face == "exam":
         return Note("In an exam there are no hints.")
     if not found:
@@ -182,7 +182,7 @@ def _rungs(exercise, entry: dict) -> list[str]:
 
 def solution(name: str) -> Note:
     """Return a whole solution, once its check has passed or all its hints are open."""
-    found = find(name)
+    found = registry.find(name)
     if settings.face == "exam":
         return Note("In an exam there are no solutions.")
     if not found:
@@ -200,25 +200,6 @@ def solution(name: str) -> Note:
 def _earned(entry: dict) -> bool:
     return bool(entry.get("done")) or (
         entry.get("tries", 0) > 0 and entry.get("rung", 1) >= LAST)
-
-
-def find(name: object) -> list:
-    """Return the checks of an exercise, called by name or by number; [] without any.
-
-    Raises KeyError with the nearest names.
-    """
-    from gpt2_lesson import checks
-
-    known = checks.everything()
-    if not isinstance(name, str):
-        name = getattr(name, "name", getattr(name, "__name__", repr(name)))
-    if name in SETS:
-        return [known[one] for one in SETS[name]]
-    if name in known:
-        return [known[name]]
-    near = difflib.get_close_matches(name, [*known, *SETS], 3) or list(SETS)[:3]
-    raise KeyError(f"no exercise is called {name!r}; nearest: {', '.join(near)} (a "
-                   "function is asked for by its name, an exercise by its number)")
 
 
 class Progress:
@@ -256,9 +237,7 @@ _SIGNS = {"done": "(x)", "tried": "(-)", "open": "( )"}
 
 def progress() -> Progress:
     """Return what is right, tried and open, lesson by lesson, from the local file."""
-    from gpt2_lesson import checks
-
-    entries, rows, known = load(), {}, checks.everything()
+    entries, rows, known = load(), {}, registry.everything()
     for number, names in SETS.items():
         for name in names:
             entry = entries.get(name, {})

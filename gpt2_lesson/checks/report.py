@@ -1,43 +1,17 @@
 """What a check says: as text in a terminal, as HTML in a notebook, as points."""
 
 import html
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gpt2_lesson.checks.clues import shown
+from gpt2_lesson.checks.compare import shown
+from gpt2_lesson.checks.settings import settings
 
 if TYPE_CHECKING:
     from gpt2_lesson.checks.clues import Clue
     from gpt2_lesson.checks.engine import Exercise, Mistake
-
-
-@dataclass
-class Settings:
-    """What a teacher can set; each also by an environment variable.
-
-    `partial` (GPT2_LESSON_PARTIAL): the share of the points, 0 to 1, for a function
-    that behaves like exactly one known mistake. `face` (GPT2_LESSON_FACE): "public"
-    names the mistake, "exam" shows only the symptom.
-    """
-
-    partial: float = float(os.environ.get("GPT2_LESSON_PARTIAL", "0"))
-    face: str = os.environ.get("GPT2_LESSON_FACE", "public")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name == "partial" and not (
-                isinstance(value, int | float) and 0 <= value <= 1):
-            raise ValueError(f"partial is {value!r}, expected a share from 0 to 1")
-        if name == "face" and value not in ("public", "exam"):
-            raise ValueError(f'face is {value!r}, expected "public" or "exam"')
-        if name not in ("partial", "face"):
-            raise AttributeError(f"no setting {name!r}: there are partial and face")
-        super().__setattr__(name, value)
-
-
-settings = Settings()
 
 
 class Points(float):
@@ -62,12 +36,14 @@ class Report:
 
     `state` is "not written", "right" or "wrong". `matches` holds what the function
     behaves like: one entry is a name, several are "one of"; an entry of two mistakes is
-    both at once. `given` is the input of what `table` shows, `remarks` are notes on a
-    right answer. `seconds` is what the check took.
+    both at once. `answer` is a value that was given, as text. `given` is the input of
+    what `table` shows, `remarks` are notes on a right answer. `seconds` is what the
+    check took.
     """
 
     exercise: "Exercise"
     state: str
+    answer: str = ""
     matches: list[tuple["Mistake", ...]] = field(default_factory=list)
     symptoms: list[str] = field(default_factory=list)
     given: list[str] = field(default_factory=list)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from gpt2_lesson.checks import clues
-from gpt2_lesson.checks.engine import Mistake, equal
+from gpt2_lesson.checks.compare import equal
+from gpt2_lesson.checks.engine import Mistake
 from gpt2_lesson.checks.probing import Seen, neutral, plain
-from gpt2_lesson.checks.report import Report, settings
+from gpt2_lesson.checks.report import Report
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,23 +65,15 @@ class Answer:
         return self.name.split(".")[0]
 
     def __call__(self, value: object) -> Report:
-        """Return the report on a learner's value, and note it as progress."""
-        from gpt2_lesson.checks import hints
-
-        report = self.examine(value)
-        predicted = self.predict and report.state != "not written"
-        if predicted and settings.face == "public":
-            first = hints.first(self.name, repr(plain(value))[:200])
-            if first != repr(plain(value))[:200]:
-                report.aside = f"You first predicted {first}."
-        hints.note(report)
-        return report
+        """Return the report on a learner's value."""
+        return self.examine(value)
 
     def examine(self, value: object) -> Report:
         """Return the report on a value: plain data, from anywhere."""
         start = time.perf_counter()
         with neutral():
             report = self._report(value)
+        report.answer = repr(plain(value))[:200]
         report.seconds = time.perf_counter() - start
         return report
 

@@ -14,7 +14,7 @@ import torch
 from nbformat import NotebookNode
 from torch import Generator, Tensor
 
-from gpt2_lesson.cli.release import (
+from gpt2_lesson.cli.problem_sets import (
     BY_HAND,
     CHECK,
     EXERCISES,

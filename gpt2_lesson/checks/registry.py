@@ -1,0 +1,41 @@
+"""All exercises, by name and by number."""
+
+import difflib
+from functools import lru_cache
+from importlib import import_module
+from pkgutil import iter_modules
+
+from gpt2_lesson.checks.engine import Exercise
+from gpt2_lesson.checks.sets import SETS
+from gpt2_lesson.checks.values import Answer
+
+
+@lru_cache(maxsize=1)
+def everything() -> dict[str, Exercise | Answer]:
+    """Return all exercises and answers by name, in the order of the lessons."""
+    found = []
+    for folder in ("exercises", "components", "answers"):
+        package = import_module(f"gpt2_lesson.checks.{folder}")
+        for module in sorted(iter_modules(package.__path__), key=lambda one: one.name):
+            names = vars(import_module(f"{package.__name__}.{module.name}"))
+            found += [one for one in (*names.values(), *names.get("ANSWERS", ()))
+                      if isinstance(one, Exercise | Answer)]
+    found = list(dict.fromkeys(found))
+    return {one.name: one for one in sorted(found, key=lambda one: one.lesson)}
+
+
+def find(name: object) -> list[Exercise | Answer]:
+    """Return the checks of an exercise, called by name or by number; [] without any.
+
+    Raises KeyError with the nearest names.
+    """
+    known = everything()
+    if not isinstance(name, str):
+        name = getattr(name, "name", getattr(name, "__name__", repr(name)))
+    if name in SETS:
+        return [known[one] for one in SETS[name]]
+    if name in known:
+        return [known[name]]
+    near = difflib.get_close_matches(name, [*known, *SETS], 3) or list(SETS)[:3]
+    raise KeyError(f"no exercise is called {name!r}; nearest: {', '.join(near)} (a "
+                   "function is asked for by its name, an exercise by its number)")
