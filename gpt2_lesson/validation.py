@@ -14,7 +14,7 @@ import operator
 import os
 import re
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def number(
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """Return one of the `allowed` words."""
     if not isinstance(value, str) or value not in allowed:
-        words = " or ".join(repr(word) for word in allowed)
+        words = " or ".join(", ".join(map(repr, allowed)).rsplit(", ", 1))
         raise ValueError(f"{name} is {shown(value)}, expected {words}")
     return value
 
@@ -780,6 +780,67 @@ def optimizer_states(
         counter = value.dtype == torch.int64 and not value.dim()  # a plain number
         states.setdefault(int(index), {})[key] = value.item() if counter else value
     return states
+
+
+# ---------------------------------------------------------------- tokenizer, 09
+
+
+def utf8_text(value: Any) -> str:
+    """Return a string that UTF-8 can write."""
+    text("text", value)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"character {error.start} of the text, {value[error.start]!r}, is half of "
+            "a surrogate pair: text.encode('utf-8', 'replace').decode() puts ? for it"
+        ) from None
+    return value
+
+
+def merge_count(vocab_size: Any, special: Any) -> int:
+    """Return how many merges a vocabulary has, beside bytes and special tokens."""
+    if isinstance(special, str):
+        raise TypeError(f"special is {special!r}, expected a list of names")
+    vocab_size, taken = whole_number("vocab_size", vocab_size), 256 + len(special)
+    if vocab_size < taken:
+        raise ValueError(
+            f"vocab_size is {vocab_size}, expected at least {taken}: the bytes and the "
+            "special tokens"
+        )
+    return vocab_size - taken
+
+
+def enough_pairs(pairs: object, merges: int, count: int) -> None:
+    """Check that a text has a pair to merge next."""
+    if not pairs:
+        raise ValueError(
+            f"the text allows {merges} merges, {count} are wanted: use a longer text "
+            "or a smaller vocabulary"
+        )
+
+
+def vocabulary_ids(ids: Any, vocab_size: int) -> list[int]:
+    """Return token ids, in a list or a 1-D tensor, as Python's whole numbers."""
+    listed = ids.tolist() if hasattr(ids, "tolist") else ids
+    if isinstance(listed, str | bytes) or not isinstance(listed, Iterable):
+        raise TypeError(f"ids is {ids!r}, expected a list of token ids")
+    listed = list(listed)
+    for place, token in enumerate(listed):
+        if type(token) is not int:
+            if isinstance(token, Sequence):
+                raise TypeError(
+                    f"ids[{place}] is {token!r}, expected a whole number: of a batch, "
+                    "decode one row at a time"
+                )
+            listed[place] = token = whole_number(f"ids[{place}]", token)
+        if not 0 <= token < vocab_size:
+            raise IndexError(
+                f"token id {token} at {place}: expected 0 to {vocab_size - 1}. (Is it "
+                "from a model with a padded vocabulary? Then load that with "
+                f"load_gpt2(..., vocab_size={vocab_size}).)"
+            )
+    return listed
 
 
 # ---------------------------------------------------------------- pictures and figures

@@ -1,6 +1,5 @@
 """The lessons as stored, the package made from them, and the two tools between."""
 
-import ast
 import asyncio
 import base64
 import re
@@ -24,7 +23,6 @@ from gpt2_lesson.cli.run import execute
 
 ROOT = Path(__file__).parents[1]
 LESSONS = notebooks.lessons(ROOT / "notebooks")
-WORDS = [notebooks.word(path) for path in LESSONS]
 ENDING = ["What we have now", "Exercises", "Next", "Sources"]
 IMAGE = re.compile(
     r"!\[(?P<alt>[^\]]*)\]\((?P<to>[^)\s]+)[^)]*\)|<img\b(?P<tag>[^>]*)>"
@@ -41,35 +39,6 @@ each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.ste
 
 def test_the_package_agrees_with_the_lessons() -> None:
     assert differences(ROOT / "notebooks", ROOT / "gpt2_lesson") == []
-
-
-def imported(path: Path) -> Iterator[str]:
-    """Yield the parts of the package that a module imports: attention, plots, ..."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            start = "gpt2_lesson." * (node.level == 1) + (node.module or "")
-            names = [f"{start.rstrip('.')}.{alias.name}" for alias in node.names]
-            assert node.level < 2, f"{path.name} reaches outside the package"
-        yield from (
-            name.split(".")[1] for name in names if name.startswith("gpt2_lesson.")
-        )
-
-
-@pytest.mark.parametrize("word", WORDS)
-def test_a_module_imports_only_earlier_lessons(word: str) -> None:
-    path = ROOT / "gpt2_lesson" / f"{word}.py"
-    if path.exists():
-        leaves = {"validation", "files", "interrupts"}      # these import no lesson
-        assert set(imported(path)) <= leaves | set(WORDS[: WORDS.index(word)])
-
-
-@pytest.mark.parametrize("leaf", ["validation", "files", "interrupts"])
-def test_a_leaf_imports_nothing_of_the_package(leaf: str) -> None:
-    path = ROOT / "gpt2_lesson" / f"{leaf}.py"
-    assert not path.exists() or not set(imported(path))
 
 
 def test_the_linter_is_content() -> None:

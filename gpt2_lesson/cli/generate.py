@@ -16,8 +16,9 @@ from gpt2_lesson.corpora import story_model
 from gpt2_lesson.generation import generate
 from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.real_gpt2 import load_gpt2
-from gpt2_lesson.tokenizer import GPT2_REPOSITORIES, Tokenizer
+from gpt2_lesson.tokenizer import Tokenizer
 from gpt2_lesson.training import load_checkpoint
+from gpt2_lesson.vocabulary_files import GPT2_REPOSITORIES
 
 END_OF_TEXT = "<|endoftext|>"
 EXAMPLES = """\
