@@ -87,7 +87,29 @@ HONEST_EMBED = {
 }
 
 # A whole model as a learner writes it, and what is exchanged in it.
-SOURCE = checks.GPT2.solution
+SOURCE = """\
+class GPT2(nn.Module):
+    def __init__(self, vocab_size, d_model, num_heads, num_layers, max_seq_length,
+                 d_ff):
+        super().__init__()
+        self.tok_emb = nn.Embedding(vocab_size, d_model)
+        self.pos_emb = nn.Embedding(max_seq_length, d_model)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(d_model, num_heads, d_ff) for _ in range(num_layers))
+        self.ln_final = LayerNorm(d_model)
+        for name, p in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(p)
+            elif name.endswith(("out_proj.weight", "down_proj.weight")):
+                nn.init.normal_(p, std=0.02 / math.sqrt(2 * num_layers))
+            elif p.dim() == 2:
+                nn.init.normal_(p, std=0.02)
+
+    def forward(self, input_ids):
+        x = self.tok_emb(input_ids) + self.pos_emb.weight[:input_ids.size(1)]
+        for block in self.blocks:
+            x = block(x)
+        return F.linear(self.ln_final(x), self.tok_emb.weight)"""
 TIED = "F.linear(self.ln_final(x), self.tok_emb.weight)"
 LAST = "        self.ln_final = LayerNorm(d_model)\n"
 HEAD = "nn.Linear(d_model, vocab_size, bias=False)"
@@ -283,7 +305,8 @@ def builder(vocab_size, d_model, num_heads, num_layers, max_seq_length, d_ff):
 
 
 HONEST = {
-    "lesson": GPT2Model, "solution": model_of([]), "builder": builder,
+    "lesson": GPT2Model, "solution": checks.GPT2.solution, "builder": builder,
+    "last line": model_of([]),
     "by apply": ByApply, "own block": WithSplit, "bare tables": Tables,
     "tied head": model_of(with_head(HEAD, "self.head.weight = self.tok_emb.weight")),
     "tied the other way": model_of(with_head(
@@ -416,9 +439,9 @@ def test_a_count_is_told_with_the_sizes_that_it_belongs_to() -> None:
                for clue in report.clues), str(report)
 
 
-def test_norms_drawn_at_random_are_wrong_in_their_first_weights_alone() -> None:
+def test_norms_drawn_at_random_are_wrong_in_their_initial_weights_alone() -> None:
     text = str(checks.GPT2(model_of(WRONG["W9d"])))
-    assert "wrong on: first weights; right on the rest" in text and "nan" not in text
+    assert "wrong on: initial weights; right on the rest" in text and "nan" not in text
 
 
 def test_a_model_that_draws_in_eval_mode_is_not_said_to_leak() -> None:

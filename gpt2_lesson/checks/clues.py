@@ -169,7 +169,11 @@ def difference(exercise: "Exercise", battery: list[Probe], seen: list[Seen],
                expected: list[Seen], right: list[bool]) -> list[str]:
     """Return how far off the values are, where, and what NaN commonly comes from."""
     lines = []
-    gaps = [gap(a.value, b.value) for a, b in zip(seen, expected, strict=True)]
+    kinds = {type(one.value) for one in expected}
+    facts = (float, dict) if Tensor in kinds else ()             # beside tensors
+    wrong = {type(b.value) for b, ok in zip(expected, right, strict=True) if not ok}
+    gaps = [float("nan") if int in wrong or isinstance(b.value, facts) else
+            gap(a.value, b.value) for a, b in zip(seen, expected, strict=True)]
     largest = max((g for g in gaps if g == g), default=0.0)
     of_values = max((g for g, probe in zip(gaps, battery, strict=True)
                      if g == g and probe.drive is not gradients), default=0.0)

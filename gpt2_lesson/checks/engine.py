@@ -392,10 +392,18 @@ class _Examination:
         single = [(mistake,) for mistake in mistakes if self.behaves_like((mistake,))]
         if single or not self.finite():
             return self.confirmed(single)
+        mine = {i for i, right in enumerate(self.right) if not right}
+        alone = {one.id: self.wrong_on(one) for one in mistakes}
         pairs = [pair for pair in itertools.combinations(mistakes, 2)
-                 if _wrong(self.exercise, tuple(one.id for one in pair))
+                 if alone[pair[0].id] | alone[pair[1].id] == mine
+                 and _wrong(self.exercise, tuple(one.id for one in pair))
                  and self.behaves_like(pair)]
         return self.confirmed(pairs) if len(pairs) <= 2 else []  # never guess
+
+    def wrong_on(self, mistake: Mistake) -> set[int]:
+        """Return the probes on which a mistake alone gives something wrong."""
+        return {i for i, right in enumerate(self.expected) if not self.exercise.same(
+            _on_probe(self.exercise, (mistake.id,), self.seed, i, False), right)}
 
     def behaves_like(self, mistakes: tuple[Mistake, ...]) -> bool:
         """Return True if the mistakes together do the same on every probe.

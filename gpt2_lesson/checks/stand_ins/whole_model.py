@@ -135,8 +135,8 @@ def saved_and_loaded(build: Build, case: Case) -> dict[str, bool]:
 
 
 @torch.no_grad()
-def first_weights(build: Build, case: Case) -> dict[str, object]:
-    """Return the spreads of a fresh model's parameters, in steps of a factor 1.41."""
+def initial_weights(build: Build, case: Case) -> dict[str, object]:
+    """Return the standard deviations of initial weights, in steps of a factor 1.41."""
     sizes, ids = case
     model = built(build, sizes)
     V, C, _, _, T, width = sizes
@@ -150,16 +150,17 @@ def first_weights(build: Build, case: Case) -> dict[str, object]:
     of = {"token table": spreads.get((V, C), []), "queries, keys, values": mixing,
           "out_proj": spreads.get((C, C), []), "up_proj": spreads.get((width, C), []),
           "down_proj": spreads.get((C, width), [])}
-    facts = {f"spread of {name}": _step(min(found) if name == "out_proj"
+    facts = {f"standard deviation of {name}": _step(min(found) if name == "out_proj"
                                         else max(found)) if found else None
              for name, found in of.items()}
     positions = max(spreads.get((T, C), [0.0]))
-    facts["spread of positions"] = "small" if positions < 0.03 else _step(positions)
+    facts["standard deviation of positions"] = (
+        "small" if positions < 0.03 else _step(positions))
     logits = model(ids)
     loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).item()
     kinds = sorted({"0" if bool((p == 0).all()) else "1" if bool((p == 1).all()) else
                     "drawn" for p in vectors})
-    return facts | {"vectors": ", ".join(kinds), "first loss / ln V": min(
+    return facts | {"vectors": ", ".join(kinds), "loss / ln V": min(
         2.0, round(loss / math.log(V), 1))}
 
 
