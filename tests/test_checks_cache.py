@@ -334,6 +334,6 @@ def test_progress_does_not_count_what_no_set_asks_for() -> None:
 def test_counts_are_not_called_a_difference_of_the_result() -> None:
     """More numbers kept than needed once made "off by up to 36"."""
     more = checks.cached_attention.solution.replace(
-        "    return scores", "    cache['scores', layer] = scores\n    return scores")
+        "    return", "    cache['scores', layer] = scores\n    return")
     text = str(checks.cached_attention(function_of(checks.cached_attention, more)))
     assert "how many numbers are kept" in text and "off by" not in text

@@ -1,12 +1,16 @@
 """Lesson 02: the mask, causal attention, and the test for leaks (catalogue: M, N)."""
 
+import math
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
-from gpt2_lesson.checks.engine import Exercise, Mistake, Robust
+from gpt2_lesson.checks.clues import Clue
+from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
 from gpt2_lesson.checks.exercises.attention import (
     CRASHES,
     HINTS,
@@ -15,12 +19,15 @@ from gpt2_lesson.checks.exercises.attention import (
     qkv,
     read_out,
 )
-from gpt2_lesson.checks.probing import Probe
+from gpt2_lesson.checks.probing import Probe, observe
+from gpt2_lesson.checks.report import Report
+from gpt2_lesson.checks.stand_ins.causal import Mixer, kind, refusal, verdict
 from gpt2_lesson.checks.stand_ins.drives import (
     softened,
     too_large_in_half,
     widened_in_half,
 )
+from gpt2_lesson.checks.values import Answer
 
 # --- the right answers ----------------------------------------------------------------
 
@@ -37,6 +44,26 @@ def causal_attention(q, k, v):
     scores = scores.masked_fill(~allowed, -torch.inf)
     weights = scores.softmax(-1)
     return weights @ v"""
+
+_CAUSAL_MASK = """\
+def causal_mask(num_queries, num_keys):
+    if num_queries > num_keys:
+        raise ValueError(f"{num_queries} queries for {num_keys} keys")
+    key = torch.arange(num_keys)
+    query = torch.arange(num_queries)[:, None] + num_keys - num_queries
+    allowed = key <= query
+    return allowed"""
+
+_LEAKS = """\
+def leaks(function, x):
+    before = function(x)
+    for j in range(x.size(1)):
+        changed = x.clone()
+        changed[:, j] = torch.randn_like(x[:, j])
+        moved = (function(changed) - before).abs()
+        if (moved[:, :j] > 1e-5).any():
+            return True
+    return False"""
 
 # --- probes ---------------------------------------------------------------------------
 
@@ -230,3 +257,540 @@ mask_scores = Exercise(
     show="after softmax, random scores",
     hints=("Query t may attend to keys 0 to t.", "Print your result for 4 x 4 zeros.",
            "scores.masked_fill(~allowed, -torch.inf)"), solution=_MASK_SCORES)
+
+# --- the mask as a table --------------------------------------------------------------
+
+
+def table_probes(g: Generator) -> list[Probe]:
+    """Return numbers of queries and keys: as many, fewer, one, and a random pair."""
+    many = 7 + int(torch.randint(3, (), generator=g))
+    few = many - 2 - int(torch.randint(2, (), generator=g))
+    pairs = {"4 queries, 4 keys": (4, 4), "2 queries, 5 keys": (2, 5),
+             "1 query, 4 keys": (1, 4), "1 query, 1 key": (1, 1),
+             f"{few} queries, {many} keys": (few, many)}
+    many = 20 + int(torch.randint(80, (), generator=g))
+    few = many - int(torch.randint(20, (), generator=g))
+    pairs[f"{few} queries and {many} keys"] = (few, many)
+    probes = [Probe(name, pair, sizes={"num_queries": pair[0], "num_keys": pair[1]})
+              for name, pair in pairs.items()]
+    return [*probes, Probe("what the mask holds", (3, 4), kind),
+            Probe("what happens for 5 queries and 3 keys", (5, 3), refusal)]
+
+
+def read_mask(look: Look, g: Generator) -> list[Clue]:
+    """Return which queries see too much, too little or nothing."""
+    found = []
+    for pair in ((4, 4), (2, 5)):
+        mask = look(Probe("", pair)).value
+        if not isinstance(mask, Tensor) or mask.shape != pair:
+            continue
+        right = causal_mask.reference(*pair)
+        wrong = (mask.bool() != right).any(1).nonzero().flatten().tolist()
+        if wrong:
+            place = pair[1] - pair[0] + wrong[0]
+            seen = mask[wrong[0]].nonzero().flatten().tolist()
+            found.append(Clue(
+                f"row of {pair}", f"causal_mask{pair}: query {wrong[0]} is token "
+                                  f"{place}"
+                f"; it may look at the keys {', '.join(map(str, range(place + 1)))}, "
+                f"yours looks at {', '.join(map(str, seen)) or 'none'}"))
+    return found
+
+
+_Q_FIRST = "Which keys may the first query attend to? And the last one?"
+_Q_LAST = "The queries are the last tokens: of 5, 2 queries are the tokens 3 and 4."
+
+TABLE = (
+    Mistake("M1", "a mask that hides nothing",
+            edit=("key <= query", "(key <= query) | True"), idea=_Q_FIRST,
+            why="every query may attend to every key",
+            where="look at how query and key are compared"),
+    Mistake("M2", "the mask upside down: the past is hidden, the future shown",
+            edit=("<=", ">="), idea=_Q_FIRST,
+            why="what lies behind a query is False, what lies ahead is True",
+            where="tril keeps the lower triangle, triu the upper one; look at < and >"),
+    Mistake("M3", "the mask inverted: True where a key is hidden",
+            edit=("<=", ">"),
+            why="what may be seen is False, and what is hidden is True",
+            idea="What does True mean here?"),
+    Mistake("M3t", "triu(ones, 1): True where a key is hidden, counted from the top "
+            "left",
+            edit=[("<=", ">"), (" + num_keys - num_queries", "")], idea=_Q_LAST,
+            why="the triangle of what is hidden, for queries that begin at token 0",
+            where="what does triu(..., 1) keep? And print causal_mask(1, 4)",
+            fix="key <= query, query number i at num_keys - num_queries + i"),
+    Mistake("M2t", "triu(ones): the future shown, counted from the top left",
+            edit=[("<=", ">="), (" + num_keys - num_queries", "")], idea=_Q_LAST,
+            why="the triangle of the future, for queries that begin at token 0",
+            where="what does triu keep? And print causal_mask(1, 4)",
+            fix="key <= query, query number i at num_keys - num_queries + i"),
+    Mistake("M4", "the diagonal hidden: a token may not see itself",
+            edit=("<=", "<"),
+            why="each row has one True too few, its own place",
+            idea="May a token attend to itself?",
+            where="look at < and <=, or at `diagonal`"),
+    Mistake("M5", "one future token visible",
+            edit=("- num_queries", "- num_queries + 1"), idea=_Q_FIRST,
+            why="each row has one True too many",
+            where="look at the number added to the place, or at `diagonal`"),
+    Mistake("M15", "aligned at the top left: the queries taken for the first tokens",
+            edit=(" + num_keys - num_queries", ""), idea=_Q_LAST,
+            why="query 0 is taken for token 0, whatever came before",
+            where="print causal_mask(1, 4): the newest token may see everything"),
+    Mistake("M15s", "shifted to the wrong side: num_queries - num_keys",
+            edit=("num_keys - num_queries", "num_queries - num_keys"), idea=_Q_LAST,
+            why="the fewer queries there are, the further they are moved to the left",
+            where="look at the order of the subtraction"),
+    Mistake("M15n", "no mask when there are fewer queries than keys",
+            edit=("    allowed =",
+                  "    if num_queries < num_keys:\n"
+                  "        query = query + num_keys\n"
+                  "    allowed ="), idea=_Q_LAST,
+            why="right for one query, and for as many queries as keys; in between the "
+                "future shows", where="look for an `if`, or print causal_mask(2, 5)",
+            fix="query number i stands at num_keys - num_queries + i", mark="R"),
+    Mistake("M16", "1 and 0 (int) in the place of True and False",
+            edit=("return allowed", "return allowed.int()"),
+            why="masked_fill refuses it, and ~ of 1 is -2, which counts as True",
+            idea="What does ~ do to True, and what to 1?",
+            fix="compare with <=, or end with .bool()"),
+    Mistake("M16f", "1.0 and 0.0 (float) in the place of True and False",
+            edit=("return allowed", "return allowed.float()"),
+            why="torch.ones gives floats; ~ refuses them",
+            idea="What does torch.ones hold?", fix="end with .bool()"),
+    Mistake("M16a", "0 and -inf, to be added to scores, in the place of True and False",
+            edit=("return allowed", "return torch.where(allowed, 0.0, -torch.inf)"),
+            why="the contract asks for a table of yes and no",
+            idea="Who turns No into minus infinity: the mask, or attention?",
+            where="look at the last step"),
+    Mistake("M17", "rows and columns exchanged: (num_keys, num_queries)",
+            edit=[("torch.arange(num_keys)", "torch.arange(num_keys)[:, None]"),
+                  ("(num_queries)[:, None]", "(num_queries)")], idea=_Q_FIRST,
+            why="with 2 queries and 5 keys it is (5, 2); with as many, a table turned "
+                "over", where="a row is a query"),
+    Mistake("M18", "a row for every key: (num_keys, num_keys)",
+            edit=("torch.arange(num_queries)[:, None] + num_keys - num_queries",
+                  "torch.arange(num_keys)[:, None]"), idea=_Q_LAST,
+            why="the rows of tokens that do not ask are still there",
+            where="how many rows has the result?",
+            fix="keep the last rows: [-num_queries:]"),
+    Mistake("M18q", "num_keys is never used: (num_queries, num_queries)",
+            edit=[("torch.arange(num_keys)", "torch.arange(num_queries)"),
+                  (" + num_keys - num_queries", "")], idea=_Q_LAST,
+            why="the earlier keys have no column"),
+    Mistake("M19", "each token sees itself alone",
+            edit=("<=", "=="), idea=_Q_FIRST,
+            why="one True in each row", where="look for == or eye"),
+    Mistake("M20", "more queries than keys are let through: no ValueError",
+            edit=("num_queries > num_keys", "False"),
+            why="for 5 queries and 3 keys it returns a table",
+            idea="The queries are the last tokens. Which tokens are 5 queries, if "
+                 "there are 3 keys?", where="what does your function do first?",
+            fix="if num_queries > num_keys: raise ValueError(...)"),
+    Mistake("M20e", "more queries than keys give an error that is not a ValueError",
+            edit=("ValueError", "AssertionError"),
+            why="for 5 queries and 3 keys another error is raised",
+            idea="Which class of error does the exercise ask for?",
+            where="assert raises an AssertionError, torch often a RuntimeError",
+            fix="if num_queries > num_keys: raise ValueError(...)"),
+)
+
+causal_mask = Exercise(
+    "causal_mask", "02", "causal_mask(num_queries, num_keys) -> (num_queries, "
+    "num_keys), True = may look",
+    None, table_probes, TABLE, read_mask,
+    crashes=((r"bitwise_not|~", "~ works on True and False only: .bool() first"),
+             (r"^ValueError", "if the error is your own: only more queries than keys "
+              "should raise it")),
+    hints=("The queries are the last tokens. At which place does query i stand?",
+           "Print your mask for 1 query and 4 keys: it should be True throughout.",
+           "torch.arange(num_keys) <= torch.arange(num_keys)[-num_queries:, None]"),
+    show="2 queries, 5 keys", solution=_CAUSAL_MASK)
+
+# --- the test for leaks ---------------------------------------------------------------
+
+
+def _tables(t: int) -> dict[str, Tensor]:
+    """Return tables (T, T): output i reads token j where entry (i, j) is not 0."""
+    past = torch.ones(t, t).tril() / torch.arange(1, t + 1)[:, None]
+    last = torch.eye(t)[-1][:, None]                             # output T - 1 alone
+    leaking = {}
+    for name, place in {"far": (0, -1), "middle": (1, 2), "early": (0, 1),
+                        "late": (-2, -1)}.items():
+        leaking[name] = past.clone()
+        leaking[name][place] = 0.7
+    return {**leaking, "past": past, "zero": last * torch.eye(t)[0],
+            "one": last * torch.eye(t)[1], "own": torch.eye(t),
+            "none": torch.zeros(t, t), "all": torch.full((t, t), 1 / t),
+            "earlier": torch.ones(t - 1).diag(-1), "next": torch.ones(t - 1).diag(1),
+            "rest": torch.ones(t, t).triu(), "centred": torch.eye(t) - 1 / t}
+
+
+def leak_probes(g: Generator) -> list[Probe]:
+    """Return functions of tokens, causal ones and leaking ones, with an input each."""
+    b, t, c = 3, 6, 4
+    table = _tables(t)
+    one = torch.eye(c)[2]                                        # channel 2 alone
+    cancel = torch.tensor([1.0, -1.0, 0.0, 0.0])
+    others = torch.tensor([0.0, 1.0, 1.0, 1.0])                  # all but channel 0
+    functions = {
+        "the mean of the past (causal)": Mixer(table["past"]),
+        "each token alone (causal)": Mixer(table["own"]),
+        "the token before (causal)": Mixer(table["earlier"]),
+        "the last output reads token 0 (causal)": Mixer(table["zero"], keep=2),
+        "the last output reads token 1 (causal)": Mixer(table["one"]),
+        "all channels but the first of the last output read token 1 (causal)":
+            Mixer(table["one"], factors=others),
+        "each token minus the mean over the examples (causal)":
+            Mixer(table["own"], mixed=True),
+        "always 0 (causal)": Mixer(table["none"]),
+        "the mean of all (leaks)": Mixer(table["all"]),
+        "the next token (leaks)": Mixer(table["next"]),
+        "minus the mean over the tokens (leaks)": Mixer(table["centred"]),
+        "output 0 reads the last token (leaks)": Mixer(table["far"]),
+        "output 1 reads token 2 (leaks)": Mixer(table["middle"], keep=3),
+        "output 0 reads token 1 (leaks)": Mixer(table["early"]),
+        "the last output but one reads the last token (leaks)": Mixer(table["late"]),
+        "only example 1 leaks": Mixer(table["all"], example=1),
+        "only channel 2 leaks": Mixer(table["all"], channels=one),
+        "two channels leak, with opposite signs": Mixer(table["all"], channels=cancel),
+        "a faint leak of one hundredth": Mixer(table["all"], channels=one / 100),
+        "only channel 3 of later tokens leaks":
+            Mixer(table["all"], reads=torch.eye(c)[3]),
+        "only channel 0 of later tokens leaks":
+            Mixer(table["all"], reads=torch.eye(c)[0]),
+        "the mean of the past, but for rounding (causal)":
+            Mixer(table["past"], rough=0.7),
+    }
+    rest = {"the sum of this token and all later ones, x positive (leaks)": 1.0,
+            "minus the sum of this token and all later ones, x positive (leaks)": -1.0}
+    return [*(Probe(name, (function, 1.5 * torch.randn(b, t, c, generator=g)), verdict)
+              for name, function in functions.items()),
+            *(Probe(name, (Mixer(table["rest"], factors=sign),
+                           4 + torch.rand(b, t, c, generator=g)), verdict)
+              for name, sign in rest.items())]
+
+
+def shuffled_leak_probes(g: Generator) -> list[Probe]:
+    """Return the same in an order of the seed: no list of answers fits them all."""
+    probes = leak_probes(g)
+    return [probes[i] for i in torch.randperm(len(probes), generator=g)]
+
+
+def read_leaks(look: Look, g: Generator) -> list[Clue]:
+    """Return the first missed leak and the first false alarm."""
+    found = {}
+    for probe in leak_probes(g):
+        value, right = look(probe).value, observe(leaks.reference, probe).value
+        if isinstance(value, bool) and value != right:
+            key = "missed" if right else "false alarm"
+            found.setdefault(key, Clue(
+                key, f'{key}: your test says {value} of a function '
+                f'that we made, "{probe.name}"'))
+    return list(found.values())
+
+
+_Q_LEAK = "Which outputs may move when token 3 changes, and which may not?"
+
+LEAKS = (
+    Mistake("N1", "a test that never finds a leak",
+            edit=("range(x.size(1))", "range(1)"),
+            why="it says False for every function: what it changes never reaches what "
+                "it compares",
+            idea="Would your test notice if the function read the next token?",
+            where="which token is changed, and which numbers are compared with which?",
+            fix="change token j, then compare the outputs before j"),
+    Mistake("N2", "a test that counts the token's own output as a leak",
+            edit=("[:, :j]", "[:, :j + 1]"),
+            why="each token alone is called a leak",
+            idea="May output 3 react to token 3?"),
+    Mistake("N3", "a test that looks after the changed token, not before it",
+            edit=("[:, :j]", "[:, j + 1:]"), idea=_Q_LEAK,
+            why="a function that reads the past is called a leak"),
+    Mistake("N3f", "a test that looks at the changed token and after it",
+            edit=("[:, :j]", "[:, j:]"), idea=_Q_LEAK,
+            why="a function that reads the past is called a leak"),
+    Mistake("N4", "a test that calls any change of any output a leak",
+            edit=("[:, :j]", ""), idea=_Q_LEAK,
+            why="only a function that ignores its input passes"),
+    Mistake("N5", "only the last token is changed",
+            edit=("range(x.size(1))", "[-1]"),
+            why="a leak from a token in the middle is missed",
+            idea="Can the last token be blameless and token 2 not?",
+            where="look for -1 where token j is changed"),
+    Mistake("N5s", "only the first token tested decides (a return inside the loop)",
+            edit=[("range(x.size(1))", "range(1, x.size(1))"),
+                  ("    return False", "        return False")],
+            why="leaks from later tokens are missed", idea="When does your loop stop?",
+            where="look at the indentation of `return False`",
+            fix="return False after the loop has ended"),
+    Mistake("N6", "only the output next to the changed token is compared",
+            edit=("[:, :j]", "[:, j - 1:j]"),
+            why="a leak from far away is missed",
+            idea="May output 0 read the last token?",
+            where="look at the index of the outputs",
+            fix="all outputs before j: [:, :j]"),
+    Mistake("N6z", "only output 0 is compared",
+            edit=("[:, :j]", "[:, :min(j, 1)]"),
+            why="a leak into output 1 is missed",
+            idea="Which outputs come before token 3?",
+            where="look at the index of the outputs",
+            fix="all outputs before j: [:, :j]"),
+    Mistake("N7", "only the first example is compared",
+            edit=("[:, :j]", "[0, :j]"),
+            why="a leak in another example is missed",
+            idea="How many examples are in x?", where="look for a [0]"),
+    Mistake("N8", "only the first channel is compared",
+            edit=("[:, :j]", "[:, :j, 0]"),
+            why="a leak in another channel is missed",
+            idea="How many channels has an output?", where="look for [..., 0]"),
+    Mistake("N14", "the examples before j are compared, not the outputs: [:j]",
+            edit=("[:, :j]", "[:j]"),
+            why="a function that reads the past is called a leak",
+            idea="Which axis of an output (B, T, C) is the time?",
+            where="count the axes in the slice of the outputs"),
+    Mistake("N14c", "the channels before j are compared, not the outputs: [..., :j]",
+            edit=("[:, :j]", "[..., :j]"),
+            why="a function that reads the past is called a leak",
+            idea="Which axis of an output (B, T, C) is the time?",
+            where="count the axes in the slice of the outputs"),
+    Mistake("N15", "only a rise counts, no fall (.abs() is missing)",
+            edit=[("torch.randn_like(x[:, j])", "0"), (".abs()", "")],
+            why="an output that falls when the token becomes 0 or random is missed",
+            idea="Is an output that becomes smaller one that moves?",
+            where="look for max() or > without .abs()"),
+    Mistake("N15r", "only a rise counts, no fall (.abs() is missing), and the token is "
+            "only made larger",
+            edit=[("torch.randn_like(x[:, j])", "x[:, j] + 1"), (".abs()", "")],
+            why="an output that falls with it is missed",
+            idea="Is an output that becomes smaller one that moves?",
+            where="look for max() or > without .abs()"),
+    Mistake("N16", "a test that says True for every function",
+            edit=("return False", "return True"),
+            why="a function that reads nothing but the past is called a leak, too",
+            idea="What would your test say of lambda x: x?",
+            where="which numbers are compared with which? Two calls of the function "
+                  "belong together",
+            fix="compare function(changed) with function(x), before j"),
+    Mistake("N17", "examples are changed and compared, not tokens: changed[j]",
+            edit=[("x.size(1)", "len(x)"),
+                  ("changed[:, j] = torch.randn_like(x[:, j])",
+                   "changed[j] = torch.randn_like(x[j])"),
+                  ("[:, :j]", "[:j]")],
+            why="it says True only of a function that mixes the examples",
+            idea="Which axis of x (B, T, C) is the time?",
+            where="count the axes where token j is changed"),
+    Mistake("N9", "too wide a tolerance",
+            edit=("1e-5", "0.15"),
+            why="a faint leak is missed",
+            idea="How large is a rounding error, and how large a leak?",
+            fix="1e-5 is above rounding, and below any real leak"),
+    Mistake("N9z", "no tolerance: rounding is taken for a leak",
+            edit=("1e-5", "0"),
+            why="a causal function moves by 1e-6, because sums round",
+            idea="How large is a rounding error, and how large a leak?",
+            fix="> 1e-5, or allclose(..., atol=1e-5)"),
+    Mistake("N18", "only channel 0 of the token is changed",
+            edit=("changed[:, j] = torch.randn_like(x[:, j])",
+                  "changed[:, j, 0] = torch.randn_like(x[:, j, 0])"),
+            why="a leak that reads another channel is missed",
+            idea="How many channels has token j?",
+            where="look at where the token is changed"),
+    Mistake("N19", "later tokens exchanged, not changed",
+            edit=("changed[:, j] = torch.randn_like(x[:, j])",
+                  "changed[:, j:] = x[:, j:].flip(1)"),
+            why="a function that adds them up gives the same sum",
+            idea="Does a mean notice in which order the tokens are?",
+            where="look for flip, roll or randperm"),
+    Mistake("N10", "changes are added up with their signs",
+            edit=[(".abs()", ".sum((0, 2)).abs()"), ("[:, :j]", "[:j]")],
+            why="two changes of opposite sign cancel",
+            idea="What is (+1) + (-1), and has something moved?",
+            where="look at sum or mean"),
+    Mistake("N11", "x itself is changed (no clone)",
+            edit=("x.clone()", "x"),
+            why="the caller's x is not the same after the call",
+            idea="Who else may still need x?", where="look at changed = x"),
+    Mistake("N12", "the changes pile up: token j is changed, the ones before stay so",
+            edit=[("    for j", "    changed = x.clone()\n    for j"),
+                  ("        changed = x.clone()\n", "")],
+            why="an output that reads an earlier token moves for that token's sake",
+            idea="Before token 3 changes, what should tokens 0 to 2 be?",
+            where="where is x.clone()?"),
+    Mistake("N13", "the opposite: True for a causal function",
+            edit=[("return True", "return False"), ("return False", "return True")],
+            why="right about every function, with True and False exchanged",
+            idea="What should True mean?"),
+)
+
+
+def _one_token(g: Generator) -> Probe:
+    return Probe("one token", (Mixer(torch.eye(1)), torch.randn(2, 1, 3, generator=g)),
+                 verdict)
+
+
+def _toy(name: str, **options: float) -> Callable[[Generator], Probe]:
+    """Return what makes a probe of one toy function."""
+    def probe(g: Generator) -> Probe:
+        x = torch.randn(2, 6, 4, generator=g)
+        return Probe(name, (Mixer(_tables(6)[name], **options), x), verdict)
+    return probe
+
+
+leaks = Exercise(
+    "leaks", "02", "leaks(function, x) -> True if the future leaks",
+    None, shuffled_leak_probes, LEAKS, read_leaks,
+    (Robust("it takes rounding for a leak: a causal function may move by 1e-6. Allow "
+            "1e-5: > 1e-5, or allclose(..., atol=1e-5)", _toy("past", rough=9.0)),
+     Robust("it misses a leak where each token is first freed of its mean, as in layer "
+            "norm: adding one number to all channels changes nothing there; put a "
+            "random token in the place of the old one", _toy("all", centred=True)),
+     Robust("it fails on a text of one token, which has no future", _one_token)),
+    crashes=((r"max\(\).*(numel|non-zero size)|arg is an empty sequence",
+              "no output stands before token 0: for j = 0 the slice is empty and has "
+              "no maximum, so begin at j = 1"),),
+    hints=("Change one token. Which outputs must stay exactly as they were?",
+           "Try it on lambda x: x.roll(-1, 1), which reads the next token, and on "
+           "lambda x: x.cumsum(1), which is causal.",
+           "changed = x.clone(); changed[:, j] = torch.randn_like(x[:, j]); compare "
+           "function(changed)[:, :j] with function(x)[:, :j]"),
+    show="output 1 reads token 2 (leaks)", solution=_LEAKS)
+
+# --- the answers that are values ------------------------------------------------------
+
+_ROLL = Mistake(
+    "N20", "overlooking that roll takes the last token round to the front",
+    "output 0 of C is the last token",
+    "What does C put at place 0, which has no token before it?",
+    "print x.roll(1, 1) for tokens 1, 2, 3", "C leaks, from the last token to output 0")
+_EXAMPLES = Mistake(
+    "N21", "taking a mean over the examples for a leak in time",
+    "E mixes texts, but output i needs nothing after token i of any of them",
+    "Along which axis does E average?", "dim=0 is the batch", "E does not leak")
+_OPPOSITE = Mistake(
+    "N22", "the functions that do not leak, in place of those that do",
+    "every letter is on the wrong side", "When does your test say True?",
+    "look at where you collect the letters", "keep the letters for which it says True")
+_SOFTMAX = Mistake(
+    "N23", "overlooking that a softmax over the tokens divides by a sum over all",
+    "every output of F moves when the last token changes",
+    "What is each number of a softmax divided by?", "which axis is dim=1?",
+    "F leaks, through its sum")
+
+
+_NO_MASK = Mistake(
+    "N24", "no mask: row 0 sees the future",
+    "the first token attends to itself only", "Which keys may query 0 attend to?",
+    "row 0", "[1.0, 0, 0, 0]")
+_LATE = Mistake(
+    "N25", "masked after the softmax, without renormalising",
+    "a row of weights adds up to 1", "What does row 0 add up to?", "row 0",
+    "[1.0, 0, 0, 0]")
+_DIAGONAL = Mistake(
+    "N26", "the diagonal hidden: a token may not attend to itself",
+    "a token may attend to itself and to what came before it",
+    "May a token attend to itself?", "the last number of each row",
+    "[1.0, 0, 0, 0] and [0.1, 0.2, 0.3, 0.4]")
+_LOGS = Mistake(
+    "N27", "the scores, not the weights", "the weights of a row add up to 1",
+    "How does a score become a weight?", "e to the power of ln 3 is 3",
+    "[0.1, 0.2, 0.3, 0.4]")
+_NO_LOGS = Mistake(
+    "N28", "a softmax of 1 to 4, as if the scores were no logarithms",
+    "e to the power of ln 3 is 3, not e to the 3",
+    "What is e to the power of ln 3?", "row 3", "[0.1, 0.2, 0.3, 0.4]")
+_EVEN = Mistake(
+    "N29", "equal weights", "the scores differ, so the weights do",
+    "What is e to the power of ln 3, and of ln 4?", "row 3", "[0.1, 0.2, 0.3, 0.4]")
+_UPSIDE = Mistake(
+    "N30", "the mask upside down: the past is hidden",
+    "the last token attends to all four, the first one to itself only",
+    "Which keys may the last query attend to?", "row 3", "[0.1, 0.2, 0.3, 0.4]")
+
+
+def _hidden_weight(scores: Tensor, fill: float) -> float:
+    """Return the largest weight that a hidden key gets, for scores (T, T)."""
+    hidden = torch.ones(scores.shape, dtype=torch.bool).triu(1)
+    weights = scores.double().masked_fill(hidden, fill).softmax(-1)
+    return weights[hidden].max().item()
+
+
+def _breaks(value: object) -> list[str]:
+    """Return why a fill and scores do not show what a finite fill can do."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return ["expected a list of two: [fill, scores]"]
+    fill, scores = float(value[0]), torch.as_tensor(value[1], dtype=torch.float32)
+    if not math.isfinite(fill):
+        return [f"the fill is {fill}: no finite score is below it, so nothing breaks"]
+    if scores.dim() != 2 or scores.size(0) != scores.size(1) or len(scores) < 2:
+        return [f"the scores have the shape {tuple(scores.shape)}, expected (T, T) "
+                "with T = 2 or more"]
+    if not scores.isfinite().all():
+        return ["some scores are not finite: q.k never gives that"]
+    ordinary = torch.randn(100, 6, 6, generator=torch.Generator().manual_seed(0))
+    usual = max(_hidden_weight(3 * one, fill) for one in ordinary)
+    if usual > 1e-4:
+        return [f"the fill {fill:g} does not look fine: with ordinary scores (standard "
+                f"deviation 3) a hidden key already gets {usual:.2g}, and at most "
+                "0.0001 is allowed"]
+    weight = _hidden_weight(scores, fill)
+    if not weight > 0.01:
+        return [f"with your scores a hidden key gets {weight:.2g}: more than 0.01 is "
+                "asked for. How low must the visible scores be, against the fill?"]
+    return []
+
+
+class _Letters(Answer):
+    """An answer of letters, in any order: "BF", "f, b", ["B", "F"]."""
+
+    def _report(self, value: object) -> Report:
+        return super()._report(_sorted_letters(value))
+
+
+def _sorted_letters(value: object) -> object:
+    """Return letters as a text in the order of the alphabet; else the value itself."""
+    if isinstance(value, list | tuple | set) and all(
+            isinstance(part, str) for part in value):
+        value = " ".join(sorted(value))
+    if not isinstance(value, str):
+        return value
+    letters = re.findall(r"\w", value.upper())
+    return "".join(sorted(set(letters))) if set(letters) <= set("ABCDEF") else value
+
+
+ANSWERS = (
+    Answer("02.1", "rows 0 and 3 of causal weights, scores ln 1, ln 2, ln 3, ln 4",
+           {"row 0": [1.0, 0, 0, 0], "row 3": [0.1, 0.2, 0.3, 0.4]}, decimals=1,
+           precision="one decimal is", predict=True,
+           wrong=(({"row 0": [0.1, 0.2, 0.3, 0.4]}, _NO_MASK),
+                  ({"row 0": [0.25] * 4}, _NO_MASK), ({"row 0": [0.1, 0, 0, 0]}, _LATE),
+                  ({"row 0": [0, 0, 0, 0]}, _DIAGONAL),
+                  ({"row 3": [1 / 6, 2 / 6, 3 / 6, 0]}, _DIAGONAL),
+                  ({"row 3": [math.log(n) for n in (1, 2, 3, 4)]}, _LOGS),
+                  ({"row 3": [0.032, 0.087, 0.237, 0.644]}, _NO_LOGS),
+                  ({"row 3": [0.25] * 4}, _EVEN), ({"row 3": [0, 0, 0, 1]}, _UPSIDE),
+                  ({"row 3": [0, 0, 0, 0.4]}, _UPSIDE)),
+           hints=("Which keys may query 0 attend to, and which may query 3?",
+                  "e to the power of ln 3 is 3. Divide by the sum over the keys that "
+                  "may be seen.",
+                  "One visible key gets everything; 1 + 2 + 3 + 4 = 10."),
+           solution='predicted = {"row 0": [1.0, 0, 0, 0],\n'
+                    '             "row 3": [0.1, 0.2, 0.3, 0.4]}'),
+    _Letters("02.4", "the letters of the functions that leak", "BCF",
+           wrong=(("BF", _ROLL), ("BCEF", _EXAMPLES), ("ADE", _OPPOSITE),
+                  ("BC", _SOFTMAX), ("BEF", _ROLL)),
+           hints=("Ask two questions about each letter: does it mix tokens (axis 1) at "
+                  "all? If it does, can a later token reach an earlier position?",
+                  "Ask your test about each of the six.",
+                  'Collect the letters for which leaks(function, x) is True.'),
+           solution='leaking = "".join(letter for letter, function in functions.items()'
+                    "\n                  if leaks(function, x))"),
+    Answer("02.5", "a fill that looks fine, and scores (T, T) that break it",
+           lambda: [-100.0, [[-100.0, 0.0], [0.0, 0.0]]], test=_breaks,
+           hints=("Softmax depends on differences between scores only. Take the first "
+                  "row, one visible score and the fill beside it: low against what?",
+                  "The hidden scores are thrown away. The visible ones are yours: make "
+                  "the one of row 0 as low as the fill.",
+                  "fill = -100 and a visible score of -100: half and half."),
+           solution="fill = -100.0\nscores = [[-100.0, 0.0], [0.0, 0.0]]"),
+)
