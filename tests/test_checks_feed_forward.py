@@ -167,6 +167,7 @@ EXTRA = {"gelu": lesson_gelu}
 
 class TestCatalogue(Catalogue):
     cases = CASES
+    seconds = 1
     extra = EXTRA
 
 

@@ -249,6 +249,7 @@ CASES = {"layer_norm": (NORM, HONEST_NORM), "block": (BLOCK, HONEST_BLOCK)}
 
 class TestCatalogue(Catalogue):
     cases = CASES
+    seconds = 1
 
 
 RIGHT = "x + attn(ln_attn(x)) + mlp(ln_mlp(x + attn(ln_attn(x))))"
@@ -277,7 +278,7 @@ def test_the_report_shows_the_formula_and_not_the_answer(wrong: str, text: str) 
     ("return x + ln_attn(2 * attn(x)) + mlp(ln_mlp(x))",
      "ln_attn reads 2 attn(x) in your block; it should read the block's input"),
     ("h = ln_attn(x)\nx = x + attn(h)\nreturn x + mlp(ln_mlp(h))",
-     "ln_mlp reads ln_attn(x) in your block; it should read the stream"),
+     "ln_mlp reads ln_attn(x) in your block; it should read the residual stream"),
     ("x = x + attn(ln_attn(x))\nreturn x - mlp(ln_mlp(x))", "what is added up differs"),
     ("x = x + attn(ln_attn(x) ** 2)\nreturn x + mlp(ln_mlp(x))", "attn reads")])
 def test_what_differs_in_a_block_is_told_in_words(wrong: str, words: str) -> None:

@@ -85,8 +85,9 @@ class Exercise:
     `crashes` maps a pattern of PyTorch's message to a hint. `hints` are the rungs 2 to
     4 when no mistake matches. `given` is the id of the mistake in a version
     handed out to be repaired. `display` makes a probe whose text is shown in place of
-    numbers, and not compared. With `pair` a function may return (result, weights), as
-    the lesson's own does: the result is judged.
+    numbers, and not compared; without `reveal` only the learner's own text or numbers
+    are shown. With `pair` a function may return (result, weights), as the lesson's own
+    does: the result is judged.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Exercise:
     given: str = ""
     pair: bool = False
     display: Callable[[Generator], Probe] | None = None
+    reveal: bool = True
     atol: float = 1e-5
     rtol: float = 1e-4
     names: dict[str, object] = field(default_factory=dict)
@@ -356,12 +358,13 @@ class _Examination:
     def table(self, i: int) -> tuple[list[str], list[str]]:
         """Return the input of probe i and the numbers in which the results differ."""
         probe, rows = self.battery[i], self.rows(i)
+        hidden = not self.exercise.reveal
         if self.exercise.display is not None and not self.crashed():
             shown = self.exercise.display(Generator().manual_seed(self.seed))
             texts = self.texts(shown)
-            hidden = not getattr(self.exercise, "reveal", True)  # only yours is shown
             if texts and (hidden or texts[1].split()[1:] != texts[2].split()[1:]):
-                return self.given(shown), texts
+                return self.given(shown), texts[:2] if hidden else texts
+        rows = rows[:1] if hidden else rows
         return self.given(probe), [f"{probe.name}:", *rows] if rows else []
 
     def given(self, probe: Probe) -> list[str]:
@@ -410,6 +413,8 @@ class _Examination:
 
         Crashes alone are no evidence: on one probe at least it must return a value.
         """
+        if all(seen.error for seen in self.seen):
+            return False
         names = tuple(mistake.id for mistake in mistakes)
         order = sorted(range(len(self.seen)), key=lambda i: self.right[i])
         again = not all(seen.repeats for seen in self.seen)
@@ -417,7 +422,7 @@ class _Examination:
             wrong = _on_probe(self.exercise, names, self.seed, i, again)
             if not self.exercise.same(self.seen[i], wrong):
                 return False
-        return any(not seen.error for seen in self.seen)
+        return True
 
     def confirmed(self, candidates: list[tuple[Mistake, ...]]) -> list:
         """Return the candidates that also agree with the function on fresh inputs."""
