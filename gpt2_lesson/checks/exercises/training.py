@@ -1,0 +1,655 @@
+"""Lesson 08: the loss, the learning rate, batches (catalogue: S and R)."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from gpt2_lesson.checks.clues import Clue, shown
+from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
+from gpt2_lesson.checks.probing import Probe, gradients
+from gpt2_lesson.checks.stand_ins import spies
+from gpt2_lesson.checks.values import Answer
+
+# --- the loss -------------------------------------------------------------------------
+
+_NEXT_TOKEN_LOSS = """\
+def next_token_loss(logits, input_ids, ignore_index=-100):
+    predictions, targets = logits[:, :-1], input_ids[:, 1:]
+    predictions = predictions.flatten(0, 1).float()
+    return F.cross_entropy(predictions, targets.flatten(), ignore_index=ignore_index)"""
+
+
+def _ids(g: Generator, b: int, t: int, v: int) -> Tensor:
+    return torch.randint(v, (b, t), generator=g)
+
+
+def _logits(g: Generator, b: int, t: int, v: int, size: float = 1.0) -> Tensor:
+    return size * torch.randn(b, t, v, generator=g)
+
+
+def _confident(ids: Tensor, v: int, ahead: int) -> Tensor:
+    """Return logits of a model that is sure of the id `ahead` positions on."""
+    return 12.0 * F.one_hot(ids.roll(-ahead, 1).clamp(min=0), v).float()
+
+
+def loss_probes(g: Generator) -> list[Probe]:
+    """Return random, ignoring, confident and gradient probes; all sizes differ."""
+    sizes = {"B": 3, "T": 5, "V": 11}
+    gaps = _ids(g, 2, 10, 7)
+    gaps[0, 2:] = -100                               # 1 and 9 targets
+    few = _ids(g, 3, 6, 5)
+    few[:, 1] = torch.tensor([3, 1, 3])
+    holes = _ids(g, 2, 6, 7)
+    holes[0, 3], holes[1, 2] = -100, -100
+    ids = _ids(g, 2, 5, 9)
+    return [
+        Probe("random logits", (_logits(g, 3, 5, 11), _ids(g, 3, 5, 11), -100),
+              sizes=sizes),
+        Probe("two targets ignored", (_logits(g, 2, 6, 7), holes, -100)),
+        Probe("rows of 1 and 9 targets", (_logits(g, 2, 10, 7), gaps, -100)),
+        Probe("ignore_index = 3", (_logits(g, 3, 6, 5), few, 3)),
+        Probe("a model sure of the next token", (_confident(ids, 9, 1), ids, -100)),
+        Probe("all logits 0", (torch.zeros(2, 4, 6), _ids(g, 2, 4, 6), -100)),
+        Probe("one example, two tokens", (_logits(g, 1, 2, 5), _ids(g, 1, 2, 5), -100)),
+        Probe("gradients", (_logits(g, 2, 4, 5), _ids(g, 2, 4, 5), -100), gradients),
+    ]
+
+
+def read_loss(look: Look, g: Generator) -> list[Clue]:
+    """Return which token pleases this loss, and on which positions it depends."""
+    ids = torch.stack([torch.randperm(9, generator=g) for _ in range(2)])
+    found = {}
+    for ahead, name in ((1, "the next token"), (0, "the same token again"),
+                        (2, "the token after the next"), (-1, "the token before")):
+        value = look(Probe(name, (_confident(ids, 9, ahead), ids, -100))).value
+        if isinstance(value, Tensor) and value.numel() == 1 and value.isfinite():
+            found[name] = value.item()
+    clues = []
+    if len(found) == 4 and (best := min(found, key=found.get)) != "the next token":
+        clues.append(Clue("pleased by", f"your loss is lowest for a model that is sure "
+                          f"of {best}: it should be the next token"))
+    return clues + _where_gradient(look, g) + _uniform(look)
+
+
+def _where_gradient(look: Look, g: Generator) -> list[Clue]:
+    args = (_logits(g, 2, 5, 4), _ids(g, 2, 5, 4), -100)
+    value = look(Probe("gradients", args, gradients)).value
+    if not isinstance(value, list) or not value or value[0] is None:
+        return []
+    reached = value[0].abs().sum((0, 2)) > 1e-8                      # (T,)
+    if reached.tolist() == [True] * 4 + [False]:
+        return []
+    positions = ", ".join(map(str, reached.nonzero().flatten().tolist())) or "none"
+    return [Clue("reached", f"of 5 positions your loss depends on the logits at "
+                 f"{positions}: expected 0, 1, 2, 3")]
+
+
+def _uniform(look: Look) -> list[Clue]:
+    """Return what two models cost whose loss is known by hand, where it is not that."""
+    known = torch.tensor([1.0, 2.0, 5.0]).log().expand(1, 2, 3)       # 1/8, 1/4, 5/8
+    by_hand = (
+        ("uniform", "with all logits 0 and 8 words", "ln 8", math.log(8),
+         torch.zeros(1, 8, 8), torch.arange(8).view(1, 8)),
+        ("one target", "with logits ln 1, ln 2, ln 5 and the third word as the only "
+         "target", "-ln 5/8", math.log(8 / 5), known, torch.tensor([[0, 2]])),
+        ("no zero", "with 4 added to these logits, which changes no probability,",
+         "-ln 5/8", math.log(8 / 5), known + 4, torch.tensor([[0, 2]])))
+    clues = []
+    for key, words, formula, right, logits, ids in by_hand:
+        value = look(Probe(key, (logits, ids, -100))).value
+        if (isinstance(value, Tensor) and value.numel() == 1
+                and not abs(value.item() - right) < 1e-4):
+            clues.append(Clue(key, f"{words} your loss is {value.item():.4f}, expected "
+                              f"{formula} = {right:.4f}"))
+    return clues
+
+
+_Q_SHIFT = "Which token does the model try to predict at position t?"
+_Q_AXIS = "At each position all words of the vocabulary compete. Which axis are they?"
+_Q_MEAN = "Over how many things is the mean taken?"
+_Q_NATS = "Which logarithm belongs to nats?"
+_Q_TARGET = "Whose log-probability is asked for?"
+_Q_ENDS = "Which of the two loses its first, and which its last?"
+
+LOSS = (
+    Mistake("S1", "no shift: each position is compared with its own token",
+            edit=("logits[:, :-1], input_ids[:, 1:]", "logits, input_ids"),
+            why="a model that repeats its input gets the lowest loss: too good to be "
+                "true",
+            idea=_Q_SHIFT),
+    Mistake("S2", "shifted twice: position t is compared with token t + 2",
+            edit=("logits[:, :-1], input_ids[:, 1:]",
+                  "logits[:, :-2], input_ids[:, 2:]"),
+            why="a model that is sure of the next token does not get a loss near 0",
+            idea=_Q_SHIFT),
+    Mistake("S3", "shifted backwards: position t is compared with token t - 1",
+            edit=("logits[:, :-1], input_ids[:, 1:]",
+                  "logits[:, 1:], input_ids[:, :-1]"),
+            why="a model that copies the token before gets the lowest loss",
+            idea=_Q_SHIFT),
+    Mistake("S4", "softmax before cross_entropy, which does it itself",
+            edit=(".float()", ".float().softmax(-1)"),
+            why="even a model that is right and sure keeps a large loss",
+            idea="What does cross_entropy expect: logits or probabilities?"),
+    Mistake("S4x", "softmax over the tokens (dim=1), not over the vocabulary",
+            edit=[("predictions.flatten(0, 1).float()",
+                   "predictions.float().log_softmax(1).flatten(0, 1)"),
+                  ("F.cross_entropy", "F.nll_loss")],
+            why="the probabilities of one position do not sum to 1", idea=_Q_AXIS,
+            where="Look at the number given to softmax", fix="log_softmax(-1)"),
+    Mistake("S4y", "softmax over the tokens (dim=1) of the whole logits, not over the "
+                   "vocabulary",
+            edit=[("logits[:, :-1]", "logits.float().log_softmax(1)[:, :-1]"),
+                  ("F.cross_entropy", "F.nll_loss")],
+            why="the probabilities of one position do not sum to 1", idea=_Q_AXIS,
+            where="Look at the number given to softmax", fix="log_softmax(-1)"),
+    Mistake("S4r", "nll_loss on raw logits, without log_softmax",
+            edit=("F.cross_entropy", "F.nll_loss"),
+            why="the loss can be negative: it is the mean of the targets' logits",
+            idea="nll_loss takes log-probabilities. What did it get?"),
+    Mistake("S4o", "the mean of the probabilities, without a logarithm",
+            edit=[(".float()", ".float().softmax(-1)"),
+                  ("F.cross_entropy", "F.nll_loss")],
+            why="the loss lies between -1 and 0",
+            idea="What is the negative log-likelihood of an event with probability p?"),
+    Mistake("S4s", "the sign is missing: ln P, not -ln P",
+            edit=("return F", "return -F"),
+            why="the loss is negative, and falls as the model gets worse",
+            idea="Which sign has the log of a probability below 1?"),
+    Mistake("S5", "the sum over the targets, not their mean",
+            edit=("ignore_index)", 'ignore_index, reduction="sum")'),
+            why="the loss grows with the number of tokens", idea=_Q_MEAN),
+    Mistake("S5b", "the sum divided by the number of examples, not of targets",
+            edit=("ignore_index)", 'ignore_index, reduction="sum") / len(logits)'),
+            why="the loss grows with T", idea=_Q_MEAN),
+    Mistake("S6", "bits (log2), not nats",
+            edit=("ignore_index)", "ignore_index) / math.log(2)"),
+            why="all losses are larger by 1.4427 = 1 / ln 2", idea=_Q_NATS),
+    Mistake("S6t", "log10, not the natural logarithm",
+            edit=("ignore_index)", "ignore_index) / math.log(10)"),
+            why="all losses are smaller by 0.4343 = 1 / ln 10", idea=_Q_NATS),
+    Mistake("S7", "reshape or view where transpose is meant",
+            edit=[("flatten(0, 1)", "reshape(len(targets), -1, targets.size(1))"),
+                  ("targets.flatten()", "targets")],
+            why="the numbers of different tokens are mixed: a model that is right and "
+                "sure gets a large loss",
+            idea="Cross_entropy wants (N, V), or (B, V, T). How do you get there from "
+                 "(B, T, V)?",
+            where="Look at the line that changes the shape of the logits",
+            fix="flatten(0, 1), or transpose(1, 2)"),
+    Mistake("S8", "ignored targets still count in the divisor",
+            edit=("ignore_index)", 'ignore_index, reduction="none").mean()'),
+            why="the loss shrinks when targets are ignored", idea=_Q_MEAN),
+    Mistake("S8d", "ignore_index is not passed on",
+            edit=(", ignore_index=ignore_index)", ")"),
+            why="right for -100, which is PyTorch's default, wrong for any other",
+            idea="Where is your ignore_index used?"),
+    Mistake("S8i", "ignores by the input, not by the target",
+            edit=[("return F", "losses = F"),
+                  ("targets.flatten(), ignore_index=ignore_index)",
+                   'targets.flatten().clamp(0), reduction="none")\n'
+                   "    return losses[input_ids[:, :-1].flatten() != "
+                   "ignore_index].mean()")],
+            why="the prediction made after an ignored token is left out, not the one "
+                "of it",
+            idea="Is it the question or the answer that is ignored?",
+            where="To which ids is ignore_index compared?",
+            fix="targets != ignore_index"),
+    Mistake("S10", "the mean of the rows' means",
+            edit=[("flatten(0, 1).float()", "float()"),
+                  ("F.cross_entropy(predictions, targets.flatten(), "
+                   "ignore_index=ignore_index)",
+                   "torch.stack([\n"
+                   "        F.cross_entropy(row, ids, ignore_index=ignore_index)\n"
+                   "        for row, ids in zip(predictions, targets)]).mean()")],
+            why="right only when all rows have equally many targets", idea=_Q_MEAN,
+            where="Count how often mean is called", fix="One mean over all targets"),
+    Mistake("S11", "only the last position counts",
+            edit=("logits[:, :-1], input_ids[:, 1:]",
+                  "logits[:, -2:-1], input_ids[:, -1:]"),
+            why="no gradient reaches the other positions",
+            idea="How many predictions does a row of T tokens hold?"),
+    Mistake("S9", "e to the loss: that is the perplexity",
+            edit=("ignore_index)", "ignore_index).exp()"),
+            why="with all logits 0 and 8 words it gives 8, not ln 8",
+            idea="In which unit is the loss asked for?", alone=True),
+    Mistake("S4m", "the log of the mean probability, not the mean of the logs",
+            edit=[("return F", "losses = F"), ("ignore_index)",
+                   'ignore_index, reduction="none")\n'
+                   "    return -(-losses[targets.flatten() != "
+                   "ignore_index]).exp().mean().log()")],
+            why="a single bad guess hardly counts",
+            idea="Which comes first: the log, or the mean?",
+            where="Look at the order of mean and log",
+            fix="-log_softmax(-1) first, then the mean", alone=True),
+    Mistake("S4l", "label smoothing",
+            edit=("ignore_index)", "ignore_index, label_smoothing=0.1)"),
+            why="even a sure and right model has a loss",
+            idea="How much of the target belongs to the other words?", alone=True),
+    Mistake("S4a", "the mean over all words, not the target's alone",
+            edit=("F.cross_entropy(predictions, targets.flatten(), "
+                  "ignore_index=ignore_index)",
+                  "-predictions.log_softmax(-1).mean()"),
+            why="changing input_ids changes nothing", idea=_Q_TARGET, alone=True),
+    Mistake("S4g", "the most probable word's log-probability, not the target's",
+            edit=("F.cross_entropy(predictions, targets.flatten(), "
+                  "ignore_index=ignore_index)",
+                  "-predictions.log_softmax(-1).amax(-1).mean()"),
+            why="a model that is sure of a wrong word has a loss of 0", idea=_Q_TARGET,
+            alone=True),
+    Mistake("S1f", "logits and ids both lose their first: no shift",
+            edit=("logits[:, :-1]", "logits[:, 1:]"),
+            why="a model that repeats its input gets the lowest loss", idea=_Q_SHIFT,
+            alone=True),
+    Mistake("S1l", "logits and ids both lose their last: no shift",
+            edit=("input_ids[:, 1:]", "input_ids[:, :-1]"),
+            why="a model that repeats its input gets the lowest loss", idea=_Q_SHIFT,
+            alone=True),
+    Mistake("S12r", "rolled, not cut: the last position has to predict the first token",
+            edit=("logits[:, :-1], input_ids[:, 1:]", "logits, input_ids.roll(-1, 1)"),
+            why="one prediction too many in each row",
+            idea="What comes after the last token of a row?", alone=True),
+    Mistake("S10f", "only the first example counts",
+            edit=("logits[:, :-1], input_ids[:, 1:]",
+                  "logits[:1, :-1], input_ids[:1, 1:]"),
+            why="the other rows change nothing", idea="How many examples are there?",
+            alone=True),
+    Mistake("S8c", "ignored targets count, as if they were token 0",
+            edit=("targets.flatten(), ignore_index=ignore_index)",
+                  "targets.flatten().clamp(min=0))"),
+            why="right as long as nothing is ignored",
+            idea="What should an ignored target cost?", alone=True),
+    Mistake("S12", "flattened first, then shifted",
+            edit=[("logits[:, :-1], input_ids[:, 1:]",
+                   "logits.flatten(0, 1)[:-1], input_ids.flatten()[1:]"),
+                  ("flatten(0, 1).float", "float")],
+            why="the end of each row has to predict the beginning of the next row",
+            idea="What comes after the last token of a row?",
+            where="Compare the order: shift, flatten",
+            fix="Shift each row, then flatten"),
+)
+
+next_token_loss = Exercise(
+    "next_token_loss", "08", "next_token_loss(logits, input_ids, ignore_index=-100) -> "
+    "a tensor of one number, in nats", None, loss_probes, LOSS, read_loss,
+    robust=(
+        Robust("it is fragile: with a logit of 1,000 the other probabilities become 0, "
+               "and their log is infinite; cross_entropy and log_softmax stay finite",
+               lambda g: Probe("a logit of 1,000", (
+                   1000.0 * F.one_hot(_ids(g, 2, 4, 5), 5).float(),
+                   torch.arange(8).view(2, 4) % 5, -100))),
+        Robust("it is less exact in half precision: .float() the logits first",
+               lambda g: Probe("half precision", (
+                   _logits(g, 2, 40, 30, 3.0), _ids(g, 2, 40, 30), -100),
+                               spies.halved)),
+    ),
+    axes={"logits": "B T V", "input_ids": "B T", "": ""},
+    crashes=((r"Expected target size|multi-target not supported",
+              "cross_entropy looks for the V logits on axis 1: flatten predictions to "
+              "(N, V) and targets to (N,), or transpose predictions to (B, V, T - 1)"),
+             (r"input batch_size|target batch_size",
+              "predictions and targets must be equally many: which loses its first, "
+              "which its last?"),
+             (r"out of bounds|out of range", "an ignored id is used as an index: "
+              "-100 is no column")),
+    hints=("The model answers at position t what comes at t + 1. Pair them first.",
+           "Print the shapes of predictions and targets: (B, T - 1, V) and (B, T - 1).",
+           "F.cross_entropy(logits[:, :-1].flatten(0, 1), input_ids[:, 1:].flatten())"),
+    show="random logits",
+    solution=_NEXT_TOKEN_LOSS)
+
+# --- the learning rate ----------------------------------------------------------------
+
+_LEARNING_RATE = """\
+def learning_rate(step, steps, max_lr, warmup_steps, min_lr):
+    if step < warmup_steps:
+        return max_lr * (step + 1) / warmup_steps
+    done = min(1.0, (step - warmup_steps) / (steps - warmup_steps))
+    return min_lr + (max_lr - min_lr) * (1 + math.cos(math.pi * done)) / 2"""
+
+
+def rate_probes(g: Generator) -> list[Probe]:
+    """Return the rates at the corners, half-way and beyond the end."""
+    top = 0.5 + torch.rand(1, generator=g).item()
+    settings = (50, top, 10, 0.1)
+    return [
+        Probe("steps 0, 9, 10, 30, 49 (50 steps, 10 of warm-up)",
+              ([0, 9, 10, 30, 49], settings), spies.rates_of),
+        Probe("steps 50, 60, 75, 90 (beyond the end)", ([50, 60, 75, 90], settings),
+              spies.rates_of),
+        Probe("no warm-up", ([0, 1, 7, 15], (16, top, 0, 0.0)), spies.rates_of),
+        Probe("the whole warm-up", (list(range(8)), (40, top, 6, 0.0)), spies.rates_of),
+    ]
+
+
+def read_rate(look: Look, g: Generator) -> list[Clue]:
+    """Return the rates at the corners, in words."""
+    asked = [0, 3, 4, 12, 20, 40]
+    values = look(Probe("corners", (asked, (20, 1.0, 4, 0.2)), spies.rates_of)).value
+    if not (isinstance(values, Tensor) and values.shape == (6,)):
+        return []
+    wanted = (0.25, 1.0, 1.0, 0.6, 0.2, 0.2)
+    names = ("first step", "last step of the warm-up", "first step after it",
+             "half-way down", "step `steps`", "step 2 * steps")
+    return [Clue(name, f"with 20 steps, 4 of warm-up, from 1.0 to 0.2: at the {name} "
+                 f"({step}) yours is {value:.4g}, expected {right:.4g}")
+            for name, step, value, right in zip(names, asked, values.tolist(), wanted,
+                                                strict=True)
+            if not abs(value - right) < 1e-4]
+
+
+_Q_WARM = "Which rate should the first step have, and which the last of the warm-up?"
+_Q_FALL = "Between which two rates does it fall?"
+_Q_COS = "How much of the way down is done at step `warmup_steps`, and at `steps`?"
+_Q_HALF = "By which angle does the cosine go from 1 to -1?"
+
+RATE = (
+    Mistake("R12", "the warm-up starts at 0",
+            edit=("(step + 1)", "step"),
+            why="the first step does nothing", idea=_Q_WARM),
+    Mistake("R12o", "the warm-up is off by one: divided by warmup_steps + 1",
+            edit=("/ warmup_steps\n", "/ (warmup_steps + 1)\n"),
+            why="the last step of the warm-up stays below max_lr", idea=_Q_WARM),
+    Mistake("R12n", "no warm-up",
+            edit=("max_lr * (step + 1) / warmup_steps", "max_lr"),
+            why="the first steps are made at the full rate", idea=_Q_WARM,
+            where="Where is warmup_steps used?",
+            fix="If step < warmup_steps: return max_lr * (step + 1) / warmup_steps"),
+    Mistake("R13", "the cosine is not stopped: it rises again after the end",
+            edit=("min(1.0, ", "("),
+            why="beyond `steps` the rate climbs back",
+            idea="Where is the cosine after half a turn?"),
+    Mistake("R13s", "the cosine starts at step 0, not after the warm-up",
+            edit=("(step - warmup_steps) / (steps - warmup_steps)", "step / steps"),
+            why="after the warm-up the rate jumps below max_lr", idea=_Q_COS),
+    Mistake("R13d", "the way down is divided by `steps`, not by what is left of them",
+            edit=("/ (steps - warmup_steps)", "/ steps"),
+            why="at step `steps` the rate has not arrived at min_lr", idea=_Q_COS),
+    Mistake("R13m", "min_lr is never used: the rate falls to 0",
+            edit=("min_lr + (max_lr - min_lr)", "max_lr"),
+            why="at the end the rate is 0, not min_lr", idea=_Q_FALL),
+    Mistake("R13a", "min_lr is added on top of the whole way",
+            edit=("(max_lr - min_lr)", "max_lr"),
+            why="after the warm-up the rate is max_lr + min_lr", idea=_Q_FALL),
+    Mistake("R12m", "the warm-up starts at min_lr",
+            edit=("max_lr * (step + 1)", "min_lr + (max_lr - min_lr) * (step + 1)"),
+            why="the first steps are larger than max_lr * (step + 1) / warmup_steps",
+            idea=_Q_WARM),
+    Mistake("R12i", "whole-number division (//) in the warm-up",
+            edit=("(step + 1) / warmup_steps", "((step + 1) // warmup_steps)"),
+            why="the rate is 0 until the last step of the warm-up", idea=_Q_WARM),
+    Mistake("R13z", "0 after the end, not min_lr",
+            edit=("    done", "    if step >= steps:\n        return 0.0\n    done"),
+            why="beyond `steps` nothing moves",
+            idea="Which rate should a step after the end have?",
+            where="Look at what is returned for step >= steps", fix="min_lr"),
+    Mistake("R13x", "max(min_lr, ...): the cosine falls to 0 and is cut off",
+            edit=[("min_lr + (max_lr - min_lr)", "max(min_lr, max_lr"),
+                  (" / 2", " / 2)")],
+            why="half-way down the rate is max_lr / 2", idea=_Q_FALL),
+    Mistake("R13e", "the way down is one step too short (steps - 1)",
+            edit=("(steps - warmup_steps)", "(steps - 1 - warmup_steps)"),
+            why="min_lr is reached one step too early", idea=_Q_COS),
+    Mistake("R13b", "the warm-up is not taken off the step",
+            edit=("(step - warmup_steps)", "step"),
+            why="after the warm-up the rate jumps below max_lr", idea=_Q_COS),
+    Mistake("R13i", "a sine, not a cosine",
+            edit=("cos(", "sin("),
+            why="after the warm-up the rate jumps to the middle",
+            idea="Which of the two is 1 at 0?"),
+    Mistake("R13r", "1 - cos: it rises where it should fall",
+            edit=("1 + math", "1 - math"),
+            why="after the warm-up the rate is min_lr, and at the end max_lr",
+            idea=_Q_FALL),
+    Mistake("R13c", "the cosine alone, without (1 + ...) / 2",
+            edit=[("(1 + ", ""), (") / 2", "")],
+            why="at the end the rate is below min_lr",
+            idea="Between which two numbers does a cosine lie?"),
+    Mistake("R13h", "1 + cos is not halved",
+            edit=(" / 2", ""),
+            why="after the warm-up the rate is doubled",
+            idea="Between which two numbers does 1 + cos lie?"),
+    Mistake("R13l", "a straight line down, not a cosine",
+            edit=("(1 + math.cos(math.pi * done)) / 2", "(1 - done)"),
+            why="right at both ends and in the middle, wrong between",
+            idea="Where is a cosine steep, and where flat?"),
+    Mistake("R13p", "a whole period of the cosine (2 pi), not half of one",
+            edit=("math.pi", "2 * math.pi"),
+            why="the rate is lowest half-way and back at the top at the end",
+            idea=_Q_HALF),
+    Mistake("R13q", "a quarter period of the cosine (pi / 2), not half of one",
+            edit=("math.pi", "math.pi / 2"),
+            why="at the end the rate is half-way, not at min_lr", idea=_Q_HALF),
+    Mistake("R13f", "the rate stays at max_lr after the warm-up",
+            edit=("(1 + math.cos(math.pi * done)) / 2", "1"),
+            why="it never falls", idea=_Q_COS),
+)
+
+learning_rate = Exercise(
+    "learning_rate", "08", "learning_rate(step, steps, max_lr, warmup_steps, min_lr) "
+    "-> a number", None, rate_probes, RATE, read_rate,
+    hints=("Three pieces: below warmup_steps, up to `steps`, and from there on.",
+           "Try steps 0, warmup_steps - 1, warmup_steps, steps and 2 * steps.",
+           "done = min(1, (step - warmup_steps) / (steps - warmup_steps)); "
+           "min_lr + (max_lr - min_lr) * (1 + cos(pi * done)) / 2"),
+    show="steps 0, 9, 10, 30, 49 (50 steps, 10 of warm-up)",
+    solution=_LEARNING_RATE)
+
+# --- batches of pairs -----------------------------------------------------------------
+
+_GET_PAIRS = """\
+def get_pairs(tokens, batch_size, seq_length, generator):
+    first = torch.randint(len(tokens) - seq_length, (batch_size,), generator=generator)
+    positions = first[:, None] + torch.arange(seq_length)
+    return tokens[positions], tokens[positions + 1]"""
+
+
+def pair_probes(g: Generator) -> list[Probe]:
+    """Return facts about many batches, and whether the generator decides."""
+    seeds = torch.randint(1000, (3,), generator=g).tolist()
+    tokens = torch.randint(9, (50,), generator=g)
+    return [Probe("60 batches of 5 windows, 4 long, from 0, 1, ..., 23",
+                  (24, 5, 4, seeds[0]), spies.pairs_drawn),
+            Probe("60 batches of 6 windows, 3 long, from 0, 1, ..., 4",
+                  (5, 6, 3, seeds[1]), spies.pairs_drawn),
+            Probe("a single window fits", (4, 2, 3, seeds[2], 10 * seeds[0]),
+                  spies.pairs_drawn),
+            Probe("twice with the same generator", (tokens, seeds[2]),
+                  spies.drawn_again)]
+
+
+def read_pairs(look: Look, g: Generator) -> list[Clue]:
+    """Return each fact about the drawn pairs that is not as expected."""
+    args = (24, 5, 4, 1)
+    value = look(Probe("pairs", args, spies.pairs_drawn)).value
+    if isinstance(value, str):
+        return []                                    # the type has been told
+    if not isinstance(value, dict):
+        return []
+    right = spies.pairs_drawn(get_pairs.reference, *args)
+    return [Clue(key, f"in other draws, too: {key}: yours {value.get(key)}, expected "
+                 f"{right[key]}") for key in right if value.get(key) != right[key]]
+
+
+_Q_NEXT = "What should the model answer after the last input?"
+
+PAIRS = (
+    Mistake("R18", "the targets are not shifted: they equal the inputs",
+            edit=("positions + 1", "positions"),
+            why="the model learns to repeat the token that it sees", idea=_Q_NEXT),
+    Mistake("R18t", "the targets are shifted by two",
+            edit=[("- seq_length", "- seq_length - 1"),
+                  ("positions + 1", "positions + 2")],
+            why="the model learns to predict the token after the next", idea=_Q_NEXT),
+    Mistake("R18b", "windows begin only at multiples of seq_length",
+            edit=[("len(tokens) - seq_length", "(len(tokens) - 1) // seq_length"),
+                  ("=generator)", "=generator) * seq_length")],
+            why="a text of N tokens then has only N / T windows, always the same ones",
+            idea="How many different windows does a text of N tokens hold?"),
+    Mistake("R18f", "always the first window of the text",
+            edit=("len(tokens) - seq_length", "1"),
+            why="nothing but the beginning is ever learned",
+            idea="Where may a window begin?", where="How are the starts drawn?"),
+    Mistake("R18l", "the last window is never drawn",
+            edit=("- seq_length", "- seq_length - 1"),
+            why="the text's last token is never a target",
+            idea="Which is the last place where a window and its targets fit?"),
+    Mistake("R18o", "all windows of a batch are the same",
+            edit=[("(batch_size,)", "(1,)"),
+                  ("first[:, None]", "first.expand(batch_size, 1)")],
+            why="a batch of B then teaches as much as a batch of 1",
+            idea="How many starts does a batch need?",
+            where="How many numbers are drawn?",
+            fix="torch.randint(..., (batch_size,), generator=generator)"),
+    Mistake("R18g", "the generator is not used",
+            edit=(", generator=generator", ""),
+            why="the same generator gives another batch: no run can be repeated",
+            idea="Who decides which windows are drawn?"),
+    Mistake("R18s", "single tokens drawn at random, not windows",
+            edit=("first[:, None] + torch.arange(seq_length)",
+                  "torch.randint(len(tokens) - seq_length, (batch_size, seq_length),\n"
+                  "                              generator=generator)"),
+            why="the tokens of a row are not neighbours: only pairs can be learned",
+            idea="What does a row of the batch have to be?"),
+)
+
+get_pairs = Exercise(
+    "get_pairs", "08", "get_pairs(tokens, batch_size, seq_length, generator) -> "
+    "(inputs, targets), each (B, T)", None, pair_probes, PAIRS, read_pairs,
+    hints=("Draw B starts; cut T tokens from each for the inputs, and the T tokens one "
+           "place later for the targets.",
+           "Use torch.arange(24) as the text, and print inputs and targets.",
+           "first = torch.randint(len(tokens) - seq_length, (batch_size,), "
+           "generator=generator)"),
+    solution=_GET_PAIRS)
+
+# --- the answers that are values ------------------------------------------------------
+
+
+def _rates(plain: float, momentum: float) -> dict[str, float]:
+    return {"plain": plain, "momentum 0.9": momentum}
+
+
+_RATES = _rates(0.04, 0.076)
+_CHOICES = ("right", "nothing moves", "last batch only", "never clipped",
+            "steps too short")
+_LOGS = {"A": "nothing moves", "B": "right", "C": "last batch only",
+         "D": "never clipped", "E": "steps too short", "F": "right"}
+
+
+def _wrong_logs(value: object) -> list[str]:
+    """Return what is wrong with the predictions: no choice, or not the right one."""
+    if not isinstance(value, dict) or value.keys() != _LOGS.keys():
+        return ["expected a dict with the entries 'A', 'B', 'C', 'D', 'E', 'F'"]
+    chosen = {name: " ".join(str(one).lower().split()) for name, one in value.items()}
+    none = [name for name, one in chosen.items() if one not in _CHOICES]
+    if none:
+        return [f"{shown(value[none[0]])} for {none[0]} is none of the five choices: "
+                + ", ".join(_CHOICES)]
+    bad = [name for name in _LOGS if chosen[name] != _LOGS[name]]
+    good = [name for name in _LOGS if name not in bad]
+    told = f"right: {', '.join(good)}; " if good else ""
+    return [f"{told}not yet: {', '.join(bad)}"] if bad else []
+
+
+def _rate_off(value: object) -> list[str]:
+    """Return on which side of the largest rates that work the measured ones lie."""
+    if not isinstance(value, dict) or value.keys() != _rates(0, 0).keys():
+        return ["expected a dict with the entries 'plain' and 'momentum 0.9'"]
+    found = []
+    for name, right in _RATES.items():
+        mine = value[name].item() if hasattr(value[name], "item") else value[name]
+        if isinstance(mine, bool) or not isinstance(mine, int | float):
+            found.append(f"{name} should be a number, and is {shown(mine)}")
+        elif not mine < 1.05 * right:
+            found.append(f"{name}: with {mine:.4g} a weight ends farther from 0 than 1")
+        elif mine < 0.95 * right:
+            found.append(f"{name}: {mine:.4g} works, and larger rates do too"
+                         if mine > 0 else f"{name}: {mine:.4g} goes nowhere, or uphill")
+    return found
+
+
+_INVERSE = Mistake(
+    "P1", "the rate that is fastest along the steep weight, not the largest that works",
+    "at 1/50 the steep weight arrives in one step; twice that still shrinks it",
+    "A step multiplies a by 1 - 50 lr. For which rates is that between -1 and 1?",
+    "Try a rate 1.5 times as large", "Double the rate until it fails, then halve")
+_FLAT = Mistake(
+    "P2", "the limit of the flat weight b", "the steep weight fails long before",
+    "Which of the two weights runs away first?", "Look at both weights at the end",
+    "Every weight has to come closer to 0")
+_DIVIDED = Mistake(
+    "P3", "with momentum ten times smaller",
+    "momentum of 0.9 makes a long run of equal gradients ten times as strong, but "
+    "swings of alternating sign nearly cancel",
+    "Which sign has the gradient of a, step after step, near the limit?",
+    "Measure it as you measured the plain one", "Bracket again, with momentum=0.9")
+_EQUAL = Mistake(
+    "P4", "the same limit with and without momentum",
+    "momentum moves the limit", "Did both runs use their own momentum?",
+    "Look at the argument momentum", "torch.optim.SGD(..., momentum=momentum)")
+
+_SWAPPED = Mistake(
+    "P5", "the two rates exchanged", "each is the other's limit",
+    "With which momentum did you find the smaller one?",
+    "Compare the names with the numbers", "The smaller one belongs to plain")
+
+_HOLDS = "What does p.grad hold when step is called?"
+_WRONG_LOGS = tuple(
+    ({letter: choice}, mistake)
+    for letter, mistake in (
+        (letter, Mistake(id, name, why, idea, "write down p.grad after each call",
+                         f"{letter}: {_LOGS[letter]}"))
+        for letter, id, name, why, idea in (
+            ("A", "P6", "zero_grad between backward and step overlooked",
+             "A empties the gradients right before they are used", _HOLDS),
+            ("B", "P11", "two backwards in a row taken for a mistake",
+             "B adds up the gradients of its two batches, as it should",
+             "What does backward do to a gradient that is there?"),
+            ("C", "P8", "the second zero_grad of C overlooked",
+             "it throws the first batch's gradient away", _HOLDS),
+            ("D", "P9", "clip after step taken for a clip",
+             "D clips gradients that have been used",
+             "What is left to do with the gradients after step?"),
+            ("E", "P10", "unscale after clip overlooked",
+             "E clips gradients that are 1024 times too large, and divides them then",
+             "How large is the gradient norm after clip, and after unscale?"),
+            ("F", "P7", "zero_grad at the end taken for one before step",
+             "F has taken its step when it empties the gradients", _HOLDS)))
+    for choice in _CHOICES if choice != _LOGS[letter])
+
+ANSWERS = (
+    Answer("08.1", "the behaviour of each of six call logs",
+           _LOGS, wrong=_WRONG_LOGS, test=_wrong_logs, predict=True,
+           hints=("Follow what the gradient holds: zero_grad empties it, backward adds "
+                  "to it, clip scales it down if its norm is too large, step uses it "
+                  "and leaves it as it is.",
+                  "Program E: how large is the gradient norm after clip? And what does "
+                  "unscale make of it?",
+                  "A and D differ from a right log in one place each."),
+           solution="""\
+predicted = {"A": "nothing moves", "B": "right", "C": "last batch only",
+             "D": "never clipped", "E": "steps too short", "F": "right"}"""),
+    Answer("08.4", "the largest learning rate that works, without and with momentum",
+           _RATES, rtol=0.05, precision="5 per cent is", test=_rate_off,
+           wrong=((_rates(0.02, 0.038), _INVERSE), (_rates(0.02, 0.076), _INVERSE),
+                  (_rates(2.0, 3.8), _FLAT), (_rates(0.04, 0.004), _DIVIDED),
+                  (_rates(0.04, 0.04), _EQUAL), (_rates(0.076, 0.04), _SWAPPED)),
+           hints=("0.001 works and 1 fails. Try 0.03, which is about as many times "
+                  "larger than the first as it is smaller than the second, and keep "
+                  "the half in which it changes.",
+                  "Without momentum each step multiplies a by 1 - 50 lr. When does "
+                  "that not shrink it?",
+                  "The plain limit is 2 / 50: beyond it |1 - 50 lr| is above 1."),
+           solution="""\
+def bracket(momentum, works=1e-4, fails=10.0):
+    while fails / works > 1.01:
+        middle = (works * fails) ** 0.5
+        if ends_lower(middle, momentum):
+            works = middle
+        else:
+            fails = middle
+    return works"""),
+)
