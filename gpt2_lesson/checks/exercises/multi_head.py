@@ -6,7 +6,6 @@ import torch
 from torch import Generator, Tensor
 
 from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.components.displayed import Displayed
 from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
 from gpt2_lesson.checks.exercises.attention import effective_scale
 from gpt2_lesson.checks.exercises.causal_masking import CAUSAL, MASK_LATE, MASKING
@@ -409,7 +408,7 @@ def numbered_heads(g: Generator) -> Probe:
     return Probe(_NUMBERS, (_numbered(1, 2, 6), 2), head_by_head)
 
 
-split_heads = Displayed(
+split_heads = Exercise(
     "split_heads", "03", "split_heads(x, num_heads) -> (B, H, T, D)", None,
     split_probes, SPLIT, axes={"x": "B T C", "": "B H T D"}, crashes=_VIEW,
     hints=("Each head gets D = C / H channels of every token. Head 0 gets which?",
