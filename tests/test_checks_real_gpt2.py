@@ -224,7 +224,7 @@ def test_an_unknown_arrangement_is_read_out() -> None:
             weight.copy_(weight.flip(0).clone())
 
     report = checks.fill_model(careless)
-    assert "but 3: h.3.mlp.c_fc.weight, turned, its rows in the order 11 10" in str(
+    assert "but 3: h.3.mlp.c_fc.weight, transposed, its rows in the order 11 10" in str(
         report)
 
 

@@ -357,9 +357,7 @@ WHOLE = (
             edit=[_HEAD, ("self.tok_emb.weight", "self.head.weight")],
             why="one V x C table too many: at GPT-2's size 163,037,184 parameters, "
                 "not 124,439,808",
-            idea=_Q_TIE,
-            where="look at how the head gets its matrix",
-            fix=_TIE),
+            idea=_Q_TIE, where="look at how the head gets its matrix", fix=_TIE),
     Mistake("W2", "tied by copy: equal at the start, two tables after one step",
             edit=[("std=0.02)",
                    "std=0.02)\n"
@@ -368,8 +366,7 @@ WHOLE = (
                   ("self.tok_emb.weight", "self.head.weight")],
             why="two V x C tables, equal at the start and different after one step",
             idea="Two sheets with the same text: what happens when one is edited?",
-            where="look for clone, copy_, or [:] =",
-            fix=_TIE),
+            where="look for clone, copy_, or [:] =", fix=_TIE),
     Mistake("W2d", "two parameters that share one storage (.data assigned)",
             edit=[("std=0.02)",
                    "std=0.02)\n"
@@ -378,8 +375,7 @@ WHOLE = (
                   ("self.tok_emb.weight", "self.head.weight")],
             why="two V x C tables, equal even after a step, but each step moves it "
                 "twice",
-            idea="How many parameters does the optimizer see?",
-            where="look for .data",
+            idea="How many parameters does the optimizer see?", where="look for .data",
             fix=_TIE),
     Mistake("W3", "embeddings with standard deviation 1, PyTorch's default, under a "
             "tied head",
@@ -393,8 +389,7 @@ WHOLE = (
                   "        weight = self.tok_emb.weight\n"
                   "        nn.init.kaiming_uniform_(weight, math.sqrt(5))"),
             why="the table's standard deviation is 1 / sqrt(3 C), not 0.02",
-            idea=_Q_LN,
-            where="which parameters does your initialisation leave out?",
+            idea=_Q_LN, where="which parameters does your initialisation leave out?",
             fix="nn.init.normal_(self.head.weight, std=0.02)"),
     Mistake("W3d", "no initialisation: all standard deviations are PyTorch's defaults",
             edit=("in self.named_parameters()", "in ()"),
@@ -406,8 +401,7 @@ WHOLE = (
     Mistake("W5", "blocks in a Python list, where PyTorch does not see them",
             edit=("nn.ModuleList(", "list("),
             why="all blocks are missing from the count: at GPT-2's size 39,385,344",
-            idea=_Q_LIST,
-            where="look at the brackets around the blocks"),
+            idea=_Q_LIST, where="look at the brackets around the blocks"),
     Mistake("W6", "[block] * L: the same block L times",
             edit=[("TransformerBlock(", "[TransformerBlock("),
                   ("d_ff) for _ in range(num_layers)", "d_ff)] * num_layers")],
@@ -457,8 +451,7 @@ WHOLE = (
             why="the count is right, and the head gets the residual stream without a "
                 "norm",
             idea="Where does the residual stream have its largest numbers?",
-            where="look at the place of ln_final",
-            fix="after the last block"),
+            where="look at the place of ln_final", fix="after the last block"),
     Mistake("W7c", "a last norm is built, and never called",
             edit=("        x = self.ln_final(x)\n", ""),
             why="the count is right, and no gradient reaches the norm",
@@ -548,8 +541,7 @@ WHOLE = (
                   "        self.mask = nn.Parameter(\n"
                   "            torch.ones(max_seq_length, max_seq_length).tril())"),
             why="T x T parameters too many, which no gradient reaches",
-            idea="Is the mask something to be learned?",
-            where="look for nn.Parameter",
+            idea="Is the mask something to be learned?", where="look for nn.Parameter",
             fix="leave the mask to the attention, or register_buffer"),
     Mistake("W12", "vocabulary padded to a multiple of 64",
             edit=("nn.Embedding(vocab_size", "nn.Embedding(-(-vocab_size // 64) * 64"),
@@ -595,8 +587,7 @@ WHOLE = (
                   ("block(x)", "block(x + self.pos_emb.weight[:T])")],
             why="the residual stream drifts along the positions, the deeper the more",
             idea="How often are positions added to the residual stream?",
-            where="look inside the loop",
-            fix="add them once, before the loop"),
+            where="look inside the loop", fix="add them once, before the loop"),
 )
 
 _Q_COUNT = "Which numbers does training change, and how many places hold each of them?"

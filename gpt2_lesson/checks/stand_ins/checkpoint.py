@@ -1,7 +1,7 @@
 """A small file of GPT-2's kind, whose every number tells where it stood.
 
 The file's numbers count up, n, n + 1, ..., through all tensors. What a loader put into
-a model can therefore be read back: which tensor, turned or not, which rows.
+a model can therefore be read back: which tensor, transposed or not, which rows.
 """
 
 import math
@@ -57,7 +57,7 @@ def empty_model(config: dict[str, int], square: bool) -> nn.Module:
     """Return lesson 07's model with 11 layers, -1 everywhere.
 
     `square`: every matrix gets the shape C x C and every vector C, so that nothing that
-    is turned the wrong way can crash. Such a model is for loading only.
+    is transposed the wrong way can crash. Such a model is for loading only.
     """
     key = tuple(config.items())
     model, places = _shapes_only(key)
@@ -150,14 +150,14 @@ def _source(values: Tensor, tensors: dict[str, Tensor], starts: list[tuple]
 
 
 def _arrangement(values: Tensor, source: Tensor) -> str:
-    """Return how a tensor lies in the model: as in the file, turned, permuted, ..."""
-    views = {"": source, "turned": source.mT if source.dim() == 2 else source}
+    """Return how a tensor lies in the model: as in the file, transposed, ..."""
+    views = {"": source, "transposed": source.mT if source.dim() == 2 else source}
     for how, view in views.items():
         if view.shape == values.shape and torch.equal(view, values):
             return how
     if source.numel() == values.numel() and torch.equal(
             source.flatten(), values.flatten()):
-        return "cut anew (reshape or view), not turned"
+        return "cut anew (reshape or view), not transposed"
     for how, view in views.items():
         rows = _rows(values, view)
         if rows:
