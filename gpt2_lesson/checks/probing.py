@@ -157,11 +157,10 @@ def _raised(error: BaseException) -> bool:
 @lru_cache(maxsize=256)
 def _only_promised(code: CodeType) -> bool:
     """Return True for code that does nothing but return None or `...`."""
-    names = {op.opname for op in dis.get_instructions(code)}
-    returned = {op.argval for op in dis.get_instructions(code)
-                if op.opname in ("LOAD_CONST", "RETURN_CONST")}
-    return names <= {"RESUME", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE", "NOP",
-                     "POP_TOP"} and returned <= {None, ...}
+    return all(
+        op.argval in (None, ...) if op.opname in ("LOAD_CONST", "RETURN_CONST")
+        else op.opname in ("RESUME", "RETURN_VALUE", "NOP", "POP_TOP")
+        for op in dis.get_instructions(code))
 
 
 def plain(value: object) -> object:

@@ -294,16 +294,7 @@ MERGE = (
 
 _FROM_ATTENTION = ("A1", "A2", "A7", "A8", "A11", "A15", "A17", "A17k", "A18", "A21n",
                    "M1", "M2", "M4", "M5", "M6", "M9")
-_TOGETHER = ("H0", "H1", "H2", "H3", "H7t", "H10", "H11", "H12", "H12o", "A1", "A8",
-             "M1")
-
-
-def _alone_if_rare(mistake: Mistake) -> Mistake:
-    """Return a rare mistake as one that is tried in no pair: there are 990 of them."""
-    return replace(mistake, alone=mistake.id not in _TOGETHER)
-
-
-LAYER = tuple(map(_alone_if_rare, (
+LAYER = (
     *(one for one in SPLIT if one.id in ("H1", "H5", "H8")),
     *(replace(one, id="H5m") if one.id == "H5" else one
       for one in MERGE if one.id in ("H2", "H5", "H2d")),
@@ -396,7 +387,8 @@ LAYER = tuple(map(_alone_if_rare, (
             idea="What does the layer give for zeros?", mark="R"),
     *(replace(one, name="softmax over the queries (dim=-2)") if one.id == "A8" else one
       for one in (*CAUSAL, *MASKING) if one.id in _FROM_ATTENTION),
-    MASK_LATE)))
+    MASK_LATE,
+)
 
 _VIEW = ((r"view size is not compatible", "a chunk or a transpose is not one piece of "
           "memory: use reshape"),
