@@ -44,7 +44,8 @@ class Mistake:
     `name` completes "behaves like ..."; `why` says what the numbers show. `edit` is the
     text of the solution that is replaced, and by what (or a list of such pairs); a
     mistake that is no edit has its whole `source`. The hints are the question `idea`,
-    then `where` and `fix`, which follow from the edit where they are not given.
+    then `where` and `fix`, which follow from the edit where they are not given. Where
+    there are many, a rare one is `alone`: it is tried together with no other.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Mistake:
     mark: str = "V"
     edit: Edit | list[Edit] = field(default_factory=list)
     source: str = ""
+    alone: bool = False
 
     @property
     def edits(self) -> list[Edit]:
@@ -121,7 +123,8 @@ class Exercise:
         Two mistakes go together where they are edits that do not overlap.
         """
         first = mistakes[0]
-        if len(mistakes) > 1 and not all(one.edits or one.knobs for one in mistakes):
+        if len(mistakes) > 1 and any(
+                one.alone or not (one.edits or one.knobs) for one in mistakes):
             return None
         if first.function or first.source:
             return first.function or compile_function(first.source, self.names)

@@ -81,7 +81,7 @@ def _layer(g: Generator, b: int, t: int, c: int, h: int, size: float = 0.6) -> t
 
 
 def _told(t: int = 3, c: int = 6, h: int = 2) -> tuple:
-    """Return a layer whose values are 10 * token + channel, all shares even."""
+    """Return a layer whose values are 10 * token + channel, all weights equal."""
     x = torch.zeros(1, t, c)
     x[0, :, 0] = torch.arange(float(t))
     w_qkv, b_qkv = torch.zeros(c, 3 * c), torch.zeros(3 * c)
@@ -108,10 +108,10 @@ def probes(g: Generator) -> list[Probe]:
     silent = _layer(g, 2, 3, 8, 2)
     return [
         Probe("B, T, C, H all different", _layer(g, 2, 5, 12, 3), sizes=sizes),
-        Probe("each value is 10 * token + channel, shares are even", _told()),
+        Probe("each value is 10 * token + channel, equal weights", _told()),
         Probe("one head", _layer(g, 2, 4, 6, 1)),
         Probe("B = T = H", _layer(g, 3, 3, 6, 3)),
-        Probe("the keys are 0: shares are even", _no_keys(g)),
+        Probe("the keys are 0: equal weights", _no_keys(g)),
         Probe("x is 0: only the biases speak",
               (torch.zeros_like(silent[0]), *silent[1:])),
         Probe("T = 1", _layer(g, 2, 1, 6, 3)),
@@ -247,7 +247,7 @@ SPLIT = (
             fix="if C % H: raise ValueError(...)", mark="R"),
 )
 MERGE = (
-    Mistake("H2", "merged without a transpose: tokens exchange parts",
+    Mistake("H2", "merged without a transpose: tokens exchange pieces",
             edit=("heads.transpose(1, 2)", "heads"), idea=_Q_MERGE,
             why="the shape is right, but row 0 holds head 0's first tokens, not token "
                 "0's heads", mark="S"),
@@ -436,7 +436,7 @@ multi_head_attention = Exercise(
      "merge and project. Which of them differs from yours?",
      "Check split_heads and merge_heads first, then print the weights for T = 3.",
      "merge_heads(causal attention of the split heads) @ w_out + b_out"),
-    show="each value is 10 * token + channel, shares are even", atol=3e-5,
+    show="each value is 10 * token + channel, equal weights", atol=3e-5,
     solution=_MULTI_HEAD_ATTENTION)
 
 multi_head_attention_to_repair = multi_head_attention.to_repair(
