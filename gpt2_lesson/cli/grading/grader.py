@@ -23,6 +23,7 @@ from types import FunctionType
 from gpt2_lesson import checks
 from gpt2_lesson.checks.probing import Probe, Seen
 from gpt2_lesson.checks.report import Report
+from gpt2_lesson.cli.grading.null_checks import WITHHELD
 from gpt2_lesson.cli.grading.protocol import ProtocolError, Reader
 from gpt2_lesson.cli.grading.sandbox import (
     IsolationError,
@@ -217,6 +218,7 @@ class _Run:
         self.cells = submission.cells[:None if self.late else last[kind] + 1]
         # Errors are told from where the lessons are there: of cells before an answer.
         self.told = last["answer"] if kind == "function" else -1
+        self.given = {cell.source.strip() for cell in marker.release.cells}
         self.bad: set[int] = set()          # cells that killed the process
         self.processes = 0
 
@@ -282,7 +284,9 @@ class _Run:
             self.close()
             self.note(f"cell {i + 1} {error}")
             return
-        if reply.get("error") and i > self.told:
+        given = cell.source.strip() in self.given and WITHHELD in reply.get(
+            "message", "")                  # the set's own cell uses the lesson
+        if reply.get("error") and i > self.told and not given:
             self.note(f"cell {i + 1}, line {reply['line']}: {reply['error']}: "
                       f"{reply['message']}")
 

@@ -9,6 +9,8 @@ import importlib.machinery
 import sys
 from types import ModuleType
 
+WITHHELD = "is not there while your function is graded"
+
 
 class Null:
     """Answers every call, attribute, item and comparison with nothing."""
@@ -53,8 +55,7 @@ class Withheld:
         self.__name__ = name
 
     def __call__(self, *args: object, **kwargs: object) -> None:
-        raise RuntimeError(f"{self.__name__} is not there while your function is "
-                           "graded: write it yourself")
+        raise RuntimeError(f"{self.__name__} {WITHHELD}: write it yourself")
 
     def __mro_entries__(self, bases: tuple) -> tuple:
         return ()                           # class Mine(Withheld): a class of its own
