@@ -12,8 +12,12 @@ from catalogue import (
 
 from gpt2_lesson import checks
 from gpt2_lesson import generation as lesson
-from gpt2_lesson.checks.answers.generation import _NATS, _PAIRS, _measured
-from gpt2_lesson.checks.components.generation import read_out
+from gpt2_lesson.checks.exercises.generation import (
+    _NATS,
+    _PAIRS,
+    _measured,
+    read_probabilities,
+)
 from gpt2_lesson.checks.probing import observe
 
 # What learners write. {ZERO} answers temperature 0; LIMIT cuts below the k-th logit.
@@ -472,7 +476,8 @@ def test_read_outs_stand_other_types() -> None:
             return eval(f"p.{kind}", {"p": lesson.next_probabilities(*args)})
 
         look = partial(observe, other)
-        assert isinstance(read_out(look, torch.Generator().manual_seed(0)), list)
+        found = read_probabilities(look, torch.Generator().manual_seed(0))
+        assert isinstance(found, list)
         assert not checks.next_probabilities(other).passed or kind == "half()"
 
 
@@ -501,4 +506,4 @@ def test_a_small_leak_is_found() -> None:
     leaky = ODDS["G5"].replace('masked_fill(logits < limit, 0)',
                                'masked_fill(logits < limit, -12)')
     report = rejected(checks.next_probabilities, leaky)
-    assert any("odds above 0" in clue.text for clue in report.clues), str(report)
+    assert any("at probability 0" in clue.text for clue in report.clues), str(report)
