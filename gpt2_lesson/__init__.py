@@ -11,8 +11,8 @@ __version__ = "0.1.0"
 
 _LESSONS = {
     "files": ["CheckpointError"],
-    "causal_masking": ["causal_mask", "KVCache"],
-    "multi_head": ["split_heads", "merge_heads", "MultiHeadAttention"],
+    "causal_masking": ["causal_mask"],
+    "multi_head": ["split_heads", "merge_heads", "KVCache", "MultiHeadAttention"],
     "feed_forward": ["gelu", "FeedForward"],
     "layer_norm": ["LayerNorm", "TransformerBlock"],
     "generation": ["sample_next", "generate"],
@@ -25,9 +25,8 @@ _LESSONS = {
         "TrainSettings",
         "train",
         "evaluate",
-        "save_checkpoint",
-        "load_checkpoint",
     ],
+    "checkpoints": ["save_checkpoint", "load_checkpoint"],
     "tokenizer": ["Tokenizer"],
     "real_gpt2": ["PARAMETER_NAMES", "load_gpt2", "save_gpt2"],
     "measuring": ["perplexity", "bits_per_byte", "score_choices"],

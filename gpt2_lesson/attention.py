@@ -27,6 +27,6 @@ def attention(
     validation.attention(q, k, v, mask)
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))     # (..., Tq, Tk)
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+        scores = scores.masked_fill(~mask, -torch.inf)           # mask (Tq, Tk)
     weights = scores.softmax(-1)                                 # (..., Tq, Tk)
-    return weights @ v, weights
+    return weights @ v, weights                                  # (..., Tq, Dv)

@@ -32,8 +32,8 @@ class FeedForward(nn.Module):
         super().__init__()
         self.d_model = d_model = validation.whole_number("d_model", d_model, 1)
         d_ff = validation.whole_number("d_ff", d_ff, 1)
-        self.up_proj = nn.Linear(d_model, d_ff)
-        self.down_proj = nn.Linear(d_ff, d_model)
+        self.up_proj = nn.Linear(d_model, d_ff)                  # weight (F, C)
+        self.down_proj = nn.Linear(d_ff, d_model)                # weight (C, F)
         self.dropout = nn.Dropout(validation.probability("dropout", dropout))
 
     def forward(self, x: Tensor) -> Tensor:

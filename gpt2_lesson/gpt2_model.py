@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import validation
-from .causal_masking import KVCache
 from .generation import generate
 from .layer_norm import LayerNorm, TransformerBlock
+from .multi_head import KVCache
 
 # %% ../notebooks/07_gpt2_model.ipynb #gpt2-config
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class GPT2Model(nn.Module):
             vocab_size, d_model, num_heads, num_layers, max_seq_length, d_ff, dropout
         )
         self.max_seq_length = config.max_seq_length
-        self.tok_emb = nn.Embedding(config.vocab_size, config.d_model)
-        self.pos_emb = nn.Embedding(config.max_seq_length, config.d_model)
+        self.tok_emb = nn.Embedding(config.vocab_size, config.d_model)       # (V, C)
+        self.pos_emb = nn.Embedding(config.max_seq_length, config.d_model)   # (T, C)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(
             TransformerBlock(d_model, num_heads, d_ff, dropout)
@@ -98,13 +98,10 @@ class GPT2Model(nn.Module):
     def forward(self, input_ids: Tensor, cache: KVCache | None = None) -> Tensor:
         start = 0 if cache is None else validation.cache(cache).length
         validation.ids_fit(input_ids, start, self.config, self.tok_emb.weight.device)
-        end = start + input_ids.size(1)
-        x = self.tok_emb(input_ids) + self.pos_emb.weight[start:end]
-        x = self.dropout(x)                                          # (B, T, C)
+        positions = self.pos_emb.weight[start : start + input_ids.size(1)]   # (T, C)
+        x = self.dropout(self.tok_emb(input_ids) + positions)        # (B, T, C)
         for layer, block in enumerate(self.blocks):
             x = block(x, cache, layer)                               # (B, T, C)
-        if cache is not None:
-            cache.length = end
         return F.linear(self.ln_final(x), self.tok_emb.weight)       # (B, T, V)
 
     def new_cache(self, batch_size: int, max_length: int) -> KVCache:

@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import validation
-from .causal_masking import KVCache
 from .feed_forward import FeedForward
-from .multi_head import MultiHeadAttention
+from .multi_head import KVCache, MultiHeadAttention
 
 # %% ../notebooks/05_layer_norm.ipynb #layer-norm
 class LayerNorm(nn.Module):
@@ -27,8 +26,8 @@ class LayerNorm(nn.Module):
     def __init__(self, d_model: int, eps: float = 1e-5) -> None:
         super().__init__()
         d_model = validation.whole_number("d_model", d_model, 1)
-        self.weight = nn.Parameter(torch.ones(d_model))
-        self.bias = nn.Parameter(torch.zeros(d_model))
+        self.weight = nn.Parameter(torch.ones(d_model))          # (C,)
+        self.bias = nn.Parameter(torch.zeros(d_model))           # (C,)
         self.eps = validation.number("eps", eps, above=0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,5 +54,5 @@ class TransformerBlock(nn.Module):
     def forward(
         self, x: Tensor, cache: KVCache | None = None, layer: int = 0
     ) -> Tensor:
-        x = x + self.attn(self.ln_attn(x), cache, layer)
-        return x + self.mlp(self.ln_mlp(x))
+        x = x + self.attn(self.ln_attn(x), cache, layer)         # (B, T, C)
+        return x + self.mlp(self.ln_mlp(x))                      # (B, T, C)

@@ -4,31 +4,24 @@
 
 # %% auto #0
 __all__ = ['next_token_loss', 'get_batch', 'make_optimizer', 'learning_rate', 'train_step', 'evaluate', 'orthogonalize', 'Muon',
-           'TrainSettings', 'digest', 'random_states', 'layer_shapes', 'check_tensors', 'unwrapped', 'model_tensors',
-           'save_checkpoint', 'what_it_is', 'read_record', 'read_checkpoint', 'build_model', 'load_checkpoint',
-           'resume_checkpoint', 'build_optimizer', 'set_learning_rate', 'fingerprint', 'train']
+           'TrainSettings', 'build_optimizer', 'next_step', 'token_bar', 'train']
 
 # %% ../notebooks/08_training.ipynb #imports
-import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
 from . import validation
-from .files import CheckpointError, atomic_write
+from .checkpoints import continue_run, fingerprint, save_checkpoint
 from .generation import evaluating
-from .gpt2_model import GPT2Config, GPT2Model
+from .gpt2_model import GPT2Model
 from .interrupts import Interrupts
 
 # %% ../notebooks/08_training.ipynb #next-token-loss
@@ -66,12 +59,10 @@ def get_batch(
     if starts is not None:
         starts = starts[starts <= last]
     choices = last + 1 if starts is None else len(starts)
-    if choices < 1:
-        raise ValueError(f"the text has {len(tokens)} tokens, which holds no window of "
-                         f"{seq_length}: use a longer text or a smaller seq_length")
-    first = torch.randint(choices, (batch_size,), generator=generator)
+    validation.window_starts(choices, len(tokens), seq_length)
+    first = torch.randint(choices, (batch_size,), generator=generator)   # (B,)
     first = first if starts is None else starts[first]
-    return tokens[first[:, None] + torch.arange(seq_length)].long()
+    return tokens[first[:, None] + torch.arange(seq_length)].long()      # (B, T)
 
 # %% ../notebooks/08_training.ipynb #make-optimizer
 def make_optimizer(
@@ -126,10 +117,7 @@ def train_step(
             loss = next_token_loss(logits, input_ids) / len(batches)
         loss.backward()
         total += loss.item()
-    if not math.isfinite(total):
-        raise FloatingPointError(
-            f"the loss is {total}: try a smaller learning rate or a longer warm-up"
-        )
+    validation.finite_loss(total)
     nn.utils.clip_grad_norm_(model.parameters(), max_norm)
     optimizer.step()
     return total
@@ -244,220 +232,9 @@ class TrainSettings:
         for name, value in validation.train_settings(asdict(self)).items():
             object.__setattr__(self, name, value)            # in Python's own types
 
-# %% ../notebooks/08_training.ipynb #digest
-def digest(record: str, tensors: dict[str, Tensor]) -> str:
-    """Return the SHA-256 of a record and each tensor's name, type, shape and bytes."""
-    sha = hashlib.sha256(record.encode())
-    for name, tensor in sorted(tensors.items()):
-        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
-    return sha.hexdigest()
-
-# %% ../notebooks/08_training.ipynb #random-states
-def random_states(model: nn.Module, draws: torch.Generator) -> dict[str, Tensor]:
-    """Return the states of all generators that a training draws from."""
-    states = {"random.draws": draws.get_state(), "random.cpu": torch.get_rng_state()}
-    device = next(model.parameters()).device
-    if device.type != "cpu":
-        module = torch.get_device_module(device)
-        states[f"random.{device.type}"] = module.get_rng_state()
-    return states
-
-# %% ../notebooks/08_training.ipynb #layer-shapes
-@cache
-def layer_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes of the parameters, with those of the first layer."""
-    with torch.device("meta"):                               # shapes only, no memory
-        model = GPT2Model(**asdict(replace(config, num_layers=1)))
-    return {name: tuple(values.shape) for name, values in model.state_dict().items()}
-
-# %% ../notebooks/08_training.ipynb #check-tensors
-def check_tensors(shapes: dict[str, tuple[int, ...]], config: GPT2Config) -> None:
-    """Raise ValueError unless these are the parameters of a GPT2Model, by name.
-
-    Takes no memory for them, however large the configuration says that they are.
-    """
-    layers = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
-    if config.num_layers != len(layers):
-        raise ValueError(f"num_layers is {config.num_layers}, it has {len(layers)}")
-    validation.same_shapes(shapes, {
-        name.replace("blocks.0.", f"blocks.{layer}."): shape
-        for name, shape in layer_shapes(config).items()
-        for layer in range(config.num_layers if name.startswith("blocks.") else 1)
-    })
-
-# %% ../notebooks/08_training.ipynb #unwrapped
-def unwrapped(model: nn.Module) -> GPT2Model:
-    """Return the model inside `torch.compile`'s or DistributedDataParallel's."""
-    while inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None):
-        model = inner
-    validation.gpt2_model(model)
-    return model
-
-# %% ../notebooks/08_training.ipynb #model-tensors
-def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Return a GPT2Model's parameters under its own names, whatever wraps its modules.
-
-    Raises CheckpointError, which names them, if it lacks some or has others.
-    """
-    model = unwrapped(model)
-    tensors, wrappers = {}, ("_orig_mod", "module")
-    for name, values in model.state_dict().items():
-        parts = [part for part in name.split(".") if part not in wrappers]
-        tensors[".".join(parts)] = values
-    shapes = {name: tuple(values.shape) for name, values in tensors.items()}
-    try:
-        check_tensors(shapes, model.config)
-    except ValueError as error:
-        raise CheckpointError(f"the model cannot be saved, because GPT2Model could not "
-                              f"load it again: {error}") from None
-    return tensors
-
-# %% ../notebooks/08_training.ipynb #save-checkpoint
-def save_checkpoint(
-    path: str | Path, model: GPT2Model, optimizer: torch.optim.Optimizer | None = None,
-    draws: torch.Generator | None = None, losses: Sequence[float] = (),
-    about: dict | None = None,
-) -> None:
-    """Write the model, and all needed to go on training it, to one safetensors file.
-
-    Configuration and `about` (anything JSON) stand in the header, with a SHA-256 of
-    everything. Raises CheckpointError for a model that could not be loaded again,
-    OSError if the file cannot be written.
-    """
-    validation.saved(path, optimizer, draws, losses, about)
-    tensors = {f"model.{name}": values for name, values in model_tensors(model).items()}
-    tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
-    if optimizer is not None:
-        for index, state in optimizer.state_dict()["state"].items():
-            for key, value in state.items():
-                if value is not None:
-                    tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
-    if draws is not None:
-        tensors |= random_states(model, draws)
-    tensors = {name: values.detach().cpu().contiguous()
-               for name, values in tensors.items()}
-    record = {"config": asdict(unwrapped(model).config), "about": about or {}}
-    record["sha256"] = digest(json.dumps(record), tensors)
-    atomic_write(path, save(tensors, {"gpt2_lesson": json.dumps(record)}))
-
-# %% ../notebooks/08_training.ipynb #what-it-is
-def what_it_is(path: str | Path) -> str:
-    """Return in words what an unreadable file looks like."""
-    with open(path, "rb") as file:
-        start = file.read(100)
-    if not start:
-        return "is empty: the copy was cut off, fetch it again"
-    if start.startswith(b"version https://git-lfs"):
-        return "is a git-lfs pointer, not the file itself: run `git lfs pull`"
-    if start.lstrip().startswith(b"<"):
-        return "is a web page: the download went wrong"
-    if start.startswith((b"PK", b"\x80")):
-        return "is a pickle (torch.save); opening it could run code, so we never do"
-    return "is cut off, damaged, or no safetensors file"
-
-# %% ../notebooks/08_training.ipynb #read-record
-def read_record(text: str, shapes: dict[str, tuple[int, ...]]) -> dict:
-    """Return the record in a checkpoint's header.
-
-    Raises TypeError or ValueError, before any tensor is read, unless the configuration
-    and the tensors' names and shapes belong together.
-    """
-    record = validation.checkpoint_record(json.loads(text), shapes)
-    check_tensors({name.removeprefix("model."): shape for name, shape in shapes.items()
-                   if name.startswith("model.")}, GPT2Config(**record["config"]))
-    return record
-
-# %% ../notebooks/08_training.ipynb #read-checkpoint
-def read_checkpoint(
-    path: str | Path, mmap: bool = False
-) -> tuple[dict, dict[str, Tensor]]:
-    """Return the record and the tensors of a file that `save_checkpoint` wrote.
-
-    With `mmap` the tensors are the file's own bytes: nothing is copied, but who changes
-    the file changes them. Raises FileNotFoundError, or CheckpointError for a file that
-    is damaged or foreign.
-    """
-    validation.path("path", path)
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}: is the name right?")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            if "gpt2_lesson" not in header:
-                raise CheckpointError(
-                    f"{path} is a safetensors file, but not one of this course"
-                )
-            shapes = {name: tuple(file.get_slice(name).get_shape())
-                      for name in file.keys()}
-            record = read_record(header["gpt2_lesson"], shapes)
-            tensors = {name: file.get_tensor(name) for name in shapes}
-        validation.weights(tensors)
-        if not mmap:
-            tensors = {name: values.clone() for name, values in tensors.items()}
-    except CheckpointError:
-        raise
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} {what_it_is(path)} ({error})") from None
-    except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
-        raise CheckpointError(f"{path} cannot be used: {error}") from None
-    stored = record.pop("sha256", header.get("sha256"))
-    if stored != digest(json.dumps(record), tensors):
-        raise CheckpointError(
-            f"{path} is damaged: its content does not match its SHA-256"
-        )
-    return record, tensors
-
-# %% ../notebooks/08_training.ipynb #build-model
-def build_model(record: dict, tensors: dict[str, Tensor]) -> GPT2Model:
-    """Return the model of a checkpoint; its parameters are the tensors themselves."""
-    with torch.device("meta"):
-        model = GPT2Model(**record["config"])
-    weights = {name: tensors[f"model.{name}"] for name in model.state_dict()}
-    model.load_state_dict(weights, assign=True)
-    return model
-
-# %% ../notebooks/08_training.ipynb #load-checkpoint
-def load_checkpoint(path: str | Path, mmap: bool = False) -> GPT2Model:
-    """Return the model of a checkpoint, to generate with or to train anew.
-
-    With `mmap` its weights are the file's own bytes, see `read_checkpoint`. Raises
-    FileNotFoundError or CheckpointError, which says what is wrong with the file.
-    """
-    return build_model(*read_checkpoint(path, mmap))
-
-# %% ../notebooks/08_training.ipynb #resume-checkpoint
-def resume_checkpoint(
-    path: str | Path, model: GPT2Model, optimizer: torch.optim.Optimizer,
-    draws: torch.Generator, about: dict | None = None,
-) -> list[float]:
-    """Put model, optimizer and generators back as they were; return the losses so far.
-
-    On another kind of device the run goes on, but dropout draws other numbers. Raises
-    CheckpointError if the file's configuration or `about` is another.
-    """
-    record, tensors = read_checkpoint(path)
-    old = record["about"] | record["config"]
-    new = json.loads(json.dumps(about or {})) | asdict(unwrapped(model).config)
-    changes = [f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
-               for name in sorted(old | new) if old.get(name) != new.get(name)]
-    if changes or "random.draws" not in tensors:
-        why = "; ".join(changes) or "no states"
-        raise CheckpointError(f"{path} is not of this run: {why}")
-    try:
-        losses = tensors["losses"].tolist()
-        states = validation.optimizer_states(tensors, optimizer)
-        draws.set_state(tensors["random.draws"])
-        torch.set_rng_state(tensors["random.cpu"])
-        device = next(model.parameters()).device.type
-        if device != "cpu" and f"random.{device}" in tensors:
-            torch.get_device_module(device).set_rng_state(tensors[f"random.{device}"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} cannot be gone on from: {error}") from None
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
-    for name, values in model_tensors(model).items():
-        values.copy_(tensors[f"model.{name}"])
-    return losses
+    @property
+    def tokens_per_step(self) -> int:
+        return self.batch_size * self.seq_length * self.accumulation
 
 # %% ../notebooks/08_training.ipynb #build-optimizer
 def build_optimizer(
@@ -469,28 +246,28 @@ def build_optimizer(
                     settings.rest)
     return make_optimizer(model, settings.max_lr, settings.weight_decay)
 
-# %% ../notebooks/08_training.ipynb #set-learning-rate
-def set_learning_rate(
-    optimizer: torch.optim.Optimizer, step: int, settings: TrainSettings
-) -> None:
-    """Give all of an optimizer's groups the rate of this step."""
+# %% ../notebooks/08_training.ipynb #next-step
+def next_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tokens: Tensor,
+    settings: TrainSettings, step: int, draws: torch.Generator, starts: Tensor | None,
+) -> float:
+    """Take the step of this number as the settings say; return the loss before it."""
     rate = learning_rate(step, settings.steps, settings.max_lr, settings.warmup_steps,
                          settings.min_lr, settings.decay)
     for group in optimizer.param_groups:
         group["lr"] = rate
+    device = next(model.parameters()).device
+    window = settings.batch_size, settings.seq_length
+    batches = [get_batch(tokens, *window, draws, starts).to(device)
+               for _ in range(settings.accumulation)]
+    return train_step(model, optimizer, batches, settings.max_norm, settings.precision)
 
-# %% ../notebooks/08_training.ipynb #fingerprint
-def fingerprint(
-    settings: TrainSettings, tokens: Tensor, starts: Tensor | None
-) -> dict[str, object]:
-    """Return what a run must have in common with its checkpoint to go on from it."""
-    about = asdict(settings)
-    del about["save_every"]                   # decides nothing but when it is saved
-    for name, values in {"text": tokens, "starts": starts}.items():
-        if values is not None:
-            data = values.cpu().contiguous().numpy()
-            about[name] = hashlib.sha256(data).hexdigest()
-    return about
+# %% ../notebooks/08_training.ipynb #token-bar
+def token_bar(settings: TrainSettings, done: int, progress: bool) -> tqdm:
+    """Return a progress bar that counts tokens, after `done` steps."""
+    per_step = settings.tokens_per_step
+    return tqdm(total=settings.steps * per_step, initial=done * per_step,
+                unit="token", unit_scale=True, leave=False, disable=not progress)
 
 # %% ../notebooks/08_training.ipynb #train
 def train(
@@ -510,30 +287,17 @@ def train(
     validation.corpus(tokens, starts)
     validation.callback("on_step", on_step)
     validation.instance("settings", settings, TrainSettings)
-    device = next(model.parameters()).device
     optimizer = build_optimizer(model, settings)
     draws = torch.Generator().manual_seed(settings.seed)
     torch.manual_seed(settings.seed)
-    losses: list[float] = []
-    if checkpoint is not None:
-        about = fingerprint(settings, tokens, starts)
-        validation.file_to_write("checkpoint", checkpoint)
-        model_tensors(model)                  # what cannot be saved is told now
-        if Path(checkpoint).exists():
-            losses = resume_checkpoint(checkpoint, model, optimizer, draws, about)
-    window = settings.batch_size, settings.seq_length
-    per_step = math.prod(window) * settings.accumulation
-    bar = tqdm(total=settings.steps * per_step, initial=len(losses) * per_step,
-               unit="token", unit_scale=True, leave=False, disable=not progress)
-    with bar, Interrupts() as interrupts:
-        while len(losses) < settings.steps:
-            set_learning_rate(optimizer, len(losses), settings)
-            batches = [get_batch(tokens, *window, draws, starts).to(device)
-                       for _ in range(settings.accumulation)]
-            losses.append(train_step(model, optimizer, batches, settings.max_norm,
-                                     settings.precision))
+    about = fingerprint(settings, tokens, starts)
+    losses = continue_run(checkpoint, model, optimizer, draws, about)
+    with token_bar(settings, len(losses), progress) as bar, Interrupts() as interrupts:
+        while (step := len(losses)) < settings.steps:
+            losses.append(next_step(model, optimizer, tokens, settings, step, draws,
+                                    starts))
             bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
-            bar.update(per_step)
+            bar.update(settings.tokens_per_step)
             if on_step is not None:
                 on_step(losses)
             due = not len(losses) % settings.save_every or len(losses) == settings.steps

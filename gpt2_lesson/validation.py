@@ -615,6 +615,23 @@ def trained(model: Any) -> None:
         raise TypeError(f"model is {shown(model)}, expected a model with parameters")
 
 
+def window_starts(count: int, num_tokens: int, seq_length: int) -> None:
+    """Check that windows of a text have a place where they may begin."""
+    if count < 1:
+        raise ValueError(
+            f"the text has {num_tokens} tokens, which holds no window of {seq_length}: "
+            "use a longer text or a smaller seq_length"
+        )
+
+
+def finite_loss(loss: float) -> None:
+    """Check the loss of a step before the step is taken."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"the loss is {loss}: try a smaller learning rate or a longer warm-up"
+        )
+
+
 def optimizer(model: Any, max_lr: Any, weight_decay: Any) -> tuple[float, float]:
     """Return an optimizer's rates; the model has something to train."""
     trained(model)

@@ -32,7 +32,8 @@ from torch import Tensor
 import gpt2_lesson
 from gpt2_lesson import corpora, plots, widgets
 from gpt2_lesson.attention import attention
-from gpt2_lesson.causal_masking import KVCache, causal_mask, influence
+from gpt2_lesson.causal_masking import causal_mask, influence
+from gpt2_lesson.checkpoints import load_checkpoint, save_checkpoint
 from gpt2_lesson.corpora import stories
 from gpt2_lesson.feed_forward import FeedForward, gelu
 from gpt2_lesson.generation import (
@@ -61,6 +62,7 @@ from gpt2_lesson.measuring import (
     surprises,
 )
 from gpt2_lesson.multi_head import (
+    KVCache,
     MultiHeadAttention,
     fused_attention,
     merge_heads,
@@ -74,10 +76,8 @@ from gpt2_lesson.training import (
     evaluate,
     get_batch,
     learning_rate,
-    load_checkpoint,
     make_optimizer,
     next_token_loss,
-    save_checkpoint,
     train,
     train_step,
 )

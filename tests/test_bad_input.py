@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from gpt2_lesson.attention import attention
-from gpt2_lesson.causal_masking import KVCache, causal_mask, influence
+from gpt2_lesson.causal_masking import causal_mask, influence
 from gpt2_lesson.generation import generate, sample_next
 from gpt2_lesson.gpt2_model import GPT2Config, GPT2Model
-from gpt2_lesson.multi_head import MultiHeadAttention, split_heads
+from gpt2_lesson.multi_head import KVCache, MultiHeadAttention, split_heads
 from gpt2_lesson.training import TrainSettings, get_batch, next_token_loss, train
 
 CONFIG = GPT2Config(97, 16, 2, 1, 8, 32, 0.0)

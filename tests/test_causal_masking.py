@@ -1,11 +1,11 @@
-"""`causal_mask`, `influence` and `KVCache`."""
+"""`causal_mask` and `influence`."""
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from gpt2_lesson.attention import attention
-from gpt2_lesson.causal_masking import KVCache, causal_mask, influence
+from gpt2_lesson.causal_masking import causal_mask, influence
 
 
 @pytest.mark.parametrize("num_keys", range(1, 8))
@@ -44,18 +44,3 @@ def test_influence_shows_who_reads_whom() -> None:
     assert backwards.triu(1).min() == 0 and backwards.triu(1).max() > 0
     ids = torch.randint(1000, (2, 5))
     assert (influence(lambda i: i.cumsum(1).float(), ids).triu(1) == 0).all()
-
-
-def test_cache_gives_back_everything_without_a_copy() -> None:
-    cache = KVCache(2, 3, 4, 6, 5, dtype=torch.float64)
-    k, v = torch.randn(2, 2, 3, 4, 6, 5, dtype=torch.float64)
-    for start, end in ((0, 3), (3, 4), (4, 6)):
-        for layer in range(2):
-            keys, values = cache.append(
-                layer, k[layer, :, :, start:end], v[layer, :, :, start:end]
-            )
-            assert torch.equal(keys, k[layer, :, :, :end])
-            assert torch.equal(values, v[layer, :, :, :end])
-            assert keys.untyped_storage().data_ptr() == cache.keys.data_ptr()
-        assert cache.length == start
-        cache.length = end

@@ -18,17 +18,19 @@ import torch.nn as nn
 from safetensors.torch import load_file, save_file
 
 import gpt2_lesson
-from gpt2_lesson import training
-from gpt2_lesson.gpt2_model import GPT2Model
-from gpt2_lesson.training import (
+from gpt2_lesson import checkpoints, training
+from gpt2_lesson.checkpoints import (
     CheckpointError,
-    Muon,
-    TrainSettings,
     load_checkpoint,
-    make_optimizer,
     read_checkpoint,
     resume_checkpoint,
     save_checkpoint,
+)
+from gpt2_lesson.gpt2_model import GPT2Model
+from gpt2_lesson.training import (
+    Muon,
+    TrainSettings,
+    make_optimizer,
     train,
 )
 
@@ -167,7 +169,7 @@ def test_files_that_lie_are_refused_before_memory_is_taken(tmp_path: Path) -> No
     ):
         record = json.dumps({"config": asdict(model.config) | change, "about": {}})
         save_file(tensors, path, {"gpt2_lesson": record,
-                                  "sha256": training.digest(record, tensors)})
+                                  "sha256": checkpoints.digest(record, tensors)})
         with pytest.raises(CheckpointError, match=words):
             load_checkpoint(path)
 
@@ -193,7 +195,7 @@ def test_each_state_is_needed_to_resume(
                              max_lr=0.02, save_every=5)
     straight = tiny()
     wanted = train(straight, TOKENS, settings)
-    real = training.read_checkpoint
+    real = checkpoints.read_checkpoint
     for dropped in (None, "optimizer.", "random.draws", "random.cpu"):
         path = tmp_path / f"{dropped}"
         with pytest.raises(Cut):
@@ -207,10 +209,10 @@ def test_each_state_is_needed_to_resume(
                 tensors[dropped] = torch.Generator().manual_seed(99).get_state()
             return record, tensors
 
-        monkeypatch.setattr(training, "read_checkpoint", read)
+        monkeypatch.setattr(checkpoints, "read_checkpoint", read)
         resumed = tiny(seed=5)
         losses = train(resumed, TOKENS, settings, checkpoint=path)
-        monkeypatch.setattr(training, "read_checkpoint", real)
+        monkeypatch.setattr(checkpoints, "read_checkpoint", real)
         equal = losses == wanted and same(resumed.state_dict(), straight.state_dict())
         assert equal == (dropped is None), dropped
         assert len(losses) == 12
@@ -279,7 +281,7 @@ def test_a_wrapped_model_is_saved_under_its_own_names(
     wanted = tiny(0).state_dict()
     assert same(load_checkpoint(path).state_dict(), wanted)
     resume_checkpoint(path, other, make_optimizer(other, 0.1), torch.Generator())
-    assert same(training.model_tensors(other), wanted)
+    assert same(checkpoints.model_tensors(other), wanted)
 
 
 class LowRank(nn.Module):
@@ -404,7 +406,7 @@ def test_a_record_that_makes_no_sense_is_refused(
     tensors = {n: t for n, t in (load_file(path) | changes).items() if t is not None}
     text = json.dumps(record)
     save_file(tensors, path, {"gpt2_lesson": text,
-                              "sha256": training.digest(text, tensors)})
+                              "sha256": checkpoints.digest(text, tensors)})
     with pytest.raises(CheckpointError, match=words) as caught:
         resume_checkpoint(path, model, make_optimizer(model, 0.1), draws)
     assert str(path) in str(caught.value)
@@ -435,7 +437,7 @@ def test_a_run_goes_on_with_another_kind_of_device_or_saving(tmp_path: Path) -> 
     tensors["random.cuda"] = torch.zeros(16, dtype=torch.uint8)      # begun elsewhere
     text = json.dumps(record)
     save_file(tensors, path, {"gpt2_lesson": text,
-                              "sha256": training.digest(text, tensors)})
+                              "sha256": checkpoints.digest(text, tensors)})
     often = TrainSettings(steps=6, seq_length=16, batch_size=2, save_every=1)
     assert train(tiny(), TOKENS, often, checkpoint=path) == wanted
     starts = torch.tensor([1, 2, 3])

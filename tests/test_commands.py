@@ -14,6 +14,11 @@ import pytest
 import torch
 
 import gpt2_lesson.training as training
+from gpt2_lesson.checkpoints import (
+    load_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
 from gpt2_lesson.cli import COMMANDS, main, memory
 from gpt2_lesson.cli.run_folder import only_one
 from gpt2_lesson.cli.train import PRESETS, as_tokens, floor, prepare_text
@@ -22,12 +27,7 @@ from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.measuring import bits_per_byte, perplexity
 from gpt2_lesson.real_gpt2 import save_gpt2
 from gpt2_lesson.tokenizer import Tokenizer
-from gpt2_lesson.training import (
-    evaluate,
-    load_checkpoint,
-    read_checkpoint,
-    save_checkpoint,
-)
+from gpt2_lesson.training import evaluate
 
 SMALL = ["--preset", "demo", "--steps", "6", "--batch-size", "2", "--seq-length", "16",
          "--sample-every", "3", "--device", "cpu", "--precision", "float32"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gpt2_lesson import files
+from gpt2_lesson.checkpoints import load_checkpoint, save_checkpoint
 from gpt2_lesson.corpora import download
 from gpt2_lesson.files import (
     CheckpointError,
@@ -24,7 +25,6 @@ from gpt2_lesson.files import (
 from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.real_gpt2 import load_gpt2, save_gpt2
 from gpt2_lesson.tokenizer import Tokenizer
-from gpt2_lesson.training import load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[1]
 

@@ -36,16 +36,18 @@ from gpt2_lesson.files import CheckpointError, read_json
 from gpt2_lesson.generation import evaluating, generate
 from gpt2_lesson.gpt2_model import GPT2_SIZES, GPT2Config, GPT2Model
 from gpt2_lesson.layer_norm import LayerNorm
+from gpt2_lesson.model_files import (
+    plain_name,
+    read_config,
+    read_tensors,
+    weight_files,
+)
 from gpt2_lesson.real_gpt2 import (
     PARAMETER_NAMES,
     load_gpt2,
     our_tensors,
-    plain_name,
-    read_config,
-    read_tensors,
     save_gpt2,
     their_name,
-    weight_files,
 )
 from gpt2_lesson.tokenizer import Tokenizer
 from gpt2_lesson.training import next_token_loss
@@ -781,10 +783,10 @@ REFUSED = [
      ["model.safetensors", "holds wte.weight a second time"]),
     ("two endings", add(ln_f__g=Z(32)), ["ln_f.weight a second time"]),
     ("another head", weights(lambda t: t | {"lm_head.weight": t[TABLE] + 1}),
-     ["lm_head.weight", "not the token table"]),
+     ["lm_head.weight", "not the embedding matrix"]),
     ("one number of the head", weights(lambda t: t | {
         "lm_head.weight": t[TABLE].index_fill(0, torch.tensor([96]), 0.0)}),
-     ["lm_head.weight", "not the token table"]),
+     ["lm_head.weight", "not the embedding matrix"]),
     ("a longer head", add(lm_head__weight=Z(128, 32)), ["lm_head.weight"]),
     ("an integer matrix", add(h__0__attn__c_attn__weight=Z(32, 96).char()),
      [C_ATTN, "torch.int8"]),
@@ -942,7 +944,7 @@ def test_head_and_masks_are_no_parameters_and_the_callers_dictionary_stays() -> 
                for n, v in model.state_dict().items()}
     tensors = head(tensors)
     names = set(tensors)
-    ours = our_tensors(tensors, model, "here")
+    ours = our_tensors(tensors, model.config, "here")
     assert set(tensors) == names and set(ours) == set(model.state_dict())
 
 

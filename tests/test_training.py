@@ -135,6 +135,27 @@ def test_muon_against_a_slow_reference() -> None:
             assert_close(p, q, rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
+def test_muon_moves_matrices_as_that_of_pytorch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PyTorch's computes in bfloat16; with that in float32 the two are the same."""
+    monkeypatch.setattr(Tensor, "bfloat16", lambda self: self.clone())
+    ours, theirs = tiny(), tiny()
+    matrices = [p for p in theirs.blocks.parameters() if p.dim() == 2]
+    assert {p.size(0) > p.size(1) for p in matrices} == {True, False}
+    optimizers = Muon(ours, 0.05, 0.2, 0.9), torch.optim.Muon(matrices, 0.05, 0.2, 0.9)
+    draws = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+            p.grad = torch.randn(p.shape, generator=draws)
+            q.grad = p.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    inside = [p for p in ours.blocks.parameters() if p.dim() == 2]
+    for p, q in zip(inside, matrices, strict=True):
+        assert_close(p, q, rtol=1e-4, atol=1e-5)
+
+
 def test_two_half_batches_make_the_step_of_the_whole() -> None:
     ids = torch.randint(20, (8, 8))
     whole, halves = tiny(), tiny()

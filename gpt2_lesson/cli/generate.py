@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gpt2_lesson import validation
+from gpt2_lesson.checkpoints import load_checkpoint
 from gpt2_lesson.cli.run_folder import DEVICES
 from gpt2_lesson.cli.train import choose_device, stored_tokenizer
 from gpt2_lesson.corpora import story_model
@@ -17,7 +18,6 @@ from gpt2_lesson.generation import generate
 from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.real_gpt2 import load_gpt2
 from gpt2_lesson.tokenizer import Tokenizer
-from gpt2_lesson.training import load_checkpoint
 from gpt2_lesson.vocabulary_files import GPT2_REPOSITORIES
 
 END_OF_TEXT = "<|endoftext|>"

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from gpt2_lesson.checkpoints import load_checkpoint
 from gpt2_lesson.gpt2_model import GPT2Model
-from gpt2_lesson.training import load_checkpoint
 
 PATH = Path(__file__).with_name("stories.safetensors")
 

@@ -1,0 +1,322 @@
+"""Checkpoints: what a run needs in order to go on, whole in one file or refused.
+
+Lesson 08 shows the idea in a few lines. Here is what it takes beside that: a file is
+replaced in one moment, holds a SHA-256 of everything, and says what is wrong with it.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from gpt2_lesson import validation
+from gpt2_lesson.files import CheckpointError, atomic_write
+from gpt2_lesson.gpt2_model import GPT2Config, GPT2Model
+
+__all__ = [
+    "CheckpointError",
+    "continue_run",
+    "describe_file",
+    "digest",
+    "fingerprint",
+    "load_checkpoint",
+    "model_tensors",
+    "parameter_shapes",
+    "read_checkpoint",
+    "resume_checkpoint",
+    "save_checkpoint",
+    "unwrapped",
+]
+
+
+# ---------------------------------------------------------------- a model's parameters
+
+
+def unwrapped(model: nn.Module) -> GPT2Model:
+    """Return the model inside `torch.compile`'s or DistributedDataParallel's."""
+    while inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None):
+        model = inner
+    validation.gpt2_model(model)
+    return model
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return a GPT2Model's parameters under its own names, whatever wraps its modules.
+
+    Raises CheckpointError, which names them, if it lacks some or has others.
+    """
+    model = unwrapped(model)
+    tensors, wrappers = {}, ("_orig_mod", "module")
+    for name, values in model.state_dict().items():
+        parts = [part for part in name.split(".") if part not in wrappers]
+        tensors[".".join(parts)] = values
+    shapes = {name: tuple(values.shape) for name, values in tensors.items()}
+    try:
+        _check_tensors(shapes, model.config)
+    except ValueError as error:
+        raise CheckpointError(
+            f"the model cannot be saved, because GPT2Model could not "
+            f"load it again: {error}"
+        ) from None
+    return tensors
+
+
+def _check_tensors(shapes: dict[str, tuple[int, ...]], config: GPT2Config) -> None:
+    """Raise ValueError unless these are the parameters of a GPT2Model, by name.
+
+    Takes no memory for them, however large the configuration says that they are.
+    """
+    layers = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
+    if config.num_layers != len(layers):
+        raise ValueError(f"num_layers is {config.num_layers}, it has {len(layers)}")
+    validation.same_shapes(shapes, parameter_shapes(config))
+
+
+def parameter_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a GPT2Model's parameters by name, without making it."""
+    return {
+        name.replace("blocks.0.", f"blocks.{layer}."): shape
+        for name, shape in _layer_shapes(config).items()
+        for layer in range(config.num_layers if name.startswith("blocks.") else 1)
+    }
+
+
+@cache
+def _layer_shapes(config: GPT2Config) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of the parameters, with those of the first layer."""
+    with torch.device("meta"):  # shapes only, no memory
+        model = GPT2Model(**asdict(replace(config, num_layers=1)))
+    return {name: tuple(values.shape) for name, values in model.state_dict().items()}
+
+
+# ---------------------------------------------------------------- writing
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: GPT2Model,
+    optimizer: torch.optim.Optimizer | None = None,
+    draws: torch.Generator | None = None,
+    losses: Sequence[float] = (),
+    about: dict | None = None,
+) -> None:
+    """Write the model, and all needed to go on training it, to one safetensors file.
+
+    Configuration and `about` (anything JSON) stand in the header, with a SHA-256 of
+    everything. Raises CheckpointError for a model that could not be loaded again,
+    OSError if the file cannot be written.
+    """
+    validation.saved(path, optimizer, draws, losses, about)
+    tensors = {f"model.{name}": values for name, values in model_tensors(model).items()}
+    tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
+    if optimizer is not None:
+        for index, state in optimizer.state_dict()["state"].items():
+            for key, value in state.items():
+                if value is not None:
+                    tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
+    if draws is not None:
+        tensors |= _random_states(model, draws)
+    tensors = {
+        name: values.detach().cpu().contiguous() for name, values in tensors.items()
+    }
+    record = {"config": asdict(unwrapped(model).config), "about": about or {}}
+    record["sha256"] = digest(json.dumps(record), tensors)
+    atomic_write(path, save(tensors, {"gpt2_lesson": json.dumps(record)}))
+
+
+def _random_states(model: nn.Module, draws: torch.Generator) -> dict[str, Tensor]:
+    """Return the states of all generators that a training draws from."""
+    states = {"random.draws": draws.get_state(), "random.cpu": torch.get_rng_state()}
+    device = next(model.parameters()).device
+    if device.type != "cpu":
+        module = torch.get_device_module(device)
+        states[f"random.{device.type}"] = module.get_rng_state()
+    return states
+
+
+def digest(record: str, tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of a record and each tensor's name, type, shape and bytes."""
+    sha = hashlib.sha256(record.encode())
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return sha.hexdigest()
+
+
+# ---------------------------------------------------------------- reading
+
+
+def load_checkpoint(path: str | Path, mmap: bool = False) -> GPT2Model:
+    """Return the model of a checkpoint, to generate with or to train anew.
+
+    With `mmap` its weights are the file's own bytes, see `read_checkpoint`. Raises
+    FileNotFoundError or CheckpointError, which says what is wrong with the file.
+    """
+    return _build_model(*read_checkpoint(path, mmap))
+
+
+def _build_model(record: dict, tensors: dict[str, Tensor]) -> GPT2Model:
+    """Return the model of a checkpoint; its parameters are the tensors themselves."""
+    with torch.device("meta"):
+        model = GPT2Model(**record["config"])
+    weights = {name: tensors[f"model.{name}"] for name in model.state_dict()}
+    model.load_state_dict(weights, assign=True)
+    return model
+
+
+def read_checkpoint(
+    path: str | Path, mmap: bool = False
+) -> tuple[dict, dict[str, Tensor]]:
+    """Return the record and the tensors of a file that `save_checkpoint` wrote.
+
+    With `mmap` the tensors are the file's own bytes: nothing is copied, but who changes
+    the file changes them. Raises FileNotFoundError, or CheckpointError for a file that
+    is damaged or foreign.
+    """
+    validation.path("path", path)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}: is the name right?")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            if "gpt2_lesson" not in header:
+                raise CheckpointError(
+                    f"{path} is a safetensors file, but not one of this course"
+                )
+            shapes = {
+                name: tuple(file.get_slice(name).get_shape()) for name in file.keys()
+            }
+            record = _read_record(header["gpt2_lesson"], shapes)
+            tensors = {name: file.get_tensor(name) for name in shapes}
+        validation.weights(tensors)
+        if not mmap:
+            tensors = {name: values.clone() for name, values in tensors.items()}
+    except CheckpointError:
+        raise
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} {describe_file(path)} ({error})") from None
+    except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
+        raise CheckpointError(f"{path} cannot be used: {error}") from None
+    stored = record.pop("sha256", header.get("sha256"))
+    if stored != digest(json.dumps(record), tensors):
+        raise CheckpointError(
+            f"{path} is damaged: its content does not match its SHA-256"
+        )
+    return record, tensors
+
+
+def _read_record(text: str, shapes: dict[str, tuple[int, ...]]) -> dict:
+    """Return the record in a checkpoint's header.
+
+    Raises TypeError or ValueError, before any tensor is read, unless the configuration
+    and the tensors' names and shapes belong together.
+    """
+    record = validation.checkpoint_record(json.loads(text), shapes)
+    _check_tensors(
+        {
+            name.removeprefix("model."): shape
+            for name, shape in shapes.items()
+            if name.startswith("model.")
+        },
+        GPT2Config(**record["config"]),
+    )
+    return record
+
+
+def describe_file(path: str | Path) -> str:
+    """Return in words what an unreadable file looks like."""
+    with open(path, "rb") as file:
+        start = file.read(100)
+    if not start:
+        return "is empty: the copy was cut off, fetch it again"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a git-lfs pointer, not the file itself: run `git lfs pull`"
+    if start.lstrip().startswith(b"<"):
+        return "is a web page: the download went wrong"
+    if start.startswith((b"PK", b"\x80")):
+        return "is a pickle (torch.save); opening it could run code, so we never do"
+    return "is cut off, damaged, or no safetensors file"
+
+
+# ---------------------------------------------------------------- going on
+
+
+def continue_run(
+    path: str | Path | None,
+    model: GPT2Model,
+    optimizer: torch.optim.Optimizer,
+    draws: torch.Generator,
+    about: dict,
+) -> list[float]:
+    """Return the losses of the run at `path` after resuming it; [] if it is new.
+
+    What could not be saved later is told now. Without a `path` nothing is saved.
+    """
+    if path is None:
+        return []
+    validation.file_to_write("checkpoint", path)
+    model_tensors(model)
+    if not Path(path).exists():
+        return []
+    return resume_checkpoint(path, model, optimizer, draws, about)
+
+
+def resume_checkpoint(
+    path: str | Path,
+    model: GPT2Model,
+    optimizer: torch.optim.Optimizer,
+    draws: torch.Generator,
+    about: dict | None = None,
+) -> list[float]:
+    """Put model, optimizer and generators back as they were; return the losses so far.
+
+    On another kind of device the run goes on, but dropout draws other numbers. Raises
+    CheckpointError if the file's configuration or `about` is another.
+    """
+    record, tensors = read_checkpoint(path)
+    old = record["about"] | record["config"]
+    new = json.loads(json.dumps(about or {})) | asdict(unwrapped(model).config)
+    changes = [
+        f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
+        for name in sorted(old | new)
+        if old.get(name) != new.get(name)
+    ]
+    if changes or "random.draws" not in tensors:
+        why = "; ".join(changes) or "no states"
+        raise CheckpointError(f"{path} is not of this run: {why}")
+    try:
+        losses = tensors["losses"].tolist()
+        states = validation.optimizer_states(tensors, optimizer)
+        draws.set_state(tensors["random.draws"])
+        torch.set_rng_state(tensors["random.cpu"])
+        device = next(model.parameters()).device.type
+        if device != "cpu" and f"random.{device}" in tensors:
+            torch.get_device_module(device).set_rng_state(tensors[f"random.{device}"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} cannot be gone on from: {error}") from None
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
+    for name, values in model_tensors(model).items():
+        values.copy_(tensors[f"model.{name}"])
+    return losses
+
+
+def fingerprint(settings: Any, tokens: Tensor, starts: Tensor | None) -> dict[str, Any]:
+    """Return what a run must have in common with its checkpoint to go on from it.
+
+    These are its settings, a dataclass, and the SHA-256 of its text.
+    """
+    about = asdict(settings)
+    del about["save_every"]  # decides nothing but when it is saved
+    for name, values in {"text": tokens, "starts": starts}.items():
+        if values is not None:
+            data = values.cpu().contiguous().numpy()
+            about[name] = hashlib.sha256(data).hexdigest()
+    return about

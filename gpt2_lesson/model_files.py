@@ -1,0 +1,293 @@
+"""GPT-2's published files, config.json and model.safetensors, read with care.
+
+Lesson 10 translates the names and proves the result. Here is the rest: which files
+there are, whether they belong together, and whether they describe a GPT-2 at all.
+"""
+
+import json
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from gpt2_lesson import validation
+from gpt2_lesson.checkpoints import describe_file, digest, parameter_shapes
+from gpt2_lesson.files import (
+    CheckpointError,
+    read_json,
+    with_sorted_metadata,
+    write_together,
+)
+from gpt2_lesson.gpt2_model import GPT2Config
+
+__all__ = [
+    "check_tensors",
+    "kept_tokens",
+    "plain_name",
+    "read_config",
+    "read_tensors",
+    "weight_files",
+    "write_model",
+]
+
+ACCEPTED = {  # what config.json may say; the first is GPT-2's own
+    "activation_function": (
+        "gelu_new",
+        "gelu_pytorch_tanh",
+        "gelu_fast",
+        "gelu_accurate",
+        "gelu_python_tanh",
+    ),
+    "layer_norm_epsilon": (1e-5,),
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "tie_word_embeddings": (True,),
+}
+MOST_LAYERS = 1000
+
+
+# ---------------------------------------------------------------- tensors
+
+
+def plain_name(name: str) -> str:
+    """Return a tensor's name without the prefixes that programs put before it.
+
+    Endings as in OpenAI's own file (`.w`, `.g`, `.b`) become `.weight` and `.bias`.
+    """
+    prefixes = ("module.", "_orig_mod.", "model.", "transformer.")
+    while name.startswith(prefixes):
+        name = name.split(".", 1)[1]
+    *parts, end = name.split(".")
+    return ".".join([*parts, {"w": "weight", "g": "weight", "b": "bias"}.get(end, end)])
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a model: one, or the shards that an index names.
+
+    Raises FileNotFoundError, which says what to get, or CheckpointError.
+    """
+    index = folder / "model.safetensors.index.json"
+    names = ["model.safetensors"]
+    if index.is_file():
+        shards = read_json(index).get("weight_map")
+        named = isinstance(shards, dict) and shards
+        if not named or not all(isinstance(name, str) for name in shards.values()):
+            raise CheckpointError(f"{index} is damaged: it has no weight_map of names")
+        names = sorted({Path(name).name for name in shards.values()})
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing and list(folder.glob("*.bin")):
+        raise FileNotFoundError(
+            f"{folder} holds only a pickle (.bin); opening it could run code, so we "
+            "don't: get model.safetensors"
+        )
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} lacks {', '.join(missing)}: a model is config.json and "
+            "model.safetensors"
+        )
+    return [folder / name for name in names]
+
+
+def read_tensors(folder: str | Path, check: bool = True) -> dict[str, Tensor]:
+    """Return all tensors of a folder's safetensors files, by their plain names.
+
+    Stored masks are left out. With `check` a SHA-256 in the header must be right.
+    Raises FileNotFoundError, or CheckpointError for files that are damaged or name a
+    tensor twice.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path in weight_files(Path(folder)):
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = file.metadata() or {}
+                stored = {name: file.get_tensor(name) for name in file.keys()}
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} {describe_file(path)} ({error})") from None
+        if check and "sha256" in header:
+            if header["sha256"] != digest(header.get("config.json", ""), stored):
+                raise CheckpointError(
+                    f"{path} is damaged: its content does not match its SHA-256"
+                )
+        for name, values in stored.items():
+            plain = plain_name(name)
+            if plain in tensors:
+                raise CheckpointError(
+                    f"{path} holds {plain} a second time (as {name}): which one is "
+                    "meant?"
+                )
+            if not plain.endswith((".attn.bias", ".attn.masked_bias")):
+                tensors[plain] = values
+    return tensors
+
+
+def check_tensors(
+    tensors: dict[str, Tensor],
+    expected: dict[str, tuple[int, ...]],
+    source: str | Path,
+) -> None:
+    """Check a model's tensors by GPT-2's names: all are there, and no others.
+
+    A head (`lm_head.weight`) may be stored beside the embedding matrix, its equal.
+    Raises CheckpointError, naming `source` and the tensor.
+    """
+    blocks, wanted = (
+        len({name.split(".")[1] for name in names if name.startswith("h.")})
+        for names in (tensors, expected)
+    )
+    if blocks != wanted:
+        raise CheckpointError(
+            f"{source}: config.json says {wanted} blocks, the weights have {blocks}"
+        )
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise CheckpointError(f"{source} lacks {name}")
+        values = tensors[name]
+        if values.shape != shape or not values.is_floating_point():
+            raise CheckpointError(
+                f"{source}: {name} is {values.dtype} {tuple(values.shape)}, expected "
+                f"{shape}"
+            )
+    if others := sorted(tensors.keys() - expected.keys() - {"lm_head.weight"}):
+        raise CheckpointError(
+            f"{source} holds what GPT-2 does not have: {', '.join(others[:3])}"
+        )
+    embeddings = tensors["wte.weight"]
+    if not torch.equal(tensors.get("lm_head.weight", embeddings), embeddings):
+        raise CheckpointError(
+            f"{source}: lm_head.weight is not the embedding matrix; our model has one "
+            "for both"
+        )
+
+
+# ---------------------------------------------------------------- the configuration
+
+
+def read_config(folder: str | Path) -> GPT2Config:
+    """Return the sizes in a folder's config.json, or in the weights' header.
+
+    Raises FileNotFoundError, or CheckpointError for a model that is not GPT-2's kind.
+    """
+    path, saved = Path(folder) / "config.json", _saved_config(folder)
+    if saved is None and not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} lacks config.json: a model is config.json and model.safetensors"
+        )
+    found = read_json(path) if path.is_file() else saved
+    if saved and saved["weights_sha256"] != found.get("weights_sha256"):
+        warnings.warn(
+            f"{path} belongs to other weights than model.safetensors (was a save cut "
+            "off?): the sizes in its header count",
+            stacklevel=3,
+        )
+        found = saved
+    for name, values in ACCEPTED.items():
+        if found.get(name, values[0]) not in values:
+            raise CheckpointError(
+                f"{path}: {name} is {found[name]!r}, and GPT-2 has {values[0]!r}: "
+                "another model, with other numbers"
+            )
+    return _sizes(found, path)
+
+
+def _sizes(found: dict, path: Path) -> GPT2Config:
+    """Return the sizes that a config.json gives, if a model can have them."""
+    dropout = found.get("resid_pdrop", 0.1)
+    for name in ("embd_pdrop", "attn_pdrop"):
+        if found.get(name, dropout) != dropout:
+            warnings.warn(
+                f"{path}: {name} is {found[name]!r}. Our model has one dropout rate, "
+                f"resid_pdrop: {dropout!r}",
+                stacklevel=4,
+            )
+    names = ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions")
+    try:
+        sizes = [found[name] for name in names]
+        d_ff = found.get("n_inner")
+        config = GPT2Config(*sizes, 4 * sizes[1] if d_ff is None else d_ff, dropout)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not describe a GPT-2: {error}") from None
+    if config.num_layers > MOST_LAYERS:
+        raise CheckpointError(
+            f"{path}: n_layer is {config.num_layers}, expected at most {MOST_LAYERS} "
+            "(the largest GPT-2 has 48)"
+        )
+    try:
+        parameter_shapes(config)
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise CheckpointError(
+            f"{path} wants {config}, which no memory holds ({error})"
+        ) from None
+    return config
+
+
+def _saved_config(folder: str | Path) -> dict | None:
+    """Return the configuration in the header of weights that `write_model` wrote."""
+    path = Path(folder) / "model.safetensors"
+    if path.with_name(path.name + ".index.json").exists() or not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+        return json.loads(header["config.json"]) | {"weights_sha256": header["sha256"]}
+    except (SafetensorError, KeyError):
+        return None  # `read_tensors` says what is wrong
+    except (ValueError, TypeError, RecursionError):
+        raise CheckpointError(
+            f"{path} is damaged: the configuration in its header cannot be read"
+        ) from None
+
+
+def kept_tokens(vocab_size: int, config: GPT2Config, source: str | Path) -> int:
+    """Return how many tokens of a padded vocabulary are kept."""
+    kept = validation.whole_number("vocab_size", vocab_size, 1)
+    if kept > config.vocab_size:
+        raise CheckpointError(
+            f"{source} has a model of {config.vocab_size} tokens, expected {kept} or "
+            "more: is this its tokenizer?"
+        )
+    return kept
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write_model(
+    folder: str | Path, tensors: dict[str, Tensor], config: GPT2Config
+) -> None:
+    """Write config.json and model.safetensors, as `transformers` reads them.
+
+    A kill leaves the old model or the new one. Raises OSError.
+    """
+    folder, last = Path(folder), config.vocab_size - 1  # GPT-2's own: <|endoftext|>
+    about = {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "vocab_size": config.vocab_size,
+        "n_positions": config.max_seq_length,
+        "n_embd": config.d_model,
+        "n_layer": config.num_layers,
+        "n_head": config.num_heads,
+        "n_inner": config.d_ff,
+        "activation_function": "gelu_new",
+        "layer_norm_epsilon": 1e-5,
+        "resid_pdrop": config.dropout,
+        "embd_pdrop": config.dropout,
+        "attn_pdrop": config.dropout,
+        "bos_token_id": last,
+        "eos_token_id": last,
+        "tie_word_embeddings": True,
+    }
+    text = json.dumps(about)
+    header = {"format": "pt", "config.json": text, "sha256": digest(text, tensors)}
+    about["weights_sha256"] = header["sha256"]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_together(
+        {
+            folder / "model.safetensors": with_sorted_metadata(save(tensors, header)),
+            folder / "config.json": json.dumps(about, indent=2) + "\n",
+        },
+        remove=[folder / "model.safetensors.index.json"],
+    )
