@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import validation
 from .checkpoints import model_tensors, parameter_shapes, unwrapped
-from .gpt2_model import GPT2Config, GPT2Model
+from .gpt2_model import GPT2Model
 from gpt2_lesson.model_files import (
     check_tensors,
     kept_tokens,
@@ -61,18 +61,18 @@ def is_transposed(name: str) -> bool:
 
 # %% ../notebooks/10_real_gpt2.ipynb #our-tensors
 def our_tensors(
-    tensors: dict[str, Tensor], config: GPT2Config, source: str | Path
+    tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], source: str | Path
 ) -> dict[str, Tensor]:
     """Return GPT-2's tensors under our names; linear layers' matrices are transposed.
 
-    Raises CheckpointError, naming `source`, for tensors that are missing, unexpected,
-    misshapen, or a head that is not the token embeddings.
+    `shapes` are those of our parameters, by name. Raises CheckpointError, naming
+    `source`, for tensors that are missing, unexpected, misshapen, or a head that is not
+    the token embeddings.
     """
-    ours = parameter_shapes(config)
     expected = {their_name(name): shape[::-1] if is_transposed(name) else shape
-                for name, shape in ours.items()}
+                for name, shape in shapes.items()}
     check_tensors(tensors, expected, source)
-    found = {name: tensors[their_name(name)] for name in ours}
+    found = {name: tensors[their_name(name)] for name in shapes}
     return {name: values.mT if is_transposed(name) else values
             for name, values in found.items()}
 
@@ -101,7 +101,7 @@ def load_gpt2(
     validation.float_dtype(dtype)
     folder = find_folder(name_or_folder, ("config.json", "model*.safetensors*"))
     config, tensors = read_config(folder), read_tensors(folder, check=not mmap)
-    weights = our_tensors(tensors, config, folder)
+    weights = our_tensors(tensors, parameter_shapes(config), folder)
     if vocab_size is not None:
         kept = kept_tokens(vocab_size, config, folder)
         weights["tok_emb.weight"] = weights["tok_emb.weight"][:kept]       # (kept, C)
