@@ -5,10 +5,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from catalogue import (
-    Catalogue,
-    rejected,
-)
+from catalogue import Catalogue, function_of, rejected
 
 from gpt2_lesson import checks
 from gpt2_lesson import generation as lesson
@@ -507,3 +504,15 @@ def test_a_small_leak_is_found() -> None:
                                'masked_fill(logits < limit, -12)')
     report = rejected(checks.next_probabilities, leaky)
     assert any("at probability 0" in clue.text for clue in report.clues), str(report)
+
+
+def test_one_solution_inside_another_is_shown_once(tmp_path, monkeypatch) -> None:
+    """`sample_next` is shown with the function that it calls, next to that function."""
+    monkeypatch.setenv("GPT2_LESSON_PROGRESS", str(tmp_path / "progress.json"))
+    for name, right in {"next_probabilities": lesson.next_probabilities,
+                        "sample_next": lesson.sample_next,
+                        "generate": function_of(checks.generate, LOOP)}.items():
+        assert getattr(checks, name)(right).passed
+    shown = str(checks.solution("06.2"))
+    for name in ("next_probabilities", "sample_next", "generate"):
+        assert shown.count(f"def {name}(") == 1

@@ -449,8 +449,8 @@ _FRACTION = Mistake(
     "GELU(8) is 8 times nearly 1", "What is the fraction multiplied by?",
     "the value at 8", "[0, 0, 8]")
 _HALVED = Mistake(
-    "P11", "half of x at 8", "nearly all of the bell curve lies below 8, not half of "
-                             "it",
+    "P11", "half of x at 8",
+    "nearly all of the bell curve lies below 8, not half of it",
     "What fraction of the bell curve lies below 8?", "the value at 8", "[0, 0, 8]")
 _SHORT = "two significant digits are"
 _PLACE = Mistake(

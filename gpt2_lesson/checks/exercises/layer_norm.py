@@ -637,8 +637,8 @@ def _unmasks(value: object) -> list[str]:
 
 
 _SWAPPED = Mistake(
-    "P1", "mean and standard deviation exchanged", "the weight stretches, the bias "
-                                                   "shifts",
+    "P1", "mean and standard deviation exchanged",
+    "the weight stretches, the bias shifts",
     "Which of the two moves the mean?", "the order of the two answers", "[3, 2]")
 _PLAIN = Mistake(
     "P2", "mean and standard deviation before weight and bias",
