@@ -97,7 +97,8 @@ def raising(path: Path) -> int:
     return count
 
 
-SHAPE = re.compile(r"#.*\(.*\b[BTCHDVLFNK]\w*\b.*\)|#.*\b(B|T|C|H|D|V|F), ")
+# "# (B, T, C)", "# (..., Tq, 1) sum", "# weight (3C, C)": an axis's letter in brackets.
+SHAPE = re.compile(r"#.*\((?:[^()]*[ ,])?3?[BTCHDVLFN][qkv]?[,)+ ]")
 
 
 def figures() -> dict[str, float]:
@@ -156,6 +157,26 @@ def test_files_of_models_import_the_model_alone() -> None:
     for name in FILES_OF_MODELS:
         found = set(imports(PACKAGE / f"{name}.py", late=True))
         assert found <= LEAVES | FILES_OF_MODELS | {"gpt2_model"}
+
+
+def test_functions_of_the_lessons_are_short() -> None:
+    found = figures()
+    assert found["function lines, median"] <= 8
+    assert found["function lines, 90th percentile"] <= 18
+    assert found["function lines, most"] <= 30
+
+
+def test_what_a_caller_gets_wrong_is_told_elsewhere() -> None:
+    assert figures()["if ...: raise, share of the lines"] <= 0.03
+
+
+def test_the_shapes_of_the_model_are_written_beside_it() -> None:
+    assert 15 <= figures()["shape comments per 100 lines of the model"] <= 25
+
+
+@pytest.mark.parametrize("name", ["MultiHeadAttention", "generate"])
+def test_the_heart_of_a_lesson_fits_on_a_screen(name: str) -> None:
+    assert figures()[name] < 30
 
 
 if __name__ == "__main__":
