@@ -291,7 +291,7 @@ def test_an_exam_names_no_mistake(course: Path) -> None:
     assert "softmax over the queries" in page.read_text()
     run_class(course, "--face", "exam")
     assert "softmax over the queries" not in page.read_text()
-    assert "differs from yours" in page.read_text()
+    assert "your result is off by up to" in page.read_text()
 
 
 @needs_sandboxes
