@@ -310,8 +310,8 @@ train_step = Exercise(
     crashes=_LOSS_OF, display=_shown_step,
     hints=("Five things, in order: empty the gradients, add up the batches' gradients, "
            "clip, write the rate, step.",
-           "Look at the order of the calls, and at what stands inside the loop over "
-           "the batches and what outside.",
+           "Look at the order of the calls, and at which are inside the loop over "
+           "the batches and which outside.",
            "zero_grad; for each batch (loss_of(model(batch), batch) / N).backward(); "
            "clip_grad_norm_; lr into all param_groups; step"),
     show=_SHOWN,

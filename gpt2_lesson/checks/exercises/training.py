@@ -482,7 +482,8 @@ PAIRS = (
     Mistake("R18t", "the targets are shifted by two",
             edit=[("- seq_length", "- seq_length - 1"),
                   ("positions + 1", "positions + 2")],
-            why="the model learns to predict the token after the next", idea=_Q_NEXT),
+            why="the model learns to predict the token after the next", idea=_Q_NEXT,
+            where="Look at the slice of the targets", fix="tokens[positions + 1]"),
     Mistake("R18b", "windows begin only at multiples of seq_length",
             edit=[("len(tokens) - seq_length", "(len(tokens) - 1) // seq_length"),
                   ("=generator)", "=generator) * seq_length")],
@@ -495,7 +496,7 @@ PAIRS = (
     Mistake("R18l", "the last window is never drawn",
             edit=("- seq_length", "- seq_length - 1"),
             why="the text's last token is never a target",
-            idea="Which is the last place where a window and its targets fit?"),
+            idea="Which is the last position where a window and its targets fit?"),
     Mistake("R18o", "all windows of a batch are the same",
             edit=[("(batch_size,)", "(1,)"),
                   ("first[:, None]", "first.expand(batch_size, 1)")],
@@ -519,7 +520,7 @@ get_pairs = Exercise(
     "get_pairs", "08", "get_pairs(tokens, batch_size, seq_length, generator) -> "
     "(inputs, targets), each (B, T)", None, pair_probes, PAIRS, read_pairs,
     hints=("Draw B starts; cut T tokens from each for the inputs, and the T tokens one "
-           "place later for the targets.",
+           "position later for the targets.",
            "Use torch.arange(24) as the text, and print inputs and targets.",
            "first = torch.randint(len(tokens) - seq_length, (batch_size,), "
            "generator=generator)"),
@@ -628,7 +629,7 @@ ANSWERS = (
                   "and leaves it as it is.",
                   "Program E: how large is the gradient norm after clip? And what does "
                   "unscale make of it?",
-                  "A and D differ from a right log in one place each."),
+                  "A and D differ from a right log in one step each."),
            solution="""\
 predicted = {"A": "nothing moves", "B": "right", "C": "last batch only",
              "D": "never clipped", "E": "steps too short", "F": "right"}"""),
