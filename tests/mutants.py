@@ -135,14 +135,17 @@ class TookTooLong(BaseException):
 
 @contextlib.contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Raise TookTooLong inside the block after so many seconds of work."""
-    def stop(signum: int, frame: object) -> None:
-        raise TookTooLong
+    """Raise TookTooLong inside the block after so many seconds of work.
 
-    before = signal.signal(signal.SIGPROF, stop)
+    It comes as Ctrl-C does: no check takes it for an error of the function, or keeps it
+    as what a mistake does.
+    """
+    before = signal.signal(signal.SIGPROF, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_PROF, seconds, 0.2)
     try:
         yield
+    except KeyboardInterrupt:
+        raise TookTooLong from None
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
@@ -176,6 +179,7 @@ def judge(exercise: Exercise, source: str, extra: dict | None = None,
     that takes longer than `seconds` counts as crashed.
     """
     counts = Counts()
+    exercise.expected(0)                 # first, without a limit: it may import modules
     for what, text in mutants(source):
         try:
             function = compiled(text, exercise.name, extra)
