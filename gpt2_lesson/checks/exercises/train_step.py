@@ -107,8 +107,7 @@ _STEP = "    optimizer.step()\n"
 _IN = "    "                                         # inside the loop over the batches
 
 STEP = (
-    Mistake("R1", "the gradients are never set to zero",
-            edit=(_ZERO, ""),
+    Mistake("R1", "the gradients are never set to zero", edit=(_ZERO, ""),
             why="the second step goes along the sum of two steps' gradients",
             idea=_Q_ZERO, where="Look for zero_grad"),
     Mistake("R2", "zero_grad between backward and step",
@@ -131,8 +130,7 @@ STEP = (
             why="the step itself uses the whole gradient, unclipped", idea=_Q_CLIP,
             where="Compare the order: backward, clip, step",
             fix="Clip, then optimizer.step()"),
-    Mistake("R5n", "not clipped",
-            edit=(_CLIP, ""),
+    Mistake("R5n", "not clipped", edit=(_CLIP, ""),
             why="the step is longer than the learning rate times max_norm",
             idea=_Q_CLIP,
             where="Where is max_norm used? Is the result of clipping kept?"),
@@ -193,13 +191,11 @@ STEP = (
             why="each step also goes along the batches before", idea=_Q_GAIN,
             where="Which lines should stand after the loop?",
             fix="One clip and one step, after the loop", alone=True),
-    Mistake("R8t", "optimizer.step() called twice",
-            edit=(_STEP, _STEP + _STEP),
+    Mistake("R8t", "optimizer.step() called twice", edit=(_STEP, _STEP + _STEP),
             why="the parameters move twice as far",
             idea="How many steps were asked for?",
             where="Count optimizer.step()", fix="Call it once", alone=True),
-    Mistake("R5m", "clipped to 1, whatever max_norm is",
-            edit=("max_norm)", "1.0)"),
+    Mistake("R5m", "clipped to 1, whatever max_norm is", edit=("max_norm)", "1.0)"),
             why="right only where max_norm is 1", idea="Where is max_norm used?",
             alone=True),
     Mistake("R7o", "only the first tensor is clipped",
@@ -275,8 +271,7 @@ STEP = (
             why="the momentum is lost: a new optimizer remembers nothing",
             idea=_Q_MEMORY, where="Where is an optimizer made?",
             fix="Use the optimizer that is passed"),
-    Mistake("R17", "returns the loss with its graph",
-            edit=("loss.item()", "loss"),
+    Mistake("R17", "returns the loss with its graph", edit=("loss.item()", "loss"),
             why="keeping the losses keeps all activations of all steps in memory",
             idea=_Q_KEEPS),
     Mistake("R17l", "returns the last batch's loss, not the mean",
@@ -375,8 +370,7 @@ _LOOP = "start=1):\n"
 _MEASURE = _FIT[_FIT.index("        if step"):_FIT.index("    return")]
 
 FIT = (
-    Mistake("R1", "the gradients are never set to zero",
-            edit=(_IN + _ZERO, ""),
+    Mistake("R1", "the gradients are never set to zero", edit=(_IN + _ZERO, ""),
             why="right in the first step; the second goes along the sum of two "
                 "gradients",
             idea=_Q_ZERO, where="Look for zero_grad"),
@@ -398,8 +392,7 @@ FIT = (
             why="a model that comes in evaluation mode is trained in it",
             idea="Which mode does the model come in?",
             where="Look for model.train()", fix="model.train() before the first step"),
-    Mistake("R4", "evaluated in training mode",
-            edit=("            model.eval()\n", ""),
+    Mistake("R4", "evaluated in training mode", edit=("            model.eval()\n", ""),
             why="dropout acts while the held-out loss is measured",
             idea="Which parts of a model act differently in the two modes?",
             where="Look for model.eval()"),
