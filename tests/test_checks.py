@@ -22,10 +22,9 @@ from gpt2_lesson.checks.values import Answer
 from gpt2_lesson.cli import bench
 
 
-def shifted(x: torch.Tensor, y: torch.Tensor, *, plus: float = 1.0, by: float = 1.0
-            ) -> torch.Tensor:
-    """Return x * by + y + plus: a small reference with two knobs."""
-    return x * by + y + plus
+def shifted(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return x + y + 1: the right answer to a small exercise."""
+    return x + y + 1
 
 
 def pairs(g: torch.Generator) -> list[Probe]:
@@ -36,16 +35,16 @@ def pairs(g: torch.Generator) -> list[Probe]:
 
 
 TOY = Check(Exercise(
-    "toy", "99", "toy(x, y) -> (B, C)", shifted, pairs,
+    "toy", "99", "toy(x, y) -> (B, C)", None, pairs,
     (Mistake("Z1", "the 1 forgotten", "too small by 1", "What is added?", "the end",
-             "+ 1", {"plus": 0.0}),
+             "+ 1", edit=(" + 1", "")),
      Mistake("Z2", "x doubled", "too far", "How often is x there?", "the start", "x",
-             {"by": 2.0}),
+             edit=("return x", "return 2 * x")),
      Mistake("Z3", "the 1 forgotten, written otherwise", "too small", "?", "!", "+ 1",
-             {"plus": -0.0})),
+             edit=("+ 1", "+ 0"))),
     axes={"x": "B C", "y": "B C", "": "B C"},
     hints=("general idea", "general place", "general line"),
-    solution="def toy(x, y): ..."))
+    solution="def toy(x, y):\n    return x + y + 1"))
 
 
 @pytest.fixture(autouse=True)
@@ -632,9 +631,9 @@ def test_axes_are_named_only_where_their_sizes_tell_them_apart() -> None:
 def test_the_bench_finds_a_slow_check(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def slowly(x, y, **knobs):
+    def slowly(x, y):
         time.sleep(0.02)
-        return shifted(x, y, **knobs)
+        return shifted(x, y)
 
     slow = replace(TOY.exercise, name="slow", reference=slowly)
     monkeypatch.setattr(bench, "everything", lambda: {"slow": slow})

@@ -1,7 +1,7 @@
 """From what a function does to the name of the mistake that it behaves like.
 
-An `Exercise` holds a reference with knobs, a battery of probes, and mistakes, each of
-which turns knobs. `examine` compares, in this order: not written, crash, None or a
+An `Exercise` holds the right answer, a battery of probes, and mistakes, each an edit of
+the right answer. `examine` compares, in this order: not written, crash, None or a
 wrong type, shape, values; then it looks for one mistake, then for two at once, that do
 the same on every probe, and again on fresh inputs before it names them. When nothing
 fits it reads out what can be measured (`clues.py`).
@@ -54,9 +54,6 @@ class Mistake:
     idea: str = ""
     where: str = ""
     fix: str = ""
-    knobs: dict[str, object] = field(default_factory=dict)
-    function: Function | None = None
-    mark: str = "V"
     edit: Edit | list[Edit] = field(default_factory=list)
     source: str = ""
     alone: bool = False
@@ -122,16 +119,10 @@ class Exercise:
 
         Two mistakes go together where they are edits that do not overlap.
         """
-        first = mistakes[0]
-        if len(mistakes) > 1 and any(
-                one.alone or not (one.edits or one.knobs) for one in mistakes):
+        if len(mistakes) > 1 and any(one.alone or one.source for one in mistakes):
             return None
-        if first.function or first.source:
-            return first.function or compile_function(first.source, self.names)
-        if first.knobs:
-            keys = [key for one in mistakes for key in one.knobs]
-            knobs = {k: v for one in mistakes for k, v in one.knobs.items()}
-            return None if len(knobs) < len(keys) else partial(self.reference, **knobs)
+        if mistakes[0].source:
+            return compile_function(mistakes[0].source, self.names)
         edits = [edit for one in mistakes for edit in one.edits]
         source = apply_edits(self.solution, edits)
         return source and compile_function(source, self.names)

@@ -5,6 +5,7 @@ from functools import lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
 
+from gpt2_lesson.checks import exercises
 from gpt2_lesson.checks.engine import Exercise
 from gpt2_lesson.checks.sets import SETS
 from gpt2_lesson.checks.values import Answer
@@ -14,12 +15,10 @@ from gpt2_lesson.checks.values import Answer
 def everything() -> dict[str, Exercise | Answer]:
     """Return all exercises and answers by name, in the order of the lessons."""
     found = []
-    for folder in ("exercises", "components", "answers"):
-        package = import_module(f"gpt2_lesson.checks.{folder}")
-        for module in sorted(iter_modules(package.__path__), key=lambda one: one.name):
-            names = vars(import_module(f"{package.__name__}.{module.name}"))
-            found += [one for one in (*names.values(), *names.get("ANSWERS", ()))
-                      if isinstance(one, Exercise | Answer)]
+    for module in sorted(iter_modules(exercises.__path__), key=lambda one: one.name):
+        names = vars(import_module(f"{exercises.__name__}.{module.name}"))
+        found += [one for one in (*names.values(), *names.get("ANSWERS", ()))
+                  if isinstance(one, Exercise | Answer)]
     found = list(dict.fromkeys(found))
     return {one.name: one for one in sorted(found, key=lambda one: one.lesson)}
 

@@ -153,7 +153,7 @@ MASKING = (
                   "    scores = torch.cat([first, scores[1:]])"),
             why="example 0 is right, the others see the future",
             idea="Is your mask the same for every example?",
-            where="look for a [0], or a loop that returns too early", mark="S"),
+            where="look for a [0], or a loop that returns too early"),
 )
 MASK_FINITE = (
     Mistake("M3f", "the mask inverted, with a finite number filled in",
@@ -198,11 +198,11 @@ MASK_ONLY = (
             edit=("return scores", "return scores.softmax(-1)"),
             why="yours are weights from 0 to 1; a softmax over them gives hidden keys "
                 "a weight again",
-            idea="What is left to do for the caller: softmax, or nothing?", mark="R"),
+            idea="What is left to do for the caller: softmax, or nothing?"),
     Mistake("M1i", "right, but the caller's scores are changed in place",
             edit=("scores.masked_fill(", "scores.masked_fill_("),
             why="the scores are not the same after the call",
-            idea="Who else may need the scores?", mark="R"),
+            idea="Who else may need the scores?"),
 )
 
 _BEHIND_A_MASK = {
@@ -348,7 +348,7 @@ TABLE = (
                   "    allowed ="), idea=_Q_LAST,
             why="right for one query, and for as many queries as keys; in between the "
                 "future shows", where="look for an `if`, or print causal_mask(2, 5)",
-            fix="query number i stands at num_keys - num_queries + i", mark="R"),
+            fix="query number i stands at num_keys - num_queries + i"),
     Mistake("M16", "1 and 0 (int) in the place of True and False",
             edit=("return allowed", "return allowed.int()"),
             why="masked_fill refuses it, and ~ of 1 is -2, which counts as True",

@@ -1,1 +1,0 @@
-"""What predictions and measurements should give, one file for each lesson."""

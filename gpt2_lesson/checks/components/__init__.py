@@ -1,1 +1,0 @@
-"""The components: a reference with knobs, probes and mistakes, one file each."""
