@@ -89,7 +89,10 @@ def new_cache(
     model: Callable[..., Tensor], input_ids: Tensor, max_new_tokens: int
 ) -> KVCache | None:
     """Return a cache for `input_ids` and the new tokens, if the model has one."""
-    length = input_ids.size(1) + max_new_tokens
+    validation.model(model)
+    validation.input_ids(input_ids)
+    length = input_ids.size(1) + validation.whole_number(
+        "max_new_tokens", max_new_tokens, 0)
     limit = getattr(model, "max_seq_length", length)
     if hasattr(model, "new_cache") and input_ids.size(1) <= limit:
         return model.new_cache(input_ids.size(0), min(limit, length))
@@ -100,9 +103,12 @@ def next_logits(
     model: Callable[..., Tensor], ids: Tensor, cache: KVCache | None
 ) -> Tensor:
     """Return the logits (B, V) of the token after `ids` (B, T), from what fits."""
+    validation.model(model)
+    validation.input_ids(ids)
     limit = getattr(model, "max_seq_length", ids.size(1))
     if cache is not None and ids.size(1) <= limit:
-        logits = model(ids[:, cache.length :], cache=cache)      # (B, new, V)
+        start = validation.cache(cache).length
+        logits = model(ids[:, start:], cache=cache)              # (B, new, V)
     else:
         logits = model(ids[:, -limit:])                          # (B, T, V)
     validation.model_output(model, logits)

@@ -40,6 +40,8 @@ from gpt2_lesson.generation import (
     evaluating,
     generate,
     keep_top_p,
+    new_cache,
+    next_logits,
     next_probabilities,
     sample_next,
 )
@@ -293,6 +295,14 @@ LESSONS = [
     Door("GPT2Config", GPT2Config, SIZES, CONFIG | dict(num_heads=[*whole(), 3])),
     Door("GPT2Model", GPT2Model, SIZES, CONFIG | dict(num_heads=[*whole(), 3])),
     Door("GPT2Config, misspelt", GPT2Config, SIZES, dict(n_heads=[2])),
+    Door("new_cache", new_cache,
+         dict(model=MODEL, input_ids=IDS, max_new_tokens=2), dict(
+        model=["abc", 3, None], max_new_tokens=whole(0),
+        input_ids=[None, "abc", 3, IDS.tolist(), IDS[0], IDS.float(), IDS[:, :0]])),
+    Door("next_logits", next_logits, dict(model=MODEL, ids=IDS, cache=None), dict(
+        model=["abc", 3, None], ids=ids_like(IDS, IDS[0]),
+        cache=["abc", 3, [], {}, KVCache(2, 1, 2, 8, 8), KVCache(2, 2, 2, 3, 8),
+               KVCache(1, 2, 2, 8, 8), KVCache(2, 2, 1, 8, 16)])),
     Door("initialize", initialize, dict(model=MODEL, num_layers=2), dict(
         num_layers=whole(), model=MODELS)),
     Door("GPT2Model.forward", MODEL, dict(input_ids=IDS), dict(
