@@ -7,6 +7,7 @@ functions in different styles. Ids may carry a letter for a second form: "A17k".
 from collections.abc import Callable
 from functools import partial
 
+import pytest
 from contradictions import contradictions
 from mutants import Counts, compiled, judge
 
@@ -153,6 +154,7 @@ class Catalogue:
         complete(getattr(checks, name))
         told_apart(getattr(checks, name))
 
+    @pytest.mark.slow
     def test_no_mutant_passes(self, name: str, record_property) -> None:
         mutation_run(getattr(checks, name), self.sources.get(name, ""), self.extra,
                      record_property, self.seconds)
