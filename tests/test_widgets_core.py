@@ -223,12 +223,12 @@ def test_bundle(picture):
 def test_scripts_stand_alone():
     """No import or export is left, nothing is fetched, and no text becomes HTML."""
     folder = Path(widgets.__file__).with_name("js")
-    views = {path.stem for path in folder.glob("*.js")} - {"core", "live", "host"}
-    assert len(views) > 7
-    for view in views:
+    names = {path.stem for path in folder.glob("*.js")} - {"live", "host"}
+    assert len(names) > 9
+    for view in names:
         source = script(view)
         assert not re.search(r"^(import|export) ", source, re.M)
-        assert "async function mount(" in source
+        assert source.count("async function mount(") <= 1
         assert "</script" not in source and "<!--" not in source
         for word in ("innerHTML", "insertAdjacentHTML", "eval(", "fetch(", "http:"):
             assert word not in source.replace("http://www.w3.org/2000/svg", ""), word

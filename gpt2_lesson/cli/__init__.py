@@ -18,6 +18,7 @@ COMMANDS = {
     "bench": "measure the speed of training and writing",
     "run": "run lessons from top to bottom and store their outputs",
     "page": "run lessons and write each as a page to read without a network",
+    "front": "make a page in which a trained model runs",
     "export": "make the package's modules from the lessons",
     "release": "make the exercises from the problem sets with solutions",
     "grade": "grade what a class handed in, each notebook in a sandbox of its own",

@@ -80,31 +80,38 @@ class Figure:
         return FRAME.format(
             mark=MARK, picture=base64.b64encode(self.picture).decode(),
             alt=html.escape(self.alt, quote=True), height=self.height,
-            host=html.escape(_source("host.js"), quote=True),
+            host=html.escape(source("host.js"), quote=True),
             page=html.escape(self.page(), quote=True),
         )
 
 
-def script(*views: str) -> str:
-    """Return core.js and VIEW.js, or several, as one script that defines `mount`.
+def script(view: str) -> str:
+    """Return VIEW.js with all that it imports as one script, which defines `mount`.
 
-    The files are modules for the tests and editors; in a page they stand together in
-    one, so their imports of each other go.
+    The files of js/ are modules for the tests and editors; in a page they are one text,
+    so their imports of each other go.
     """
-    parts = [_source(f"{name}.js") for name in ("core", *views)]
-    text = "\n".join(re.sub(r"^import .*?;\n", "", part, flags=re.M | re.S)
-                     for part in parts)
-    text = re.sub(r"^export (?=(async )?(function|const|let|class)\b)", "", text,
-                  flags=re.M)
+    parts: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        text = source(f"{name}.js")
+        for other in re.findall(r'^import [^;]*? from "\./(\w+)\.js";', text, re.M):
+            add(other)
+        parts.setdefault(name, re.sub(r"^import [^;]*;\n", "", text, flags=re.M))
+
+    add(view)
+    text = re.sub(r"^export (?=(async )?(function|const|let|class)\b)", "",
+                  "\n".join(parts.values()), flags=re.M)
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def style() -> str:
     """Return the look of all figures, as CSS."""
-    return _source("style.css")
+    return source("style.css")
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """Return a file of js/ as text."""
     return files(__package__).joinpath("js", name).read_text(encoding="utf-8")
 
 

@@ -43,7 +43,7 @@ class Live(anywidget.AnyWidget):
     what the model did with it; `read(text)` gives it another.
     """
 
-    _esm = script("attention", "live")
+    _esm = script("live")
     _css = re.sub(r":root\s*,\s*", "", style())  # the notebook stays as it is
     layer = traitlets.Int().tag(sync=True)
     head = traitlets.Int().tag(sync=True)
