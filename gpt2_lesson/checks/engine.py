@@ -215,6 +215,14 @@ def _on_probe(exercise: Exercise, names: tuple[str, ...], seed: int, i: int,
 
 
 @lru_cache(maxsize=10_000)
+def _wrong_on(exercise: Exercise, name: str, seed: int) -> frozenset[int]:
+    """Return the probes on which the mistake `name` alone gives something wrong."""
+    return frozenset(
+        i for i, right in enumerate(exercise.expected(seed))
+        if not exercise.same(_on_probe(exercise, (name,), seed, i, False), right))
+
+
+@lru_cache(maxsize=10_000)
 def _wrong(exercise: Exercise, names: tuple[str, ...]) -> Function | None:
     """Return the function with the mistakes of these names; None if they exclude."""
     return exercise.wrong([one for one in exercise.mistakes if one.id in names])
@@ -387,17 +395,13 @@ class _Examination:
         if single or not self.finite():
             return self.confirmed(single)
         mine = {i for i, right in enumerate(self.right) if not right}
-        alone = {one.id: self.wrong_on(one) for one in mistakes}
+        alone = {one.id: _wrong_on(self.exercise, one.id, self.seed)
+                 for one in mistakes}
         pairs = [pair for pair in itertools.combinations(mistakes, 2)
                  if alone[pair[0].id] | alone[pair[1].id] == mine
                  and _wrong(self.exercise, tuple(one.id for one in pair))
                  and self.behaves_like(pair)]
         return self.confirmed(pairs) if len(pairs) <= 2 else []  # never guess
-
-    def wrong_on(self, mistake: Mistake) -> set[int]:
-        """Return the probes on which a mistake alone gives something wrong."""
-        return {i for i, right in enumerate(self.expected) if not self.exercise.same(
-            _on_probe(self.exercise, (mistake.id,), self.seed, i, False), right)}
 
     def behaves_like(self, mistakes: tuple[Mistake, ...]) -> bool:
         """Return True if the mistakes together do the same on every probe.
