@@ -1,18 +1,18 @@
 // The model's own thread, so that typing never waits for it. Messages in, messages out:
 // {type: "open", weights} -> {config}; {type: "maps", names} -> {state} for attention.js
 // {type: "read", ids, off, lens} -> {logits, whole, lens}: `whole` with all heads on
+import { cellCount, unpackBytes } from "./core.js";
 import { Model, readWeights } from "./model.js";
 
 let whole, ablated; // the model as it is, and the same one without some heads
 
-async function through(stream, bytes) {
-  return new Response(new Blob([bytes]).stream().pipeThrough(stream)).arrayBuffer();
+async function zipped(values) {
+  const stream = new Blob([values]).stream().pipeThrough(new CompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
-const zipped = async (values) => new Uint8Array(await through(new CompressionStream("gzip"), values));
 
 async function open({ weights }) {
-  const bytes = Uint8Array.from(atob(weights), (c) => c.charCodeAt(0));
-  const packed = readWeights(await through(new DecompressionStream("gzip"), bytes));
+  const packed = readWeights((await unpackBytes(weights)).buffer);
   whole = new Model(packed);
   ablated = new Model(packed);
   return { config: whole.config };
@@ -30,7 +30,7 @@ function read({ ids, off, lens }) {
 async function maps({ names, off }) {
   const model = off.length ? ablated : whole;
   const { num_layers: L, num_heads: H } = model.config;
-  const size = model.ids.length, cells = (size * (size + 1)) / 2;
+  const size = model.ids.length, cells = cellCount(size);
   const codes = new Uint16Array(L * H * cells);
   model.weights.forEach((row, map) => {
     for (let i = 0; i < cells; i++) codes[map * cells + i] = Math.round(Math.min(1, row[i]) * 65535);
