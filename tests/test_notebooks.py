@@ -352,6 +352,7 @@ def test_normal_form_keeps_alt_text_and_tags_and_drops_the_rest() -> None:
         metadata={
             "tags": ["keep"],
             "collapsed": True,
+            "jupyter": {"outputs_hidden": True, "source_hidden": True},
             "execution": {"iopub.status.busy": "now"},
         },
     )
@@ -375,7 +376,8 @@ def test_normal_form_keeps_alt_text_and_tags_and_drops_the_rest() -> None:
     normal = notebooks.normalise(raw)
     assert normal.metadata == notebooks.METADATA
     assert [cell.id for cell in normal.cells] == ["show"]
-    assert normal.cells[0].metadata == {"tags": ["keep"]}
+    assert normal.cells[0].metadata == {
+        "tags": ["keep"], "jupyter": {"outputs_hidden": True}}
     outputs = normal.cells[0].outputs
     assert [out.output_type for out in outputs] == ["display_data"] * 2 + ["stream"]
     assert outputs[0].metadata == {"image/png": {"alt": "A line."}}

@@ -104,6 +104,16 @@ def test_prose_keeps_its_pictures_formulas_links_and_answers(folder: Path) -> No
     assert soup.details.summary.text == "Answer" and soup.details.strong.text == "Four."
 
 
+def test_what_the_learner_predicts_is_folded(folder: Path) -> None:
+    output = [new_output("stream", text="42\n")]
+    hidden = new_code_cell("a", outputs=output,
+                           metadata={"jupyter": {"outputs_hidden": True}})
+    soup = paged(folder, hidden, new_code_cell("b", outputs=output))
+    one, other = soup.select(".output_wrapper")
+    assert one.parent.name == "details" and one.parent.summary.text == "Show the output"
+    assert other.find_parent("details") is None
+
+
 def test_outputs_keep_figures_alt_texts_and_no_markup_of_their_texts(
     folder: Path, figure: Figure
 ) -> None:

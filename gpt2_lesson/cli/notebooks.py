@@ -153,9 +153,9 @@ def _kebab(text: str, most: int) -> str:
 def normalise(notebook: NotebookNode, alive: bool = False) -> NotebookNode:
     """Return the notebook without what differs from run to run or only bloats it.
 
-    Fixed metadata; readable cell ids; tags kept; no empty cells, widget state, timings,
-    addresses or paths of this machine; of a progress bar the last line, without times;
-    of a figure that answers back the picture with its alt text, unless `alive`.
+    Fixed metadata; readable cell ids; tags and folded outputs kept; no empty cells,
+    widget state, timings, addresses or paths of this machine; of a progress bar the
+    last line, without times; of a figure that answers back the picture with its alt text, unless `alive`.
     """
     cells = [
         _normal_cell(cell, alive) for cell in notebook.cells if cell.source.strip()
@@ -165,6 +165,11 @@ def normalise(notebook: NotebookNode, alive: bool = False) -> NotebookNode:
     )
     name_cells(normal)
     return normal
+
+
+def folded(cell: NotebookNode) -> bool:
+    """Return whether a cell's output is folded, since the learner predicts it first."""
+    return bool(cell.metadata.get("jupyter", {}).get("outputs_hidden"))
 
 
 def _normal_cell(cell: NotebookNode, alive: bool) -> dict:
@@ -178,6 +183,8 @@ def _normal_cell(cell: NotebookNode, alive: bool) -> dict:
         for key in ("nbgrader", "tags")
         if cell.metadata.get(key)
     }
+    if cell.cell_type == "code" and folded(cell):
+        kept["jupyter"] = {"outputs_hidden": True}
     keep |= {"metadata": kept, "source": cell.source.strip("\n")}
     if cell.cell_type == "code":
         keep["outputs"] = _normal_outputs(cell.outputs, alive)

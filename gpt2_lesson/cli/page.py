@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from gpt2_lesson.cli.notebooks import (
     add_lesson_arguments,
+    folded,
     lessons,
     normalise,
     read,
@@ -163,6 +164,13 @@ def page(notebook: NotebookNode, folder: Path, course: Course | None = None,
             link.decompose()  # a heading's link to itself
         elif "href" in link.attrs and (file := _lead(link, folder, course)):
             linked is None or linked.add(file)
+    for cell in notebook.cells:
+        if folded(cell) and (output := cells.select_one(
+                f'[id="cell-id={cell.id}"] .output_wrapper')):
+            answer = output.wrap(cells.new_tag("details", attrs={"class": "answer"}))
+            summary = cells.new_tag("summary")
+            summary.string = "Show the output"
+            answer.insert(0, summary)
     for box in cells.find_all(["pre", "table"]):
         box["tabindex"] = "0"  # what scrolls sideways can be scrolled by the keyboard
     heading = cells.find("h1")
