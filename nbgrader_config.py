@@ -2,7 +2,7 @@
 
 import os
 
-from gpt2_lesson.cli.nbgrader_preprocessors import RELEASING, SANITIZING
+from gpt2_lesson.classroom.nbgrader_preprocessors import RELEASING, SANITIZING
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 os.makedirs(os.path.join(ROOT, "grading"), exist_ok=True)

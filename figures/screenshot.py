@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from gpt2_lesson import widgets
-from gpt2_lesson.cli.figures import browser
+from gpt2_lesson.bench.figures import browser
 from gpt2_lesson.corpora import story_model
 
 FOLDER = Path(__file__).parent

@@ -24,8 +24,9 @@ from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from gpt2_lesson import GPT2Model, widgets
-from gpt2_lesson.cli import figures, main
-from gpt2_lesson.cli.page import page as lesson_page
+from gpt2_lesson.authoring.page import page as lesson_page
+from gpt2_lesson.bench import figures
+from gpt2_lesson.cli import main
 
 CANARY = "Tess </script><img src=x onerror=\"document.title='ran'\"> sat"
 CELLS = {

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from gpt2_lesson import checks
+from gpt2_lesson.bench import checks
+from gpt2_lesson.bench import checks as timing
 from gpt2_lesson.checks import Check, engine, hints, registry
 from gpt2_lesson.checks.engine import Exercise, Mistake
 from gpt2_lesson.checks.probing import Probe, observe
 from gpt2_lesson.checks.values import Answer
-from gpt2_lesson.cli import bench
 
 
 def shifted(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -636,7 +636,7 @@ def test_the_bench_finds_a_slow_check(
         return shifted(x, y)
 
     slow = replace(TOY.exercise, name="slow", reference=slowly)
-    monkeypatch.setattr(bench, "everything", lambda: {"slow": slow})
-    assert bench.time_checks(rounds=1, limit=600) == 0
+    monkeypatch.setattr(timing, "everything", lambda: {"slow": slow})
+    assert timing.time_checks(rounds=1, limit=600) == 0
     assert "the slowest (slow) 0." in capsys.readouterr().out
-    assert bench.time_checks(rounds=1, limit=0.02) == 1
+    assert timing.time_checks(rounds=1, limit=0.02) == 1

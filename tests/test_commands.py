@@ -19,13 +19,14 @@ from gpt2_lesson.checkpoints import (
     read_checkpoint,
     save_checkpoint,
 )
-from gpt2_lesson.cli import COMMANDS, main, memory
-from gpt2_lesson.cli.run_folder import only_one
-from gpt2_lesson.cli.train import PRESETS, as_tokens, floor, prepare_text
+from gpt2_lesson.cli import COMMANDS, main
 from gpt2_lesson.corpora import stories, story_model
 from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.measuring import bits_per_byte, perplexity
 from gpt2_lesson.real_gpt2 import save_gpt2
+from gpt2_lesson.runs import memory
+from gpt2_lesson.runs.folder import only_one
+from gpt2_lesson.runs.train import PRESETS, as_tokens, floor, prepare_text
 from gpt2_lesson.tokenizer import Tokenizer
 from gpt2_lesson.training import evaluate
 
@@ -236,7 +237,7 @@ def test_the_shipped_model_goes_on_beyond_its_window(capsys) -> None:
 
 def test_memory_is_kept_where_glibc_allocates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it does, each option is one that it takes; elsewhere nothing happens."""
-    code = "from gpt2_lesson.cli.memory import *; print(keep_freed_memory())"
+    code = "from gpt2_lesson.runs.memory import *; print(keep_freed_memory())"
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True,
                          text=True).stdout
     assert out == f"{platform.libc_ver()[0] == 'glibc'}\n"
@@ -426,7 +427,7 @@ def test_one_process_at_a_time_trains_in_a_folder(
     run = tmp_path / "run"
     assert train(text, run) == 0
     code = ("import sys; from pathlib import Path\n"
-            "from gpt2_lesson.cli.run_folder import only_one\n"
+            "from gpt2_lesson.runs.folder import only_one\n"
             "with only_one(Path(sys.argv[1])): print('in', flush=True); input()")
     holder = subprocess.Popen([sys.executable, "-c", code, str(run)], text=True,
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)

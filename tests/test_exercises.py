@@ -17,11 +17,10 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from gpt2_lesson import checks
+from gpt2_lesson.authoring import notebooks
 from gpt2_lesson.checks import hints
-from gpt2_lesson.cli import main, notebooks
-from gpt2_lesson.cli.exam import exam, hidden_tests, literal
-from gpt2_lesson.cli.grading.submissions import read_release
-from gpt2_lesson.cli.problem_sets import (
+from gpt2_lesson.classroom.exam import exam, hidden_tests, literal
+from gpt2_lesson.classroom.problem_sets import (
     BY_HAND,
     CHECK,
     EXERCISES,
@@ -35,6 +34,8 @@ from gpt2_lesson.cli.problem_sets import (
     problem_sets,
     source,
 )
+from gpt2_lesson.classroom.submissions import read_release
+from gpt2_lesson.cli import main
 
 ROOT = Path(__file__).parents[1]
 SETS = problem_sets(ROOT)

@@ -37,8 +37,8 @@ from gpt2_lesson import checks
 from gpt2_lesson.checks.engine import Exercise as ExerciseCheck
 from gpt2_lesson.checks.probing import Probe, observe
 from gpt2_lesson.checks.report import Report
-from gpt2_lesson.cli import grade, main
-from gpt2_lesson.cli.grading import protocol, sandbox
+from gpt2_lesson.classroom import grade, protocol, sandbox
+from gpt2_lesson.cli import main
 from gpt2_lesson.files import scratch_folder
 
 # ------------------------------------------------------------------ odd notebooks
@@ -386,7 +386,7 @@ def test_a_run_cut_off_before_the_table_gives_no_points_to_another_text(
 @pytest.mark.slow
 def test_a_judge_that_hangs_loses_one_exercise(course: Path, monkeypatch) -> None:
     from gpt2_lesson.checks.engine import Exercise
-    from gpt2_lesson.cli.grading import grader
+    from gpt2_lesson.classroom import grader
 
     examine = Exercise.examine
 
@@ -573,7 +573,7 @@ def test_2000_damaged_messages_do_no_harm() -> None:
 def test_a_probe_that_would_take_one_stops_the_grading(
     course: Path, monkeypatch, capsys
 ) -> None:
-    from gpt2_lesson.cli.grading import grader
+    from gpt2_lesson.classroom import grader
 
     write(course, "ada", cells())
     monkeypatch.setattr(grader, "IN_THE_SANDBOX", ("gpt2_lesson.checks.stand_ins",))
@@ -603,7 +603,7 @@ def test_a_report_from_afar_is_the_report_from_here() -> None:
     import pickle
 
     from gpt2_lesson.checks.engine import Exercise
-    from gpt2_lesson.cli.grading import grader
+    from gpt2_lesson.classroom import grader
 
     for exercise in checks.everything().values():
         if not isinstance(exercise, Exercise):

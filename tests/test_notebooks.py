@@ -16,10 +16,11 @@ import pytest
 from jupyter_client.channels import AsyncZMQSocketChannel
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from gpt2_lesson.cli import main, notebooks
-from gpt2_lesson.cli.export import differences, export, modules
-from gpt2_lesson.cli.run import _Channel as Channel
-from gpt2_lesson.cli.run import execute
+from gpt2_lesson.authoring import notebooks
+from gpt2_lesson.authoring.export import differences, export, modules
+from gpt2_lesson.authoring.run import _Channel as Channel
+from gpt2_lesson.authoring.run import execute
+from gpt2_lesson.cli import main
 
 ROOT = Path(__file__).parents[1]
 LESSONS = notebooks.lessons(ROOT / "notebooks")

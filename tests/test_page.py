@@ -13,9 +13,9 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from gpt2_lesson import cli as commands
-from gpt2_lesson.cli import main, notebooks
-from gpt2_lesson.cli.page import page
+from gpt2_lesson.authoring import notebooks, run
+from gpt2_lesson.authoring.page import page
+from gpt2_lesson.cli import main
 from gpt2_lesson.widgets import Figure
 
 
@@ -288,10 +288,10 @@ def test_help_says_that_a_lessons_code_runs(capsys: pytest.CaptureFixture[str]) 
 def test_a_run_leaves_no_kernel_behind(
     source: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started, kernel = [], commands.run._kernel
-    monkeypatch.setattr(commands.run, "_kernel", lambda: (
+    started, kernel = [], run._kernel
+    monkeypatch.setattr(run, "_kernel", lambda: (
         started.append(kernel()), started[-1])[1])
     notebook = new_notebook(cells=[new_code_cell(source, id="cell")])
-    with contextlib.suppress(commands.run.LessonFailed):
-        commands.run.execute(notebook, folder / "03_heads.ipynb")
+    with contextlib.suppress(run.LessonFailed):
+        run.execute(notebook, folder / "03_heads.ipynb")
     assert [manager.has_kernel for manager in started] == [False]

@@ -32,7 +32,6 @@ from transformers.activations import ACT2FN
 
 from gpt2_lesson import feed_forward, gpt2_model
 from gpt2_lesson.checkpoints import parameter_shapes
-from gpt2_lesson.cli.generate import open_model
 from gpt2_lesson.files import CheckpointError, read_json
 from gpt2_lesson.generation import evaluating, generate
 from gpt2_lesson.gpt2_model import GPT2_SIZES, GPT2Config, GPT2Model
@@ -50,6 +49,7 @@ from gpt2_lesson.real_gpt2 import (
     save_gpt2,
     their_name,
 )
+from gpt2_lesson.runs.models import open_model
 from gpt2_lesson.tokenizer import Tokenizer
 from gpt2_lesson.training import next_token_loss
 

@@ -28,15 +28,15 @@ from hostile.classes import (
     write,
 )
 
-from gpt2_lesson.cli.grading import sandbox
-from gpt2_lesson.cli.grading.sandbox import IsolationError, Limits
-from gpt2_lesson.cli.grading.system_calls import (
+from gpt2_lesson.authoring.notebooks import NOTEBOOKS, lessons
+from gpt2_lesson.classroom import sandbox
+from gpt2_lesson.classroom.sandbox import IsolationError, Limits
+from gpt2_lesson.classroom.system_calls import (
     MACHINES,
     SOCKET,
     SYSTEM_CALLS,
     system_call_filter,
 )
-from gpt2_lesson.cli.notebooks import NOTEBOOKS, lessons
 
 
 def digests(*folders: Path) -> dict[str, str]:
@@ -103,7 +103,7 @@ def attacked(request, folder) -> Iterator[dict]:
             source = source.replace(f"@{key}@", str(value))
         write(root, name, cells(source + ("" if "def attention" in source else WRONG)))
     write(root, "honest", cells())
-    kept = [filled["SUBMITTED"], notebooks, PACKAGE / "cli" / "grading",
+    kept = [filled["SUBMITTED"], notebooks, PACKAGE / "classroom",
             Path(torch.__file__).parent / "nn"]
     before = digests(*kept)
     if user:

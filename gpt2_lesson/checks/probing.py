@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 Function = Callable[..., object]
-COURSE = str(Path(__file__).parents[1] / "cli")
+COURSE = str(Path(__file__).parents[1] / "classroom")
 
 NOT_A_FUNCTION = "not a function"                    # in Seen.error
 

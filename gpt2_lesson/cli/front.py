@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from gpt2_lesson.cli.generate import open_model
 from gpt2_lesson.corpora.stories import stories
 from gpt2_lesson.files import atomic_write
+from gpt2_lesson.runs.models import open_model
 from gpt2_lesson.widgets.front import front_page
 
 STORY = "One foggy night Mia found a "

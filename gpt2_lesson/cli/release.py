@@ -3,8 +3,14 @@
 import argparse
 from pathlib import Path
 
-from gpt2_lesson.cli.exam import make_exam
-from gpt2_lesson.cli.problem_sets import ROOT, differences, find, problem_sets, release
+from gpt2_lesson.classroom.exam import make_exam
+from gpt2_lesson.classroom.problem_sets import (
+    ROOT,
+    differences,
+    find,
+    problem_sets,
+    release,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -486,18 +486,18 @@ builtins.abs = lambda x: 0
     "replaces_modules": """
 import sys
 from types import ModuleType
-for name in ("gpt2_lesson.checks.probing", "gpt2_lesson.cli.grading.protocol",
+for name in ("gpt2_lesson.checks.probing", "gpt2_lesson.classroom.protocol",
              "gpt2_lesson.checks.engine", "json", "pickle"):
     sys.modules[name] = ModuleType(name)
 """,
     "replaces_the_observer": """
-import gpt2_lesson.cli.grading.worker as worker
+import gpt2_lesson.classroom.worker as worker
 from gpt2_lesson.checks.probing import Seen
 worker.observe = lambda function, probe: Seen(value=probe.args[2])
 worker._look = lambda request, namespace: {"seen": {"value": True}, "points": 4}
 """,
     "replaces_the_packer": """
-from gpt2_lesson.cli.grading import protocol
+from gpt2_lesson.classroom import protocol
 old = protocol.pack
 def pack(message):
     return old({**message, "points": 4, "passed": True, "state": "right"})
@@ -603,7 +603,7 @@ for number in range(64):
 """,
     "answers_before_asked": """
 import os, stat
-from gpt2_lesson.cli.grading import protocol
+from gpt2_lesson.classroom import protocol
 def doors():
     for number in range(64):
         try:
@@ -620,7 +620,7 @@ for door in doors():
 """,
     "dies_with_a_forged_answer": """
 import os, stat
-from gpt2_lesson.cli.grading import protocol
+from gpt2_lesson.classroom import protocol
 def attention(q, k, v):
     for number in range(64):
         try:

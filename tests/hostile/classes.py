@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import gpt2_lesson
+from gpt2_lesson.classroom import sandbox
 from gpt2_lesson.cli import main
-from gpt2_lesson.cli.grading import sandbox
 
 PACKAGE = Path(gpt2_lesson.__file__).parent
 SET = "01_set"

@@ -20,10 +20,11 @@ import torch
 
 from gpt2_lesson import training
 from gpt2_lesson.checkpoints import read_checkpoint
-from gpt2_lesson.cli import main, train
-from gpt2_lesson.cli.run_folder import read_log, read_plan
-from gpt2_lesson.cli.train import PRESETS
+from gpt2_lesson.cli import main
 from gpt2_lesson.gpt2_model import GPT2Config
+from gpt2_lesson.runs import train
+from gpt2_lesson.runs.folder import read_log, read_plan
+from gpt2_lesson.runs.train import PRESETS
 from gpt2_lesson.training import TrainSettings
 
 pytestmark = pytest.mark.slow

@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from gpt2_lesson.cli.notebooks import (
+from gpt2_lesson.authoring.notebooks import (
     ELSEWHERE,
     PACKAGE,
     is_readable,

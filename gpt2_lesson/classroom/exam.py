@@ -1,4 +1,4 @@
-"""`gpt2-lesson release --exam SEED`: exams from the problem sets, for one class.
+"""Exams from the problem sets, for one class (`gpt2-lesson release --exam SEED`).
 
 Nothing of an exam is committed: grading/exam holds the sources with the hidden tests,
 what students get, and settings for nbgrader, which is run from there.
@@ -14,7 +14,7 @@ import torch
 from nbformat import NotebookNode
 from torch import Generator, Tensor
 
-from gpt2_lesson.cli.problem_sets import (
+from gpt2_lesson.classroom.problem_sets import (
     BY_HAND,
     CHECK,
     EXERCISES,

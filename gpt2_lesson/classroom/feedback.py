@@ -7,8 +7,8 @@ import json
 import math
 from pathlib import Path
 
-from gpt2_lesson.cli.grading.grader import Marks, clean
-from gpt2_lesson.cli.grading.submissions import Release, Submission
+from gpt2_lesson.classroom.grader import Marks, clean
+from gpt2_lesson.classroom.submissions import Release, Submission
 from gpt2_lesson.files import atomic_write
 
 STYLE = """

@@ -23,23 +23,23 @@ from types import FunctionType
 from gpt2_lesson import checks
 from gpt2_lesson.checks.probing import Probe, Seen
 from gpt2_lesson.checks.report import Report
-from gpt2_lesson.cli.grading.null_checks import WITHHELD
-from gpt2_lesson.cli.grading.protocol import ProtocolError, Reader
-from gpt2_lesson.cli.grading.sandbox import (
+from gpt2_lesson.classroom.null_checks import WITHHELD
+from gpt2_lesson.classroom.protocol import ProtocolError, Reader
+from gpt2_lesson.classroom.sandbox import (
     IsolationError,
     Sandbox,
     SandboxClosed,
     SandboxProcess,
 )
-from gpt2_lesson.cli.grading.submissions import Cell, Exercise, Release, Submission
-from gpt2_lesson.cli.grading.worker import REQUEST
+from gpt2_lesson.classroom.submissions import Cell, Exercise, Release, Submission
+from gpt2_lesson.classroom.worker import REQUEST
 
-PACKAGE = Path(__file__).resolve().parents[2]
+PACKAGE = Path(__file__).resolve().parents[1]
 # What is there of the package, besides lessons, `checks/__init__.py` and top modules.
-ALWAYS = ["cli/__init__.py", "cli/grading/__init__.py", "cli/grading/protocol.py",
-          "cli/grading/worker.py", "cli/grading/null_checks.py", "checks/probing.py",
-          "checks/stand_ins", "corpora", "plots"]
-WORK = "from gpt2_lesson.cli.grading.worker import main; main(channel)"
+ALWAYS = ["classroom/__init__.py", "classroom/protocol.py", "classroom/worker.py",
+          "classroom/null_checks.py", "checks/probing.py", "checks/stand_ins",
+          "corpora"]
+WORK = "from gpt2_lesson.classroom.worker import main; main(channel)"
 MOST_PROCESSES = 6                          # of a submission in each of its two runs
 IN_THE_SANDBOX = ("gpt2_lesson.checks.probing", "gpt2_lesson.checks.stand_ins")
 GRACE = 5.0                                 # seconds beyond the worker's own limit

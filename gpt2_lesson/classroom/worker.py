@@ -19,7 +19,7 @@ from types import ModuleType
 import torch  # noqa: F401  (before any cell, so that its time is not a cell's)
 
 from gpt2_lesson.checks.probing import Probe, Seen, observe, plain
-from gpt2_lesson.cli.grading import null_checks, protocol
+from gpt2_lesson.classroom import null_checks, protocol
 
 REQUEST = struct.Struct(">Q")
 AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT

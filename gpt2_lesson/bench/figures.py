@@ -1,4 +1,4 @@
-"""`gpt2-lesson bench --figures`: how large and how quick an attention map is.
+"""How large and how quick an attention map is.
 
 The cases are GPT-2 small on 128 tokens, 12 layers x 12 heads, with weights that pack
 well (few large ones) and with weights that hardly do (nearly equal ones), and one head

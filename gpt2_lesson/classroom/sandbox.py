@@ -24,7 +24,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpt2_lesson.cli.grading.system_calls import (
+from gpt2_lesson.classroom.system_calls import (
     MACHINES,
     SYSTEM_CALLS,
     system_call_filter,

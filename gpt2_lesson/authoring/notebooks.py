@@ -1,6 +1,5 @@
-"""What `export` and `run` share: finding lessons, naming cells, the normal form."""
+"""What authors' commands share: finding lessons, naming cells, the normal form."""
 
-import argparse
 import re
 import unicodedata
 from pathlib import Path
@@ -37,33 +36,6 @@ REPLACED = [  # what differs from run to run
 ]
 # tqdm's [00:03<00:00, 98.1it/s, loss=2]; the times go, the rest stays
 BAR_TIME = r"\[[\d:]+<[\d:?]+, *[^],]+(?:, )?(.*)\]"
-
-
-def add_lesson_arguments(parser: argparse.ArgumentParser, run: bool) -> None:
-    """Add where the lessons are, and with `run` which to run and for how long."""
-    if run:
-        parser.epilog = (
-            "The lessons' code runs as if you had typed it: only run what you trust."
-        )
-        parser.add_argument(
-            "lessons",
-            nargs="*",
-            metavar="LESSON",
-            help="01, attention, 01_attention or a file (default: all)",
-        )
-        parser.add_argument(
-            "--timeout",
-            type=float,
-            default=1800,
-            metavar="SECONDS",
-            help="the most that one cell may take (default: %(default)s)",
-        )
-    parser.add_argument(
-        "--notebooks",
-        type=Path,
-        default=NOTEBOOKS,
-        help="folder of the lessons (default: %(default)s)",
-    )
 
 
 def lessons(folder: Path) -> list[Path]:

@@ -24,7 +24,7 @@ from nbgrader.preprocessors import (
     SaveCells,
 )
 
-from gpt2_lesson.cli.problem_sets import bound_names, check_regions
+from gpt2_lesson.classroom.problem_sets import bound_names, check_regions
 
 BEGIN, INSTEAD, END = "### BEGIN SOLUTION", "### INSTEAD", "### END SOLUTION"
 REGION = re.compile(

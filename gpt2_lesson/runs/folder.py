@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 
 from gpt2_lesson import validation
 from gpt2_lesson.files import atomic_write, read_json
+from gpt2_lesson.runs.devices import DEVICES
 
-DEVICES = ("cuda", "mps", "cpu")  # the fastest first
 LOCK, OWNER = ".lock", ".owner.json"
 PLAN = {  # what settings.json holds
     "text": str, "tokenizer": str, "preset": str, "steps": int, "batch_size": int,

@@ -1,0 +1,1 @@
+"""Authors' tools: from notebooks to the package's modules, and to pages."""

@@ -1,0 +1,1 @@
+"""Measurements: of our speed, of the checks, of a figure in a browser."""

@@ -1,0 +1,1 @@
+"""Training runs: their folder, their text, training, and what uses the model."""

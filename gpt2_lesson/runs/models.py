@@ -1,0 +1,52 @@
+"""Trained models by their names: a run's, the shipped one, published weights."""
+
+from pathlib import Path
+
+from gpt2_lesson.checkpoints import load_checkpoint
+from gpt2_lesson.corpora import story_model
+from gpt2_lesson.gpt2_model import GPT2Model
+from gpt2_lesson.real_gpt2 import load_gpt2
+from gpt2_lesson.tokenizer import Tokenizer
+from gpt2_lesson.vocabulary_files import GPT2_REPOSITORIES
+
+
+def open_model(name: str) -> tuple[GPT2Model, Tokenizer]:
+    """Return a model and its tokenizer: a run's, the shipped one, published weights.
+
+    Raises FileNotFoundError if there is none, CheckpointError if it cannot be used,
+    ValueError if model and tokenizer do not fit.
+    """
+    path = Path(name)
+    if name == "stories" and not path.exists():
+        return story_model(), Tokenizer()
+    if (path / "config.json").is_file() or (
+        name in GPT2_REPOSITORIES and not path.exists()
+    ):
+        model, tokenizer = load_gpt2(name), Tokenizer.load(name)
+        vocab_size, padding = tokenizer.vocab_size, model.config.vocab_size % 64 == 0
+        if padding and vocab_size < model.config.vocab_size < vocab_size + 1024:
+            model = load_gpt2(name, vocab_size=vocab_size)
+    else:
+        if path.is_dir():
+            found = [path / f for f in ("model.safetensors", "checkpoint.safetensors")]
+            found = [file for file in found if file.is_file()]
+            if not found:
+                raise FileNotFoundError(
+                    f"the folder {path} holds no checkpoint: has the "
+                    "training saved one yet?"
+                )
+            path = found[0]
+        model, tokenizer = load_checkpoint(path), stored_tokenizer(path.parent)
+    if model.config.vocab_size != tokenizer.vocab_size:
+        raise ValueError(
+            f"{name} has a model of {model.config.vocab_size} tokens and a vocabulary "
+            f"of {tokenizer.vocab_size}: are vocab.json and merges.txt beside it?"
+        )
+    return model, tokenizer
+
+
+def stored_tokenizer(folder: Path) -> Tokenizer:
+    """Return the tokenizer of a run or of a folder in GPT-2's format; else bytes."""
+    if (folder / "vocab.json").exists() or (folder / "tokenizer.json").exists():
+        return Tokenizer.load(folder)
+    return Tokenizer()
