@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -45,7 +45,7 @@ def unwrapped(model: nn.Module) -> GPT2Model:
     while inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None):
         model = inner
     validation.gpt2_model(model)
-    return model
+    return cast(GPT2Model, model)
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -127,7 +127,8 @@ def save_checkpoint(
     tensors = {
         name: values.detach().cpu().contiguous() for name, values in tensors.items()
     }
-    record = {"config": asdict(unwrapped(model).config), "about": about or {}}
+    record: dict[str, object] = {"config": asdict(unwrapped(model).config)}
+    record["about"] = about or {}
     record["sha256"] = digest(json.dumps(record), tensors)
     atomic_write(path, save(tensors, {"gpt2_lesson": json.dumps(record)}))
 
@@ -147,7 +148,7 @@ def digest(record: str, tensors: dict[str, Tensor]) -> str:
     sha = hashlib.sha256(record.encode())
     for name, tensor in sorted(tensors.items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return sha.hexdigest()
 
 
@@ -317,6 +318,6 @@ def fingerprint(settings: Any, tokens: Tensor, starts: Tensor | None) -> dict[st
     del about["save_every"]  # decides nothing but when it is saved
     for name, values in {"text": tokens, "starts": starts}.items():
         if values is not None:
-            data = values.cpu().contiguous().numpy()
+            data = values.cpu().contiguous().numpy().data
             about[name] = hashlib.sha256(data).hexdigest()
     return about

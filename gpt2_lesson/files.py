@@ -9,16 +9,17 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-try:
-    import fcntl
-except ImportError:  # Windows, where a file that is open cannot be removed
+if sys.platform == "win32":  # where a file that is open cannot be removed
     fcntl = None
+else:
+    import fcntl
 
 __all__ = [
     "CheckpointError",
@@ -54,7 +55,7 @@ def atomic_write(
 
 
 def write_together(
-    files: Mapping[str | Path, bytes | str | list],
+    files: Mapping[str | Path, bytes | str | list[bytes | memoryview]],
     remove: Iterable[Path] = (),
     *,
     follow_links: bool = True,
@@ -98,7 +99,7 @@ def _target(path: str | Path, follow_links: bool) -> Path:
 
 
 @contextlib.contextmanager
-def _temporary(target: Path, data: list[bytes]) -> Iterator[Path]:
+def _temporary(target: Path, data: list[bytes | memoryview]) -> Iterator[Path]:
     """Write `data` to a new file beside `target`, which is removed in the end.
 
     The file stays locked for as long as its writer lives, so that the next writer in
@@ -219,7 +220,7 @@ def read_json(path: str | Path, limit: int = JSON_LIMIT) -> dict:
     return value
 
 
-def with_sorted_metadata(safetensors: bytes) -> list[bytes]:
+def with_sorted_metadata(safetensors: bytes) -> list[bytes | memoryview]:
     """Return a safetensors file, in two parts, with its metadata in alphabetical order.
 
     The library writes several entries in a random order, so the same content would

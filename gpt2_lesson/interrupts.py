@@ -4,8 +4,10 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+
+Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class Interrupts:
@@ -17,7 +19,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.waiting: int | None = None
-        self.earlier: dict[int, object] = {}  # what each signal did before
+        self.earlier: dict[int, Handler] = {}  # what each signal did before
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():

@@ -73,12 +73,12 @@ def weight_files(folder: Path) -> list[Path]:
     names = ["model.safetensors"]
     if index.is_file():
         shards = read_json(index).get("weight_map")
-        named = isinstance(shards, dict) and shards
-        if not named or not all(isinstance(name, str) for name in shards.values()):
+        values = shards.values() if isinstance(shards, dict) else ()
+        if not values or not all(isinstance(name, str) for name in values):
             raise CheckpointError(f"{index} is damaged: it has no weight_map of names")
-        names = sorted({Path(name).name for name in shards.values()})
+        names = sorted({Path(name).name for name in values})
     missing = [name for name in names if not (folder / name).is_file()]
-    if missing and list(folder.glob("*.bin")):
+    if missing and any(folder.glob("*.bin")):
         raise FileNotFoundError(
             f"{folder} holds only a pickle (.bin); opening it could run code, so we "
             "don't: get model.safetensors"
@@ -171,11 +171,11 @@ def read_config(folder: str | Path) -> GPT2Config:
     Raises FileNotFoundError, or CheckpointError for a model that is not GPT-2's kind.
     """
     path, saved = Path(folder) / "config.json", _saved_config(folder)
-    if saved is None and not path.is_file():
+    found = read_json(path) if path.is_file() else saved
+    if found is None:
         raise FileNotFoundError(
             f"{folder} lacks config.json: a model is config.json and model.safetensors"
         )
-    found = read_json(path) if path.is_file() else saved
     if saved and saved["weights_sha256"] != found.get("weights_sha256"):
         warnings.warn(
             f"{path} belongs to other weights than model.safetensors (was a save cut "
@@ -204,9 +204,10 @@ def _sizes(found: dict, path: Path) -> GPT2Config:
             )
     names = ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions")
     try:
-        sizes = [found[name] for name in names]
+        vocab_size, width, heads, layers, length = (found[name] for name in names)
         d_ff = found.get("n_inner")
-        config = GPT2Config(*sizes, 4 * sizes[1] if d_ff is None else d_ff, dropout)
+        d_ff = 4 * width if d_ff is None else d_ff
+        config = GPT2Config(vocab_size, width, heads, layers, length, d_ff, dropout)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} does not describe a GPT-2: {error}") from None
     if config.num_layers > MOST_LAYERS:

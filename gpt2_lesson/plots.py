@@ -75,7 +75,7 @@ def show_attention(weights: Any, tokens: Sequence[str],
     queries = validation.names("tokens", tokens)
     if keys is None:
         keys, queries = queries, queries[-maps.shape[1]:]
-    _show_maps(maps, names, queries, keys, title=title, values=values, alt=alt,
+    _show_maps(list(maps), names, queries, keys, title=title, values=values, alt=alt,
                labels=("key: to this token", "query: this token attends"),
                colours=("Blues", 0.0, 1.0))
 
@@ -175,11 +175,10 @@ def show_histograms(samples: Mapping[str, Any], *, bins: int | Sequence[float] =
     kept = {name: x[np.isfinite(x)] for name, x in flat.items()}
     if not any(map(len, kept.values())):
         raise ValueError("samples holds no finite number, so there is nothing to show")
-    if np.ndim(bins):
-        bins = _array(bins, "bins", dims=(1,))
-    else:
-        bins = validation.whole_number("bins", bins, 1)
-    edges = np.histogram_bin_edges(np.concatenate(list(kept.values())), bins)
+    wanted: np.ndarray | int = (
+        _array(bins, "bins", dims=(1,)) if np.ndim(bins)
+        else validation.whole_number("bins", bins, 1))
+    edges = np.histogram_bin_edges(np.concatenate(list(kept.values())), wanted)
     with _picture(SIZES["wide"], alt, title) as (_, [[ax]]):
         for i, (name, x) in enumerate(kept.items()):
             lost = len(flat[name]) - len(x)
@@ -222,9 +221,9 @@ def show_text(text: str | Sequence[str], values: Any, *, title: str = "",
         bar = fig.colorbar(scale, ax=axes, location="bottom", aspect=60, pad=0.02)
         bar.set_ticks([low, high], labels=[f"{low_label}: {_number(low)}",
                                            f"{high_label}: {_number(high)}"])
-        for label, side in zip(bar.ax.get_xticklabels(), ("left", "right"),
-                               strict=True):
-            label.set_horizontalalignment(side)
+        first, last = bar.ax.get_xticklabels()
+        first.set_horizontalalignment("left")
+        last.set_horizontalalignment("right")
 
 
 # ---------------------------------------------------------------- one style for all
@@ -402,7 +401,7 @@ def _cells(ax: Axes, cells: np.ndarray, colours: tuple[str, float, float],
     return image
 
 
-def _ink_on(colour: Sequence[float]) -> str:
+def _ink_on(colour: np.ndarray | Sequence[float]) -> str:
     """Return black or white, whichever is easier to read on the colour."""
     return INK if np.dot(colour[:3], (0.299, 0.587, 0.114)) > 0.5 else "white"
 
@@ -452,7 +451,7 @@ def _log_ticks(axis: Axis) -> None:
 
     axis.set_major_formatter(FuncFormatter(text))
     few = high < 100 * low
-    axis.set_minor_locator(LogLocator(subs=(2, 5) if few else np.arange(2, 10)))
+    axis.set_minor_locator(LogLocator(subs=(2, 5) if few else range(2, 10)))
     axis.set_minor_formatter(FuncFormatter(text) if few and plain else NullFormatter())
 
 

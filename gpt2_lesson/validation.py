@@ -16,7 +16,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ def whole_number(
         raise ValueError(f"{name} is {plain}, expected {_limits(least, most)}")
     if plain >= 2**64:
         raise ValueError(f"{name} is {plain}, expected a number of at most 64 bits")
-    return plain
+    return cast(int, plain)  # torch.compile's SymInt stands for one
 
 
 def number(
@@ -323,7 +323,7 @@ def logits(values: Tensor, model: object = None) -> None:
         )
 
 
-def model_output(model: object, output: object) -> None:
+def model_output(model: object, output: Tensor) -> None:
     """Check a model's logits (B, T, V), the last position's for being finite."""
     tensor("the model's output", output, "B T V", "floats")
     logits(output[:, -1], model)
@@ -566,7 +566,7 @@ def model_heads(pairs: Any, num_layers: int, num_heads: int) -> list[tuple[int, 
 # ---------------------------------------------------------------- training, 08
 
 
-def _integers(name: str, values: object, axes: str) -> None:
+def _integers(name: str, values: Tensor, axes: str) -> None:
     """Check token ids or positions, in any type of whole numbers."""
     tensor(name, values, axes)
     kind = values.dtype
@@ -599,7 +599,7 @@ def loss_value(loss: Tensor) -> None:
         )
 
 
-def corpus(tokens: object, starts: object = None) -> None:
+def corpus(tokens: Tensor, starts: Tensor | None = None) -> None:
     """Check a text's token ids (N,), and positions in it where windows may begin."""
     _integers("tokens", tokens, "N")
     if starts is not None:
@@ -658,7 +658,9 @@ def train_settings(values: dict[str, Any]) -> dict[str, Any]:
         "optimizer": ("adamw", "muon"),
         "precision": ("float32", "bf16"),
     }
-    plain = {name: choice(name, values[name], words[name]) for name in words}
+    plain: dict[str, Any] = {
+        name: choice(name, values[name], words[name]) for name in words
+    }
     for name in ("steps", "batch_size", "accumulation", "save_every"):
         plain[name] = whole_number(name, values[name], 1)
     plain["seq_length"] = whole_number("seq_length", values["seq_length"], 2)

@@ -80,7 +80,7 @@ def bytes_to_unicode() -> dict[int, str]:
 def check_special(names: Sequence[str], tokens: Iterable[bytes]) -> None:
     """Raise ValueError for a special token that could be taken for other `tokens`."""
     characters = bytes_to_unicode()
-    taken = {"".join(map(characters.get, token)) for token in tokens}
+    taken = {"".join(characters[b] for b in token) for token in tokens}
     for i, name in enumerate(names):
         known = name in names[:i] or name in taken or _is_joined(name, taken)
         if known or len(name.encode()) < 2:
@@ -242,11 +242,13 @@ def _build_vocabulary(
             "list cut off?"
         )
     tokens = [
-        bytes(map(byte_of.get, name)) if name in made else name.encode()
-        for name in sorted(vocab, key=vocab.get)
+        bytes(byte_of[character] for character in name) if name in made
+        else name.encode()
+        for name in sorted(vocab, key=vocab.__getitem__)
     ]
-    plain = not added or _are_plain(added, made)
-    return Vocabulary(tokens, merges, special, {} if plain else added)
+    if not added or _are_plain(added, made):
+        added = {}
+    return Vocabulary(tokens, merges, special, added)
 
 
 def _are_plain(added: dict[str, AddedToken], made: set[str]) -> bool:
@@ -269,7 +271,7 @@ def write_vocabulary(folder: str | Path, vocabulary: Vocabulary) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     characters = bytes_to_unicode()
-    names = ["".join(map(characters.get, token)) for token in vocabulary.tokens]
+    names = ["".join(characters[b] for b in token) for token in vocabulary.tokens]
     added = sorted(vocabulary.all_added().items(), key=lambda item: item[1].id)
     for name, token in added:
         names[token.id] = name

@@ -275,7 +275,8 @@ def _draw(options: list[Option], rng: random.Random) -> Option:
 
 def _follow(options: list[Option], text: str, at: int) -> tuple[str, list[float]]:
     """Return the option that `text` takes from byte `at` on, and each byte's nats."""
-    alive, nats = options, []
+    alive = options
+    nats: list[float] = []
     while len(alive) > 1 or len(nats) < len(alive[0][1]):
         i = len(nats)
         letter = text[at + i:at + i + 1]

@@ -11,7 +11,7 @@ from gpt2_lesson import plots, validation
 from gpt2_lesson.generation import evaluating
 from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.looking_inside import ablate_heads, inputs_of
-from gpt2_lesson.widgets.capture import byte_name
+from gpt2_lesson.widgets.capture import blocks_of, byte_name
 from gpt2_lesson.widgets.figure import Figure
 from gpt2_lesson.widgets.packing import pack_shares
 from gpt2_lesson.widgets.sampling import named
@@ -133,12 +133,12 @@ def _ids(given: Any, size: int, what: str) -> list[int]:
 
 
 def _groups(watch: Mapping[str, Sequence[int]], size: int,
-            weights: bool) -> list[list]:
-    """Return [[name, places], ...]. Raises ValueError or IndexError, in words."""
+            weights: bool) -> list[tuple[str, list[int]]]:
+    """Return (name, places) of each. Raises ValueError or IndexError, in words."""
     if watch and not weights:
         raise ValueError("watch names places to add up weights of: weights is False")
-    groups = [[str(name), [validation.whole_number(f"a place of watch[{name!r}]", i)
-                           for i in validation.names(f"watch[{name!r}]", places)]]
+    groups = [(str(name), [validation.whole_number(f"a place of watch[{name!r}]", i)
+                           for i in validation.names(f"watch[{name!r}]", places)])
               for name, places in watch.items()]
     for name, places in groups:
         if not places or len(set(places)) < len(places):
@@ -200,7 +200,7 @@ def _bars(before: Tensor, without: Tensor, always: list[int], names: list[str]) 
 
 def _last_weights(model: GPT2Model, input_ids: Tensor) -> str:
     """Return the last query's attention (L, H, T), packed."""
-    attentions = [block.attn for block in model.blocks]
+    attentions = [block.attn for block in blocks_of(model)]
     given = inputs_of(attentions, model, input_ids)
     with torch.no_grad():
         rows = [attn.weights(x)[0, :, -1].float().cpu()

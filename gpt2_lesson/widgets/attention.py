@@ -160,11 +160,14 @@ def _packed(record: Record) -> dict[str, Any]:
 
 def _fitting(weights: np.ndarray) -> dict[str, Any]:
     """Return packed weights (N, T, T), as fine as there is room for."""
-    packed = pack_triangles(weights, exact=True) if weights.size < 4 * ROOM else None
+    if weights.size < 4 * ROOM:
+        packed = pack_triangles(weights, exact=True)
+        if len(packed["data"]) <= ROOM:
+            return packed
     for levels in LEVELS:
-        if packed and len(packed["data"]) <= ROOM:
-            break
         packed = pack_triangles(weights, exact=False, levels=levels)
+        if len(packed["data"]) <= ROOM:
+            break
     return packed
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from gpt2_lesson import validation
 from gpt2_lesson.attention import attention
 from gpt2_lesson.causal_masking import causal_mask
 from gpt2_lesson.gpt2_model import GPT2Model
+from gpt2_lesson.layer_norm import TransformerBlock
 from gpt2_lesson.looking_inside import inputs_of, logit_lens
 
 MOST_BYTES = 512 * 2**20  # of weights in memory
@@ -83,7 +85,7 @@ def capture(
     config = model.config
     layers = _choose(layers, config.num_layers, "layers")
     heads = _choose(heads, config.num_heads, "heads")
-    blocks = list(model.blocks)
+    blocks = blocks_of(model)
     attentions = [block.attn for block in blocks]
     branches = [module for block in blocks for module in (block.attn, block.ln_mlp)]
     given = inputs_of([*branches, *blocks, model.ln_final], model, input_ids)
@@ -133,6 +135,11 @@ def capture(
         vocabulary=vocabulary,
         lens_next=_numbers((_next_logits(lens, input_ids[0]) - sums).exp()[..., 0]),
     )
+
+
+def blocks_of(model: GPT2Model) -> list[TransformerBlock]:
+    """Return a model's blocks, which PyTorch's list knows as modules only."""
+    return [cast(TransformerBlock, block) for block in model.blocks]
 
 
 def _next_logits(lens: Tensor, ids: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class Difference:
     expected: float | None = None
 
     def __str__(self) -> str:
-        if self.reason:
+        if self.mine is None or self.expected is None:
             return f"first difference: {self.stage}: {self.reason}"
         place = "".join(f", {axis} {index}" for axis, index in self.place.items())
         mine, expected = _two_numbers(self.mine, self.expected)
@@ -85,17 +85,17 @@ def compare(
     `figure.first_difference` the place. `tokens` names rows and columns of maps (T, T).
     Raises TypeError for one record and one mapping, ValueError for an empty reference.
     """
-    mine, reference, tokens = _sides(mine, reference, tokens)
+    ours, theirs, tokens = _sides(mine, reference, tokens)
     if tokens is not None:
         tokens = validation.names("tokens", tokens)
     atol = validation.number("atol", atol, 0)
-    stages = [_stage(name, mine.get(name), expected, atol)
-              for name, expected in reference.items()]
+    stages = [_stage(name, ours.get(name), expected, atol)
+              for name, expected in theirs.items()]
     at = next((i for i, stage in enumerate(stages) if stage.differs), None)
     difference = None if at is None else _difference(stages[at])
     headline = str(difference) if difference else (
         f"no difference above {_digits(atol, 4)} in {plural(len(stages), 'stage')}")
-    extra = [name for name in mine if name not in reference]
+    extra = [name for name in ours if name not in theirs]
     state = {
         "headline": headline, "atol": atol, "start": at or 0,
         "tokens": [str(token) for token in tokens or []],
@@ -108,7 +108,9 @@ def compare(
     return figure
 
 
-def _sides(mine: Any, reference: Any, tokens: Sequence[str] | None) -> tuple:
+def _sides(
+    mine: Any, reference: Any, tokens: Sequence[str] | None
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Sequence[str] | None]:
     """Return both sides as mappings, and the tokens."""
     if isinstance(mine, Record) != isinstance(reference, Record):
         raise TypeError(f"mine is a {type(mine).__name__}, reference a "
@@ -232,7 +234,7 @@ def _axes(shape: tuple[int, ...]) -> list[str]:
 
 
 def _difference(stage: _Stage) -> Difference:
-    if stage.reason:
+    if stage.reason or stage.mine is None:
         return Difference(stage.name, stage.reason)
     place = dict(zip(_axes(stage.expected.shape), stage.focus, strict=True))
     return Difference(stage.name, "", place, float(stage.mine[stage.focus]),
@@ -271,7 +273,7 @@ def _as_state(stage: _Stage, atol: float, room: int) -> dict:
     shape = stage.expected.shape
     state = {"name": stage.name, "shape": list(shape), "axes": _axes(shape),
              "differs": stage.differs, "reason": stage.reason, "largest": None}
-    if stage.reason or not stage.expected.size:
+    if stage.reason or stage.mine is None or not stage.expected.size:
         return state
     sides = [_as_maps(x) for x in (stage.mine, stage.expected)]     # (N, R, C) each
     count, *size = sides[0].shape
@@ -288,7 +290,7 @@ def _as_state(stage: _Stage, atol: float, room: int) -> dict:
         "maps": [list(_index(i, shape[:-2])) for i in range(count)][kept],
         "count": count, "top": top, "left": left, "rows": rows, "columns": columns,
         "mine": pack(_short(cut[0])), "expected": pack(_short(cut[1])),
-        "apart": pack(_short_apart(*cut, atol)),
+        "apart": pack(_short_apart(cut[0], cut[1], atol)),
     }
 
 
@@ -298,7 +300,7 @@ def _as_maps(values: np.ndarray) -> np.ndarray:
     return rows.reshape(-1, *rows.shape[-2:])
 
 
-def _window(shape: tuple[int, int], room: int) -> tuple[int, int]:
+def _window(shape: Sequence[int], room: int) -> tuple[int, int]:
     """Return how many rows and columns are kept."""
     rows, columns = (min(size, MOST_WIDE) for size in shape)
     while rows * columns > room:
@@ -313,7 +315,7 @@ def _start(focus: int, kept: int, size: int) -> int:
 
 def _picture(stage: _Stage, headline: str) -> bytes:
     """Return the two maps at the first difference and their difference, as a PNG."""
-    if stage.reason or not stage.expected.size:
+    if stage.reason or stage.mine is None or not stage.expected.size:
         empty = not stage.expected.size
         matrix = np.zeros((1, 1)) if empty else _as_maps(stage.expected)[0]
         shown, titles = [_thumb(matrix)], ["expected"]

@@ -42,8 +42,11 @@ def choose(
             for name, mine in validation.mapping("frames", frames).items()}
     _check_frames(maps, len(tokens))
     _check_keys(numbers, maps, "numbers")
-    if meter is not None and len(meter := validation.names("meter", meter)) != 2:
-        raise ValueError(f"meter has {len(meter)} parts, expected (name, values)")
+    if meter is not None:
+        parts = validation.names("meter", meter)
+        if len(parts) != 2:
+            raise ValueError(f"meter has {len(parts)} parts, expected (name, values)")
+        meter = parts[0], parts[1]
     _check_keys(meter[1] if meter else None, maps, "meter")
     titles = list(next(iter(maps.values())))
     unknown = {*validation.names("shares", shares)} - {*titles, "weights"}

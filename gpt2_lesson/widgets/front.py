@@ -108,11 +108,10 @@ def head_names(model: GPT2Model, tokenizer: Tokenizer, text: str) -> list[str]:
     """Return what kind each head is on a text, "" for none."""
     ids = torch.tensor(tokenizer.encode(text))[: model.config.max_seq_length]
     record = capture(model, ids[None])
-    labels = [label for label in head_labels(record.weights, ids.numpy())
-              if label.name in NAMED and label.scores is not None]
     names = np.full(record.weights.shape[:2], "", dtype=object)
-    for label in reversed(labels):
-        names[label.scores >= label.threshold] = label.name
+    for label in reversed(head_labels(record.weights, ids.numpy())):
+        if label.name in NAMED and label.scores is not None:
+            names[label.scores >= label.threshold] = label.name
     return names.ravel().tolist()
 
 

@@ -1,9 +1,9 @@
 """Names for heads, from where their weights are: previous token, first token, ..."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 ENOUGH = 0.3    # mean weight on a place from which on a head is named after it
 CLEARLY = 2.0   # and at least so many times what even weights would put there
@@ -23,7 +23,7 @@ class Label:
     scores: np.ndarray | None
 
 
-def head_labels(weights: np.ndarray, input_ids: Sequence[int]) -> list[Label]:
+def head_labels(weights: np.ndarray, input_ids: ArrayLike) -> list[Label]:
     """Return the score of each kind of head for `weights` (L, H, T, T).
 
     The score is the mean weight on that kind of place, over the queries that have one

@@ -58,7 +58,7 @@ class Live(anywidget.AnyWidget):
     ) -> None:
         """Read `text`, then make the widget. Raises as `explore` does."""
         self._model, self._tokenizer = model, tokenizer
-        self._chosen = {"layers": layers, "heads": heads}
+        self._layers, self._heads = layers, heads
         self.text, self.record = text, self._captured(text)
         query = self.record.num_tokens - 1
         super().__init__(
@@ -99,7 +99,8 @@ class Live(anywidget.AnyWidget):
                              f"reads {most}")
         device = next(self._model.parameters()).device
         input_ids = torch.tensor([ids], device=device)
-        record = capture(self._model, input_ids, tokens, **self._chosen)
+        record = capture(self._model, input_ids, tokens, layers=self._layers,
+                         heads=self._heads)
         check_size(record, len(record.layers), len(record.heads))
         return record
 
@@ -153,7 +154,7 @@ class Live(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
         """Return the widget and its picture; no HTML, which would hide the picture."""
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         figure = self.figure()
         data["image/png"] = base64.b64encode(figure.picture).decode()
         data["text/plain"] = figure.alt
