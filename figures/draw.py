@@ -119,16 +119,16 @@ def grid(x: float, y: float, rows: list[list[str]], colours: list[list[str]],
 def start_here_map() -> Shapes:
     lessons = [("00 Start here", "a model generates", GREY),
                ("01 Attention", "an average, by matching", BLUE),
-               ("02 Causal masking", "who may read whom", BLUE),
+               ("02 Causal masking", "never the future", BLUE),
                ("03 Multi-head", "several attentions at once", BLUE),
                ("04 Feed-forward", "the same net everywhere", ORANGE),
                ("05 Layer norm", "keep the scale: a block", PURPLE),
                ("06 Generation", "from logits to text", RED),
                ("07 GPT-2 model", "everything put together", VIOLET),
-               ("08 Training", "it learns to write", RED),
+               ("08 Training", "it learns from text", RED),
                ("09 Tokenizer", "bytes, then merges", ORANGE),
                ("10 Real GPT-2", "OpenAI's weights, proved", VIOLET),
-               ("11 Measuring", "how surprised is it?", RED),
+               ("11 Measuring", "which model is better?", RED),
                ("12 Looking inside", "which head does what?", BLUE)]
     shapes = [line((160, 40), (160, 1036), colour=GREY, width=4)]
     for i, (name, idea, colour) in enumerate(lessons):
