@@ -1,7 +1,7 @@
-"""Checkpoints: what a run needs in order to go on, whole in one file or refused.
+"""Checkpoints: all that a training run needs in order to continue, in one file.
 
-Lesson 08 shows the idea in a few lines. Here is what it takes beside that: a file is
-replaced in one moment, holds a SHA-256 of everything, and says what is wrong with it.
+Lesson 08 shows the idea in a few lines. This module adds what a real run needs: a file
+is replaced atomically, contains a SHA-256 of everything, and errors say what is wrong.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ __all__ = [
 
 
 def unwrapped(model: nn.Module) -> GPT2Model:
-    """Return the model inside `torch.compile`'s or DistributedDataParallel's."""
+    """Return the model inside the wrappers of torch.compile and data parallelism."""
     while inner := getattr(model, "_orig_mod", None) or getattr(model, "module", None):
         model = inner
     validation.gpt2_model(model)
@@ -108,10 +108,10 @@ def save_checkpoint(
     losses: Sequence[float] = (),
     about: dict | None = None,
 ) -> None:
-    """Write the model, and all needed to go on training it, to one safetensors file.
+    """Write the model, and all that a run needs to continue, to one safetensors file.
 
-    Configuration and `about` (anything JSON) stand in the header, with a SHA-256 of
-    everything. Raises CheckpointError for a model that could not be loaded again,
+    Configuration and `about` (anything JSON) are stored in the header, with a SHA-256
+    of everything. Raises CheckpointError for a model that could not be loaded again,
     OSError if the file cannot be written.
     """
     validation.saved(path, optimizer, draws, losses, about)
@@ -134,7 +134,7 @@ def save_checkpoint(
 
 
 def _random_states(model: nn.Module, draws: torch.Generator) -> dict[str, Tensor]:
-    """Return the states of all generators that a training draws from."""
+    """Return the states of all random generators that a training run uses."""
     states = {"random.draws": draws.get_state(), "random.cpu": torch.get_rng_state()}
     device = next(model.parameters()).device
     if device.type != "cpu":
@@ -156,10 +156,10 @@ def digest(record: str, tensors: dict[str, Tensor]) -> str:
 
 
 def load_checkpoint(path: str | Path, mmap: bool = False) -> GPT2Model:
-    """Return the model of a checkpoint, to generate with or to train anew.
+    """Return the model of a checkpoint, to generate with or to train further.
 
-    With `mmap` its weights are the file's own bytes, see `read_checkpoint`. Raises
-    FileNotFoundError or CheckpointError, which says what is wrong with the file.
+    With `mmap` its weights are the bytes of the file itself, see `read_checkpoint`.
+    Raises FileNotFoundError, or CheckpointError, which says what is wrong.
     """
     return _build_model(*read_checkpoint(path, mmap))
 
@@ -178,9 +178,9 @@ def read_checkpoint(
 ) -> tuple[dict, dict[str, Tensor]]:
     """Return the record and the tensors of a file that `save_checkpoint` wrote.
 
-    With `mmap` the tensors are the file's own bytes: nothing is copied, but who changes
-    the file changes them. Raises FileNotFoundError, or CheckpointError for a file that
-    is damaged or foreign.
+    With `mmap` the tensors are the bytes of the file itself: nothing is copied, but the
+    tensors change if the file does. Raises FileNotFoundError, or CheckpointError for a
+    file that is damaged or was written by another program.
     """
     validation.path("path", path)
     if not Path(path).is_file():
@@ -190,7 +190,7 @@ def read_checkpoint(
             header = file.metadata() or {}
             if "gpt2_lesson" not in header:
                 raise CheckpointError(
-                    f"{path} is a safetensors file, but not one of this course"
+                    f"{path} is a safetensors file, but not a checkpoint of this course"
                 )
             shapes = {
                 name: tuple(file.get_slice(name).get_shape()) for name in file.keys()
@@ -218,7 +218,7 @@ def _read_record(text: str, shapes: dict[str, tuple[int, ...]]) -> dict:
     """Return the record in a checkpoint's header.
 
     Raises TypeError or ValueError, before any tensor is read, unless the configuration
-    and the tensors' names and shapes belong together.
+    and the names and shapes of the tensors match.
     """
     record = validation.checkpoint_record(json.loads(text), shapes)
     _check_tensors(
@@ -233,21 +233,21 @@ def _read_record(text: str, shapes: dict[str, tuple[int, ...]]) -> dict:
 
 
 def describe_file(path: str | Path) -> str:
-    """Return in words what an unreadable file looks like."""
+    """Return what kind of unreadable file this seems to be, as text."""
     with open(path, "rb") as file:
         start = file.read(100)
     if not start:
-        return "is empty: the copy was cut off, fetch it again"
+        return "is empty: the copy was cut off, so copy it again"
     if start.startswith(b"version https://git-lfs"):
         return "is a git-lfs pointer, not the file itself: run `git lfs pull`"
     if start.lstrip().startswith(b"<"):
         return "is a web page: the download went wrong"
     if start.startswith((b"PK", b"\x80")):
-        return "is a pickle (torch.save); opening it could run code, so we never do"
-    return "is cut off, damaged, or no safetensors file"
+        return "is a pickle (torch.save): not opened, because it could run code"
+    return "is cut off, damaged, or not a safetensors file"
 
 
-# ---------------------------------------------------------------- going on
+# ---------------------------------------------------------------- resuming
 
 
 def continue_run(
@@ -259,7 +259,7 @@ def continue_run(
 ) -> list[float]:
     """Return the losses of the run at `path` after resuming it; [] if it is new.
 
-    What could not be saved later is told now. Without a `path` nothing is saved.
+    Raises now what saving would raise later. Without a `path` nothing is saved.
     """
     if path is None:
         return []
@@ -277,10 +277,10 @@ def resume_checkpoint(
     draws: torch.Generator,
     about: dict | None = None,
 ) -> list[float]:
-    """Put model, optimizer and generators back as they were; return the losses so far.
+    """Restore model, optimizer and random generators; return the losses so far.
 
-    On another kind of device the run goes on, but dropout draws other numbers. Raises
-    CheckpointError if the file's configuration or `about` is another.
+    On another kind of device the run continues, but with other dropout masks. Raises
+    CheckpointError if the configuration or `about` differs from the file's.
     """
     record, tensors = read_checkpoint(path)
     old = record["about"] | record["config"]
@@ -292,7 +292,7 @@ def resume_checkpoint(
     ]
     if changes or "random.draws" not in tensors:
         why = "; ".join(changes) or "no states"
-        raise CheckpointError(f"{path} is not of this run: {why}")
+        raise CheckpointError(f"{path} belongs to another run: {why}")
     try:
         losses = tensors["losses"].tolist()
         states = validation.optimizer_states(tensors, optimizer)
@@ -302,7 +302,7 @@ def resume_checkpoint(
         if device != "cpu" and f"random.{device}" in tensors:
             torch.get_device_module(device).set_rng_state(tensors[f"random.{device}"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} cannot be gone on from: {error}") from None
+        raise CheckpointError(f"{path} cannot be resumed: {error}") from None
     optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
     for name, values in model_tensors(model).items():
         values.copy_(tensors[f"model.{name}"])
@@ -310,12 +310,12 @@ def resume_checkpoint(
 
 
 def fingerprint(settings: Any, tokens: Tensor, starts: Tensor | None) -> dict[str, Any]:
-    """Return what a run must have in common with its checkpoint to go on from it.
+    """Return what a run must have in common with a checkpoint that it resumes.
 
     These are its settings, a dataclass, and the SHA-256 of its text.
     """
     about = asdict(settings)
-    del about["save_every"]  # decides nothing but when it is saved
+    del about["save_every"]  # only decides when it is saved
     for name, values in {"text": tokens, "starts": starts}.items():
         if values is not None:
             data = values.cpu().contiguous().numpy().data

@@ -1,4 +1,4 @@
-"""Files: written whole, read within a limit, known by their SHA-256.
+"""Files: atomic writes, reads with a size limit, SHA-256.
 
 Lessons and tools share this module; it imports neither.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-if sys.platform == "win32":  # where a file that is open cannot be removed
+if sys.platform == "win32":  # where an open file cannot be removed
     fcntl = None
 else:
     import fcntl
@@ -44,12 +44,12 @@ class CheckpointError(ValueError):
 def atomic_write(
     path: str | Path, data: bytes | str, *, follow_links: bool = True
 ) -> None:
-    """Write `data` so that `path` holds the old bytes or the new, whatever happens.
+    """Write `data` so that `path` contains the old or the new bytes at any moment.
 
-    Text is written as UTF-8. A new file gets the mode that the umask allows, an old
-    one keeps its mode. A symbolic link at `path` stays, unless `follow_links` is
-    False: then the file replaces it. Raises OSError, naming `path`, after which the
-    old file is there and no other is left.
+    Text is written as UTF-8. A new file gets the mode that the umask allows, an
+    existing one keeps its mode. A symbolic link at `path` stays, unless `follow_links`
+    is False: then the file replaces it. Raises OSError, naming `path`; then the old
+    file is unchanged and no temporary file remains.
     """
     write_together({path: data}, follow_links=follow_links)
 
@@ -64,10 +64,10 @@ def write_together(
 
     The content of a file is a string, bytes, or a list of bytes.
     All of them are written under temporary names before any file is replaced, so a
-    full disk changes nothing. Then the first is replaced, which is the moment that
-    counts, the files in `remove` and the other old files are removed, and the other
-    new ones get their names. A kill therefore leaves the first file old or new, and
-    never a new file beside an old one among the rest. Raises OSError, naming the file.
+    full disk changes nothing. Then the first file is replaced, the files in `remove`
+    and the other old files are removed, and the other new files get their names. If
+    the process is killed, the first file is therefore either old or new, and the rest
+    never mixes old and new files. Raises OSError, naming the file.
     """
     path: str | Path = ""
     with contextlib.ExitStack() as stack:
@@ -91,7 +91,7 @@ def write_together(
 
 
 def _target(path: str | Path, follow_links: bool) -> Path:
-    """Return the place to write to. Raises OSError if it is not a regular file."""
+    """Return the path to write to. Raises OSError if it is not a regular file."""
     path = Path(path).resolve() if follow_links else Path(path)
     if path.exists() and not path.is_file() and not path.is_symlink():
         raise OSError("it is a folder or a device, not a file")
@@ -100,10 +100,10 @@ def _target(path: str | Path, follow_links: bool) -> Path:
 
 @contextlib.contextmanager
 def _temporary(target: Path, data: list[bytes | memoryview]) -> Iterator[Path]:
-    """Write `data` to a new file beside `target`, which is removed in the end.
+    """Write `data` to a new file beside `target`, and remove it at the end.
 
-    The file stays locked for as long as its writer lives, so that the next writer in
-    this folder can tell a file that a kill has left behind from one in use.
+    The file is locked while its writer lives, so that the next writer in this folder
+    can tell a file that a killed process left behind from one in use.
     """
     _sweep(target.parent)
     mode = None
@@ -114,12 +114,12 @@ def _temporary(target: Path, data: list[bytes | memoryview]) -> Iterator[Path]:
         with file:
             file.writelines(data)
             file.flush()
-            os.fsync(file.fileno())  # until the disk has it
+            os.fsync(file.fileno())  # wait until it is on the disk
             if mode is not None:
                 with contextlib.suppress(OSError):
                     os.chmod(path, mode)
             if fcntl is None:
-                file.close()  # Windows renames no file that is open
+                file.close()  # Windows cannot rename an open file
             yield path
     finally:
         path.unlink(missing_ok=True)
@@ -129,7 +129,7 @@ def _create(folder: Path, mode: int) -> tuple[Path, BinaryIO]:
     """Return the path of a new file and the file, open and locked."""
     while True:
         path = folder / f".gpt2_lesson-{secrets.token_hex(8)}.partial"
-        # "x" opens no file and follows no link that is there already.
+        # "x" fails if a file or a link of that name exists.
         file = open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode))
         if _locked(file) is not False and path.exists():
             return path, file
@@ -137,7 +137,7 @@ def _create(folder: Path, mode: int) -> tuple[Path, BinaryIO]:
 
 
 def _locked(file: BinaryIO | int) -> bool | None:
-    """Lock `file`: True, or False if another has it, or None where no lock exists."""
+    """Lock `file`: True, or False if it is locked, or None where locks do not exist."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -163,7 +163,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _replace(source: Path, target: Path) -> None:
-    """Rename `source` to `target`, with patience: a virus scanner may hold it."""
+    """Rename `source` to `target`; try again if, say, a virus scanner has it open."""
     for pause in (0.01, 0.05, 0.2, 0.5):
         try:
             return os.replace(source, target)
@@ -173,9 +173,9 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def sync_folder(folder: str | Path) -> None:
-    """Have the names in `folder` written to disk, where the system can do that.
+    """Write the names in `folder` to disk, where the system can do that.
 
-    Windows opens no folders, and some network folders refuse to be synced.
+    Windows cannot open folders, and some network folders cannot be synced.
     """
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
@@ -207,7 +207,7 @@ def read_file(path: str | Path, limit: int = JSON_LIMIT) -> bytes:
 def read_json(path: str | Path, limit: int = JSON_LIMIT) -> dict:
     """Return the JSON object in a file of at most `limit` bytes.
 
-    Raises OSError, or CheckpointError if it holds none.
+    Raises OSError, or CheckpointError if there is none.
     """
     try:
         value = json.loads(read_file(path, limit))
@@ -250,9 +250,9 @@ def cache_folder() -> Path:
 
 @contextlib.contextmanager
 def scratch_folder(purpose: str) -> Iterator[Path]:
-    """Give a temporary folder, and remove those that killed processes have left.
+    """Yield a temporary folder, and remove those that killed processes left behind.
 
-    The folder is locked for as long as its process lives; Windows keeps the old ones.
+    The folder is locked while its process lives; on Windows the old ones stay.
     """
     prefix = f"gpt2_lesson-{purpose}-"
     for old in Path(tempfile.gettempdir()).glob(f"{prefix}*") if fcntl else ():
@@ -266,7 +266,7 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _locked_folder(folder: str | Path) -> Iterator[bool]:
-    """Hold the lock of a folder, not of one behind a link; False if another has it."""
+    """Lock a folder, without following a link; yield False if it is locked already."""
     handle = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
     try:
         yield _locked(handle) is True

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, held back until a moment at which nothing is half done."""
+"""Ctrl-C and SIGTERM, delayed until nothing is half done."""
 
 import contextlib
 import signal
@@ -11,10 +11,10 @@ Handler = Callable[[int, FrameType | None], object] | int | None
 
 
 class Interrupts:
-    """Hold back the first Ctrl-C or SIGTERM until `deliver`, a step's end.
+    """Delay the first Ctrl-C or SIGTERM until `deliver`, at the end of a step.
 
-    While one is `waiting`, a second one goes through at once. Where signals cannot be
-    caught (outside the main thread), and for one that is ignored, nothing changes.
+    While one is `waiting`, a second one takes effect at once. Nothing changes where
+    signals cannot be caught (outside the main thread), or for an ignored signal.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Interrupts:
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                # None is a handler that Python did not install and cannot put back.
+                # None: a handler that Python did not install and could not restore.
                 if signal.getsignal(number) not in (None, signal.SIG_IGN):
                     self.earlier[number] = signal.signal(number, self._receive)
         return self
@@ -35,7 +35,7 @@ class Interrupts:
         self._let_go()
 
     def deliver(self) -> None:
-        """Let the signal that waits, if one does, do what it does elsewhere."""
+        """Raise the signal that is waiting, if there is one."""
         if self.waiting is not None:
             self._let_go()
             signal.raise_signal(self.waiting)
@@ -47,7 +47,7 @@ class Interrupts:
             return
         self.waiting = number
         with contextlib.suppress(RuntimeError, OSError, AttributeError):
-            # Not if this came in the middle of a write, nor if nobody can read it.
+            # Fails in the middle of another write, or without a stderr.
             print("\nstopping after this step; again: at once", file=sys.stderr)
 
     def _let_go(self) -> None:

@@ -1,7 +1,7 @@
-"""GPT-2's published files, config.json and model.safetensors, read with care.
+"""GPT-2's published files, config.json and model.safetensors.
 
-Lesson 10 translates the names and proves the result. Here is the rest: which files
-there are, whether they belong together, and whether they describe a GPT-2 at all.
+Lesson 10 translates the names and tests the result. This module does the rest: it finds
+the files, and checks that they match and that they describe a GPT-2.
 """
 
 import json
@@ -33,7 +33,7 @@ __all__ = [
     "write_model",
 ]
 
-ACCEPTED = {  # what config.json may say; the first is GPT-2's own
+ACCEPTED = {  # values that config.json may have; the first is GPT-2's
     "activation_function": (
         "gelu_new",
         "gelu_pytorch_tanh",
@@ -53,7 +53,7 @@ MOST_LAYERS = 1000
 
 
 def plain_name(name: str) -> str:
-    """Return a tensor's name without the prefixes that programs put before it.
+    """Return a tensor's name without the prefixes that some programs add.
 
     Endings as in OpenAI's own file (`.w`, `.g`, `.b`) become `.weight` and `.bias`.
     """
@@ -80,8 +80,8 @@ def weight_files(folder: Path) -> list[Path]:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing and any(folder.glob("*.bin")):
         raise FileNotFoundError(
-            f"{folder} holds only a pickle (.bin); opening it could run code, so we "
-            "don't: get model.safetensors"
+            f"{folder} has only a pickle (.bin), which is not opened because it could "
+            "run code: get model.safetensors"
         )
     if missing:
         raise FileNotFoundError(
@@ -94,7 +94,7 @@ def weight_files(folder: Path) -> list[Path]:
 def read_tensors(folder: str | Path, check: bool = True) -> dict[str, Tensor]:
     """Return all tensors of a folder's safetensors files, by their plain names.
 
-    Stored masks are left out. With `check` a SHA-256 in the header must be right.
+    Stored masks are left out. With `check`, a SHA-256 in the header must match.
     Raises FileNotFoundError, or CheckpointError for files that are damaged or name a
     tensor twice.
     """
@@ -128,9 +128,9 @@ def check_tensors(
     expected: dict[str, tuple[int, ...]],
     source: str | Path,
 ) -> None:
-    """Check a model's tensors by GPT-2's names: all are there, and no others.
+    """Check a model's tensors, under GPT-2's names: none is missing, none is extra.
 
-    A head (`lm_head.weight`) may be stored beside the embedding matrix, its equal.
+    An output head (`lm_head.weight`) may be stored if it equals the embedding matrix.
     Raises CheckpointError, naming `source` and the tensor.
     """
     blocks, wanted = (
@@ -139,7 +139,7 @@ def check_tensors(
     )
     if blocks != wanted:
         raise CheckpointError(
-            f"{source}: config.json says {wanted} blocks, the weights have {blocks}"
+            f"{source}: config.json says {wanted} blocks, but the weights have {blocks}"
         )
     for name, shape in expected.items():
         if name not in tensors:
@@ -152,13 +152,13 @@ def check_tensors(
             )
     if others := sorted(tensors.keys() - expected.keys() - {"lm_head.weight"}):
         raise CheckpointError(
-            f"{source} holds what GPT-2 does not have: {', '.join(others[:3])}"
+            f"{source} has tensors that GPT-2 does not have: {', '.join(others[:3])}"
         )
     embeddings = tensors["wte.weight"]
     if not torch.equal(tensors.get("lm_head.weight", embeddings), embeddings):
         raise CheckpointError(
-            f"{source}: lm_head.weight is not the embedding matrix; our model has one "
-            "for both"
+            f"{source}: lm_head.weight is not the embedding matrix, but our model uses "
+            "one matrix for both"
         )
 
 
@@ -168,7 +168,7 @@ def check_tensors(
 def read_config(folder: str | Path) -> GPT2Config:
     """Return the sizes in a folder's config.json, or in the weights' header.
 
-    Raises FileNotFoundError, or CheckpointError for a model that is not GPT-2's kind.
+    Raises FileNotFoundError, or CheckpointError for a model that is not a GPT-2.
     """
     path, saved = Path(folder) / "config.json", _saved_config(folder)
     found = read_json(path) if path.is_file() else saved
@@ -178,22 +178,22 @@ def read_config(folder: str | Path) -> GPT2Config:
         )
     if saved and saved["weights_sha256"] != found.get("weights_sha256"):
         warnings.warn(
-            f"{path} belongs to other weights than model.safetensors (was a save cut "
-            "off?): the sizes in its header count",
+            f"{path} does not belong to model.safetensors (was saving interrupted?): "
+            "the sizes in the header of the weights are used",
             stacklevel=3,
         )
         found = saved
     for name, values in ACCEPTED.items():
         if found.get(name, values[0]) not in values:
             raise CheckpointError(
-                f"{path}: {name} is {found[name]!r}, and GPT-2 has {values[0]!r}: "
-                "another model, with other numbers"
+                f"{path}: {name} is {found[name]!r}, but GPT-2 has {values[0]!r}: "
+                "this is another model"
             )
     return _sizes(found, path)
 
 
 def _sizes(found: dict, path: Path) -> GPT2Config:
-    """Return the sizes that a config.json gives, if a model can have them."""
+    """Return the sizes in a config.json; check that a model can have them."""
     dropout = found.get("resid_pdrop", 0.1)
     for name in ("embd_pdrop", "attn_pdrop"):
         if found.get(name, dropout) != dropout:
@@ -219,7 +219,7 @@ def _sizes(found: dict, path: Path) -> GPT2Config:
         parameter_shapes(config)
     except (RuntimeError, TypeError, OverflowError) as error:
         raise CheckpointError(
-            f"{path} wants {config}, which no memory holds ({error})"
+            f"{path} describes {config}, which does not fit into memory ({error})"
         ) from None
     return config
 
@@ -246,8 +246,8 @@ def kept_tokens(vocab_size: int, config: GPT2Config, source: str | Path) -> int:
     kept = validation.whole_number("vocab_size", vocab_size, 1)
     if kept > config.vocab_size:
         raise CheckpointError(
-            f"{source} has a model of {config.vocab_size} tokens, expected {kept} or "
-            "more: is this its tokenizer?"
+            f"{source} has a model with {config.vocab_size} tokens, expected {kept} or "
+            "more: does the tokenizer belong to this model?"
         )
     return kept
 
@@ -260,7 +260,7 @@ def write_model(
 ) -> None:
     """Write config.json and model.safetensors, as `transformers` reads them.
 
-    A kill leaves the old model or the new one. Raises OSError.
+    If it is killed, the old model or the new one is there. Raises OSError.
     """
     folder, last = Path(folder), config.vocab_size - 1  # GPT-2's own: <|endoftext|>
     about = {

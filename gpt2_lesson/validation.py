@@ -1,4 +1,4 @@
-"""What a caller can get wrong, in words: what came, what was expected, what to do.
+"""Checks of arguments; their messages say what came, what was expected, what to do.
 
 Lessons and tools share this module; it imports neither. Each function raises TypeError
 or ValueError (IndexError for a token id, FloatingPointError for NaN), or returns the
@@ -112,7 +112,7 @@ def _plain(value: Any) -> Any:
 
 
 def _limits(least: int | None, most: int | None) -> str:
-    """Return the limits of a whole number in words."""
+    """Return the limits of a whole number as text."""
     if most is None:
         return f"{least} or more"
     return f"at most {most}" if least is None else f"{least} to {most}"
@@ -162,7 +162,7 @@ def tensor(
     if not fits or 0 in shape:
         raise ValueError(
             f"{name} has the shape {tuple(shape)}, expected "
-            f"{_shape_in_words(axes, sizes)}, no axis empty"
+            f"{_shape_in_words(axes, sizes)} with no empty axis"
         )
 
 
@@ -173,7 +173,7 @@ def _shape_in_words(axes: str, sizes: dict[str, int]) -> str:
 
 
 def _readable(values: Tensor) -> bool:
-    """Return whether the values can be looked at: not while a graph is recorded."""
+    """Return whether the values can be read: not while a graph is recorded."""
     recording = torch.compiler.is_compiling() or torch.jit.is_tracing()
     return not (values.is_meta or recording)
 
@@ -236,7 +236,7 @@ def influence(function: object, x: Tensor) -> None:
 
 
 def heads(d_model: Any, num_heads: Any) -> tuple[int, int]:
-    """Return the numbers of channels and of heads, which share them equally."""
+    """Return the number of channels and of heads; a head gets C / H channels."""
     d_model = whole_number("d_model", d_model, 1)
     num_heads = whole_number("num_heads", num_heads, 1)
     if d_model % num_heads:
@@ -269,8 +269,8 @@ def cache_step(storage: Tensor, length: int, layer: Any, k: Tensor, v: Tensor) -
     tensor("v", v, "B H T D", "floats", **dict(zip("BHTD", k.shape, strict=True)))
     if k.size(0) != batch_size:
         raise ValueError(
-            f"k holds {k.size(0)} sequences, the cache was made for {batch_size}: make "
-            "one for this batch size"
+            f"k holds {k.size(0)} sequences, but the cache was made for {batch_size}: "
+            "make one for this batch size"
         )
     if length + k.size(2) > max_length:
         raise ValueError(
@@ -285,7 +285,7 @@ def cache_step(storage: Tensor, length: int, layer: Any, k: Tensor, v: Tensor) -
 def sampling(
     temperature: Any, top_k: Any, top_p: Any
 ) -> tuple[float, int | None, float | None]:
-    """Return the settings of sampling; top_k and top_p may be None: nothing is cut."""
+    """Return the settings of sampling; top_k and top_p may be None, for no limit."""
     temperature = number("temperature", temperature, 0)
     if 0 < temperature < 1e-5:
         raise ValueError(
@@ -300,7 +300,7 @@ def sampling(
 
 
 def probabilities(values: Tensor) -> None:
-    """Check distributions (..., V): nothing is negative, and each row sums to 1."""
+    """Check distributions (..., V): no negative numbers, and each row sums to 1."""
     tensor("probabilities", values, "... V", "floats")
     off = (values.sum(-1) - 1).abs()
     if _readable(values) and not ((values >= 0).all() and (off < 0.02).all()):
@@ -324,7 +324,7 @@ def logits(values: Tensor, model: object = None) -> None:
 
 
 def model_output(model: object, output: Tensor) -> None:
-    """Check a model's logits (B, T, V), the last position's for being finite."""
+    """Check a model's logits (B, T, V); those of the last position must be finite."""
     tensor("the model's output", output, "B T V", "floats")
     logits(output[:, -1], model)
 
@@ -399,7 +399,7 @@ def stop_ids(stop: Any, model: object) -> Tensor:
 
 
 def model_sizes(**sizes: Any) -> dict[str, Any]:
-    """Return the numbers of a GPT2Config in their plain types."""
+    """Return the settings of a GPT2Config in their plain types."""
     plain = {
         name: probability(name, value) if name == "dropout"
         else whole_number(name, value, 1)
@@ -586,12 +586,13 @@ def loss_inputs(logits: Tensor, ids: Tensor, ignore_index: Any) -> None:
         )
     if not (ids[:, 1:] != ignore_index).any():
         raise ValueError(
-            "no target tokens: rows need two tokens, not all of them ignored"
+            "no target tokens: every token after the first of its row is ignored, or "
+            "there is none"
         )
 
 
 def loss_value(loss: Tensor) -> None:
-    """Check a loss: a number, if perhaps infinite."""
+    """Check that a loss is a number, possibly an infinite one."""
     if loss.isnan():
         raise FloatingPointError(
             "the loss is nan, because the logits hold NaN or infinity: when training, "
@@ -609,14 +610,14 @@ def corpus(tokens: Tensor, starts: Tensor | None = None) -> None:
 
 
 def trained(model: Any) -> None:
-    """Check for a PyTorch module with something to train."""
+    """Check for a PyTorch module that has parameters."""
     module = isinstance(model, torch.nn.Module)
     if not module or next(model.parameters(), None) is None:
         raise TypeError(f"model is {shown(model)}, expected a model with parameters")
 
 
 def window_starts(count: int, num_tokens: int, seq_length: int) -> None:
-    """Check that windows of a text have a place where they may begin."""
+    """Check that there is at least one position where a window may begin."""
     if count < 1:
         raise ValueError(
             f"the text has {num_tokens} tokens, which holds no window of {seq_length}: "
@@ -633,7 +634,7 @@ def finite_loss(loss: float) -> None:
 
 
 def optimizer(model: Any, max_lr: Any, weight_decay: Any) -> tuple[float, float]:
-    """Return an optimizer's rates; the model has something to train."""
+    """Return an optimizer's learning rate and weight decay; check its model."""
     trained(model)
     rate = number("max_lr", max_lr, above=0)
     return rate, number("weight_decay", weight_decay, 0)
@@ -642,7 +643,7 @@ def optimizer(model: Any, max_lr: Any, weight_decay: Any) -> tuple[float, float]
 def schedule(
     step: Any, steps: Any, max_lr: Any, warmup_steps: Any, min_lr: Any, decay: Any
 ) -> None:
-    """Check what decides the learning rate."""
+    """Check the settings of the learning-rate schedule."""
     whole_number("step", step, 0)
     whole_number("steps", steps, 1)
     whole_number("warmup_steps", warmup_steps, 0)
@@ -696,7 +697,7 @@ def step_inputs(batches: Any, max_norm: Any, precision: Any) -> None:
 
 
 def instance(name: str, value: object, kind: type) -> None:
-    """Check that a value is of a class of ours."""
+    """Check that a value is an instance of `kind`."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {shown(value)}, expected a {kind.__name__}")
 
@@ -728,7 +729,7 @@ def saved(
 
 
 def file_to_write(name: str, path: Any) -> None:
-    """Check that a file can be made at `path`: its folder is there."""
+    """Check that a file can be created at `path`, in a folder that exists."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"{name} is {shown(path)}, expected the path of a file")
     path = Path(path)
@@ -736,7 +737,7 @@ def file_to_write(name: str, path: Any) -> None:
         raise IsADirectoryError(f"{name} is the folder {path}, expected a file in it")
     if not path.parent.is_dir():
         raise FileNotFoundError(
-            f"{name} is {path}, but there is no folder {path.parent}: make it first"
+            f"{name} is {path}, but there is no folder {path.parent}: create it first"
         )
 
 
@@ -757,7 +758,7 @@ def same_shapes(
 
 
 def checkpoint_record(record: Any, shapes: dict[str, tuple[int, ...]]) -> dict:
-    """Return a checkpoint's record, if it and the tensors' names are a checkpoint's."""
+    """Return a checkpoint's record; check it and the names of the tensors."""
     parts = ("config", "about")
     if not isinstance(record, dict) or not all(
         isinstance(record.get(part), dict) for part in parts
@@ -768,7 +769,7 @@ def checkpoint_record(record: Any, shapes: dict[str, tuple[int, ...]]) -> dict:
     known = re.compile(r"model\..+|losses|optimizer\.\d{1,6}\.\w+|random\.\w+")
     odd = [name for name in shapes if not known.fullmatch(name)]
     if odd:
-        raise ValueError(f"it holds {shown(odd[0])}, which no checkpoint has")
+        raise ValueError(f"it holds {shown(odd[0])}, which is not part of a checkpoint")
     if len(shapes.get("losses", (0,))) != 1:
         raise ValueError(f"its losses are {shapes['losses']}, expected a list (N,)")
     return record
@@ -778,7 +779,7 @@ def weights(tensors: dict[str, Tensor]) -> None:
     """Check that a checkpoint's parameters are floating-point numbers."""
     for name, values in tensors.items():
         if name.startswith("model.") and not values.is_floating_point():
-            raise ValueError(f"its {name} is {values.dtype}, expected numbers to train")
+            raise ValueError(f"its {name} is {values.dtype}, expected floats")
 
 
 def optimizer_states(
@@ -792,7 +793,9 @@ def optimizer_states(
             continue
         _, index, key = name.split(".")
         if int(index) >= len(parameters):
-            raise ValueError(f"it holds {name}, of {len(parameters)} parameters")
+            raise ValueError(
+                f"it holds {name}, but the model has {len(parameters)} parameters"
+            )
         shape = tuple(parameters[int(index)].shape)
         if value.dim() and value.shape != shape:
             raise ValueError(f"its {name} is {tuple(value.shape)}, expected {shape}")
@@ -805,14 +808,14 @@ def optimizer_states(
 
 
 def utf8_text(value: Any) -> str:
-    """Return a string that UTF-8 can write."""
+    """Return a string that can be encoded in UTF-8."""
     text("text", value)
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise ValueError(
             f"character {error.start} of the text, {value[error.start]!r}, is half of "
-            "a surrogate pair: text.encode('utf-8', 'replace').decode() puts ? for it"
+            "a surrogate pair; text.encode('utf-8', 'replace').decode() replaces it"
         ) from None
     return value
 
@@ -834,7 +837,7 @@ def enough_pairs(pairs: object, merges: int, count: int) -> None:
     """Check that a text has a pair to merge next."""
     if not pairs:
         raise ValueError(
-            f"the text allows {merges} merges, {count} are wanted: use a longer text "
+            f"the text allows {merges} merges, expected {count}: use a longer text "
             "or a smaller vocabulary"
         )
 
@@ -849,8 +852,8 @@ def vocabulary_ids(ids: Any, vocab_size: int) -> list[int]:
         if type(token) is not int:
             if isinstance(token, Sequence):
                 raise TypeError(
-                    f"ids[{place}] is {token!r}, expected a whole number: of a batch, "
-                    "decode one row at a time"
+                    f"ids[{place}] is {token!r}, expected a whole number: decode the "
+                    "rows of a batch one at a time"
                 )
             listed[place] = token = whole_number(f"ids[{place}]", token)
         if not 0 <= token < vocab_size:
@@ -878,7 +881,7 @@ def array(name: str, values: Any) -> Any:
         found = None
     if found is None or found.size and found.dtype.kind not in "fiub":
         raise TypeError(
-            f"{name} is {shown(values)}, expected real numbers in rows of one length"
+            f"{name} is {shown(values)}, expected real numbers in rows of equal length"
         )
     return found.astype(float)
 

@@ -1,6 +1,6 @@
-"""Where a vocabulary comes from and how it is stored: GPT-2's files, added tokens.
+"""The files of a vocabulary, as GPT-2 has them, and added tokens.
 
-Lesson 09 shows what the files hold. Here is what a program needs beside that: every
+Lesson 09 shows what the files contain. This module adds what a program needs: every
 line is checked, since a file that is slightly wrong gives ids that are slightly wrong.
 """
 
@@ -45,17 +45,18 @@ class AddedToken:
     id: int
     special: bool = True
     single_word: bool = False  # not inside a word
-    lstrip: bool = False  # takes the white space before it,
-    rstrip: bool = False  # after it
-    normalized: bool = False  # looked for after the others
+    lstrip: bool = False  # includes the white space before it
+    rstrip: bool = False  # ... after it
+    normalized: bool = False  # found after the others
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The bytes of each token id; the id that each pair becomes; ids of special names.
+    """The bytes of each token, the merges, and the special tokens.
 
-    Merges are in the order of learning, so their new ids rise. `added` holds the
-    added tokens of a tokenizer.json if not all of them are plain special tokens.
+    `merges` maps a pair of ids to the id that it becomes, in the order in which the
+    merges were learned. `added` holds the added tokens of a tokenizer.json, unless all
+    of them are plain special tokens.
     """
 
     tokens: list[bytes]
@@ -64,13 +65,13 @@ class Vocabulary:
     added: dict[str, AddedToken] = field(default_factory=dict)
 
     def all_added(self) -> dict[str, AddedToken]:
-        """Return the special tokens and the other added ones, by name."""
+        """Return the special tokens and the other added tokens, by name."""
         special = {name: AddedToken(i) for name, i in self.special.items()}
         return special | self.added
 
 
 def bytes_to_unicode() -> dict[int, str]:
-    """Return the visible character that GPT-2's files write for each byte."""
+    """Return the visible character that stands for each byte in GPT-2's files."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     characters = {byte: chr(byte) for byte in visible}
     hidden = [byte for byte in range(256) if byte not in characters]
@@ -85,8 +86,8 @@ def check_special(names: Sequence[str], tokens: Iterable[bytes]) -> None:
         known = name in names[:i] or name in taken or _is_joined(name, taken)
         if known or len(name.encode()) < 2:
             raise ValueError(
-                f"the special token {name!r} is two, or a token already, or two tokens "
-                "side by side: use a name such as <|end|>"
+                f"the special token {name!r} is given twice, or is also an ordinary "
+                "token, or two of them joined: use a name such as <|end|>"
             )
 
 
@@ -111,8 +112,8 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
         return _build_vocabulary(*_read_tokenizer_json(whole), whole)
     if not vocab_file.is_file() or not merges_file.is_file():
         raise FileNotFoundError(
-            f"{folder} holds no vocabulary: expected vocab.json and merges.txt, or "
-            "tokenizer.json"
+            f"there is no vocabulary in {folder}: expected vocab.json and merges.txt, "
+            "or tokenizer.json"
         )
     if added_file.is_file():
         raise ValueError(
@@ -125,7 +126,7 @@ def read_vocabulary(folder: str | Path) -> Vocabulary:
 
 
 def _read_merges(path: Path) -> list[list[str]]:
-    """Return the halves of each merge in a merges.txt: a line each, space between."""
+    """Return the two halves of each merge; each line of a merges.txt is a merge."""
     try:
         lines = read_file(path).decode().splitlines()
     except UnicodeDecodeError as error:
@@ -138,7 +139,7 @@ def _read_merges(path: Path) -> list[list[str]]:
 def _read_tokenizer_json(
     path: Path,
 ) -> tuple[dict[str, int], list[list[str]], dict[str, AddedToken]]:
-    """Return ids by name, the halves of each merge, and the added tokens of a file."""
+    """Return the ids by name, the halves of each merge, and the added tokens."""
     content = read_json(path)
     try:
         model, splitter = content["model"], content.get("pre_tokenizer") or {}
@@ -155,13 +156,13 @@ def _read_tokenizer_json(
         vocab, pairs = dict(model["vocab"]), list(model["merges"])
         added = _added_tokens(content["added_tokens"])
         if len(added) < len(content["added_tokens"]):
-            raise ValueError(f"{path} holds an added token twice")
+            raise ValueError(f"{path} has the same added token twice")
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged: {error!r}") from None
     if kind != ("BPE", "ByteLevel") or any(odd):
         raise ValueError(
-            f"{path} is not GPT-2's kind: expected byte-level BPE with its pattern, no "
-            "normalizer, no prefix, no space in front"
+            f"{path} is not a tokenizer like GPT-2's: expected byte-level BPE with its "
+            "pattern, no normalizer, no prefix, and no space added in front"
         )
     for number, pair in enumerate(pairs, 1):
         pairs[number - 1] = pair = pair.split(" ") if isinstance(pair, str) else pair
@@ -172,8 +173,8 @@ def _read_tokenizer_json(
         known = isinstance(name, str) and kinds == [int] + 5 * [bool]
         if not known or vocab.setdefault(name, token.id) != token.id:
             raise ValueError(
-                f"{path}: the added token {name!r} has a wrong option, or an id that "
-                "is not the vocabulary's"
+                f"{path}: the added token {name!r} has an invalid option, or an id "
+                "that differs from the vocabulary's"
             )
     _check_vocab(vocab, path)
     return vocab, pairs, added
@@ -198,11 +199,11 @@ def _check_vocab(vocab: dict[str, int], source: Path) -> None:
     if missing:
         raise ValueError(
             f"{source}: no token for {len(missing)} bytes, such as {missing[0]!r}: "
-            "this is no byte-level vocabulary"
+            "this is not a byte-level vocabulary"
         )
     bad = [name for name in vocab if not name or regex.search(r"\p{Cs}", name)]
     if bad:
-        raise ValueError(f"{source}: {bad[0]!r} is not a name for a token")
+        raise ValueError(f"{source}: {bad[0]!r} is not a valid name for a token")
 
 
 def _build_vocabulary(
@@ -214,8 +215,8 @@ def _build_vocabulary(
     """Return the vocabulary of names that are written in GPT-2's characters.
 
     `pairs` are the halves of each merge, earliest first. Without a list of `added`
-    tokens each name that no merge makes is a special token. Raises ValueError, naming
-    the merge (counted from 1) in `source`, if the two do not fit together.
+    tokens, each name that no merge produces is a special token. Raises
+    ValueError, naming the merge (counted from 1) in `source`, if the two do not match.
     """
     byte_of = {character: byte for byte, character in bytes_to_unicode().items()}
     made, merges, last = set(byte_of), {}, -1
@@ -224,7 +225,7 @@ def _build_vocabulary(
         if len(pair) != 2 or not made.issuperset(pair) or name not in vocab:
             raise ValueError(
                 f"{source}: merge {number}, {' '.join(pair)!r}, does not join two "
-                "earlier tokens to one of the vocabulary"
+                "earlier tokens to a token of the vocabulary"
             )
         if vocab[name] <= last:
             raise ValueError(
@@ -238,8 +239,8 @@ def _build_vocabulary(
         special = {name: token.id for name, token in added.items() if token.special}
     elif cut_off := [name for name in special if _is_joined(name, made)]:
         raise ValueError(
-            f"{source}: no merge makes {cut_off[0]!r}, though two tokens would: is the "
-            "list cut off?"
+            f"{source}: no merge produces {cut_off[0]!r}, although it is two tokens "
+            "joined: is the end of the list missing?"
         )
     tokens = [
         bytes(byte_of[character] for character in name) if name in made
@@ -252,7 +253,7 @@ def _build_vocabulary(
 
 
 def _are_plain(added: dict[str, AddedToken], made: set[str]) -> bool:
-    """Return whether vocab.json and merges.txt can tell that these are added tokens."""
+    """Return whether vocab.json and merges.txt are enough to tell the added tokens."""
     kinds = {replace(token, id=0) for token in added.values()}
     joined = any(name in made or _is_joined(name, made) for name in added)
     plain = ({AddedToken(0)}, {AddedToken(0, normalized=True)})
@@ -263,10 +264,10 @@ def _are_plain(added: dict[str, AddedToken], made: set[str]) -> bool:
 
 
 def write_vocabulary(folder: str | Path, vocabulary: Vocabulary) -> None:
-    """Write tokenizer.json, merges.txt and vocab.json into `folder`, making it.
+    """Write tokenizer.json, merges.txt and vocab.json into a folder, created if needed.
 
-    Only the first can hold `vocabulary.added`; with these the others are left out. A
-    kill leaves the old vocabulary or the new one. Raises OSError.
+    Only the first can store `vocabulary.added`; with them, the others are left out. If
+    it is killed, the old vocabulary or the new one is there. Raises OSError.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -311,10 +312,10 @@ def write_vocabulary(folder: str | Path, vocabulary: Vocabulary) -> None:
 
 
 def find_folder(name_or_folder: str | Path, files: Sequence[str]) -> Path:
-    """Return the folder with a model's `files` (patterns), fetched by name.
+    """Return the folder with a model's `files` (patterns), which may be downloaded.
 
-    A folder of that name wins, then the cache folder, then the network, once. Raises
-    FileNotFoundError, which says which files to put where.
+    It is a folder of that name, or else one in the cache, or else it is downloaded,
+    once. Raises FileNotFoundError, which says which files to put where.
     """
     name = str(name_or_folder)
     if Path(name).expanduser().is_dir():
@@ -322,7 +323,7 @@ def find_folder(name_or_folder: str | Path, files: Sequence[str]) -> Path:
     kept = cache_folder() / name
     if name not in GPT2_REPOSITORIES:
         raise FileNotFoundError(
-            f"there is no folder {name}, and no model of that name: expected "
+            f"there is no folder {name}, and no model with that name: expected "
             f"{', '.join(GPT2_REPOSITORIES)}"
         )
     if any(match for pattern in files for match in kept.glob(pattern)):
@@ -334,10 +335,10 @@ def find_folder(name_or_folder: str | Path, files: Sequence[str]) -> Path:
         return Path(
             snapshot_download(repository, etag_timeout=5, allow_patterns=list(files))
         )
-    except Exception as error:  # of many classes, not all OSError
+    except Exception as error:  # many classes, not all of them OSError
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise FileNotFoundError(
-            f"{name} is not on this machine and could not be fetched ({reason}). "
+            f"{name} is not on this machine and could not be downloaded ({reason}). "
             f"Without a network, put {', '.join(files)} of "
             f"huggingface.co/{GPT2_REPOSITORIES[name]} into {kept}"
         ) from None
@@ -347,9 +348,9 @@ def find_folder(name_or_folder: str | Path, files: Sequence[str]) -> Path:
 
 
 def split_added(text: str, vocabulary: Vocabulary, policy: str) -> list[str | int]:
-    """Return `text` in parts: strings, and between them the ids of added tokens.
+    """Split `text` into strings and, between them, the ids of added tokens.
 
-    `policy` says what a special token's name means: "refuse" raises ValueError,
+    `policy` says what the name of a special token means: "refuse" raises ValueError,
     "token" makes it that token, "text" leaves it in the text. Raises TypeError or
     ValueError for a wrong text or policy.
     """
@@ -376,9 +377,9 @@ def split_added(text: str, vocabulary: Vocabulary, policy: str) -> list[str | in
 def _match_added(
     text: str, added: dict[str, AddedToken], policy: str
 ) -> list[str | int]:
-    """Return `text` in parts, as the library `tokenizers` does it.
+    """Split `text` at these added tokens, as the library `tokenizers` does.
 
-    Of two added tokens that begin at the same place the longer one counts.
+    Of two added tokens that begin at the same position the longer one counts.
     """
     names = sorted(added, key=len, reverse=True)
     word = regex.compile(r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]")
@@ -392,16 +393,16 @@ def _match_added(
         if token.single_word and word.search(beside):
             continue
         if token.lstrip:
-            start = max(start, begin)  # after what another one took
+            start = max(start, begin)  # after the match before
             while start > begin and regex.match(r"\s", text[start - 1]):
                 start -= 1
         if token.rstrip:
             end = regex.compile(r"\s*").match(text, end).end()
         if token.special and policy == "refuse" and start < end:
             raise ValueError(
-                f"the text holds the special token {match[0]} at {match.start()}: pass "
-                "special='token' if it is meant, special='text' to read it as "
-                "characters"
+                f"the text has the special token {match[0]} at {match.start()}: pass "
+                "special='token' if that is what you mean, or special='text' to read "
+                "it as characters"
             )
         parts += [text[begin:start]] if begin < start else []
         parts += [token.id] if start < end else []

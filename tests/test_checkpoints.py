@@ -156,7 +156,7 @@ def test_files_that_lie_are_refused_before_memory_is_taken(tmp_path: Path) -> No
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         load_checkpoint(path)
     save_file({"x": torch.zeros(2)}, path)
-    with pytest.raises(CheckpointError, match="not one of this course"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of this course"):
         load_checkpoint(path)
     model = tiny()
     tensors = {f"model.{name}": values for name, values in model.state_dict().items()}
@@ -385,8 +385,8 @@ MANY = {f"model.x{i}": torch.ones(0) for i in range(60_000)}
     (BARE, {"losses": torch.tensor(1.0)}, r"losses are \(\)"),
     (BARE, {"random.draws": None}, "no states"),
     (BARE, {"random.cpu": None}, "random.cpu"),
-    (BARE, {"random.draws": torch.zeros(3)}, "cannot be gone on from"),
-    (BARE, {"random.cpu": torch.zeros(3).byte()}, "cannot be gone on"),
+    (BARE, {"random.draws": torch.zeros(3)}, "cannot be resumed"),
+    (BARE, {"random.cpu": torch.zeros(3).byte()}, "cannot be resumed"),
     (BARE, {"optimizer.99.step": torch.tensor(1.0)}, "optimizer.99.step"),
     (BARE, {"optimizer.x.step": torch.tensor(1.0)}, "optimizer.x.step"),
     (BARE, {"optimizer.0": torch.tensor(1.0)}, "'optimizer.0'"),
