@@ -282,6 +282,31 @@ def feed_forward_positions() -> Shapes:
                      text(360, 448, "and no arrow from one position to another.", 21)]
 
 
+@drawing("layer_norm_backward", 330, "Forward pass and backward pass",
+         "Four boxes in a row: x = 2, h = 6, y = 3, loss = 4. Arrows lead right, "
+         "times w1 = 3, times w2 = 1/2, then (y - 1) squared. Below, red arrows lead "
+         "back to the left with the derivatives: 1 for the loss itself, 4 for y, 2 for "
+         "h, 6 for x; and below them those of the weights: 24 for w2, 4 for w1.")
+def layer_norm_backward() -> Shapes:
+    red = "#b01a28"
+    shapes = [text(20, 28, "forward", bold=True, anchor="start"),
+              text(20, 308, "backward", bold=True, anchor="start", colour=red)]
+    for i, (words, back) in enumerate((("x = 2", "6"), ("h = 6", "2"), ("y = 3", "4"),
+                                       ("loss 4", "1"))):
+        x = 20 + 195 * i
+        shapes += [box(x, 78, 95, 64, words, BLUE if i < 3 else ORANGE, 22),
+                   text(x + 48, 196, back, 24, colour=red, bold=True)]
+    for i, (words, factor, weight) in enumerate((
+            ("× w₁ = 3", "× 3", "w₁: 2 · 2 = 4"), ("× w₂ = ½", "× ½", "w₂: 4 · 6 = 24"),
+            ("(y − 1)²", "× 4", ""))):
+        x = 115 + 195 * i
+        shapes += [arrow((x, 110), (x + 97, 110)), text(x + 50, 56, words),
+                   arrow((x + 107, 196), (x - 10, 196), colour=RED),
+                   text(x + 50, 224, factor, colour=red),
+                   text(x + 50, 268, weight, 21, colour=red, bold=True)]
+    return shapes
+
+
 @drawing("layer_norm_block", 640, "The block: add, don't replace",
          "Left, pre-norm: the residual stream runs straight from top to bottom. Two "
          "branches leave it, layer norm then attention and layer norm then feed-"
