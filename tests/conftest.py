@@ -5,13 +5,13 @@ with the network cut, and notes every request that wanted to leave the page.
 """
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from browser import CHROMIUM, PATIENCE, SWITCHES, lacks
 
 pytest.register_assert_rewrite("catalogue")
 os.environ["GPT2_LESSON_PROGRESS"] = os.devnull + "/progress.json"     # kept nowhere
@@ -20,12 +20,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")   # the notebooks' kernels: on a b
 torch.set_num_threads(1)                        # machine threads wait for each other
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE = 900_000  # milliseconds: nothing fails because a machine is busy
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync", "--no-first-run"]
-
-
 @pytest.fixture(autouse=True)
 def _strict(monkeypatch) -> None:
     """Let a clue that raises fail the test; a learner's report leaves it out."""
@@ -38,14 +32,6 @@ def _strict(monkeypatch) -> None:
 def _seed() -> None:
     """Let every test draw the same numbers, alone or among others."""
     torch.manual_seed(0)
-
-
-def lacks(what: str) -> None:
-    """Skip the test, and say so; fail it with GPT2_LESSON_NEEDS_BROWSER, as in CI."""
-    missing = f"no {what} on this machine: the figures' browser tests need it"
-    if os.environ.get("GPT2_LESSON_NEEDS_BROWSER"):
-        pytest.fail(missing)
-    pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")

@@ -658,14 +658,6 @@ def test_2000_damages_of_saved_weights_none_silent(tmp_path: Path) -> None:
     assert silent == 0
 
 
-@pytest.mark.slow
-def test_a_tenth_of_the_kills() -> None:
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("kill_saves.py")), "30"],
-        capture_output=True, encoding="utf-8")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @linux
 def test_many_small_tensors_cost_neither_memory_nor_time(tmp_path: Path) -> None:
     """5,000 blocks of empty tensors, of one number each, and names without blocks."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import PATIENCE
+from browser import PATIENCE
 
 from gpt2_lesson import GPT2Model, widgets
 from gpt2_lesson.corpora import story_model

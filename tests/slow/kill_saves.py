@@ -1,12 +1,12 @@
 """Kill `save_gpt2` and `Tokenizer.save` at every kind of moment: nothing is lost.
 
-    python tests/kill_saves.py 300
+    python tests/slow/kill_saves.py 300
 
 Each trial saves over an older folder in a child process, which kills itself just
 before or just after one of its steps on the file system (creating, syncing, renaming
 and removing files), or is killed by the parent after a random time. Afterwards the
-folder must load, as what was there before or as what was saved. A test of a tenth of it
-runs with the others.
+folder must load, as what was there before or as what was saved.
+`test_kill_saves.py` runs a tenth of it.
 """
 
 import os

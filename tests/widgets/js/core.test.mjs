@@ -3,10 +3,10 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import {
   cellAt, cellCount, colourTable, inkOn, number, probText, scaleTop, softmax, tokenFace, tokenName, unpackTriangles,
-} from "../../gpt2_lesson/widgets/js/core.js";
+} from "../../../gpt2_lesson/widgets/js/core.js";
 
 const path = process.env.GPT2_LESSON_FIXTURE;
-const options = { skip: path ? false : "pytest tests/test_widgets_js.py writes the numbers" };
+const options = { skip: path ? false : "pytest tests/widgets/test_js.py writes the numbers" };
 const fixture = path ? JSON.parse(readFileSync(path, "utf8")) : null;
 const THEMES = [["shares", false], ["shares", true], ["signed", false], ["signed", true]];
 

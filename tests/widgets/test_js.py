@@ -20,7 +20,7 @@ TESTS = Path(__file__).parent / "js"
 
 
 def test_javascript(tmp_path: Path):
-    """All of tests/js passes under node, given what Python packed and reckoned."""
+    """All of js/ passes under node, given what Python packed and reckoned."""
     node = shutil.which("node")
     if node is None:
         missing = "no node on this machine: the figures' JavaScript is tested with it"

@@ -31,7 +31,7 @@ from hostile.classes import (
     table,
     write,
 )
-from test_exercises import each_set, handed_in
+from problem_sets import each_set, handed_in
 
 from gpt2_lesson import checks
 from gpt2_lesson.checks.engine import Exercise as ExerciseCheck

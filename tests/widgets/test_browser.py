@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from conftest import PATIENCE, lacks
+from browser import PATIENCE, lacks
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 

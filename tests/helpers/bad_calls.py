@@ -7,7 +7,7 @@ are not. Each bad value is tried alone. The outcome is
     raw      any other error
     silent   none at all
 
-`python tests/bad_calls.py` prints the counts, and every call that is not clear.
+`python tests/helpers/bad_calls.py` prints the counts, and every call that is not clear.
 """
 
 import linecache

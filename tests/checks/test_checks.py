@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpt2_lesson.bench import checks
+from gpt2_lesson import checks
 from gpt2_lesson.bench import checks as timing
 from gpt2_lesson.checks import Check, engine, hints, registry
 from gpt2_lesson.checks.engine import Exercise, Mistake
@@ -313,12 +313,13 @@ def test_hints_go_on_after_a_restart() -> None:
     checks.hint("toy")
     TOY(lambda x, y: 2 * x + y + 1 + 0 * y)
     code = ("from gpt2_lesson import checks; from gpt2_lesson.checks import registry; "
-            "import sys; sys.path.insert(0, 'tests'); import test_checks as t; "
+            "import sys; sys.path.insert(0, 'tests/checks'); "
+            "import test_checks as t; "
             "registry.everything = lambda: {'toy': t.TOY.exercise}; "
             "print(checks.hint('toy')); "
             "t.TOY(lambda x, y: 2 * x + y + 1.0001); print(checks.hint('toy'))")
     found = subprocess.run([sys.executable, "-c", code], text=True, check=True,
-                           capture_output=True, cwd=Path(__file__).parents[1])
+                           capture_output=True, cwd=Path(__file__).parents[2])
     assert found.stdout.startswith("How often is x there?\nChange something")
 
 

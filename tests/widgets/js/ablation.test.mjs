@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   ablationSentence, changeShare, headChanges, mostRead,
-} from "../../gpt2_lesson/widgets/js/ablation.js";
+} from "../../../gpt2_lesson/widgets/js/ablation.js";
 
 const state = { was: Math.log(0.5), now: [[Math.log(0.25), Math.log(0.5)]], target: [" mat"], baseline: [] };
 

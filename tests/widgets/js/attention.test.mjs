@@ -4,10 +4,10 @@ import { test } from "node:test";
 import {
   bestHeads, chosenRow, headRow, largestPlaces, namesOf, nearestName, poolMap, readMaps, restOf,
   saying, scoreText, shareText, spoken,
-} from "../../gpt2_lesson/widgets/js/attention.js";
+} from "../../../gpt2_lesson/widgets/js/attention.js";
 
 const path = process.env.GPT2_LESSON_FIXTURE;
-const options = { skip: path ? false : "pytest tests/test_widgets_js.py writes the numbers" };
+const options = { skip: path ? false : "pytest tests/widgets/test_js.py writes the numbers" };
 const fixture = path ? JSON.parse(readFileSync(path, "utf8")) : null;
 const exact = { exact: true, levels: 65535 };
 const coarse = { exact: false, levels: 255 };

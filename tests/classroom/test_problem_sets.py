@@ -15,6 +15,7 @@ import pytest
 import torch
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from problem_sets import ROOT, SETS, each_set, handed_in, read
 
 from gpt2_lesson import checks
 from gpt2_lesson.authoring import notebooks
@@ -37,8 +38,6 @@ from gpt2_lesson.classroom.problem_sets import (
 from gpt2_lesson.classroom.submissions import read_release
 from gpt2_lesson.cli import main
 
-ROOT = Path(__file__).parents[1]
-SETS = problem_sets(ROOT)
 MODEL = "01_attention"
 LESSONS = {path.stem for path in notebooks.lessons(ROOT / "notebooks")}
 META = re.compile(
@@ -46,9 +45,6 @@ META = re.compile(
     r"(?=.{5} )●{1,5}○{0,4} · importance [1-3] of 3 · (?P<minutes>\d+) minutes$", re.M)
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)(?:### INSTEAD.*?)?### END SOLUTION",
                       re.S)
-
-each_set = pytest.mark.parametrize("name", SETS)
-
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path, monkeypatch) -> None:
@@ -58,11 +54,6 @@ def _alone(tmp_path, monkeypatch) -> None:
     yield
     checks.settings.face, checks.settings.partial = "public", 0
     plt.close("all")
-
-
-def read(folder: str, name: str) -> NotebookNode:
-    """Return the source or the exercise of a set."""
-    return nbformat.read(place(ROOT, folder, name), as_version=4)
 
 
 def run_all(notebook: NotebookNode, capsys) -> dict[str, tuple[object, str]]:
@@ -477,16 +468,6 @@ def test_an_exam_is_written_for_nbgrader_and_gives_nothing_away(
 
 
 # In a class
-
-
-def handed_in(name: str, *, written: bool = True) -> NotebookNode:
-    """Return a student's notebook: the exercise, with the solutions written in."""
-    notebook = read(EXERCISES, name)
-    for cell, own in zip(notebook.cells, read(SOURCES, name).cells, strict=True):
-        if written and is_answer(own):
-            cell.source = re.sub(r"### INSTEAD.*?(?=### END)", "", own.source,
-                                 flags=re.S)
-    return notebook
 
 
 def students(name: str) -> dict[str, NotebookNode]:

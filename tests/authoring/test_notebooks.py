@@ -22,7 +22,7 @@ from gpt2_lesson.authoring.run import _Channel as Channel
 from gpt2_lesson.authoring.run import execute
 from gpt2_lesson.cli import main
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LESSONS = notebooks.lessons(ROOT / "notebooks")
 ENDING = ["What we have now", "Exercises", "Next", "Sources"]
 IMAGE = re.compile(

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { meterText, mostSeen, placeOf, rowSum, shortNumber, spanOf, stackedMaps, valueAt } from "../../gpt2_lesson/widgets/js/frames.js";
+import { meterText, mostSeen, placeOf, rowSum, shortNumber, spanOf, stackedMaps, valueAt } from "../../../gpt2_lesson/widgets/js/frames.js";
 
 test("stacked maps are read in the order setting, map, row, column", () => {
   const get = stackedMaps(Float32Array.from({ length: 2 * 3 * 4 }, (_, i) => i), 3, 2);
