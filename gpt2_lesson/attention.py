@@ -17,12 +17,12 @@ from . import validation
 def attention(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the average of the values for each query, and the weights it used.
+    """Return the average of the values for each query, and the attention weights.
 
     q (..., Tq, D), k (..., Tk, D), v (..., Tk, Dv); `mask` (Tq, Tk) is True where a
     query may attend. Returns mixed (..., Tq, Dv) and weights (..., Tq, Tk), whose rows
     sum to 1. Raises ValueError or TypeError for inputs that do not fit together.
-    Source: Vaswani et al. 2017, equation 1.
+    Source: Vaswani et al. 2017, equation 1 (scaled dot-product attention).
     """
     validation.attention(q, k, v, mask)
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))     # (..., Tq, Tk)
