@@ -178,9 +178,9 @@ def _normal_outputs(outputs: list[NotebookNode], alive: bool) -> list[dict]:
     for output in outputs:
         if output.output_type == "stream":
             streams[output.name] = streams.get(output.name, "") + output.text
-        elif (output := _normal_display(output, alive)) is not None:
+        elif (shown := _normal_display(output, alive)) is not None:
             flush()
-            normal.append(output)
+            normal.append(shown)
     flush()
     return normal
 

@@ -146,12 +146,14 @@ def page(notebook: NotebookNode, folder: Path, course: Course | None = None,
     course = course or Course(folder, folder.parent)
     cells = BeautifulSoup(_Cells().from_notebook_node(notebook)[0], "html.parser")
     for image in cells.find_all("img"):
-        image["src"] = _inside(image.get("src", ""), folder, course)
+        image["src"] = _inside(str(image.get("src", "")), folder, course)
     for link in cells.find_all("a"):
-        if "anchor-link" in link.get("class", []):
+        if "anchor-link" in link.get_attribute_list("class"):
             link.decompose()  # a heading's link to itself
-        elif "href" in link.attrs and (file := _lead(link, folder, course)):
-            linked is None or linked.add(file)
+        elif "href" in link.attrs:
+            file = _lead(link, folder, course)
+            if file is not None and linked is not None:
+                linked.add(file)
     for cell in notebook.cells:
         if folded(cell) and (output := cells.select_one(
                 f'[id="cell-id={cell.id}"] .output_wrapper')):
@@ -212,7 +214,7 @@ def _inside(source: str, folder: Path, course: Course) -> str:
         return source
     file = course.file(folder, source)
     kind = mimetypes.guess_type(file.name)[0] if file else None
-    if not (kind or "").startswith("image/"):
+    if file is None or not (kind or "").startswith("image/"):
         raise ValueError(
             f"the picture {source!r} is not a picture file in {course.root}; a page "
             "holds its pictures, so store it there and give its path from the notebook"
@@ -225,7 +227,7 @@ def _lead(link: Tag, folder: Path, course: Course) -> Path | None:
 
     A link to what is not there keeps its words only.
     """
-    address, mark, place = link["href"].partition("#")
+    address, mark, place = str(link["href"]).partition("#")
     if not address or re.match(r"\w+:|//", address):
         return None
     file = course.file(folder, address)
@@ -233,8 +235,8 @@ def _lead(link: Tag, folder: Path, course: Course) -> Path | None:
         del link["href"]
         return None
     here = course.place(folder / "page").parent
-    link["href"] = quote(os.path.relpath(course.place(file), here).replace(os.sep, "/"))
-    link["href"] += mark + place
+    page = os.path.relpath(course.place(file), here).replace(os.sep, "/")
+    link["href"] = quote(page) + mark + place
     return file
 
 

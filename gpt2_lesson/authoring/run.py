@@ -136,7 +136,9 @@ class _Channel(AsyncZMQSocketChannel):
     end, the end is sometimes missed until the time is up (jupyter/nbclient, issue 312).
     """
 
-    async def get_msg(self, timeout: float | None = None) -> dict:
+    async def get_msg(  # type: ignore[override]  # as the class above has it
+        self, timeout: float | None = None
+    ) -> dict:
         """Return the next message; Empty after `timeout` seconds, None: never."""
         end = None if timeout is None else time.monotonic() + timeout
         while True:

@@ -4,12 +4,17 @@ The first is made of PyTorch's own layers as nanoGPT makes its own: fused attent
 GELU, no cache, so each new token is computed from the whole text so far.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch import Tensor
 
 from gpt2_lesson.gpt2_model import GPT2Config
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel
 
 
 class PlainBlock(nn.Module):
@@ -65,7 +70,7 @@ class PlainGPT(nn.Module):
         return ids
 
 
-def transformers_model(config: GPT2Config) -> nn.Module | None:
+def transformers_model(config: GPT2Config) -> "GPT2LMHeadModel | None":
     """Return transformers' GPT-2 of the same sizes, or None, and say so, without it."""
     try:
         from transformers import GPT2Config as TheirConfig
@@ -93,7 +98,9 @@ def transformers_model(config: GPT2Config) -> nn.Module | None:
     )
 
 
-def transformers_text(model: nn.Module, prompt: Tensor, new_tokens: int) -> Tensor:
+def transformers_text(
+    model: "GPT2LMHeadModel", prompt: Tensor, new_tokens: int
+) -> Tensor:
     """Return the greedy continuation by transformers' model, of just as many tokens."""
     model.eval()
     return model.generate(

@@ -41,7 +41,7 @@ def time_checks(rounds: int, limit: float = 1.0) -> int:
     print(f"the checks of {len(first)} functions, each on every mistake of its list, "
           f"medians of {rounds} rounds")
     for title, seconds in (("the first time", first), ("after that", later)):
-        name = max(seconds, key=seconds.get)
+        name = max(seconds, key=seconds.__getitem__)
         print(f"{title:14}  half within {median(seconds.values()):.2f} s, "
               f"the slowest ({name}) {seconds[name]:.2f} s")
     return int(max(*first.values(), *later.values()) > limit)

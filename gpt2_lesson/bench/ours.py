@@ -7,7 +7,7 @@ median over the rounds counts.
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from statistics import median
 from time import perf_counter
@@ -59,7 +59,7 @@ def bench(model_name: str, rounds: int) -> None:
         "ours": lambda: generate(loaded, prompt, new_tokens, temperature=0),
         "like nanoGPT": lambda: plain.write(prompt, new_tokens),
     }
-    training = {"ours": trainer(model, ids)}
+    training: dict[str, Callable[[], object]] = {"ours": trainer(model, ids)}
     if has_bf16("cpu"):
         training["ours, bf16"] = trainer(model, ids, "bf16")
     training["like nanoGPT"] = peer_trainer(
@@ -84,7 +84,7 @@ def bench(model_name: str, rounds: int) -> None:
 
 def report(
     title: str,
-    calls: dict[str, Callable[[], object]],
+    calls: Mapping[str, Callable[[], object]],
     tokens: int,
     rounds: int,
     limit: float,

@@ -77,7 +77,8 @@ def exam(notebook: NotebookNode, seed: int) -> NotebookNode:
     Checks of functions that take and return plain data get hidden tests of their own.
     """
     notebook = copy.deepcopy(notebook)
-    cells, part = [], []
+    cells: list[NotebookNode] = []
+    part: list[NotebookNode] = []
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and cell.source.startswith("## "):
             cells += _asked(part)

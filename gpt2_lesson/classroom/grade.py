@@ -165,8 +165,8 @@ def _own(name: str, modules: list[str]) -> int:
 
 def _sandbox(options: Options, scratch: Path) -> Sandbox:
     """Return what makes sandboxes. Raises IsolationError, unless all is trusted."""
-    cache = cache_folder().resolve()
-    cache = cache if cache.is_dir() else None
+    downloads = cache_folder().resolve()
+    cache = downloads if downloads.is_dir() else None
     if options.trust_submissions:
         print(WARNING, file=sys.stderr)
         return Sandbox("", cache=cache, scratch=scratch)
@@ -231,8 +231,10 @@ class _Job:
         release = self.marker.release
         submission = read_submission(self.options.submitted, student, release)
         key = self.key(submission.raw, submission.warnings)
-        kept = before = feedback.read(self.results(student))
-        if before is None or before["key"] != key:
+        before = feedback.read(self.results(student))
+        if before is not None and before["key"] == key:
+            kept = before
+        else:
             marks = self.marker.mark(submission)
             isolated = bool(self.marker.sandbox.mode)
             kept = feedback.record(submission, marks, release, key, isolated)
@@ -280,7 +282,8 @@ def _stop(*_: object) -> None:
 
 def _end_with_parent() -> None:
     """End this process if the command was killed: it would wait for work for ever."""
-    parent_process().join()
+    if (parent := parent_process()) is not None:
+        parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(5)                           # to close the sandbox
     os._exit(1)

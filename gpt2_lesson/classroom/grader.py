@@ -19,6 +19,7 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 from gpt2_lesson import checks
 from gpt2_lesson.checks.probing import Probe, Seen
@@ -211,13 +212,13 @@ class _Run:
                  last: float, marks: Marks) -> None:
         self.marker, self.kind, self.last, self.marks = marker, kind, last, marks
         self.late = [one for one in submission.late if one.kind == kind]
-        last = {one: max([i for i, cell in enumerate(submission.cells) if cell.exercise
+        ends = {one: max([i for i, cell in enumerate(submission.cells) if cell.exercise
                           and cell.exercise.kind == one], default=-1)
                 for one in ("function", "answer")}
         # What stands behind the last exercise need not run.
-        self.cells = submission.cells[:None if self.late else last[kind] + 1]
+        self.cells = submission.cells[:None if self.late else ends[kind] + 1]
         # Errors are told from where the lessons are there: of cells before an answer.
-        self.told = last["answer"] if kind == "function" else -1
+        self.told = ends["answer"] if kind == "function" else -1
         self.given = {cell.source.strip() for cell in marker.release.cells}
         self.bad: set[int] = set()          # cells that killed the process
         self.processes = 0
@@ -234,7 +235,7 @@ class _Run:
                 self.at = i
                 if cell.exercise and cell.exercise.kind == self.kind:
                     found[cell.grade_id] = self.judged(cell.exercise)
-                elif self.talk is not None:
+                else:
                     self.ran(i, cell)
             self.at = len(self.cells)
             for exercise in self.late:
@@ -260,8 +261,6 @@ class _Run:
             withheld = marker.withheld if self.kind == "function" else []
             self.asked(do="hello", withheld=withheld, constants=marker.constants)
             for i, cell in enumerate(self.cells[:self.at]):
-                if self.talk is None:
-                    break
                 self.ran(i, cell)
         return self.talk
 
@@ -274,8 +273,9 @@ class _Run:
         self.talk = None
 
     def ran(self, i: int, cell: Cell) -> None:
-        """Run cell i; if the process dies of it, the cell is not run again."""
-        if i in self.bad or cell.exercise or not cell.source.strip():
+        """Run cell i where a process is open; if it dies, the cell is not run again."""
+        if self.talk is None or i in self.bad or cell.exercise or (
+                not cell.source.strip()):
             return
         try:
             reply = self.talk.ask(do="run", source=cell.source, name=f"cell {i + 1}")
@@ -366,7 +366,7 @@ def _seen(reply: dict) -> Seen:
         value=parts.get("value"), error=_short(parts.get("error")),
         message=_short(parts.get("message")), where=_short(parts.get("where")),
         changed=changed, repeats=parts.get("repeats") is True,
-        written=parts.get("written") is True,
+        written=parts.get("written") is True, drawn=parts.get("drawn") is True,
         printed=_short(parts.get("printed"), 2000))
 
 
@@ -396,7 +396,7 @@ class ProbeError(RuntimeError):
 class _Pickler(pickle.Pickler):
     """Pickles what the worker can read, and nothing of us that it must not see."""
 
-    def reducer_override(self, thing: object) -> object:
+    def reducer_override(self, thing: object) -> Any:
         if isinstance(thing, type | FunctionType):
             name = f"{thing.__module__}.{thing.__qualname__}"
             if name.startswith("gpt2_lesson") and not name.startswith(
@@ -424,9 +424,8 @@ class _Talk:
     seconds: float
     last: float
     number: int = 0
-
-    def __post_init__(self) -> None:
-        self.reader, self.waiting = Reader(), []
+    reader: Reader = field(default_factory=Reader)
+    waiting: list[dict] = field(default_factory=list)
 
     def ask(self, **request: object) -> dict:
         """Return the reply to a request. Raises SandboxClosed."""

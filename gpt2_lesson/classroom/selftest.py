@@ -1,13 +1,12 @@
-# ruff: noqa: F821
-# Run in a sandbox before any submission, by `sandbox.try_walls`, which sets `channel`,
-# `course`, `machine`, `SYSTEM_CALLS` and `secrets`, paths that must not be seen. Sends
-# each wall that gives way, or that all hold.
+# Run in a sandbox before any submission, by `sandbox.try_walls`, which calls `main`.
 import ctypes
 import errno
 import os
 import resource
 import socket
 import sys
+
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def gives(action, *args):
@@ -37,27 +36,31 @@ def answered(number):
     return ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS)
 
 
-libc = ctypes.CDLL(None, use_errno=True)
-column = ["x86_64", "aarch64"].index(os.uname().machine)
-checks = {
-    "runs as root outside": os.getuid() == 0 and os.path.exists("/proc/1"),
-    "has capabilities": capabilities(),
-    "may gain privileges": libc.prctl(39, 0, 0, 0, 0) != 1,
-    "may make user namespaces": libc.unshare(0x10000000) == 0,
-    "has a network": [n for _, n in socket.if_nameindex()] not in ([], ["lo"]),
-    "reaches the network": gives(socket.create_connection, ("192.0.2.1", 9), 0.2),
-    "reaches the machine's host": gives(socket.socket, 40),              # AF_VSOCK
-    "sees other processes": os.getpid() != 1 or os.path.exists("/proc/self"),
-    "sees a hidden file": any(map(os.path.lexists, secrets)),
-    "writes outside /tmp": any(gives(open, f"{folder}/wall", "w") for folder in (
-        "", "/usr", "/usr/lib", "/dev", "/etc", course, *sys.path)),
-    "may change the root": gives(os.chroot, "/tmp"),
-    "starts a process": gives(fork),
-    "uses memory without limit": resource.getrlimit(resource.RLIMIT_AS)[1] < 0,
-    "fills /tmp without limit": os.statvfs("/tmp").f_files > 10_000,
-    **{f"may call {name}": answered(numbers[column])
-       for name, numbers in SYSTEM_CALLS.items()},
-    "may call io_uring_setup": answered(425),
-}
-given = [name for name, is_open in checks.items() if is_open]
-os.write(channel, ("; ".join(given) or "all walls hold").encode())
+def main(channel, course, secrets, system_calls):
+    """Send each wall that gives way, or that all hold.
+
+    `secrets` are paths that must not be seen.
+    """
+    column = ["x86_64", "aarch64"].index(os.uname().machine)
+    checks = {
+        "runs as root outside": os.getuid() == 0 and os.path.exists("/proc/1"),
+        "has capabilities": capabilities(),
+        "may gain privileges": libc.prctl(39, 0, 0, 0, 0) != 1,
+        "may make user namespaces": libc.unshare(0x10000000) == 0,
+        "has a network": [n for _, n in socket.if_nameindex()] not in ([], ["lo"]),
+        "reaches the network": gives(socket.create_connection, ("192.0.2.1", 9), 0.2),
+        "reaches the machine's host": gives(socket.socket, 40),              # AF_VSOCK
+        "sees other processes": os.getpid() != 1 or os.path.exists("/proc/self"),
+        "sees a hidden file": any(map(os.path.lexists, secrets)),
+        "writes outside /tmp": any(gives(open, f"{folder}/wall", "w") for folder in (
+            "", "/usr", "/usr/lib", "/dev", "/etc", course, *sys.path)),
+        "may change the root": gives(os.chroot, "/tmp"),
+        "starts a process": gives(fork),
+        "uses memory without limit": resource.getrlimit(resource.RLIMIT_AS)[1] < 0,
+        "fills /tmp without limit": os.statvfs("/tmp").f_files > 10_000,
+        **{f"may call {name}": answered(numbers[column])
+           for name, numbers in system_calls.items()},
+        "may call io_uring_setup": answered(425),
+    }
+    given = [name for name, is_open in checks.items() if is_open]
+    os.write(channel, ("; ".join(given) or "all walls hold").encode())

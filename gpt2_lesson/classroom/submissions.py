@@ -66,7 +66,7 @@ class Release:
         nodes = [node for cell in self.cells for node in _nodes(cell.source)]
         return [(node.module, alias.name) for node in nodes
                 if isinstance(node, ast.ImportFrom)
-                and (node.module or "").startswith("gpt2_lesson.")
+                and node.module and node.module.startswith("gpt2_lesson.")
                 for alias in node.names if alias.name.isupper()]
 
     @property
@@ -139,26 +139,27 @@ def _exercise(path: Path, source: str, grade_id: str, points: float) -> Exercise
     """Return what a graded cell asks. Raises ValueError for another form."""
     wrong = ValueError(f"{path}: the graded cell {grade_id!r} must be {FORMS}")
     try:
-        (last,) = ast.parse(source).body
-        call = last.value                                        # checks....points(N)
-        check = call.func.value                                  # checks.NAME(...)
-        most, name = ast.literal_eval(call.args[0]), check.func.attr
-        fits = (isinstance(last, ast.Expr) and call.func.attr == "points"
-                and check.func.value.id == "checks" and len(call.args) == 1
-                and not call.keywords and not check.keywords)
-        *named, variable = check.args
-        variable = variable.id
-        if name == "answer":
-            kind, name = "answer", ast.literal_eval(named.pop())
-        else:
-            kind = "function"
-    except (SyntaxError, AttributeError, IndexError, ValueError):
+        lines = ast.parse(source).body
+    except (SyntaxError, ValueError):
         raise wrong from None
-    if not fits or named or not isinstance(name, str):
-        raise wrong
+    match lines:
+        case [ast.Expr(ast.Call(ast.Attribute(check, "points"),
+                                [ast.Constant(most)], []))]:
+            pass
+        case _:
+            raise wrong
+    match check:
+        case ast.Call(ast.Attribute(ast.Name("checks"), "answer"),
+                      [ast.Constant(str(name)), ast.Name(variable)], []):
+            kind = "answer"
+        case ast.Call(ast.Attribute(ast.Name("checks"), name), [ast.Name(variable)], []
+                      ) if name != "answer":
+            kind = "function"
+        case _:
+            raise wrong
     if most != points:
-        raise ValueError(f"{path}: the cell {grade_id!r} gives {most} points, but its "
-                         f"nbgrader metadata say {points}")
+        raise ValueError(f"{path}: the cell {grade_id!r} gives {most!r} points, but "
+                         f"its nbgrader metadata say {points}")
     return Exercise(grade_id, kind, points, name, variable)
 
 
@@ -228,7 +229,7 @@ def _other_name(path: Path, warnings: list[str]) -> bytes:
 
 def _bytes(path: Path) -> bytes:
     """Return a regular file's bytes; no link is followed, no pipe waited for."""
-    def without_links(path: Path, flags: int) -> int:
+    def without_links(path: str, flags: int) -> int:
         return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
     with open(path, "rb", opener=without_links) as file:
@@ -271,8 +272,9 @@ def _nbgrader(cell: dict) -> dict:
     """Return a cell's nbgrader metadata, {} for none or nonsense."""
     metadata = cell.get("metadata")
     data = metadata.get("nbgrader") if isinstance(metadata, dict) else None
-    grade_id = data.get("grade_id", "") if isinstance(data, dict) else None
-    return data if isinstance(grade_id, str) else {}
+    if isinstance(data, dict) and isinstance(data.get("grade_id", ""), str):
+        return data
+    return {}
 
 
 def _matched(code: list[dict], release: Release, warnings: list[str]) -> list[Cell]:

@@ -37,7 +37,7 @@ It may move to another machine or device, and so may the text: give --text its n
 def preset_lines() -> str:
     """Return the presets and their defaults, for the help."""
     names = ("steps", "batch-size", "seq-length", "max-lr", "optimizer")
-    rows = [("", "", *names)]
+    rows: list[tuple[str, ...]] = [("", "", *names)]
     for name, (config, settings) in PRESETS.items():
         values = [getattr(settings, key.replace("-", "_")) for key in names]
         size = f"{config.d_model} x {config.num_layers}"

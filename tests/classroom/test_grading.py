@@ -35,7 +35,7 @@ from problem_sets import each_set, handed_in
 
 from gpt2_lesson import checks
 from gpt2_lesson.checks.engine import Exercise as ExerciseCheck
-from gpt2_lesson.checks.probing import Probe, observe
+from gpt2_lesson.checks.probing import Probe, Seen, observe
 from gpt2_lesson.checks.report import Report
 from gpt2_lesson.classroom import grade, protocol, sandbox
 from gpt2_lesson.cli import main
@@ -544,6 +544,14 @@ def same(a: object, b: object) -> bool:
 def test_a_value_comes_through(value: object) -> None:
     message = protocol.unpack(protocol.pack({"value": value}))
     assert same(message["value"], value)
+
+
+def test_an_observation_comes_back_whole() -> None:
+    from gpt2_lesson.classroom import grader
+
+    seen = Seen(value=3, message="m", where="w", changed=(1,), repeats=False,
+                written=False, printed="p", drawn=True)
+    assert grader._seen(protocol.unpack(protocol.pack({"seen": vars(seen)}))) == seen
 
 
 def test_what_is_no_plain_data_leaves_only_its_name() -> None:
