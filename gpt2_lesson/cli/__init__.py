@@ -1,7 +1,7 @@
-"""The command `gpt2-lesson`: one module of this folder for each of its words.
+"""The command `gpt2-lesson`: one module of this folder for each subcommand.
 
 A module has `add_arguments(parser)` and `run(args)`, which returns the exit status. It
-is imported only when its word is used, so `gpt2-lesson --help` answers at once.
+is imported only when its subcommand is used, so that `gpt2-lesson --help` is fast.
 """
 
 import argparse
@@ -13,15 +13,15 @@ from gpt2_lesson.interrupts import Terminated
 
 COMMANDS = {
     "train": "train a GPT-2 on a text",
-    "generate": "let a trained model write",
+    "generate": "generate text with a trained model",
     "eval": "measure a model on a text",
-    "bench": "measure the speed of training and writing",
+    "bench": "measure the speed of training and generation",
     "run": "run lessons from top to bottom and store their outputs",
-    "page": "run lessons and write each as a page to read without a network",
-    "front": "make a page in which a trained model runs",
-    "export": "make the package's modules from the lessons",
+    "page": "run lessons and write each one as a page for reading offline",
+    "front": "make a page that runs a trained model",
+    "export": "generate the package's modules from the lessons",
     "release": "make the exercises from the problem sets with solutions",
-    "grade": "grade what a class handed in, each notebook in a sandbox of its own",
+    "grade": "grade a class, each notebook in its own sandbox",
 }
 EXPECTED = (
     ArithmeticError,
@@ -35,13 +35,13 @@ EXPECTED = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Return the exit status of `gpt2-lesson` with these words, or with sys.argv's.
+    """Return the exit status of `gpt2-lesson` with these arguments, or with sys.argv.
 
-    0: done; 1: the answer is no (`export --check`, a failing lesson); 2: an error, told
-    in one line; 130 and 143: stopped by Ctrl-C, by SIGTERM.
+    0: done; 1: a check or a lesson failed (`export --check`); 2: an error, reported in
+    one line; 130 and 143: stopped by Ctrl-C or by SIGTERM.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a letter that it lacks is shown as \u2014
+        if hasattr(stream, "reconfigure"):  # characters that it lacks become \u2014
             stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if argv is None else argv
     name = " ".join(["gpt2-lesson", *words[:1]])
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(f"\n{name}: stopped", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
-    except BrokenPipeError:  # the reader, such as `head`, has left
+    except BrokenPipeError:  # the reader, such as `head`, has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except EXPECTED as error:
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:
-    """Return the parser, with the options of only the command that `words` names."""
+    """Return the parser, with the options of the subcommand in `words` only."""
     parser = argparse.ArgumentParser(
         "gpt2-lesson", description="The tools of the course. Each has its own --help."
     )
@@ -72,6 +72,6 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
         if name in words[:1]:
             import_module(f"{__name__}.{name}").add_arguments(command)
         command.add_argument(
-            "--traceback", action="store_true", help="show where an error came from"
+            "--traceback", action="store_true", help="show where an error was raised"
         )
     return parser

@@ -1,4 +1,4 @@
-"""`gpt2-lesson bench`: the speed, beside two baselines' and the machine's limits."""
+"""`gpt2-lesson bench`: measure speed, compared with baselines and the machine."""
 
 import argparse
 
@@ -6,23 +6,23 @@ from gpt2_lesson.bench import checks, figures, ours
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `gpt2-lesson bench` takes."""
-    parser.description = "Measure training and writing, beside two baselines."
+    """Add the options of `gpt2-lesson bench`."""
+    parser.description = "Measure training and generation, compared with two baselines."
     parser.add_argument("--model", choices=ours.CASES, help="default: demo")
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument("--figures", action="store_true",
                         help="measure an attention map in a browser instead")
     parser.add_argument("--checks", action="store_true", help="measure how long the "
-                        "checks of the exercises take instead")
+                        "exercises' checks take instead")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table of measurements; return 0, or 1 for what is over its limits."""
+    """Print a table of measurements; return 0, or 1 if something is over its limit."""
     if args.rounds < 1:
         raise ValueError(f"--rounds is {args.rounds}, expected 1 or more")
     if bool(args.model) + args.figures + args.checks > 1:
-        raise ValueError("--model chooses what is trained, --figures measures an "
-                         "attention map, --checks the checks: give one of the three")
+        raise ValueError("--model, --figures and --checks exclude one another: give "
+                         "only one of them")
     if args.figures:
         return figures.report(args.rounds)
     if args.checks:

@@ -11,15 +11,15 @@ examples:
   gpt2-lesson eval gpt2 --text my_diary.txt --stride 256
   gpt2-lesson eval runs/diary --text my_diary.txt
 
-Of a named text (stories, python, tinyshakespeare), and of the file that a run was
+Of a built-in text (stories, python, tinyshakespeare), and of the file that a run was
 trained on, only the last tenth is measured: the validation part, which training does
-not see. A model is named as in `gpt2-lesson generate --help`.
+not use. RUN is the same as in `gpt2-lesson generate --help`.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `gpt2-lesson eval` takes."""
-    parser.description = "Measure how surprised a model is by a text."
+    """Add the options of `gpt2-lesson eval`."""
+    parser.description = "Measure how well a model predicts a text."
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stride",
         type=int,
         metavar="TOKENS",
-        help="how far windows move on (default: half of what the model sees)",
+        help="by how much the window moves on (default: half the context window)",
     )
     add(
         "--max-tokens",
@@ -38,12 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="measure the first N tokens (default: 20000; 0: all)",
     )
-    add("--batch-size", type=int, default=16, help="windows at once (default: 16)")
+    add("--batch-size", type=int, default=16, help="windows in a batch (default: 16)")
     add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print surprise, perplexity and bits per byte; return 0."""
+    """Print loss, perplexity and bits per byte; return 0."""
     print_measures(args.model, args.text, args.stride, args.max_tokens,
                    args.batch_size, args.device)
     return 0

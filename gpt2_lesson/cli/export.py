@@ -1,4 +1,4 @@
-"""`gpt2-lesson export`: make the package's modules from the lessons."""
+"""`gpt2-lesson export`: generate the package's modules from the lessons."""
 
 import argparse
 from pathlib import Path

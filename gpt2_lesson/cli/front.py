@@ -1,4 +1,4 @@
-"""`gpt2-lesson front`: a page in which a trained model runs, to keep or to send."""
+"""`gpt2-lesson front`: make a page that runs a trained model."""
 
 import argparse
 from pathlib import Path
@@ -15,13 +15,13 @@ EXAMPLES = ("Once upon a time", "The cat sat on the", "zzz qqq 123")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `gpt2-lesson front`."""
     add = parser.add_argument
-    add("model", metavar="RUN", help="a run folder, or stories: the course's own model")
+    add("model", metavar="RUN", help="a run folder, or stories (the course's model)")
     add("--out", type=Path, default=Path("page.html"), metavar="FILE",
         help="the page (default: %(default)s)")
     add("--title", default="A GPT-2 in this page", help="its heading")
-    add("--prompt", default="", help="the text that it opens with")
+    add("--prompt", default="", help="the text that it starts with")
     add("--example", action="append", default=[], metavar="TEXT",
-        help="a text to choose; may be repeated")
+        help="an example text; may be repeated")
     add("--lessons", default="", metavar="URL", help="where the lessons' pages are, as "
         "`gpt2-lesson page` writes them, for links")
 

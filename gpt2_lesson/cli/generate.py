@@ -7,14 +7,14 @@ from gpt2_lesson.runs.generate import END_OF_TEXT, print_continuation
 
 EXAMPLES = """\
 examples:
-  gpt2-lesson generate stories                           a story by the shipped model
+  gpt2-lesson generate stories                           a story by the small model
   gpt2-lesson generate stories --prompt "One foggy night Mia" --temperature 0.5
   gpt2-lesson generate runs/diary --prompt "Today " --max-new-tokens 300 --top-k 50
   gpt2-lesson generate gpt2 --prompt "The cat sat on the" --temperature 0.8 --top-k 50
 
-the name of a model is one of
+RUN is one of
   a run folder, or a checkpoint file in it
-  stories                 the model that comes with the course
+  stories                 the small model that comes with the course
   gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2
                           published weights, from the cache folder or the network
   a folder with config.json, model.safetensors and vocab.json, merges.txt
@@ -22,35 +22,36 @@ the name of a model is one of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `gpt2-lesson generate` takes."""
+    """Add the options of `gpt2-lesson generate`."""
     parser.description = "Let a trained model continue a prompt."
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("model", metavar="RUN", help="a run folder, stories, gpt2, ... (see below)")
-    add("--prompt", default="\n", help="the text to continue (default: a line end)")
+    add("--prompt", default="\n", help="the text to continue (default: a newline)")
     add(
         "--max-new-tokens",
         type=int,
         default=250,
         metavar="N",
-        help="how many tokens to write (default: 250)",
+        help="how many tokens to generate (default: 250)",
     )
     add(
         "--temperature",
         type=float,
         default=1.0,
         metavar="T",
-        help="below 1 plays safe, above 1 dares, 0 takes the likeliest (default: 1)",
+        help="below 1: more predictable, above 1: more varied, 0: always the most "
+        "probable token (default: 1)",
     )
-    add("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens only")
-    add("--top-p", type=float, metavar="P", help="draw from the likeliest that hold P")
-    add("--seed", type=int, help="the same seed writes the same text")
+    add("--top-k", type=int, metavar="K", help="sample among the K most probable")
+    add("--top-p", type=float, metavar="P", help="top-p (nucleus) sampling")
+    add("--seed", type=int, help="the same seed generates the same text")
     add(
         "--stop",
         metavar="TEXT",
         default=END_OF_TEXT,
-        help="stop at this token; '' never does "
+        help="stop at this token; with '', never "
         f"(default: {END_OF_TEXT}, if the vocabulary has it)",
     )
     add_device(parser)

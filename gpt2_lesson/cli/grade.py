@@ -10,21 +10,21 @@ from gpt2_lesson.classroom.grade import Options, grade_class
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `gpt2-lesson grade`."""
     parser.description = (
-        "Grade what a class handed in. Each notebook runs in a sandbox of its own, "
-        "without a network, your files or the answers. An interrupted run goes on "
-        "where it was.")
+        "Grade a class. Each notebook runs in its own sandbox, without a network, your "
+        "files or the answers. A run that was interrupted continues where it stopped.")
     parser.add_argument("set", metavar="SET",
                         help="the problem set: 01, attention or 01_attention")
     parser.add_argument("--submitted", type=Path, metavar="DIR",
-                        help="holds STUDENT/SET/SET.ipynb (default: OUT/submitted)")
+                        help="contains STUDENT/SET/SET.ipynb (default: OUT/submitted)")
     parser.add_argument("--out", type=Path, default=Path("grading"), metavar="DIR",
-                        help="where the table, pages and results go (default: grading)")
+                        help="folder for table, pages and results (default: grading)")
     parser.add_argument("--notebooks", type=Path, default=NOTEBOOKS, metavar="DIR",
-                        help="holds exercises/ and solutions/ (default: %(default)s)")
+                        help="contains exercises/ and solutions/ (default: "
+                             "%(default)s)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N",
-                        help="submissions at the same time (default: 2)")
-    parser.add_argument("--partial", type=float, default=0.0, metavar="SHARE",
-                        help="share of the points for one known mistake (default: 0)")
+                        help="grade N submissions at the same time (default: 2)")
+    parser.add_argument("--partial", type=float, default=0.0, metavar="FRACTION",
+                        help="of the points, for one known mistake (default: 0)")
     parser.add_argument("--face", choices=["public", "exam"], default="public",
                         help="exam: the pages show the symptom, not the mistake's name")
     parser.add_argument("--time-limit", type=float, default=60, metavar="SECONDS",

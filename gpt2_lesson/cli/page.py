@@ -1,8 +1,8 @@
-"""`gpt2-lesson page`: run lessons and write each as a page to read without a network.
+"""`gpt2-lesson page`: run lessons and write each one as a page for reading offline.
 
-A page is one file. Its pictures lie inside it, its formulas are MathML, and its figures
-answer back. What a page links to in the course, such as its exercises, is written
-beside it as it is stored, and not run.
+A page is a single file that contains its pictures; its formulas are MathML, and its
+figures are interactive. Notebooks that a page links to, such as its exercises, become
+pages too, with the outputs that are stored in them.
 """
 
 import argparse
@@ -20,5 +20,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the lessons' pages and print where they are; 1 if a lesson fails."""
+    """Write the pages and print their paths; return 1 if a lesson fails."""
     return write_pages(args.lessons, args.notebooks, args.out, args.timeout)

@@ -18,15 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sets", nargs="*", metavar="SET",
                         help="01, attention or 01_attention (default: all)")
     parser.add_argument("--check", action="store_true", help="change nothing; say "
-                        "which sets are out of step (exit status 1)")
+                        "which sets differ (exit status 1)")
     parser.add_argument("--exam", type=int, metavar="SEED", help="make an exam in "
-                        "grading/exam: no hints, hidden tests drawn with SEED")
+                        "grading/exam: no hints, hidden tests that depend on SEED")
     parser.add_argument("--root", type=Path, default=ROOT,
                         help="the course's folder (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Release or check sets, and print what changed; 1 if a set is out of step."""
+    """Release or check sets, and print what changed; return 1 if a set differs."""
     sets = [find(name, args.root) for name in args.sets] or problem_sets(args.root)
     if args.check:
         found = differences(args.root, sets, orphans=not args.sets)

@@ -10,32 +10,33 @@ examples:
   gpt2-lesson train --text stories --preset story --out runs/story
   gpt2-lesson train --text my_diary.txt --steps 500 --out runs/diary
   gpt2-lesson train --text python --tokenizer bpe:1024 --out runs/manual
-  gpt2-lesson train --out runs/diary --resume          go on after Ctrl-C or a crash
-  gpt2-lesson generate runs/diary --prompt "Today "    let it write
+  gpt2-lesson train --out runs/diary --resume          continue after Ctrl-C or a crash
+  gpt2-lesson generate runs/diary --prompt "Today "    generate text
 
-Ctrl-C ends the step, saves, and stops; a second one stops at once.
+Ctrl-C finishes the step, saves, and stops; a second Ctrl-C stops at once.
 
 presets (d_model x layers), each with its own defaults:
 {presets}
-  The last four are the published shapes; they want a GPU.
+  The last four are GPT-2's published sizes; they need a GPU.
 
-tokenizers (the vocabulary decides how large the token table is):
+tokenizers (the size of the vocabulary decides that of the embedding matrix):
   bytes        every byte is a token: 256
-  bpe:N        N tokens, learned from the part of the text that is trained on
+  bpe:N        N tokens, learned from the training part of the text
   gpt2         GPT-2's own 50,257, from the cache folder or the network
 
-the folder RUN then holds
-  checkpoint.safetensors  everything needed to go on; written as training goes
-  model.safetensors       the finished model alone, to be shared
-  losses.png, samples.txt the loss curve, and what the model wrote on the way
+the folder RUN then contains
+  checkpoint.safetensors  everything needed to continue; written during training
+  model.safetensors       the finished model alone
+  losses.png, samples.txt the loss curve, and samples of generated text
   settings.json, log.json the settings, and the validation losses so far
   tokenizer.json, ...     the vocabulary, unless tokens are bytes
-It may move to another machine or device, and so may the text: give --text its new name.
+The run can continue on another machine or device. If its text has moved, say where with
+--text.
 """
 
 
 def preset_lines() -> str:
-    """Return the presets and their defaults, for the help."""
+    """Return the presets and their defaults, for the help text."""
     names = ("steps", "batch-size", "seq-length", "max-lr", "optimizer")
     rows: list[tuple[str, ...]] = [("", "", *names)]
     for name, (config, settings) in PRESETS.items():
@@ -47,8 +48,8 @@ def preset_lines() -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `gpt2-lesson train` takes; most defaults are the preset's."""
-    parser.description = "Train a GPT-2 on a text; watch its loss and what it writes."
+    """Add the options of `gpt2-lesson train`; most defaults come from the preset."""
+    parser.description = "Train a GPT-2 on a text, and report its loss and samples."
     parser.usage = (
         "gpt2-lesson train --out RUN [--text TEXT] [--preset NAME] [options]\n"
         "       gpt2-lesson train --out RUN --resume [options]"
@@ -56,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES.format(presets=preset_lines())
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("--out", metavar="RUN", required=True, help="the folder to make for this run")
-    add("--resume", action="store_true", help="go on with RUN where it was stopped")
+    add("--out", metavar="RUN", required=True, help="the folder to create for this run")
+    add("--resume", action="store_true", help="continue RUN where it stopped")
     add(
         "--text",
         metavar="TEXT",
@@ -70,26 +71,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--seq-length",
         type=int,
-        help="tokens in a window, one more than the model can see "
+        help="tokens in a window, one more than the context window "
         "(default: the preset's)",
     )
     add("--max-lr", type=float, help="highest learning rate (default: the preset's)")
     add(
         "--optimizer",
         choices=RATES,
-        help="how the weights are moved (default: the preset's)",
+        help="adamw or muon (default: the preset's)",
     )
     add(
         "--precision",
         choices=("auto", "float32", "bf16"),
-        help="bf16 is faster where the machine has it (default: auto)",
+        help="bf16 is faster on machines that support it (default: auto)",
     )
     add(
         "--dropout",
         type=float,
         help="fraction of values set to 0 in training (default: the preset's)",
     )
-    add("--seed", type=int, help="start of all random draws (default: 0)")
+    add("--seed", type=int, help="seed of all random numbers (default: 0)")
     add_device(parser, default=None)
     add(
         "--save-every",
@@ -101,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sample-every",
         type=int,
         metavar="STEPS",
-        help="steps between two samples (default: a tenth of all)",
+        help="steps between two samples (default: a tenth of all steps)",
     )
 
 

@@ -1,1 +1,1 @@
-"""Training runs: their folder, their text, training, and what uses the model."""
+"""Training runs: their folder and text, training, and uses of the trained model."""

@@ -1,4 +1,4 @@
-"""The device that a command computes on."""
+"""The device that a command uses."""
 
 import torch
 
@@ -6,7 +6,7 @@ DEVICES = ("cuda", "mps", "cpu")  # the fastest first
 
 
 def choose_device(name: str) -> str:
-    """Return the device to use, the fastest for "auto"; ValueError if it is missing."""
+    """Return the device to use; "auto" is the fastest. Raises ValueError if missing."""
     here = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
@@ -23,7 +23,7 @@ def choose_device(name: str) -> str:
 
 
 def has_bf16(device: str) -> bool:
-    """Return True where the device calculates in bf16 itself, which makes it fast."""
+    """Return whether the device has bf16 arithmetic, which makes it fast."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -15,7 +15,7 @@ from gpt2_lesson.runs.devices import choose_device
 from gpt2_lesson.runs.models import open_model
 from gpt2_lesson.runs.train import stable_name, validation_start
 
-BLOCK = 256  # tokens drawn together for the interval: neighbours are not independent
+BLOCK = 256  # tokens resampled together: neighbours are not independent
 
 
 def print_measures(
@@ -26,10 +26,10 @@ def print_measures(
     batch_size: int,
     device: str,
 ) -> None:
-    """Print surprise, perplexity and bits per byte."""
+    """Print loss, perplexity and bits per byte."""
     validation.whole_number("--max-tokens", max_tokens, 0)
     if max_tokens == 1:
-        raise ValueError("--max-tokens is 1, expected 2 or more, or 0: all")
+        raise ValueError("--max-tokens is 1, expected 2 or more, or 0 for all")
     validation.whole_number("--batch-size", batch_size, 1)
     if stride is not None:
         validation.whole_number("--stride", stride, 1)
@@ -39,8 +39,8 @@ def print_measures(
     ids = tokenizer.encode(data.decode(), special="token")
     if max_tokens and len(ids) > max_tokens:
         print(
-            f"the first {max_tokens:,} of {len(ids):,} tokens (--max-tokens 0 "
-            "takes all)",
+            f"measuring the first {max_tokens:,} of {len(ids):,} tokens "
+            "(--max-tokens 0: all)",
             file=sys.stderr,
         )
         ids = ids[: max_tokens]
@@ -58,29 +58,29 @@ def print_measures(
 
 
 def part_to_measure(model: str, name: str, data: bytes) -> bytes:
-    """Return what to measure of a text: only the validation part if training saw it."""
+    """Return the part of a text to measure: of a training text, the validation part."""
     cut = validation_start(name, data)
     if name in TEXTS:
         return data[max(0, data.find(b"\n", cut - 1)) :]  # from a newline on
     run = settings_of(model)
     if run.get("text_sha256") == hashlib.sha256(data).hexdigest():
         print(
-            f"{model} was trained on this file: its last tenth is measured, the "
-            "validation part",
+            f"{model} was trained on this file, so only its last tenth is measured: "
+            "the validation part",
             file=sys.stderr,
         )
         return data[cut:]
     if run.get("text") == stable_name(name):
         print(
-            f"warning: {model} was trained on an earlier content of this file, and may "
-            "have seen much of what is measured",
+            f"warning: {model} was trained on an earlier version of this file, and may "
+            "have been trained on much of what is measured",
             file=sys.stderr,
         )
     return data
 
 
 def settings_of(model: str) -> dict:
-    """Return the settings of the run that a model is of; {} if it is of none."""
+    """Return the settings of the run that a model belongs to, or {}."""
     path = Path(model)
     folder = path if path.is_dir() else path.parent
     try:
@@ -90,7 +90,7 @@ def settings_of(model: str) -> dict:
 
 
 def interval(nats: torch.Tensor, bits: float) -> str:
-    """Return the 95% interval of `bits` in words, or nothing for a short text."""
+    """Return the 95% interval of `bits` as text, which is empty for a short text."""
     blocks = nats[: len(nats) // BLOCK * BLOCK].view(-1, BLOCK).mean(1)
     if len(blocks) < 10:
         return ""

@@ -1,4 +1,4 @@
-"""The folder of a training run: one process at a time, and files that are checked."""
+"""The folder of a training run: one process at a time, and checked files."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ from gpt2_lesson.files import atomic_write, read_json
 from gpt2_lesson.runs.devices import DEVICES
 
 LOCK, OWNER = ".lock", ".owner.json"
-PLAN = {  # what settings.json holds
+PLAN = {  # what settings.json contains
     "text": str, "tokenizer": str, "preset": str, "steps": int, "batch_size": int,
     "seq_length": int, "max_lr": float, "optimizer": str, "precision": str,
     "dropout": float, "seed": int, "sample_every": int, "threads": int, "device": str,
@@ -27,18 +27,18 @@ PLAN = {  # what settings.json holds
 
 @contextlib.contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Keep other processes from training in `folder`, for as long as this one lives.
+    """Keep other processes from training in `folder` while this one runs.
 
-    Raises BlockingIOError, with the other's process id, if one is there already. A lock
-    whose process is gone is free: the system, not a file, says who holds it.
+    Raises BlockingIOError, with the process id, if another one uses the folder. The
+    operating system releases the lock of a process that has ended.
     """
     owner = folder / OWNER
     try:
-        # Within this second the holder has written who it is, or it has ended.
+        # Within this second the owner has written who it is, or it has ended.
         lock = FileLock(folder / LOCK).acquire(timeout=1)
     except Timeout:
         raise BlockingIOError(
-            f"{folder} is in use: process {_owner(owner)} trains in it; wait for it, "
+            f"{folder} is in use: process {_owner(owner)} is training in it; wait, "
             "stop it, or choose another folder"
         ) from None
     with lock:
@@ -51,7 +51,7 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 def _owner(path: Path) -> str:
-    """Return the process that holds a folder, in words."""
+    """Return the process that uses a folder, as text."""
     for _ in range(10):
         with contextlib.suppress(OSError, ValueError):
             owner = read_json(path)
@@ -63,7 +63,7 @@ def _owner(path: Path) -> str:
 def check_free(folder: Path) -> None:
     """Raise FileExistsError or NotADirectoryError unless a new run may use `folder`.
 
-    What a start leaves that was killed before it wrote its settings is not in the way.
+    Files of a run that was killed before it wrote its settings do not matter.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(
@@ -71,7 +71,7 @@ def check_free(folder: Path) -> None:
         )
     if (folder / "settings.json").exists():
         raise FileExistsError(
-            f"{folder} is a run already: --resume goes on with it, or "
+            f"{folder} is already a run: continue it with --resume, or "
             "choose another name"
         )
     names = [path.name for path in folder.iterdir()] if folder.exists() else []
@@ -88,7 +88,7 @@ def read_plan(folder: Path, presets: tuple[str, ...]) -> dict:
     path = folder / "settings.json"
     if not path.is_file():
         raise FileNotFoundError(
-            f"{folder} holds no run to go on with: start it without --resume"
+            f"there is no run in {folder} to resume: start it without --resume"
         )
     plan = read_json(path)
     wrong = [
@@ -107,7 +107,7 @@ def read_plan(folder: Path, presets: tuple[str, ...]) -> dict:
         wrong = [name for name, good in known.items() if not good]
     if wrong:
         raise ValueError(
-            f"{path} is damaged: {', '.join(wrong)} cannot be read; "
+            f"{path} is damaged: {', '.join(wrong)} cannot be used; "
             "start a new run"
         )
     return plan
@@ -125,13 +125,13 @@ def read_log(path: Path) -> dict[str, dict]:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} is damaged at step {step!r} ({error}): delete it, and the run "
-                "goes on without its earlier reports"
+                "continues without its earlier reports"
             ) from None
     return log
 
 
 def saved_steps(checkpoint: Path) -> int:
-    """Return how many steps a checkpoint has done: 0 if there is none to read."""
+    """Return the number of steps in a checkpoint: 0 if it cannot be read."""
     with contextlib.suppress(OSError, RuntimeError, SafetensorError):
         with safe_open(checkpoint, framework="pt") as file:
             return file.get_slice("losses").get_shape()[0]
@@ -139,5 +139,5 @@ def saved_steps(checkpoint: Path) -> int:
 
 
 def write_json(path: Path, value: dict) -> None:
-    """Write `value` as JSON to read, whole or not at all."""
+    """Write `value` as readable JSON, atomically."""
     atomic_write(path, json.dumps(value, indent=2) + "\n")

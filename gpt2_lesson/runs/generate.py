@@ -1,4 +1,4 @@
-"""Let a trained model write, with lesson 06's functions."""
+"""Generate text with a trained model, with lesson 06's functions."""
 
 import codecs
 import sys
@@ -26,11 +26,11 @@ def print_continuation(
     stop: str,
     device: str,
 ) -> None:
-    """Print the prompt and, token by token, how the model continues it."""
+    """Print the prompt and, token by token, its continuation."""
     if not prompt:
         raise ValueError(
-            "the prompt is empty: give at least one character, or leave "
-            "--prompt out to start after a line end"
+            "the prompt is empty: give at least one character, or leave out "
+            "--prompt to start after a newline"
         )
     validation.sampling(temperature, top_k, top_p)  # before any output
     validation.whole_number("--max-new-tokens", max_new_tokens, 0)
@@ -45,8 +45,8 @@ def print_continuation(
     generator.manual_seed(generator.seed() if seed is None else seed)
     decoder = codecs.getincrementaldecoder("utf-8")(
         "replace"
-    )  # a letter may be 4 bytes
-    # In a terminal the text itself shows progress; in a pipe or a log a bar is litter.
+    )  # a character may have 4 bytes
+    # In a terminal the text itself shows the progress; a log needs no bar.
     no_bar = sys.stdout.isatty() or not sys.stderr.isatty()
     with tqdm(
         total=max_new_tokens, unit="token", leave=False, disable=no_bar
@@ -78,8 +78,8 @@ def stop_ids(tokenizer: Tokenizer, stop: str) -> list[int]:
     ids = tokenizer.encode(stop, special="token")
     if len(ids) > 1 and stop != END_OF_TEXT:
         raise ValueError(
-            f"--stop is {stop!r}, which is {len(ids)} tokens of this vocabulary, "
-            "expected one"
+            f"--stop is {stop!r}, which is {len(ids)} tokens in this vocabulary, "
+            "expected one token"
         )
     return ids if len(ids) == 1 else []
 

@@ -1,4 +1,4 @@
-"""How this process holds on to memory."""
+"""How this process allocates memory."""
 
 import ctypes
 
@@ -6,11 +6,11 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep what is freed; return False where another library allocates.
+    """Let glibc keep freed memory; return False where another library allocates.
 
-    A training step frees nearly all that it allocated, and the next one wants it back.
-    Unless told to keep it, glibc returns it to the system, which hands it out again
-    page by page, filled with zeros: about a tenth of the time of a small step.
+    A training step frees nearly all that it allocated, and the next one needs it again.
+    By default glibc returns it to the system, which has to fill every page with zeros
+    before it is used again. That takes about a tenth of the time of a small step.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

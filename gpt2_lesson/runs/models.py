@@ -1,4 +1,4 @@
-"""Trained models by their names: a run's, the shipped one, published weights."""
+"""Trained models by name: of a run, of the course, or published."""
 
 from pathlib import Path
 
@@ -11,10 +11,10 @@ from gpt2_lesson.vocabulary_files import GPT2_REPOSITORIES
 
 
 def open_model(name: str) -> tuple[GPT2Model, Tokenizer]:
-    """Return a model and its tokenizer: a run's, the shipped one, published weights.
+    """Return a model and its tokenizer: of a run, of the course, or published.
 
     Raises FileNotFoundError if there is none, CheckpointError if it cannot be used,
-    ValueError if model and tokenizer do not fit.
+    ValueError if model and tokenizer do not match.
     """
     path = Path(name)
     if name == "stories" and not path.exists():
@@ -32,15 +32,15 @@ def open_model(name: str) -> tuple[GPT2Model, Tokenizer]:
             found = [file for file in found if file.is_file()]
             if not found:
                 raise FileNotFoundError(
-                    f"the folder {path} holds no checkpoint: has the "
-                    "training saved one yet?"
+                    f"the folder {path} has no checkpoint: has the "
+                    "training run saved one yet?"
                 )
             path = found[0]
         model, tokenizer = load_checkpoint(path), stored_tokenizer(path.parent)
     if model.config.vocab_size != tokenizer.vocab_size:
         raise ValueError(
             f"{name} has a model of {model.config.vocab_size} tokens and a vocabulary "
-            f"of {tokenizer.vocab_size}: are vocab.json and merges.txt beside it?"
+            f"of {tokenizer.vocab_size}: are its vocab.json and merges.txt there?"
         )
     return model, tokenizer
 

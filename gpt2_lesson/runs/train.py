@@ -1,4 +1,4 @@
-"""A training run: a GPT-2, a text, a folder, with lesson 08's functions."""
+"""Train a GPT-2 on a text, in a folder, with lesson 08's functions."""
 
 import argparse
 import hashlib
@@ -39,7 +39,7 @@ from gpt2_lesson.runs.models import stored_tokenizer
 from gpt2_lesson.tokenizer import Tokenizer
 from gpt2_lesson.training import TrainSettings, evaluate, save_checkpoint, train
 
-# name: the model, and how it is trained. The vocabulary is the tokenizer's.
+# The model and its training settings; vocab_size is replaced by the tokenizer's.
 PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
     "demo": (
         GPT2Config(
@@ -72,7 +72,7 @@ PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
             optimizer="muon",
         ),
     ),
-    "shakespeare": (  # the size of nanoGPT's experiment for a CPU, another recipe
+    "shakespeare": (  # the size of nanoGPT's CPU experiment, with other settings
         GPT2Config(
             256,
             d_model=128,
@@ -111,23 +111,23 @@ PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
         ("gpt2-medium", 3e-4),
         ("gpt2-large", 2.5e-4),
         ("gpt2-xl", 2e-4),
-    )  # rates: Brown et al. 2020, table 2.1
+    )  # learning rates: Brown et al. 2020, table 2.1
 }
 RATES = {"adamw": 1e-3, "muon": 0.02}  # when only the optimizer is given
 
 def train_run(args: argparse.Namespace) -> int:
     """Train as the arguments say; return the exit status.
 
-    0: done; 130 and 143: stopped by Ctrl-C, by SIGTERM, and saved.
+    0: done; 130 and 143: stopped by Ctrl-C or by SIGTERM, and saved.
     """
     folder = Path(args.out)
     with terminations_raise():
         if args.resume:
-            read_plan(folder, tuple(PRESETS))          # no folder is made to be locked
+            read_plan(folder, tuple(PRESETS))          # before a folder is created
             with only_one(folder):
                 return go_on(args, folder)
         if (folder / LOCK).exists():
-            with only_one(folder):                     # or this says who is in there
+            with only_one(folder):                     # or say which process uses it
                 pass
         check_free(folder)
         plan = new_plan(args)
@@ -145,7 +145,7 @@ def train_run(args: argparse.Namespace) -> int:
 
 
 def go_on(args: argparse.Namespace, folder: Path) -> int:
-    """Go on with the run in `folder`; return the exit status."""
+    """Continue the run in `folder`; return the exit status."""
     stored = stored_plan(args, folder)
     plan = stored | {"device": device_now(args.device, stored["device"])}
     try:
@@ -154,7 +154,7 @@ def go_on(args: argparse.Namespace, folder: Path) -> int:
         raise ValueError(
             f"{folder / 'settings.json'} is damaged: {error}; start a new run"
         ) from None
-    # Before the first checkpoint the vocabulary may not be whole: it is made anew.
+    # Before the first checkpoint the vocabulary may be incomplete: make it again.
     begun = (folder / "checkpoint.safetensors").exists()
     text = prepare_text(
         plan["text"],
@@ -168,7 +168,7 @@ def go_on(args: argparse.Namespace, folder: Path) -> int:
         text.tokenizer.save(folder)
     write_json(folder / "settings.json", stored)
     done = saved_steps(folder / "checkpoint.safetensors")
-    print(f"{folder}: goes on from step {done:,} of {plan['steps']:,}")
+    print(f"{folder}: continuing from step {done:,} of {plan['steps']:,}")
     return work(args, folder, plan, settings, model, text)
 
 
@@ -180,7 +180,7 @@ def work(
     model: GPT2Model,
     text: "Text",
 ) -> int:
-    """Train, report and finish, or stop and say how to go on."""
+    """Train, report and finish, or stop and say how to continue."""
     print(describe(plan, model, text))
     keep_freed_memory()
     checkpoint = folder / "checkpoint.safetensors"
@@ -199,7 +199,7 @@ def work(
     except KeyboardInterrupt as stop:
         print(
             f"stopped; saved at step {saved_steps(checkpoint):,} of {plan['steps']:,}; "
-            "to go on: "
+            "to continue: "
             + shell_line(["gpt2-lesson", "train", "--out", args.out, "--resume"]),
             file=sys.stderr,
         )
@@ -208,21 +208,21 @@ def work(
 
 
 def shell_line(words: list[str]) -> str:
-    """Return the words of a command as one pastes them into this system's shell."""
+    """Return a command as one line that can be pasted into this system's shell."""
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def make_model(
     config: GPT2Config, settings: TrainSettings, text: "Text", device: str
 ) -> GPT2Model:
-    """Return the model to train, with the weights that the seed decides."""
+    """Return the model to train, with the initial weights of the seed."""
     torch.manual_seed(settings.seed)
     config = replace(config, vocab_size=text.tokenizer.vocab_size)
     return GPT2Model(**asdict(config)).to(device)
 
 
 def new_plan(args: argparse.Namespace) -> dict:
-    """Return all settings of a new run: what was given, else the preset's."""
+    """Return all settings of a new run: those given, and the preset's."""
     given = {name: value for name, value in vars(args).items() if value is not None}
     preset = given.get("preset", "demo")
     config, settings = PRESETS[preset]
@@ -257,10 +257,10 @@ FREE = ("text", "device", "save_every", "threads")  # what may change in a run
 
 
 def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
-    """Return the settings of the run in `folder`; most options may only repeat them.
+    """Return the settings of the run in `folder`; most options must not differ.
 
-    Raises FileNotFoundError if there is no run, or its text is gone, ValueError for
-    another setting.
+    Raises FileNotFoundError if there is no run or its text is missing, ValueError if a
+    setting differs.
     """
     plan = read_plan(folder, tuple(PRESETS))
     for name in [name for name in plan.keys() & vars(args).keys() if name not in FREE]:
@@ -273,7 +273,7 @@ def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
             )
     if plan["threads"] != torch.get_num_threads():
         print(
-            f"warning: {folder} was started with {plan['threads']} threads, now it has "
+            f"warning: {folder} was started with {plan['threads']} threads and now has "
             f"{torch.get_num_threads()}: the last digits may differ",
             file=sys.stderr,
         )
@@ -283,14 +283,14 @@ def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
         plan["text"] = stable_name(args.text)
     elif plan["text"] not in TEXTS and not Path(plan["text"]).is_file():
         raise FileNotFoundError(
-            f"the text {plan['text']} is not there any more: say with --text where it "
-            "is now; the run knows it by its content"
+            f"the text {plan['text']} is no longer there: say with --text where it is "
+            "now (it is recognised by its content)"
         )
     return plan
 
 
 def device_now(given: str | None, begun: str) -> str:
-    """Return the device to go on with: as given, else as begun, else the fastest."""
+    """Return the device to continue on: as given, or as before, or the fastest."""
     try:
         device = choose_device(given or begun)
     except ValueError:
@@ -299,8 +299,8 @@ def device_now(given: str | None, begun: str) -> str:
         device = choose_device("auto")
     if device != begun:
         print(
-            f"warning: the run was begun on {begun} and goes on on {device}: the last "
-            "digits will differ",
+            f"warning: the run was started on {begun} and continues on {device}: the "
+            "last digits will differ",
             file=sys.stderr,
         )
     return device
@@ -317,7 +317,7 @@ def configure(plan: dict) -> tuple[GPT2Config, TrainSettings]:
 
 
 def stable_name(text: str) -> str:
-    """Return the name of a text that means the same in every folder."""
+    """Return a name of a text that is valid in every folder."""
     if text in TEXTS or not Path(text).exists():     # `load_text` says what is wrong
         return text
     return str(Path(text).resolve())
@@ -325,11 +325,11 @@ def stable_name(text: str) -> str:
 
 @dataclass(frozen=True)
 class Text:
-    """A text made ready: the part to train on, and windows of the part held out.
+    """A text prepared for training: its training part, and windows for validation.
 
     `tokens` (N,); `starts`: where windows may begin; `windows`: each (T,) or
     shorter, predicted from its second token on; `stories`: the story in each window;
-    `sha256`: that of the whole text, by which a run knows it again.
+    `sha256`: that of the whole text, by which a run recognises it.
     """
 
     tokens: Tensor
@@ -340,7 +340,7 @@ class Text:
     sha256: str
 
     def some(self, most: int) -> "Text":
-        """Return the same text with at most `most` of its windows, evenly spread."""
+        """Return the same text with at most `most` of its windows, evenly spaced."""
         every = -(-len(self.windows) // most)
         stories = self.stories and self.stories[::every]
         return replace(self, windows=self.windows[::every], stories=stories)
@@ -353,21 +353,21 @@ def prepare_text(
     learned: Tokenizer | None = None,
     sha256: str | None = None,
 ) -> Text:
-    """Return a text by name or path, its last tenth held out for validation.
+    """Return a text by name or path, with its last tenth as the validation part.
 
-    `kind` names the tokenizer; `learned` is the one of an earlier start of the run, and
-    `sha256` the text's at that time. Half of the windows of `stories` begin at the line
-    end before a story, half anywhere, so that the model can continue any prompt. Those
-    held out hold one story each, whole: only there can the loss be compared with the
-    floor. Raises ValueError if the text is too short for windows of `seq_length`, or
-    another one.
+    `kind` names the tokenizer; `learned` is the tokenizer of a run that continues, and
+    `sha256` that of its text. Half of the windows of `stories` begin at the newline
+    before a story, half anywhere, so that the model can continue any prompt. Validation
+    windows contain one whole story each, as only then can the loss be compared with the
+    floor. Raises ValueError if the text is too short for windows of `seq_length`, or if
+    it has another SHA-256.
     """
     data = load_text(name)
     found = hashlib.sha256(data).hexdigest()
     if found != (sha256 or found):
         raise ValueError(
-            f"{name} is not the text that this run was started with: its content is "
-            "another; give that one with --text, or start a new run"
+            f"{name} is not the text that this run was started with, its content "
+            "differs: give the right one with --text, or start a new run"
         )
     cut = validation_start(name, data)
     first, rest = data[:cut].decode(), data[cut:].decode()
@@ -385,7 +385,7 @@ def prepare_text(
         unit = "bytes" if kind == "bytes" else "tokens"
         raise ValueError(
             f"{name} has {len(tokens) + len(held_out)} {unit}, and its last tenth is "
-            f"held out for validation: expected at least {10 * seq_length} {unit}, ten "
+            f"used for validation: expected at least {10 * seq_length} {unit}, ten "
             f"windows of {seq_length}; use a longer text or a smaller --seq-length"
         )
     windows = list(held_out.unfold(0, seq_length, seq_length - 1))  # each target once
@@ -393,7 +393,7 @@ def prepare_text(
 
 
 def validation_start(name: str, data: bytes) -> int:
-    """Return where the last tenth of a text begins, not within a character or story."""
+    """Return where the last tenth of a text begins, between characters or stories."""
     cut = len(data) * 9 // 10
     if name == "stories":
         lines = data.decode().splitlines(keepends=True)
@@ -406,7 +406,7 @@ def validation_start(name: str, data: bytes) -> int:
 def make_tokenizer(kind: str, text: str) -> Tokenizer:
     """Return the tokenizer called bytes, bpe:N (learned from `text`) or gpt2.
 
-    Raises ValueError for another name, FileNotFoundError if GPT-2's is not here.
+    Raises ValueError for another name, FileNotFoundError if GPT-2's is missing.
     """
     if kind == "bytes":
         return Tokenizer()
@@ -421,9 +421,9 @@ def make_tokenizer(kind: str, text: str) -> Tokenizer:
 
 
 def as_tokens(text: str, tokenizer: Tokenizer) -> Tensor:
-    """Return the token ids of a text as a tensor (N,), of bytes where they suffice.
+    """Return the token ids of a text as a tensor (N,), of uint8 if that is enough.
 
-    A special token such as <|endoftext|>, which keeps documents apart, is one token.
+    A special token such as <|endoftext|>, which separates documents, is one token.
     """
     if tokenizer.vocab_size == 256:
         return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
@@ -431,7 +431,7 @@ def as_tokens(text: str, tokenizer: Tokenizer) -> Tensor:
 
 
 def validate(model: GPT2Model, text: Text) -> float:
-    """Return the mean loss on the windows held out, in nats per token predicted."""
+    """Return the mean loss on the validation windows, in nats per predicted token."""
     same_length = defaultdict(list)
     for window in text.windows:
         same_length[len(window)].append(window)
@@ -443,7 +443,7 @@ def validate(model: GPT2Model, text: Text) -> float:
 
 
 def floor(text: Text) -> float | None:
-    """Return the lowest mean loss that any model can expect on exactly the same bytes.
+    """Return the lowest mean loss that a model can expect on exactly the same bytes.
 
     None unless the text is `stories`, whose true probabilities are known.
     """
@@ -457,13 +457,14 @@ def floor(text: Text) -> float | None:
 
 
 def describe(plan: dict, model: GPT2Model, text: Text) -> str:
-    """Return in words what is about to be trained, on what and with what."""
+    """Return a line that says what is trained, on which text, and how."""
     parameters = sum(p.numel() for p in model.parameters())
     return (
         f"{plan['preset']}: {parameters:,} parameters, {plan['steps']:,} steps of "
         f"{plan['optimizer']}; {len(text.tokens):,} tokens to train on, "
-        f"{len(text.windows):,} windows held out; {plan['device']}, {plan['precision']}"
-        + (" (this machine calculates in it)" if plan["precision"] == "bf16" else "")
+        f"{len(text.windows):,} validation windows; {plan['device']}, "
+        f"{plan['precision']}"
+        + (" (supported by this machine)" if plan["precision"] == "bf16" else "")
     )
 
 
@@ -472,7 +473,7 @@ def reporter(
 ) -> Callable[[list[float]], None]:
     """Return the function for `train` to call after each step: validate and sample.
 
-    `log.json` has one entry for each report; a run that is continued adds to it.
+    `log.json` has one entry for each report; a run that continues adds to it.
     """
     path = folder / "log.json"
     log = read_log(path)
@@ -505,7 +506,7 @@ def reporter(
 
 
 def in_words(step: int, entry: dict) -> str:
-    """Return one report as it is shown: losses in a line, then the sample."""
+    """Return one report as text: a line with the losses, then the sample."""
     return (
         f"--- step {step:,}: training {entry['training']:.4f}, validation "
         f"{entry['validation']:.4f} nats per token\n{entry['sample']}"
@@ -515,7 +516,7 @@ def in_words(step: int, entry: dict) -> str:
 def write_sample(
     model: GPT2Model, tokenizer: Tokenizer, seed: int, most: int = 255
 ) -> str:
-    """Return what `model` writes after a line end, at a temperature of 0.8."""
+    """Return what `model` generates after a newline, at a temperature of 0.8."""
     device = next(model.parameters()).device
     start = torch.tensor([tokenizer.encode("\n")], device=device)
     draws = torch.Generator(device).manual_seed(seed % 2**64)
@@ -527,7 +528,7 @@ def write_sample(
 def draw_losses(
     losses: list[float], log: dict[str, dict], lowest: float | None
 ) -> bytes:
-    """Return the loss curve as a PNG: training (means of 200 pieces), validation."""
+    """Return the loss curve as a PNG: training (200 means) and validation."""
     from gpt2_lesson.plots import show_lines  # matplotlib is slow to import
 
     width = -(-len(losses) // 200)
@@ -546,14 +547,14 @@ def draw_losses(
             xlabel="step",
             ylabel="loss (nats per token)",
             levels=levels,
-            alt="training and validation loss, falling with the steps",
+            alt="The training and validation loss against the step.",
             save=path,
         )
         return path.read_bytes()
 
 
 def finish(folder: Path, model: GPT2Model, text: Text, losses: list[float]) -> str:
-    """Write the model alone; return its loss on (nearly) all windows, in words."""
+    """Write the model alone; return a line with its loss on (nearly) all windows."""
     save_checkpoint(folder / "model.safetensors", model, losses=losses)
     text = text.some(2048)
     loss, lowest = validate(model, text), floor(text)

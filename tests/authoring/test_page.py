@@ -281,7 +281,7 @@ def test_help_says_that_a_lessons_code_runs(capsys: pytest.CaptureFixture[str]) 
     for command in ("page", "run"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
-        assert "only run what you trust" in capsys.readouterr().out
+        assert "run only what you trust" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("source", ["1", "1 / 0"])

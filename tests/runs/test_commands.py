@@ -122,7 +122,7 @@ def test_a_run_with_merges_keeps_its_vocabulary(
     for name in ("vocab.json", "tokenizer.json"):    # then the run cannot be used
         (cut / name).unlink()
     assert main(["generate", str(cut)]) == 2
-    assert "are vocab.json and merges.txt beside it?" in capsys.readouterr().err
+    assert "are its vocab.json and merges.txt there?" in capsys.readouterr().err
 
 
 def test_a_folder_in_gpt2s_format_is_a_model(tmp_path: Path, capsys) -> None:
@@ -158,7 +158,7 @@ def test_bad_input_is_told_in_one_line(text: Path, tmp_path: Path, capsys) -> No
     (tmp_path / "empty.txt").write_bytes(b"")
     out = ["--out", str(other)]
     table = [
-        (["train", "--text", str(text), "--out", str(run)], "is a run already"),
+        (["train", "--text", str(text), "--out", str(run)], "is already a run"),
         (["train", "--text", str(text), "--out", str(text)], "is a file"),
         (["train", "--text", str(tmp_path / "none.txt"), *out], "no file"),
         (["train", "--text", str(tmp_path / "latin.txt"), *out], "not UTF-8"),
@@ -168,7 +168,7 @@ def test_bad_input_is_told_in_one_line(text: Path, tmp_path: Path, capsys) -> No
         (["train", "--text", str(text), *out, "--dropout", "1.5"], "dropout is 1.5"),
         (["train", "--text", str(text), *out, "--seq-length", "9999"], "9999"),
         (["train", "--text", str(text), *out, "--sample-every", "0"], "sample-every"),
-        (["train", *out, "--resume"], "no run to go on with"),
+        (["train", *out, "--resume"], "to resume: start it without"),
         (["train", "--out", str(run), "--resume", "--steps", "9"], "not 9"),
         (["train", "--out", str(tmp_path / "hurt"), "--resume"], "is damaged: text"),
         (["generate", str(other)], "no checkpoint"),
@@ -285,7 +285,7 @@ def test_a_stopped_run_is_saved_and_goes_on(
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     words = ["train", "--out", str(cut), "--resume", "--save-every", "1"]
     assert main(words) == 0
-    assert f"goes on from step {saved} of 6" in capsys.readouterr().out
+    assert f"continuing from step {saved} of 6" in capsys.readouterr().out
     one, two = weights(straight), weights(cut)
     assert all(torch.equal(one[name], two[name]) for name in one)
 
@@ -306,7 +306,7 @@ def test_a_run_moves_with_its_text_to_another_machine(
     (moved / "settings.json").write_text(json.dumps(plan | {"device": "mps"}))
     resume = ["train", "--out", str(moved), "--resume"]
     for more, message in (
-        ([], "is not there any more: say with --text where it is"),
+        ([], "is no longer there: say with --text where it is"),
         (["--text", str(other)], "not the text that this run was started with"),
         (["--text", str(elsewhere), "--device", "mps"], "no mps device"),
     ):
@@ -336,7 +336,7 @@ def test_eval_measures_what_training_did_not_see(
         (run, text, unseen, "validation part"),
         (run / "checkpoint.safetensors", copy, unseen, "validation part"),
         (run, tmp_path / "longer.txt", None, ""),
-        (run, text, None, "an earlier content of this file"),
+        (run, text, None, "an earlier version of this file"),
     ):
         if expected is None:
             file.write_text(data + "More. " * 9)
@@ -460,19 +460,19 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("file", "change", "words"), [
-    ("settings.json", {"device": "tpu"}, "device cannot be read"),
-    ("settings.json", {"device": None}, "device cannot be read"),
-    ("settings.json", {"preset": 3}, "preset cannot be read"),
-    ("settings.json", {"preset": ["demo"]}, "preset cannot be read"),
-    ("settings.json", {"steps": "6"}, "steps cannot be read"),
-    ("settings.json", {"seed": True}, "seed cannot be read"),
+    ("settings.json", {"device": "tpu"}, "device cannot be used"),
+    ("settings.json", {"device": None}, "device cannot be used"),
+    ("settings.json", {"preset": 3}, "preset cannot be used"),
+    ("settings.json", {"preset": ["demo"]}, "preset cannot be used"),
+    ("settings.json", {"steps": "6"}, "steps cannot be used"),
+    ("settings.json", {"seed": True}, "seed cannot be used"),
     ("settings.json", {"seed": -1}, "is damaged: seed is -1"),
     ("settings.json", {"dropout": 2}, "is damaged: dropout is 2"),
     ("settings.json", {"optimizer": "sgd"}, "is damaged: optimizer is 'sgd'"),
     ("settings.json", {"save_every": 0}, "is damaged: save_every is 0"),
-    ("settings.json", {"text": 3}, "text cannot be read"),
-    ("settings.json", {"tokenizer": "words"}, "tokenizer cannot be read"),
-    ("settings.json", {"sample_every": 0}, "sample_every cannot be read"),
+    ("settings.json", {"text": 3}, "text cannot be used"),
+    ("settings.json", {"tokenizer": "words"}, "tokenizer cannot be used"),
+    ("settings.json", {"sample_every": 0}, "sample_every cannot be used"),
     ("settings.json", {"steps": 9}, "steps was 6 and is 9"),
     ("log.json", {"3": {}}, "is damaged at step '3'"),
     ("log.json", {"x": 1}, "is damaged at step 'x'"),
