@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=2, metavar="N",
                         help="grade N submissions at the same time (default: 2)")
     parser.add_argument("--partial", type=float, default=0.0, metavar="FRACTION",
-                        help="of the points, for one known mistake (default: 0)")
+                        help="fraction of the points for one known mistake (default: "
+                             "0)")
     parser.add_argument("--face", choices=["public", "exam"], default="public",
                         help="exam: the pages show the symptom, not the mistake's name")
     parser.add_argument("--time-limit", type=float, default=60, metavar="SECONDS",

@@ -179,7 +179,7 @@ def test_bad_input_is_told_in_one_line(text: Path, tmp_path: Path, capsys) -> No
         (["generate", str(run), "--temperature", "-1"], "temperature is -1.0"),
         (["generate", str(run), "--max-new-tokens", "-1"], "tokens is -1"),
         (["bench", "--rounds", "0"], "--rounds is 0"),
-        (["bench", "--checks", "--model", "gpt2"], "give one of the three"),
+        (["bench", "--checks", "--model", "gpt2"], "give only one of them"),
         (["train", "--text", str(text), *out, "--tokenizer", "bpe"], "expected bytes"),
         (["train", "--text", str(text), *out, "--tokenizer", "bpe:9"], "at least 257"),
         (["train", "--text", str(text), *out, "--tokenizer", "bpe:9999"], "allows"),
@@ -314,7 +314,7 @@ def test_a_run_moves_with_its_text_to_another_machine(
         assert main([*resume, *more]) == 2
         assert message in capsys.readouterr().err
     assert main([*resume, "--text", str(elsewhere)]) == 0
-    assert "begun on mps and goes on on cpu" in capsys.readouterr().err
+    assert "started on mps and continues on cpu" in capsys.readouterr().err
     assert main(resume) == 0                              # it knows the place now
     one, two = weights(straight), weights(moved)
     assert all(torch.equal(one[name], two[name]) for name in one)
