@@ -37,6 +37,10 @@ __all__ = [
 ]
 
 
+# What version 0.1.0 called parts of its files, which are still read.
+_FORMER = {"random.draws": "random.generator", "rest": "adam_lr_scale"}
+
+
 # ---------------------------------------------------------------- a model's parameters
 
 
@@ -104,17 +108,17 @@ def save_checkpoint(
     path: str | Path,
     model: GPT2Model,
     optimizer: torch.optim.Optimizer | None = None,
-    draws: torch.Generator | None = None,
+    generator: torch.Generator | None = None,
     losses: Sequence[float] = (),
-    about: dict | None = None,
+    metadata: dict | None = None,
 ) -> None:
     """Write the model, and all that a run needs to continue, to one safetensors file.
 
-    Configuration and `about` (anything JSON) are stored in the header, with a SHA-256
+    Configuration and `metadata` (anything JSON) are stored in the header, with a SHA-256
     of everything. Raises CheckpointError for a model that could not be loaded again,
     OSError if the file cannot be written.
     """
-    validation.saved(path, optimizer, draws, losses, about)
+    validation.saved(path, optimizer, generator, losses, metadata)
     tensors = {f"model.{name}": values for name, values in model_tensors(model).items()}
     tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
     if optimizer is not None:
@@ -122,20 +126,23 @@ def save_checkpoint(
             for key, value in state.items():
                 if value is not None:
                     tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
-    if draws is not None:
-        tensors |= _random_states(model, draws)
+    if generator is not None:
+        tensors |= _random_states(model, generator)
     tensors = {
         name: values.detach().cpu().contiguous() for name, values in tensors.items()
     }
     record: dict[str, object] = {"config": asdict(unwrapped(model).config)}
-    record["about"] = about or {}
+    record["metadata"] = metadata or {}
     record["sha256"] = digest(json.dumps(record), tensors)
     atomic_write(path, save(tensors, {"gpt2_lesson": json.dumps(record)}))
 
 
-def _random_states(model: nn.Module, draws: torch.Generator) -> dict[str, Tensor]:
+def _random_states(model: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
     """Return the states of all random generators that a training run uses."""
-    states = {"random.draws": draws.get_state(), "random.cpu": torch.get_rng_state()}
+    states = {
+        "random.generator": generator.get_state(),
+        "random.cpu": torch.get_rng_state(),
+    }
     device = next(model.parameters()).device
     if device.type != "cpu":
         module = torch.get_device_module(device)
@@ -211,7 +218,18 @@ def read_checkpoint(
         raise CheckpointError(
             f"{path} is damaged: its content does not match its SHA-256"
         )
-    return record, tensors
+    return _with_present_names(record, tensors)
+
+
+def _with_present_names(
+    record: dict, tensors: dict[str, Tensor]
+) -> tuple[dict, dict[str, Tensor]]:
+    """Return both with today's names, even from a file that version 0.1.0 wrote."""
+    if "about" not in record:
+        return record, tensors
+    metadata = {_FORMER.get(name, name): v for name, v in record["about"].items()}
+    tensors = {_FORMER.get(name, name): values for name, values in tensors.items()}
+    return {"config": record["config"], "metadata": metadata}, tensors
 
 
 def _read_record(text: str, shapes: dict[str, tuple[int, ...]]) -> dict:
@@ -254,8 +272,8 @@ def continue_run(
     path: str | Path | None,
     model: GPT2Model,
     optimizer: torch.optim.Optimizer,
-    draws: torch.Generator,
-    about: dict,
+    generator: torch.Generator,
+    metadata: dict,
 ) -> list[float]:
     """Return the losses of the run at `path` after resuming it; [] if it is new.
 
@@ -267,36 +285,36 @@ def continue_run(
     model_tensors(model)
     if not Path(path).exists():
         return []
-    return resume_checkpoint(path, model, optimizer, draws, about)
+    return resume_checkpoint(path, model, optimizer, generator, metadata)
 
 
 def resume_checkpoint(
     path: str | Path,
     model: GPT2Model,
     optimizer: torch.optim.Optimizer,
-    draws: torch.Generator,
-    about: dict | None = None,
+    generator: torch.Generator,
+    metadata: dict | None = None,
 ) -> list[float]:
     """Restore model, optimizer and random generators; return the losses so far.
 
     On another kind of device the run continues, but with other dropout masks. Raises
-    CheckpointError if the configuration or `about` differs from the file's.
+    CheckpointError if the configuration or `metadata` differs from the file's.
     """
     record, tensors = read_checkpoint(path)
-    old = record["about"] | record["config"]
-    new = json.loads(json.dumps(about or {})) | asdict(unwrapped(model).config)
+    old = record["metadata"] | record["config"]
+    new = json.loads(json.dumps(metadata or {})) | asdict(unwrapped(model).config)
     changes = [
         f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
         for name in sorted(old | new)
         if old.get(name) != new.get(name)
     ]
-    if changes or "random.draws" not in tensors:
+    if changes or "random.generator" not in tensors:
         why = "; ".join(changes) or "no states"
         raise CheckpointError(f"{path} belongs to another run: {why}")
     try:
         losses = tensors["losses"].tolist()
         states = validation.optimizer_states(tensors, optimizer)
-        draws.set_state(tensors["random.draws"])
+        generator.set_state(tensors["random.generator"])
         torch.set_rng_state(tensors["random.cpu"])
         device = next(model.parameters()).device.type
         if device != "cpu" and f"random.{device}" in tensors:
@@ -314,10 +332,10 @@ def fingerprint(settings: Any, tokens: Tensor, starts: Tensor | None) -> dict[st
 
     These are its settings, a dataclass, and the SHA-256 of its text.
     """
-    about = asdict(settings)
-    del about["save_every"]  # only decides when it is saved
+    metadata = asdict(settings)
+    del metadata["save_every"]  # only decides when it is saved
     for name, values in {"text": tokens, "starts": starts}.items():
         if values is not None:
             data = values.cpu().contiguous().numpy().data
-            about[name] = hashlib.sha256(data).hexdigest()
-    return about
+            metadata[name] = hashlib.sha256(data).hexdigest()
+    return metadata

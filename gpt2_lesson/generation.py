@@ -46,8 +46,8 @@ def next_probabilities(
     validation.logits(logits)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if temperature == 0:
-        likeliest = logits.argmax(-1, keepdim=True)
-        return torch.zeros_like(logits).scatter(-1, likeliest, 1.0)
+        most_probable = logits.argmax(-1, keepdim=True)
+        return torch.zeros_like(logits).scatter(-1, most_probable, 1.0)
     best = logits.amax(-1, keepdim=True)                         # (..., 1)
     logits = (logits - best) / temperature
     if top_k is not None:

@@ -65,7 +65,7 @@ def ablate_heads(model: GPT2Model, heads: Sequence[tuple[int, int]]) -> Iterator
     num_heads = model.config.num_heads
     heads = validation.model_heads(heads, model.config.num_layers, num_heads)
 
-    def silence(layer: int):
+    def ablate(layer: int):
         mine = [head for at, head in heads if at == layer]
 
         def hook(module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
@@ -74,7 +74,7 @@ def ablate_heads(model: GPT2Model, heads: Sequence[tuple[int, int]]) -> Iterator
             return (merged.flatten(-2),)
         return hook
 
-    hooks = [model.blocks[layer].attn.out_proj.register_forward_pre_hook(silence(layer))
+    hooks = [model.blocks[layer].attn.out_proj.register_forward_pre_hook(ablate(layer))
              for layer in sorted({layer for layer, _ in heads})]
     try:
         yield
@@ -91,10 +91,10 @@ def logit_lens(model: GPT2Model, input_ids: Tensor) -> Tensor:
     nostalgebraist 2020.
     """
     validation.gpt2_model(model)
-    stream = inputs_of([*model.blocks, model.ln_final], model, input_ids)
+    residual = inputs_of([*model.blocks, model.ln_final], model, input_ids)
     with torch.no_grad():
         return torch.stack([F.linear(model.ln_final(x), model.tok_emb.weight)
-                            for x in stream])
+                            for x in residual])
 
 # %% ../notebooks/12_looking_inside.ipynb #induction-score
 def induction_score(maps: Tensor, period: int) -> Tensor:

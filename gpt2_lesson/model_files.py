@@ -263,7 +263,7 @@ def write_model(
     If it is killed, the old model or the new one is there. Raises OSError.
     """
     folder, last = Path(folder), config.vocab_size - 1  # GPT-2's own: <|endoftext|>
-    about = {
+    metadata = {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         "vocab_size": config.vocab_size,
@@ -281,14 +281,14 @@ def write_model(
         "eos_token_id": last,
         "tie_word_embeddings": True,
     }
-    text = json.dumps(about)
+    text = json.dumps(metadata)
     header = {"format": "pt", "config.json": text, "sha256": digest(text, tensors)}
-    about["weights_sha256"] = header["sha256"]
+    metadata["weights_sha256"] = header["sha256"]
     folder.mkdir(parents=True, exist_ok=True)
     write_together(
         {
             folder / "model.safetensors": with_sorted_metadata(save(tensors, header)),
-            folder / "config.json": json.dumps(about, indent=2) + "\n",
+            folder / "config.json": json.dumps(metadata, indent=2) + "\n",
         },
         remove=[folder / "model.safetensors.index.json"],
     )

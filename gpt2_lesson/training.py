@@ -157,13 +157,13 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Move the matrices inside the blocks by orthogonalized momentum, the rest by Adam.
 
-    The rest (embeddings, biases, norms) moves at the share `rest` of the rate and does
-    not decay. A parameter without a gradient stays as it is. Source: Jordan 2024.
+    The rest (embeddings, biases, norms) moves at `adam_lr_scale` times the rate and
+    does not decay. A parameter without a gradient stays as it is. Source: Jordan 2024.
     """
 
     def __init__(
         self, model: nn.Module, max_lr: float, weight_decay: float = 0.1,
-        momentum: float = 0.95, rest: float = 0.25,
+        momentum: float = 0.95, adam_lr_scale: float = 0.25,
     ) -> None:
         max_lr, weight_decay = validation.optimizer(model, max_lr, weight_decay)
         validation.gpt2_model(model)
@@ -172,8 +172,8 @@ class Muon(torch.optim.Optimizer):
         others = [p for p in model.parameters() if p not in known]
         super().__init__([{"params": inside}, {"params": others}],
                          {"lr": max_lr, "weight_decay": weight_decay})
-        self.keep = validation.number("momentum", momentum, 0, below=1)
-        self.rest = validation.number("rest", rest, above=0)
+        self.momentum = validation.number("momentum", momentum, 0, below=1)
+        self.adam_lr_scale = validation.number("adam_lr_scale", adam_lr_scale, above=0)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -182,18 +182,18 @@ class Muon(torch.optim.Optimizer):
         moving = [p for p in inside["params"] if p.grad is not None]
         for shape in dict.fromkeys(p.shape for p in moving):
             same = [p for p in moving if p.shape == shape]
-            moves = orthogonalize(torch.stack([self.momentum(p) for p in same]))
+            moves = orthogonalize(torch.stack([self.momentum_move(p) for p in same]))
             rate = inside["lr"] * max(1, shape[0] / shape[1]) ** 0.5
             for p, move in zip(same, moves, strict=True):
                 p.mul_(1 - inside["lr"] * inside["weight_decay"]).sub_(rate * move)
         for p in [p for p in others["params"] if p.grad is not None]:
-            p.sub_(self.rest * others["lr"] * self.adam_move(p))
+            p.sub_(self.adam_lr_scale * others["lr"] * self.adam_move(p))
 
-    def momentum(self, p: Tensor) -> Tensor:
+    def momentum_move(self, p: Tensor) -> Tensor:
         """Return the gradient, blended with the running mean of the earlier ones."""
         mean = self.state[p].setdefault("mean", torch.zeros_like(p))
-        mean.lerp_(p.grad, 1 - self.keep)
-        return p.grad.lerp(mean, self.keep)
+        mean.lerp_(p.grad, 1 - self.momentum)
+        return p.grad.lerp(mean, self.momentum)
 
     def adam_move(self, p: Tensor) -> Tensor:
         """Return Adam's move at rate 1: the mean gradient over its usual size."""
@@ -223,7 +223,7 @@ class TrainSettings:
     max_norm: float = 1.0
     optimizer: str = "adamw"
     momentum: float = 0.95
-    rest: float = 0.25
+    adam_lr_scale: float = 0.25
     precision: str = "float32"
     seed: int = 0
     save_every: int = 100
@@ -243,13 +243,14 @@ def build_optimizer(
     """Return the optimizer that the settings name."""
     if settings.optimizer == "muon":
         return Muon(model, settings.max_lr, settings.weight_decay, settings.momentum,
-                    settings.rest)
+                    settings.adam_lr_scale)
     return make_optimizer(model, settings.max_lr, settings.weight_decay)
 
 # %% ../notebooks/08_training.ipynb #next-step
 def next_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, tokens: Tensor,
-    settings: TrainSettings, step: int, draws: torch.Generator, starts: Tensor | None,
+    settings: TrainSettings, step: int, generator: torch.Generator,
+    starts: Tensor | None,
 ) -> float:
     """Take the step of this number as the settings say; return the loss before it."""
     rate = learning_rate(step, settings.steps, settings.max_lr, settings.warmup_steps,
@@ -258,7 +259,7 @@ def next_step(
         group["lr"] = rate
     device = next(model.parameters()).device
     window = settings.batch_size, settings.seq_length
-    batches = [get_batch(tokens, *window, draws, starts).to(device)
+    batches = [get_batch(tokens, *window, generator, starts).to(device)
                for _ in range(settings.accumulation)]
     return train_step(model, optimizer, batches, settings.max_norm, settings.precision)
 
@@ -288,20 +289,21 @@ def train(
     validation.callback("on_step", on_step)
     validation.instance("settings", settings, TrainSettings)
     optimizer = build_optimizer(model, settings)
-    draws = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
     torch.manual_seed(settings.seed)
-    about = fingerprint(settings, tokens, starts)
-    losses = continue_run(checkpoint, model, optimizer, draws, about)
+    metadata = fingerprint(settings, tokens, starts)
+    losses = continue_run(checkpoint, model, optimizer, generator, metadata)
     with token_bar(settings, len(losses), progress) as bar, Interrupts() as interrupts:
         while (step := len(losses)) < settings.steps:
-            losses.append(next_step(model, optimizer, tokens, settings, step, draws,
-                                    starts))
+            losses.append(next_step(model, optimizer, tokens, settings, step,
+                                    generator, starts))
             bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
             bar.update(settings.tokens_per_step)
             if on_step is not None:
                 on_step(losses)
             due = not len(losses) % settings.save_every or len(losses) == settings.steps
             if checkpoint is not None and (due or interrupts.waiting):
-                save_checkpoint(checkpoint, model, optimizer, draws, losses, about)
+                save_checkpoint(checkpoint, model, optimizer, generator, losses,
+                                metadata)
             interrupts.deliver()
     return losses

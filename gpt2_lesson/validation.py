@@ -667,7 +667,7 @@ def train_settings(values: dict[str, Any]) -> dict[str, Any]:
     plain["seq_length"] = whole_number("seq_length", values["seq_length"], 2)
     plain["warmup_steps"] = whole_number("warmup_steps", values["warmup_steps"], 0)
     plain["seed"] = seed("seed", values["seed"])
-    for name in ("max_lr", "max_norm", "rest"):
+    for name in ("max_lr", "max_norm", "adam_lr_scale"):
         plain[name] = number(name, values[name], above=0)
     for name in ("min_lr", "weight_decay"):
         plain[name] = number(name, values[name], 0)
@@ -709,23 +709,23 @@ def path(name: str, value: Any) -> None:
 
 
 def saved(
-    file: Any, optimizer: object, draws: object, losses: Any, about: object
+    file: Any, optimizer: object, generator: object, losses: Any, metadata: object
 ) -> None:
     """Check what a checkpoint holds beside the model."""
     path("path", file)
     if optimizer is not None:
         instance("optimizer", optimizer, torch.optim.Optimizer)
-    if draws is not None:
-        instance("draws", draws, torch.Generator)
+    if generator is not None:
+        instance("generator", generator, torch.Generator)
     for loss in _listed("losses", losses):
         if not isinstance(_plain(loss), int | float):
             raise TypeError(f"losses holds {shown(loss)}, expected numbers")
-    if about is not None:
-        instance("about", about, dict)
+    if metadata is not None:
+        instance("metadata", metadata, dict)
         try:
-            json.dumps(about)
+            json.dumps(metadata)
         except (TypeError, ValueError) as error:
-            raise TypeError(f"about cannot be stored as JSON: {error}") from None
+            raise TypeError(f"metadata cannot be stored as JSON: {error}") from None
 
 
 def file_to_write(name: str, path: Any) -> None:
@@ -759,12 +759,14 @@ def same_shapes(
 
 def checkpoint_record(record: Any, shapes: dict[str, tuple[int, ...]]) -> dict:
     """Return a checkpoint's record; check it and the names of the tensors."""
-    parts = ("config", "about")
+    old = isinstance(record, dict) and "about" in record      # its former name
+    parts = ("config", "about" if old else "metadata")
     if not isinstance(record, dict) or not all(
         isinstance(record.get(part), dict) for part in parts
     ):
         raise ValueError(
-            f"its header is {shown(record)}, expected objects called config and about"
+            f"its header is {shown(record)}, expected objects called config and "
+            "metadata"
         )
     known = re.compile(r"model\..+|losses|optimizer\.\d{1,6}\.\w+|random\.\w+")
     odd = [name for name in shapes if not known.fullmatch(name)]

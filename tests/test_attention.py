@@ -11,8 +11,8 @@ from gpt2_lesson.attention import attention
 
 def random_qkv() -> list[torch.Tensor]:
     """All sizes differ: 2 sentences, 5 queries, 7 keys, 4 and 3 channels."""
-    draws = torch.Generator().manual_seed(0)
-    return [torch.randn(2, *s, generator=draws) for s in ((5, 4), (7, 4), (7, 3))]
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(2, *s, generator=generator) for s in ((5, 4), (7, 4), (7, 3))]
 
 
 def test_the_numbers_worked_by_hand() -> None:

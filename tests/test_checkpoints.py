@@ -167,7 +167,7 @@ def test_files_that_lie_are_refused_before_memory_is_taken(tmp_path: Path) -> No
         ({"num_heads": 3}, "multiple"),
         ({"n_head": 3}, "n_head"),
     ):
-        record = json.dumps({"config": asdict(model.config) | change, "about": {}})
+        record = json.dumps({"config": asdict(model.config) | change, "metadata": {}})
         save_file(tensors, path, {"gpt2_lesson": record,
                                   "sha256": checkpoints.digest(record, tensors)})
         with pytest.raises(CheckpointError, match=words):
@@ -176,6 +176,17 @@ def test_files_that_lie_are_refused_before_memory_is_taken(tmp_path: Path) -> No
 
 class Cut(Exception):
     pass
+
+
+def save_as_version_0_1_0(path: Path) -> None:
+    """Write a checkpoint again with the names that its parts had in version 0.1.0."""
+    record, tensors = checkpoints.read_checkpoint(path)
+    metadata = record.pop("metadata")
+    metadata["rest"] = metadata.pop("adam_lr_scale")
+    tensors["random.draws"] = tensors.pop("random.generator")
+    record["about"] = metadata
+    sha256 = checkpoints.digest(json.dumps(record), tensors)
+    save_file(tensors, path, {"gpt2_lesson": json.dumps(record | {"sha256": sha256})})
 
 
 def cut_at(step: int) -> Callable[[list[float]], None]:
@@ -196,7 +207,7 @@ def test_each_state_is_needed_to_resume(
     straight = tiny()
     wanted = train(straight, TOKENS, settings)
     real = checkpoints.read_checkpoint
-    for dropped in (None, "optimizer.", "random.draws", "random.cpu"):
+    for dropped in (None, "optimizer.", "random.generator", "random.cpu"):
         path = tmp_path / f"{dropped}"
         with pytest.raises(Cut):
             train(tiny(), TOKENS, settings, checkpoint=path, on_step=cut_at(7))
@@ -362,30 +373,31 @@ def test_a_loaded_model_does_not_depend_on_its_file(tmp_path: Path) -> None:
 def test_the_same_model_gives_the_same_file(tmp_path: Path) -> None:
     path, model, files = tmp_path / "file", tiny(), set()
     for _ in range(20):
-        save_checkpoint(path, model, make_optimizer(model, 0.1), about={"b": 1, "a": 2})
+        save_checkpoint(path, model, make_optimizer(model, 0.1),
+                        metadata={"b": 1, "a": 2})
         files.add(path.read_bytes())
     assert len(files) == 1
 
 
 CONFIG = asdict(tiny().config)
-BARE = {"config": CONFIG, "about": {}}
+BARE = {"config": CONFIG, "metadata": {}}
 MANY = {f"model.x{i}": torch.ones(0) for i in range(60_000)}
 
 
 @pytest.mark.parametrize(("record", "changes", "words"), [
-    ([], {}, "called config and about"),
-    ({}, {}, "called config and about"),
-    ({"config": [1]}, {}, "called config and about"),
-    ({"config": CONFIG, "about": 3}, {}, "called config and about"),
+    ([], {}, "called config and metadata"),
+    ({}, {}, "called config and metadata"),
+    ({"config": [1]}, {}, "called config and metadata"),
+    ({"config": CONFIG, "metadata": 3}, {}, "called config and metadata"),
     (BARE | {"config": CONFIG | {"d_model": "16"}}, {}, "d_model is '16'"),
     (BARE | {"config": CONFIG | {"d_model": 10**15}}, {}, "overflow"),
     (BARE | {"config": CONFIG | {"dropout": None}}, {}, "dropout is None"),
     (BARE | {"config": {}}, {}, "num_layers is 12, it has 2"),
     (BARE, {"losses": None}, "losses"),
     (BARE, {"losses": torch.tensor(1.0)}, r"losses are \(\)"),
-    (BARE, {"random.draws": None}, "no states"),
+    (BARE, {"random.generator": None}, "no states"),
     (BARE, {"random.cpu": None}, "random.cpu"),
-    (BARE, {"random.draws": torch.zeros(3)}, "cannot be resumed"),
+    (BARE, {"random.generator": torch.zeros(3)}, "cannot be resumed"),
     (BARE, {"random.cpu": torch.zeros(3).byte()}, "cannot be resumed"),
     (BARE, {"optimizer.99.step": torch.tensor(1.0)}, "optimizer.99.step"),
     (BARE, {"optimizer.x.step": torch.tensor(1.0)}, "optimizer.x.step"),
@@ -401,20 +413,20 @@ def test_a_record_that_makes_no_sense_is_refused(
     tmp_path: Path, record: object, changes: dict, words: str
 ) -> None:
     """Its SHA-256 is right; who wrote it was not."""
-    path, model, draws = tmp_path / "file", tiny(), torch.Generator()
-    save_checkpoint(path, model, make_optimizer(model, 0.1), draws)
+    path, model, generator = tmp_path / "file", tiny(), torch.Generator()
+    save_checkpoint(path, model, make_optimizer(model, 0.1), generator)
     tensors = {n: t for n, t in (load_file(path) | changes).items() if t is not None}
     text = json.dumps(record)
     save_file(tensors, path, {"gpt2_lesson": text,
                               "sha256": checkpoints.digest(text, tensors)})
     with pytest.raises(CheckpointError, match=words) as caught:
-        resume_checkpoint(path, model, make_optimizer(model, 0.1), draws)
+        resume_checkpoint(path, model, make_optimizer(model, 0.1), generator)
     assert str(path) in str(caught.value)
 
 
 def test_a_file_of_4_terabytes_is_refused(tmp_path: Path) -> None:
     config = CONFIG | {"vocab_size": 10**9, "d_model": 1024}
-    record = json.dumps({"config": config, "about": {}})
+    record = json.dumps({"config": config, "metadata": {}})
     header = {"__metadata__": {"gpt2_lesson": record, "sha256": "0"},
               "model.tok_emb.weight": {"dtype": "F32", "shape": [10**9, 1024],
                                        "data_offsets": [0, 4096 * 10**9]}}
@@ -446,11 +458,21 @@ def test_a_run_goes_on_with_another_kind_of_device_or_saving(tmp_path: Path) -> 
 
 
 def test_what_a_run_is_about_may_be_any_json(tmp_path: Path) -> None:
-    path, model, draws = tmp_path / "file", tiny(), torch.Generator()
-    about = {"sizes": (1, 2), 3: "x"}
-    save_checkpoint(path, model, make_optimizer(model, 0.1), draws, [2.0], about)
+    path, model, generator = tmp_path / "file", tiny(), torch.Generator()
+    metadata = {"sizes": (1, 2), 3: "x"}
+    save_checkpoint(path, model, make_optimizer(model, 0.1), generator, [2.0], metadata)
     optimizer = make_optimizer(model, 0.1)
-    assert resume_checkpoint(path, model, optimizer, draws, about) == [2.0]
+    assert resume_checkpoint(path, model, optimizer, generator, metadata) == [2.0]
+
+
+def test_a_run_that_version_0_1_0_saved_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    settings = TrainSettings(steps=4, seq_length=16, save_every=1)
+    wanted = train(tiny(), TOKENS, settings)
+    with pytest.raises(Cut):
+        train(tiny(), TOKENS, settings, checkpoint=path, on_step=cut_at(2))
+    save_as_version_0_1_0(path)
+    assert train(tiny(), TOKENS, settings, checkpoint=path) == wanted
 
 
 def test_a_checkpoint_that_cannot_be_written_stops_at_once(tmp_path: Path) -> None:

@@ -125,9 +125,9 @@ def test_modes_are_put_back_even_after_an_error() -> None:
 def test_generate_passes_every_setting_on(setting: dict) -> None:
     table = torch.randn(30, 30, generator=torch.Generator().manual_seed(0))
     ids = prompt = torch.tensor([[3], [4]])
-    draws = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
     for _ in range(20):
-        drawn = sample_next(table[ids[:, -1]], generator=draws, **setting)
+        drawn = sample_next(table[ids[:, -1]], generator=generator, **setting)
         ids = torch.cat([ids, drawn], 1)
     again = torch.Generator().manual_seed(1)
     text = generate(lambda ids: table[ids], prompt, 20, generator=again, **setting)
@@ -169,10 +169,10 @@ def test_a_stopped_row_does_not_disturb_the_others() -> None:
     torch.manual_seed(0)
     model = GPT2Model(30, 16, 2, 2, 8, 32).eval()
     prompt = torch.randint(30, (3, 2))
-    draws = [torch.Generator().manual_seed(1) for _ in range(2)]
-    free = generate(model, prompt, 20, generator=draws[0])
+    generators = [torch.Generator().manual_seed(1) for _ in range(2)]
+    free = generate(model, prompt, 20, generator=generators[0])
     stop = free[0, 4].item()
-    text = model.generate(prompt, 20, generator=draws[1], stop=stop)
+    text = model.generate(prompt, 20, generator=generators[1], stop=stop)
     for row, same in zip(text, free, strict=True):
         ends = (same[2:] == stop).nonzero()
         end = 2 + int(ends[0]) if len(ends) else len(same)

@@ -30,11 +30,11 @@ NAMES = {
 }
 
 
-def their_name(name: str) -> str:
+def to_hf_name(name: str) -> str:
     return "transformer." + ".".join(NAMES.get(part, part) for part in name.split("."))
 
 
-def turned(name: str, values: Tensor) -> Tensor:
+def transposed(name: str, values: Tensor) -> Tensor:
     """Return the values as they have them: linear layers the other way round."""
     return values.T if name.endswith("proj.weight") else values
 
@@ -67,15 +67,15 @@ def their_model(model: GPT2Model) -> transformers.GPT2LMHeadModel:
         n_inner=config.d_ff, attn_implementation="eager",
         bos_token_id=None, eos_token_id=None,
     ))
-    copies = {their_name(n): turned(n, p) for n, p in model.state_dict().items()}
+    copies = {to_hf_name(n): transposed(n, p) for n, p in model.state_dict().items()}
     missing, unexpected = theirs.load_state_dict(copies, strict=False)
     assert set(missing) <= {"lm_head.weight"} and not unexpected
     return theirs.eval().to(model.tok_emb.weight.dtype)
 
 
 def random_ids(*shape: int, config: GPT2Config = TINY, seed: int = 1) -> Tensor:
-    draws = torch.Generator().manual_seed(seed)
-    return torch.randint(config.vocab_size, shape, generator=draws)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(config.vocab_size, shape, generator=generator)
 
 
 def gap(ours: GPT2Model, theirs: nn.Module, ids: Tensor) -> float:
@@ -110,8 +110,8 @@ def test_logits_and_gradients_equal_those_of_transformers(
         result.log_softmax(-1)[..., 5].mean().backward()
     gradients = {name: p.grad for name, p in theirs.named_parameters()}
     for name, parameter in ours.named_parameters():
-        gradient = turned(name, parameter.grad)
-        off = (gradient - gradients[their_name(name)]).norm() / gradient.norm()
+        gradient = transposed(name, parameter.grad)
+        off = (gradient - gradients[to_hf_name(name)]).norm() / gradient.norm()
         assert off < gradients_off or gradient.norm() < 1e-12, name
 
 

@@ -21,7 +21,7 @@ from gpt2_lesson.measuring import (
     nats_of,
     perplexity,
     score_choices,
-    surprises,
+    token_nll,
 )
 from gpt2_lesson.real_gpt2 import save_gpt2
 from gpt2_lesson.tokenizer import Tokenizer
@@ -75,27 +75,27 @@ def knowing(ids: Sequence[int], odds: Sequence[float], vocab_size: int = 256) ->
 
 
 def random_ids(count: int, vocab_size: int = 11) -> Tensor:
-    draws = torch.Generator().manual_seed(count)
-    return torch.randint(vocab_size, (count,), generator=draws)
+    resamples = torch.Generator().manual_seed(count)
+    return torch.randint(vocab_size, (count,), generator=resamples)
 
 
 @torch.no_grad()
-def surprise_of(model: Model, before: Tensor, token: Tensor) -> Tensor:
+def nll_of(model: Model, before: Tensor, token: Tensor) -> Tensor:
     """Return -ln P of one token after these, asked for alone."""
     return -model(before[None])[0, -1].double().log_softmax(-1)[token]
 
 
-def slow_surprises(
+def slow_token_nll(
     model: Model, ids: Tensor, window: int | None, stride: int
 ) -> Tensor:
     """Return -ln P token by token; the window moves on when a token is beyond it."""
     last = len(ids) - 1
     window = last if window is None else min(window, last)
     end, result = window, []
-    for place in range(1, len(ids)):
-        if place > end:
+    for position in range(1, len(ids)):
+        if position > end:
             end = min(end + stride, last)
-        result.append(surprise_of(model, ids[end - window : place], ids[place]))
+        result.append(nll_of(model, ids[end - window : position], ids[position]))
     return torch.stack(result)
 
 
@@ -112,12 +112,12 @@ def cuts(draw: st.DrawFn) -> tuple[int, int, int, int]:
 
 @settings(max_examples=300, deadline=None)
 @given(cuts())
-def test_surprises_equal_the_slow_reference(cut: tuple[int, int, int, int]) -> None:
+def test_token_nll_equal_the_slow_reference(cut: tuple[int, int, int, int]) -> None:
     count, window, stride, batch_size = cut
     ids, model = random_ids(count), adding_model(window)
-    nats = surprises(model, ids, stride, batch_size)
+    nats = token_nll(model, ids, stride, batch_size)
     with torch.no_grad():
-        close(nats, slow_surprises(model, ids, window, stride))
+        close(nats, slow_token_nll(model, ids, window, stride))
 
 
 LIVELY = lively_model()
@@ -125,33 +125,33 @@ LIVELY = lively_model()
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(2, 30), st.integers(1, 8), st.integers(1, 9))
-def test_surprises_of_a_gpt2_equal_the_slow_reference(
+def test_token_nll_of_a_gpt2_equal_the_slow_reference(
     count: int, stride: int, batch_size: int
 ) -> None:
     ids, stride = random_ids(count), min(stride, count - 1)
-    nats = surprises(LIVELY, ids, stride, batch_size)
-    close(nats, slow_surprises(LIVELY, ids, 8, stride))
+    nats = token_nll(LIVELY, ids, stride, batch_size)
+    close(nats, slow_token_nll(LIVELY, ids, 8, stride))
 
 
 @pytest.mark.parametrize("count", [2, 3, 8, 9, 10, 16, 17, 18, 25])
 def test_by_default_windows_are_laid_end_to_end(count: int) -> None:
     ids = random_ids(count)
-    close(surprises(LIVELY, ids), slow_surprises(LIVELY, ids, 8, min(4, count - 1)))
+    close(token_nll(LIVELY, ids), slow_token_nll(LIVELY, ids, 8, min(4, count - 1)))
 
 
 @pytest.mark.parametrize("count", [2, 5, 30, 1100])
 def test_a_model_without_a_window_sees_the_whole_text(count: int) -> None:
     ids, model = random_ids(count), adding_model()
-    wanted = [surprise_of(model, ids[:place], ids[place]) for place in range(1, count)]
+    wanted = [nll_of(model, ids[:end], ids[end]) for end in range(1, count)]
     for stride in (None, 1, count - 1):
-        close(surprises(model, ids, stride), torch.stack(wanted))
+        close(token_nll(model, ids, stride), torch.stack(wanted))
 
 
 def test_with_a_stride_of_one_each_token_has_all_the_context_that_fits() -> None:
     ids = random_ids(30)
-    wanted = [surprise_of(LIVELY, ids[max(0, place - 8) : place], ids[place])
-              for place in range(1, 30)]
-    close(surprises(LIVELY, ids, stride=1), torch.stack(wanted))
+    wanted = [nll_of(LIVELY, ids[max(0, position - 8) : position], ids[position])
+              for position in range(1, 30)]
+    close(token_nll(LIVELY, ids, stride=1), torch.stack(wanted))
 
 
 @pytest.mark.parametrize("stride, contexts", [
@@ -168,7 +168,7 @@ def test_the_context_of_each_token_worked_by_hand(stride: int, contexts: str) ->
         return logits
 
     model.max_seq_length = 8
-    nats = surprises(model, [0] * 23, stride)
+    nats = token_nll(model, [0] * 23, stride)
     seen = (9 / (nats.exp() - 1)).log().round().int().tolist()
     assert seen == [int(digit) for digit in contexts.replace(" ", "")]
 
@@ -180,11 +180,11 @@ def test_each_token_counts_once_and_the_result_is_plain(
 ) -> None:
     ids = random_ids(count)
     kept = ids.clone()
-    nats = surprises(LIVELY, ids, stride)
+    nats = token_nll(LIVELY, ids, stride)
     assert nats.shape == (count - 1,) and not nats.requires_grad
     assert nats.isfinite().all() and nats.min() > 0
     assert torch.equal(ids, kept)
-    by_token = surprises(uniform(11), ids)
+    by_token = token_nll(uniform(11), ids)
     assert by_token.sum().item() == pytest.approx((count - 1) * math.log(11), rel=1e-5)
 
 
@@ -197,28 +197,28 @@ def test_the_batch_size_changes_nothing_but_the_batches(stride: int | None) -> N
         return LIVELY(batch)
 
     model.max_seq_length = 8
-    wanted, windows = surprises(model, ids, stride, 1), len(rows)
+    wanted, windows = token_nll(model, ids, stride, 1), len(rows)
     for batch_size in (2, 7, 16, 1000):
         rows.clear()
-        close(surprises(model, ids, stride, batch_size), wanted)
+        close(token_nll(model, ids, stride, batch_size), wanted)
         assert sum(rows) == windows and max(rows) == min(batch_size, windows)
     rows.clear()
-    surprises(model, ids, 1)
+    token_nll(model, ids, 1)
     assert max(rows) == 16 and len(rows) == 3  # 42 windows, by default 16 at a time
 
 
 def test_lists_and_all_kinds_of_whole_numbers_are_read() -> None:
     ids = random_ids(20)
-    wanted = surprises(LIVELY, ids)
+    wanted = token_nll(LIVELY, ids)
     for same in (ids.tolist(), tuple(ids.tolist()), ids.int(), ids.byte(), ids.numpy()):
-        assert torch.equal(surprises(LIVELY, same), wanted)
+        assert torch.equal(token_nll(LIVELY, same), wanted)
 
 
 def test_nats_are_those_of_each_token_after_the_first() -> None:
     windows = random_ids(15).view(3, 5)
     with torch.no_grad():
         nats = nats_of(LIVELY, windows)
-    wanted = [[surprise_of(LIVELY, row[:place], row[place]) for place in range(1, 5)]
+    wanted = [[nll_of(LIVELY, row[:end], row[end]) for end in range(1, 5)]
               for row in windows]
     close(nats, torch.tensor(wanted))
 
@@ -232,11 +232,11 @@ def test_half_precision_is_widened_before_the_logarithm() -> None:
     logits = torch.randn(1, 9, 50).bfloat16()
     ids = random_ids(10, 50)
     wanted = -logits[0].double().log_softmax(-1).gather(1, ids[1:, None])[:, 0]
-    close(surprises(lambda _: logits, ids), wanted)
+    close(token_nll(lambda _: logits, ids), wanted)
 
 
-def test_no_token_is_so_unlikely_that_its_surprise_is_infinite() -> None:
-    nats = surprises(lambda ids: nn.functional.one_hot(ids * 0, 5) * 500.0, [0, 1, 0])
+def test_no_token_is_so_unlikely_that_its_nll_is_infinite() -> None:
+    nats = token_nll(lambda ids: nn.functional.one_hot(ids * 0, 5) * 500.0, [0, 1, 0])
     assert nats.tolist() == [500, 0]
 
 
@@ -244,7 +244,7 @@ def test_no_token_is_so_unlikely_that_its_surprise_is_infinite() -> None:
 
 
 MEASURES: dict[str, Callable[[nn.Module], object]] = {
-    "surprises": lambda model: surprises(model, list(b"the tree"), 3).tolist(),
+    "token_nll": lambda model: token_nll(model, list(b"the tree"), 3).tolist(),
     "perplexity": lambda model: perplexity(model, LETTERS, "the tree"),
     "bits_per_byte": lambda model: bits_per_byte(model, LETTERS, "the tree"),
     "score_choices": lambda model: [
@@ -274,7 +274,7 @@ def test_dropout_is_off_and_every_module_is_put_back(
 def test_modes_are_put_back_after_an_error_too() -> None:
     model = lively_model().train()
     with pytest.raises(IndexError):
-        surprises(model, [1, 2, 99, 3])
+        token_nll(model, [1, 2, 99, 3])
     with pytest.raises(IndexError):
         score_choices(model, LETTERS, [("a", ["b"])])
     assert all(module.training for module in model.modules())
@@ -305,7 +305,7 @@ def test_one_number_is_e_to_the_mean_and_the_other_the_bits_of_the_sum() -> None
     model, text = lively_model(270, window=9), "the three trees of the théâtre 日本"
     ids = PAIRS.encode(text)
     for stride, batch_size in ((None, 16), (2, 3), (9, 1)):
-        nats = surprises(model, ids, stride, batch_size).double()
+        nats = token_nll(model, ids, stride, batch_size).double()
         result = perplexity(model, PAIRS, text, stride, batch_size)
         assert result == pytest.approx(nats.mean().exp().item(), rel=1e-4)
         size = len(text.encode()) - len(PAIRS.decode_bytes(ids[:1]))
@@ -366,8 +366,8 @@ def test_bits_are_spread_over_the_bytes_behind_the_first_token(
 
 def test_bits_per_byte_do_not_depend_on_the_tokenizer() -> None:
     text = "\n" + "the tree, the théâtre, the 日本 " * 3
-    draws = random.Random(0)
-    odds = [draws.uniform(0.3, 0.99) for _ in text.encode()[1:]]
+    resamples = random.Random(0)
+    odds = [resamples.uniform(0.3, 0.99) for _ in text.encode()[1:]]
     wanted = -sum(map(math.log2, odds)) / len(odds)
     perplexities = set()
     for vocab_size in (256, 262, 268, 275):
@@ -410,26 +410,26 @@ def test_a_text_with_nothing_to_predict_is_refused(
 ])
 def test_ids_that_are_no_text_are_refused(ids: object, shape: str) -> None:
     with pytest.raises(ValueError, match=f"shape {shape}" + r", expected \(N,\)"):
-        surprises(LIVELY, ids)
+        token_nll(LIVELY, ids)
 
 
 @pytest.mark.parametrize("stride", [0, -1, -8, 9, 100])
 def test_strides_that_leave_tokens_out_are_refused(stride: int) -> None:
     with pytest.raises(ValueError, match=f"stride is {stride}, expected 1 to 8"):
-        surprises(LIVELY, random_ids(40), stride)
+        token_nll(LIVELY, random_ids(40), stride)
     with pytest.raises(ValueError, match=f"stride is {stride}, expected 1 to 8"):
         perplexity(lively_model(256), LETTERS, "a longer text than that", stride)
 
 
 @pytest.mark.parametrize("token", [11, 999, -1])
-@pytest.mark.parametrize("place", [0, 1, 7, 8, 9, -2, -1])
+@pytest.mark.parametrize("position", [0, 1, 7, 8, 9, -2, -1])
 def test_ids_out_of_range_are_refused_wherever_they_stand(
-    token: int, place: int
+    token: int, position: int
 ) -> None:
     ids = random_ids(20)
-    ids[place] = token
+    ids[position] = token
     with pytest.raises(IndexError, match=str(token)):
-        surprises(LIVELY, ids)
+        token_nll(LIVELY, ids)
 
 
 # Choices
@@ -444,8 +444,8 @@ def slow_score(
     before, after = (tokenizer.encode(text, "text") for text in (context, choice))
     ids, count = torch.tensor(before + after), len(after)
     first = 0 if window is None else max(0, len(ids) - 1 - window)
-    return sum(surprise_of(model, ids[first:place], ids[place])
-               for place in range(len(ids) - count, len(ids)))
+    return sum(nll_of(model, ids[first:position], ids[position])
+               for position in range(len(ids) - count, len(ids)))
 
 
 def check_choices(
@@ -502,12 +502,12 @@ def test_plain_callables_with_and_without_a_window_score_alike(
 def test_many_questions_with_one_or_many_choices_keep_their_order(
     batch_size: int
 ) -> None:
-    draws = random.Random(0)
+    resamples = random.Random(0)
 
     def text(longest: int) -> str:
-        return "".join(draws.choices("the é日", k=draws.randint(1, longest)))
+        return "".join(resamples.choices("the é日", k=resamples.randint(1, longest)))
 
-    questions = [(text(30), [text(5) for _ in range(draws.randint(1, 5))])
+    questions = [(text(30), [text(5) for _ in range(resamples.randint(1, 5))])
                  for _ in range(30)]
     check_choices(NARROW, LETTERS, questions, batch_size)
     assert score_choices(NARROW, LETTERS, []) == []
@@ -620,8 +620,8 @@ def test_a_row_keeps_its_end(limit: int | None, ids: bytes) -> None:
 
 
 def noise(count: int, seed: int = 0) -> Tensor:
-    draws = torch.Generator().manual_seed(seed)
-    return torch.randn(count, generator=draws, dtype=torch.float64)
+    resamples = torch.Generator().manual_seed(seed)
+    return torch.randn(count, generator=resamples, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0, 0.1, 1e9])
@@ -640,13 +640,13 @@ def test_both_edges_are_where_the_normal_curve_says(
 ) -> None:
     values = noise(400) + 5
     spread = values.std(correction=0).item() / 20
-    low, high = bootstrap_interval(values, draws=20_000, level=level)
+    low, high = bootstrap_interval(values, resamples=20_000, level=level)
     off = 0.06 * spread
     assert low == pytest.approx(values.mean().item() - deviations * spread, abs=off)
     assert high == pytest.approx(values.mean().item() + deviations * spread, abs=off)
 
 
-def test_by_default_the_level_is_95_percent_of_2000_draws() -> None:
+def test_by_default_the_level_is_95_percent_of_2000_resamples() -> None:
     values = noise(50)
     assert bootstrap_interval(values) == bootstrap_interval(values, 2000, 0.95, 0)
     assert bootstrap_interval(values) != bootstrap_interval(values, 1999)
@@ -662,7 +662,7 @@ def test_a_single_draw_is_one_mean_of_values_drawn_with_repetition() -> None:
     values = 2.0 ** torch.arange(10)
     seen = set()
     for seed in range(20):
-        low, high = bootstrap_interval(values, draws=1, seed=seed)
+        low, high = bootstrap_interval(values, resamples=1, seed=seed)
         assert low == high and (low * 10).is_integer()  # ten values, no more no less
         seen.add(low)
     assert len(seen) == 20
@@ -708,9 +708,9 @@ def test_four_times_the_values_halve_the_interval() -> None:
 def test_intervals_of_300_coins_hold_the_truth_about_as_often_as_said(
     chance: float
 ) -> None:
-    draws = torch.Generator().manual_seed(11)
-    coins = (torch.rand(300, 100, generator=draws) < chance).double()
-    intervals = [bootstrap_interval(row, draws=400) for row in coins]
+    resamples = torch.Generator().manual_seed(11)
+    coins = (torch.rand(300, 100, generator=resamples) < chance).double()
+    intervals = [bootstrap_interval(row, resamples=400) for row in coins]
     above = sum(chance < low for low, _ in intervals)
     below = sum(high < chance for _, high in intervals)
     assert 0.9 <= 1 - (above + below) / 300 <= 0.99
@@ -737,10 +737,10 @@ def test_values_without_an_interval_are_refused(values: object, shape: str) -> N
 @pytest.mark.parametrize("setting, wanted", [
     ({"level": 0.0}, "level is 0.0"), ({"level": 1.0}, "level is 1.0"),
     ({"level": 95}, "level is 95"), ({"level": -0.5}, "level is -0.5"),
-    ({"level": math.nan}, "level is nan"), ({"draws": 0}, "draws is 0"),
-    ({"draws": -3}, "draws is -3"),
+    ({"level": math.nan}, "level is nan"), ({"resamples": 0}, "resamples is 0"),
+    ({"resamples": -3}, "resamples is -3"),
 ])
-def test_levels_and_draws_that_cannot_be_meant_are_refused(
+def test_levels_and_resamples_that_cannot_be_meant_are_refused(
     setting: dict, wanted: str
 ) -> None:
     with pytest.raises(ValueError, match=f"{wanted}, expected"):
@@ -750,7 +750,7 @@ def test_levels_and_draws_that_cannot_be_meant_are_refused(
 def test_a_model_without_numbers_is_noticed() -> None:
     nothing = lambda ids: torch.full((*ids.shape, 9), torch.nan)  # noqa: E731
     with pytest.raises(FloatingPointError, match="NaN"):
-        surprises(nothing, [1, 2, 3])
+        token_nll(nothing, [1, 2, 3])
 
 
 @pytest.mark.parametrize("ids, error, words", [
@@ -760,7 +760,7 @@ def test_a_model_without_numbers_is_noticed() -> None:
 ])
 def test_what_are_no_ids_is_refused(ids: list, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
-        surprises(lambda ids: torch.zeros(*ids.shape, 9), ids)
+        token_nll(lambda ids: torch.zeros(*ids.shape, 9), ids)
 
 
 @pytest.mark.parametrize("questions, error, words", [
@@ -778,5 +778,5 @@ def test_one_stride_does_for_long_and_for_short_texts() -> None:
     model = lambda ids: torch.zeros(*ids.shape, 9)  # noqa: E731
     model.max_seq_length = 8
     for count in (2, 5, 9, 30):
-        nats = surprises(model, list(range(2)) * count, stride=8)
+        nats = token_nll(model, list(range(2)) * count, stride=8)
         assert_close(nats, torch.full((2 * count - 1,), math.log(9)))

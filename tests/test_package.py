@@ -12,7 +12,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import gpt2_lesson
+from gpt2_lesson.checks import registry
 from gpt2_lesson.cli import COMMANDS, export, main
+from gpt2_lesson.renamed import FORMER
 
 ROOT = Path(__file__).parents[1]
 
@@ -108,3 +110,12 @@ def test_ctrl_c_is_calm(
     monkeypatch.setattr(export, "run", interrupted)
     assert main(["export"]) == 130
     assert capsys.readouterr().err == "\ngpt2-lesson export: stopped\n"
+
+
+def test_former_names_warn_and_return_the_new() -> None:
+    for module, names in FORMER.items():
+        found = import_module(f"gpt2_lesson.{module}")
+        for old, new in names.items():
+            with pytest.warns(DeprecationWarning, match=f"is now called {new}"):
+                assert repr(getattr(found, old)) == repr(getattr(found, new))
+    assert registry.find("learn_merges") == registry.find("train_bpe")

@@ -44,10 +44,10 @@ from gpt2_lesson.model_files import (
 )
 from gpt2_lesson.real_gpt2 import (
     PARAMETER_NAMES,
+    convert_state_dict,
     load_gpt2,
-    our_tensors,
     save_gpt2,
-    their_name,
+    to_hf_name,
 )
 from gpt2_lesson.runs.models import open_model
 from gpt2_lesson.tokenizer import Tokenizer
@@ -106,8 +106,8 @@ def pair(
 
 
 def random_ids(*shape: int, config: GPT2Config = TWO, seed: int = 1) -> Tensor:
-    draws = torch.Generator().manual_seed(seed)
-    return torch.randint(config.vocab_size, shape, generator=draws)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(config.vocab_size, shape, generator=generator)
 
 
 @torch.no_grad()
@@ -229,7 +229,7 @@ def no_scaling(model: GPT2Model, _: pytest.MonkeyPatch) -> None:
             p[:width] *= math.sqrt(width / heads)
 
 
-def square_not_turned(model: GPT2Model, _: pytest.MonkeyPatch) -> None:
+def square_not_transposed(model: GPT2Model, _: pytest.MonkeyPatch) -> None:
     for block in model.blocks:
         weight = block.attn.out_proj.weight
         weight.copy_(weight.T.clone())
@@ -272,7 +272,7 @@ WRONG: dict[str, tuple[Wrong, str]] = {
         lambda model, _: model.pos_emb.weight.copy_(model.pos_emb.weight.roll(-1, 0)),
         "embeddings"),
     "no scaling": (no_scaling, "block 0"),
-    "square matrix not turned": (square_not_turned, "block 0"),
+    "square matrix not transposed": (square_not_transposed, "block 0"),
     "untied head": (
         linear(lambda x, table: x @ torch.zeros_like(table).normal_().T), "logits"),
     "layers in string order": (layers(lambda order: sorted(order, key=str)), "block 2"),
@@ -461,7 +461,7 @@ def test_what_is_saved_is_what_transformers_expects(tmp_path: Path) -> None:
         saved = json.loads(header["config.json"])
         saved["weights_sha256"] = header["sha256"]
         assert read_json(folder / "config.json") == saved
-        assert set(file.keys()) == {their_name(name) for name in model.state_dict()}
+        assert set(file.keys()) == {to_hf_name(name) for name in model.state_dict()}
     about = transformers.AutoConfig.from_pretrained(folder)
     known = their_config(TWELVE).to_dict()
     for name in ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions", "n_inner",
@@ -498,14 +498,14 @@ def test_the_table_covers_exactly_both_models(config: GPT2Config) -> None:
     ours = list(GPT2Model(**asdict(config)).state_dict())
     assert all_of(PARAMETER_NAMES) == sorted(ours)
     assert all_of(PARAMETER_NAMES.values()) == expected
-    assert sorted(map(their_name, ours)) == expected
+    assert sorted(map(to_hf_name, ours)) == expected
 
 
 @pytest.mark.parametrize("name", [
     "tok_emb.bias", "blocks.0.attn.bias", "blocks.attn.out_proj.bias", "wte.weight"])
-def test_a_parameter_without_their_name_is_a_key_error(name: str) -> None:
+def test_a_parameter_without_a_name_of_theirs_is_a_key_error(name: str) -> None:
     with pytest.raises(KeyError):
-        their_name(name)
+        to_hf_name(name)
 
 
 def test_only_known_prefixes_are_taken_off() -> None:
@@ -933,11 +933,11 @@ def test_a_pickle_beside_the_weights_does_no_harm(tmp_path: Path) -> None:
 
 def test_head_and_masks_are_no_parameters_and_the_callers_dictionary_stays() -> None:
     model = hot_model()
-    tensors = {their_name(n): v.mT if n.endswith("proj.weight") else v
+    tensors = {to_hf_name(n): v.mT if n.endswith("proj.weight") else v
                for n, v in model.state_dict().items()}
     tensors = head(tensors)
     names = set(tensors)
-    ours = our_tensors(tensors, parameter_shapes(model.config), "here")
+    ours = convert_state_dict(tensors, parameter_shapes(model.config), "here")
     assert set(tensors) == names and set(ours) == set(model.state_dict())
 
 
@@ -1081,9 +1081,9 @@ def test_a_loaded_model_outlives_its_file(
 def test_a_loaded_model_learns_and_its_file_does_not_change(tmp_path: Path) -> None:
     save_gpt2(hot_model(), tmp_path)
     path, ids = tmp_path / "model.safetensors", random_ids(4, 30)
-    digest, draws = sha256(path.read_bytes()).digest(), torch.get_rng_state()
+    digest, state = sha256(path.read_bytes()).digest(), torch.get_rng_state()
     loaded = load_gpt2(tmp_path)
-    assert torch.equal(torch.get_rng_state(), draws)  # loading draws no weights
+    assert torch.equal(torch.get_rng_state(), state)  # loading draws no weights
     twin = GPT2Model(**asdict(TWO)).eval()
     twin.load_state_dict(loaded.state_dict())
     before = {name: p.detach().clone() for name, p in loaded.named_parameters()}

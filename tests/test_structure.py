@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gpt2_lesson"
 LESSONS = [path.stem[3:] for path in sorted(PACKAGE.parent.glob("notebooks/*.ipynb"))]
-LEAVES = {"validation", "files", "interrupts", "vocabulary_files"}
+LEAVES = {"validation", "files", "interrupts", "renamed", "vocabulary_files"}
 FILES_OF_MODELS = {"checkpoints", "model_files"}     # after lesson 07, for 08 to 12
 MODEL = ["attention", "causal_masking", "multi_head", "feed_forward", "layer_norm",
          "gpt2_model"]

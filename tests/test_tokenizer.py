@@ -29,12 +29,12 @@ from tokenizers.pre_tokenizers import ByteLevel
 from gpt2_lesson.corpora import load_text
 from gpt2_lesson.files import cache_folder
 from gpt2_lesson.tokenizer import (
-    PIECES,
+    GPT2_SPLIT_PATTERN,
     Tokenizer,
-    learn_merges,
     merge_pair,
-    merge_piece,
+    merge_pre_token,
     merged_bytes,
+    train_bpe,
 )
 from gpt2_lesson.vocabulary_files import (
     GPT2_REPOSITORIES,
@@ -134,7 +134,7 @@ SNIPPETS = [
 ]
 
 
-def draw_texts(count: int, pieces: list[str]) -> list[str]:
+def draw_texts(count: int, pre_tokens: list[str]) -> list[str]:
     """Return texts in which everything stands beside everything, always the same."""
     rng, kinds = random.Random(0), list(KINDS.values())
     digits = [kind for name, kind in KINDS.items() if name[0] == "N"]
@@ -145,8 +145,8 @@ def draw_texts(count: int, pieces: list[str]) -> list[str]:
         lambda: "".join(rng.choice(rng.choice(digits)) for _ in range(3)),
         lambda: "".join(rng.choices("abcdehilorst '.,1 AE\n", k=rng.randint(1, 9))),
         lambda: rng.choice(SNIPPETS),
-        lambda: rng.choice(pieces),
-        lambda: rng.choice(pieces),
+        lambda: rng.choice(pre_tokens),
+        lambda: rng.choice(pre_tokens),
     ]
     return ["".join(rng.choice(parts)() for _ in range(rng.randint(1, 8)))
             for _ in range(count)]
@@ -154,8 +154,8 @@ def draw_texts(count: int, pieces: list[str]) -> list[str]:
 
 def test_ids_of_20000_texts_equal_those_of_two_other_programs(three: Three) -> None:
     ours, tik, hug = three
-    pieces = [token.decode(errors="replace") for token in ours.vocabulary.tokens]
-    texts = draw_texts(22_000, pieces)
+    pre_tokens = [token.decode(errors="replace") for token in ours.vocabulary.tokens]
+    texts = draw_texts(22_000, pre_tokens)
     letters = set("".join(texts))
     assert len(set(texts)) > 20_000
     assert {unicodedata.category(letter) for letter in letters} >= set(KINDS)
@@ -199,13 +199,13 @@ def test_every_character_is_cut_as_by_tokenizers() -> None:
             some = characters[start : start + 5000]
             text = "".join([f"a{c}1{c} {c}" for c in some])
             cuts = [place for _, place in theirs.pre_tokenize_str(text)]
-            assert [match.span() for match in PIECES.finditer(text)] == cuts
+            assert [match.span() for match in GPT2_SPLIT_PATTERN.finditer(text)] == cuts
 
 
 def test_pieces_side_by_side_are_the_text() -> None:
     for text in draw_texts(3000, SNIPPETS):
-        assert "".join(PIECES.findall(text)) == text
-        assert PIECES.findall(text) == OPENAI.findall(text)
+        assert "".join(GPT2_SPLIT_PATTERN.findall(text)) == text
+        assert GPT2_SPLIT_PATTERN.findall(text) == OPENAI.findall(text)
 
 
 def test_the_letters_of_the_bytes_are_those_of_openai() -> None:
@@ -248,7 +248,7 @@ def test_a_text_met_before_has_the_same_ids_again(trained_folder: Path) -> None:
 
 def slow_merges(text: str, count: int) -> list[tuple[tuple[int, int], int]]:
     """Count every pair anew for each merge; a token is the letter of that number."""
-    words = [piece.encode().decode("latin-1") for piece in OPENAI.findall(text)]
+    words = [pre_token.encode().decode("latin-1") for pre_token in OPENAI.findall(text)]
     merges = []
     while len(merges) < count:
         counts = Counter(a + b for word in words for a, b in pairwise(word))
@@ -277,16 +277,16 @@ few = st.text("ab c'sé1\n", max_size=70) | st.text("a ", max_size=40)
 @given(few, st.integers(0, 30))
 def test_learned_merges_equal_those_of_counting_anew(text: str, count: int) -> None:
     wanted = slow_merges(text, count)
-    assert list(learn_merges(text, len(wanted)).items()) == wanted
+    assert list(train_bpe(text, len(wanted)).items()) == wanted
     if len(wanted) < count:
         said = f"allows {len(wanted)} merges, expected {count}"
         with pytest.raises(ValueError, match=said):
-            learn_merges(text, count)
+            train_bpe(text, count)
 
 
 def test_learned_merges_of_a_longer_text_equal_those_of_counting_anew() -> None:
     text = load_text("python").decode()[:3000] + LANGUAGES
-    assert list(learn_merges(text, 150).items()) == slow_merges(text, 150)
+    assert list(train_bpe(text, 150).items()) == slow_merges(text, 150)
 
 
 @settings(max_examples=100, deadline=None)
@@ -297,8 +297,8 @@ def test_whatever_is_learned_encodes_as_the_reference_and_can_be_saved(
     count = len(slow_merges(text, 20))
     ours = Tokenizer.train(text, 257 + count)
     merges = ours.vocabulary.merges
-    pieces = [slow_ids(list(p.encode()), merges) for p in OPENAI.findall(text)]
-    assert ours.encode(text) == sum(pieces, [])
+    pre_tokens = [slow_ids(list(p.encode()), merges) for p in OPENAI.findall(text)]
+    assert ours.encode(text) == sum(pre_tokens, [])
     assert len(set(ours.vocabulary.tokens)) == ours.vocab_size == 257 + count
     folder = tmp_path_factory.mktemp("any")
     ours.save(folder)
@@ -316,7 +316,7 @@ def test_nothing_is_merged_across_pieces() -> None:
     ours = Tokenizer.train("a1a1a1a1!\n!\n!\n!\n ab ab", 258, special=())
     assert ours.vocabulary.tokens[256:] == [b" a", b" ab"]
     with pytest.raises(ValueError, match="allows 0 merges"):
-        learn_merges("a1a1a1.a.\n", 1)
+        train_bpe("a1a1a1.a.\n", 1)
 
 
 def test_the_vocabulary_is_as_large_as_wanted_and_special_tokens_come_last() -> None:
@@ -331,8 +331,8 @@ def test_the_vocabulary_is_as_large_as_wanted_and_special_tokens_come_last() -> 
 
 def test_the_same_merges_are_learned_whatever_the_hash_seed() -> None:
     text = "".join(random.Random(0).choices("abcdefgh ", k=800))  # with many ties
-    command = (f"from gpt2_lesson.tokenizer import learn_merges; "
-               f"print(list(learn_merges({text!r}, 120).items()))")
+    command = (f"from gpt2_lesson.tokenizer import train_bpe; "
+               f"print(list(train_bpe({text!r}, 120).items()))")
     runs = [subprocess.Popen([sys.executable, "-c", command], text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                              env=os.environ | {"PYTHONHASHSEED": seed})
@@ -354,11 +354,11 @@ def random_merges(draw: st.DrawFn) -> dict[tuple[int, int], int]:
 @settings(max_examples=500, deadline=None)
 @given(random_merges(), st.text("ab", max_size=60) | st.text("a", max_size=60))
 def test_a_piece_is_merged_as_pass_by_pass(
-    merges: dict[tuple[int, int], int], piece: str
+    merges: dict[tuple[int, int], int], pre_token: str
 ) -> None:
-    ids = list(piece.encode())
-    assert merge_piece(ids, merges) == slow_ids(ids, merges)
-    assert ids == list(piece.encode())  # unchanged
+    ids = list(pre_token.encode())
+    assert merge_pre_token(ids, merges) == slow_ids(ids, merges)
+    assert ids == list(pre_token.encode())  # unchanged
 
 
 @pytest.mark.parametrize("letters, wanted", [
@@ -367,7 +367,7 @@ def test_a_piece_is_merged_as_pass_by_pass(
 ])
 def test_runs_are_merged_from_the_left(letters: str, wanted: list[int]) -> None:
     merges = {(97, 97): 256, (256, 256): 257, (97, 256): 258}
-    assert merge_piece(letters.encode(), merges) == wanted
+    assert merge_pre_token(letters.encode(), merges) == wanted
 
 
 @given(st.lists(st.integers(0, 3)), st.tuples(st.integers(0, 3), st.integers(0, 3)))
@@ -381,7 +381,7 @@ def test_a_pair_is_replaced_as_in_a_string(
 def test_a_run_without_end_is_merged_in_seconds() -> None:
     merges = {(97, 97): 256} | {(255 + n, 255 + n): 256 + n for n in range(1, 17)}
     started = process_time()
-    ids = merge_piece(b"a" * 200_000, merges)
+    ids = merge_pre_token(b"a" * 200_000, merges)
     assert process_time() - started < 10
     halvings = range(17, 0, -1)  # token 255 + n stands for 2 ** n letters
     assert ids == [255 + n for n in halvings if 200_000 >> n & 1]

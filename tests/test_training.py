@@ -59,12 +59,12 @@ def test_a_model_that_copies_the_next_token_has_no_loss() -> None:
 
 def test_batches_begin_everywhere_or_at_the_starts() -> None:
     tokens = torch.arange(30, dtype=torch.uint8)
-    draws = torch.Generator().manual_seed(0)
-    batch = get_batch(tokens, 2000, 6, draws)
+    generator = torch.Generator().manual_seed(0)
+    batch = get_batch(tokens, 2000, 6, generator)
     assert batch.dtype == torch.int64 and set(batch[:, 0].tolist()) == set(range(25))
     assert_close(batch[:, 1:], batch[:, :-1] + 1)
     starts = torch.tensor([0, 7, 24, 25, 29])  # the last two hold no window
-    batch = get_batch(tokens, 200, 6, draws, starts)
+    batch = get_batch(tokens, 200, 6, generator, starts)
     assert set(batch[:, 0].tolist()) == {0, 7, 24}
 
 
@@ -144,10 +144,10 @@ def test_muon_moves_matrices_as_that_of_pytorch(
     matrices = [p for p in theirs.blocks.parameters() if p.dim() == 2]
     assert {p.size(0) > p.size(1) for p in matrices} == {True, False}
     optimizers = Muon(ours, 0.05, 0.2, 0.9), torch.optim.Muon(matrices, 0.05, 0.2, 0.9)
-    draws = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     for _ in range(5):
         for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
-            p.grad = torch.randn(p.shape, generator=draws)
+            p.grad = torch.randn(p.shape, generator=generator)
             q.grad = p.grad.clone()
         for optimizer in optimizers:
             optimizer.step()
@@ -344,7 +344,8 @@ def step(*arguments: object, **more: object) -> Callable:
     (lambda: make_optimizer(nn.Identity(), 0.1), TypeError, "a model with parameters"),
     (lambda: make_optimizer("model", 0.1), TypeError, "model is 'model'"),
     (lambda: Muon(tiny(), 0.1, momentum=1.5), ValueError, "momentum is 1.5"),
-    (lambda: Muon(tiny(), 0.1, rest=-1), ValueError, "rest is -1"),
+    (lambda: Muon(tiny(), 0.1, adam_lr_scale=-1), ValueError,
+     "adam_lr_scale is -1"),
     (lambda: Muon(nn.Linear(2, 2), 0.1), TypeError, "Linear, expected a GPT2Model"),
     (lambda: orthogonalize(torch.ones(3)), ValueError, r"shape \(3,\)"),
     (lambda: orthogonalize(torch.ones(1, 2, 3).int()), TypeError, "torch.int32"),

@@ -31,6 +31,7 @@ from gpt2_lesson.checks.hints import hint, note, progress, solution
 from gpt2_lesson.checks.report import Report
 from gpt2_lesson.checks.settings import settings
 from gpt2_lesson.checks.values import Answer
+from gpt2_lesson.renamed import former
 
 _OWN = ["answer", "hint", "inputs", "progress", "solution", "settings", "Report"]
 
@@ -89,12 +90,15 @@ def inputs(name: str, number: int) -> tuple:
     return copy.deepcopy(battery[number].args)
 
 
-def __getattr__(name: str) -> Check:
+def _check(name: str) -> Check:
     if not name.startswith("_") and name in everything():
         return Check(everything()[name])
     near = difflib.get_close_matches(name, __dir__(), 3)
     raise AttributeError(f"no check is called {name!r}"
                          + (f"; nearest: {', '.join(near)}" if near else ""))
+
+
+__getattr__ = former(__name__, _check)
 
 
 def __dir__() -> list[str]:

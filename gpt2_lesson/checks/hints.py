@@ -18,6 +18,7 @@ from gpt2_lesson.checks.report import Report
 from gpt2_lesson.checks.sets import SETS
 from gpt2_lesson.checks.settings import settings
 from gpt2_lesson.files import atomic_write
+from gpt2_lesson.renamed import FORMER
 
 LAST = 4                                             # the last hint: the line
 _memory: dict[str, dict] = {}
@@ -36,8 +37,8 @@ def load() -> dict[str, dict]:
     """
     try:
         found = json.loads(file().read_text(encoding="utf-8"))["exercises"]
-        return {name: _sound(entry) for name, entry in found.items()
-                if isinstance(entry, dict)}
+        return {FORMER["checks"].get(name, name): _sound(entry)
+                for name, entry in found.items() if isinstance(entry, dict)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {name: dict(entry) for name, entry in _memory.items()}
 

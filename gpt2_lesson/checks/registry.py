@@ -9,6 +9,7 @@ from gpt2_lesson.checks import exercises
 from gpt2_lesson.checks.engine import Exercise
 from gpt2_lesson.checks.sets import SETS
 from gpt2_lesson.checks.values import Answer
+from gpt2_lesson.renamed import FORMER
 
 
 @lru_cache(maxsize=1)
@@ -31,6 +32,7 @@ def find(name: object) -> list[Exercise | Answer]:
     known = everything()
     if not isinstance(name, str):
         name = getattr(name, "name", getattr(name, "__name__", repr(name)))
+    name = FORMER["checks"].get(name, name)
     if name in SETS:
         return [known[one] for one in SETS[name]]
     if name in known:

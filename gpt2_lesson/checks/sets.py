@@ -49,7 +49,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "08.4": ("08.4",),
     "08.5": (),
     "09.1": ("09.1",),
-    "09.2": ("count_pairs", "merge_pair", "learn_merges"),
+    "09.2": ("count_pairs", "merge_pair", "train_bpe"),
     "09.3": ("encode",),
     "09.4": ("decode_to_repair",),
     "09.5": ("09.5",),

@@ -126,7 +126,8 @@ class Marker:
     def constants(self) -> dict[str, dict[str, object]]:
         """Return what withheld lessons still hold: constants that the set itself uses.
 
-        The set's own cells import them, so they are no answers: tokenizer.PIECES.
+        The set's own cells import them, so they are no answers:
+        tokenizer.GPT2_SPLIT_PATTERN.
         """
         found: dict[str, dict[str, object]] = {}
         for module, name in self.release.constants:

@@ -22,6 +22,9 @@ from functools import cache
 from typing import NamedTuple
 
 from gpt2_lesson import validation
+from gpt2_lesson.renamed import former
+
+__getattr__ = former(__name__)
 
 
 class Given(NamedTuple):
@@ -165,10 +168,10 @@ def log_probability(text: str) -> float:
 
     Raises ValueError naming the first byte that fits no story, and what was expected.
     """
-    return -math.fsum(surprise(text))
+    return -math.fsum(nll(text))
 
 
-def surprise(text: str) -> list[float]:
+def nll(text: str) -> list[float]:
     """Return -log P(byte | bytes before it) in nats, for each byte of one story.
 
     Options that begin alike share their first bytes: only where they part is there
@@ -196,7 +199,7 @@ def surprise(text: str) -> list[float]:
 
 
 @cache
-def floor() -> float:
+def entropy_rate() -> float:
     """Return the least loss any model can reach, in nats per byte: E[-log p]/E[bytes].
 
     Exact. The choices are followed through every branch, but two ways of telling that

@@ -10,7 +10,7 @@ import torch
 from gpt2_lesson import validation
 from gpt2_lesson.corpora import TEXTS, load_text
 from gpt2_lesson.files import read_json
-from gpt2_lesson.measuring import bootstrap_interval, surprises
+from gpt2_lesson.measuring import bootstrap_interval, token_nll
 from gpt2_lesson.runs.devices import choose_device
 from gpt2_lesson.runs.models import open_model
 from gpt2_lesson.runs.train import stable_name, validation_start
@@ -44,7 +44,7 @@ def print_measures(
             file=sys.stderr,
         )
         ids = ids[: max_tokens]
-    nats = surprises(model, ids, stride, batch_size).double()
+    nats = token_nll(model, ids, stride, batch_size).double()
     if stride is None:
         stride = max(1, model.max_seq_length // 2)
     size = len(tokenizer.decode_bytes(ids[1:]))

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from gpt2_lesson import validation
 from gpt2_lesson.corpora import TEXTS, load_text
-from gpt2_lesson.corpora.stories import surprise
+from gpt2_lesson.corpora.stories import nll
 from gpt2_lesson.files import atomic_write
 from gpt2_lesson.generation import generate
 from gpt2_lesson.gpt2_model import GPT2_SIZES, GPT2Config, GPT2Model
@@ -91,7 +91,7 @@ PRESETS: dict[str, tuple[GPT2Config, TrainSettings]] = {
             weight_decay=0.0,
             optimizer="muon",
             momentum=0.9,
-            rest=0.5,
+            adam_lr_scale=0.5,
         ),
     ),
 } | {
@@ -442,7 +442,7 @@ def validate(model: GPT2Model, text: Text) -> float:
     return total / sum(len(window) - 1 for window in text.windows)
 
 
-def floor(text: Text) -> float | None:
+def entropy_rate(text: Text) -> float | None:
     """Return the lowest mean loss that a model can expect on exactly the same bytes.
 
     None unless the text is `stories`, whose true probabilities are known.
@@ -451,7 +451,7 @@ def floor(text: Text) -> float | None:
         return None
     total, tokens = 0.0, 0
     for story, window in zip(text.stories, text.windows, strict=True):
-        total += sum(surprise(story)[: len(text.tokenizer.decode_bytes(window[1:]))])
+        total += sum(nll(story)[: len(text.tokenizer.decode_bytes(window[1:]))])
         tokens += len(window) - 1
     return total / tokens
 
@@ -478,7 +478,7 @@ def reporter(
     path = folder / "log.json"
     log = read_log(path)
     few = text.some(128)
-    lowest = floor(few)
+    lowest = entropy_rate(few)
 
     def report(losses: list[float]) -> None:
         step = len(losses)
@@ -519,9 +519,9 @@ def write_sample(
     """Return what `model` generates after a newline, at a temperature of 0.8."""
     device = next(model.parameters()).device
     start = torch.tensor([tokenizer.encode("\n")], device=device)
-    draws = torch.Generator(device).manual_seed(seed % 2**64)
+    generator = torch.Generator(device).manual_seed(seed % 2**64)
     length = min(most, model.max_seq_length - 1)
-    ids = generate(model, start, length, temperature=0.8, generator=draws)
+    ids = generate(model, start, length, temperature=0.8, generator=generator)
     return tokenizer.decode(ids[0, start.size(1) :])
 
 
@@ -557,7 +557,7 @@ def finish(folder: Path, model: GPT2Model, text: Text, losses: list[float]) -> s
     """Write the model alone; return a line with its loss on (nearly) all windows."""
     save_checkpoint(folder / "model.safetensors", model, losses=losses)
     text = text.some(2048)
-    loss, lowest = validate(model, text), floor(text)
+    loss, lowest = validate(model, text), entropy_rate(text)
     words = (
         f"{folder}: all {len(losses):,} steps done; validation {loss:.4f} "
         "nats per token"

@@ -529,9 +529,9 @@ def test_a_clock_made_by_hand(made: object, says: str) -> None:
 
 
 def test_the_clock_is_judged_as_the_model_computes() -> None:
-    draws = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     for _ in range(20):
-        made = clock(*(torch.randn(shape, generator=draws)
+        made = clock(*(torch.randn(shape, generator=generator)
                        for shape in ((12, 4), (7, 4), (4, 7))))
         model = GPT2Model(12, 4, 1, 1, 12, 7, 0.0).eval()
         with torch.no_grad():

@@ -9,14 +9,14 @@ from mutants import mutants as every
 
 from gpt2_lesson import checks
 from gpt2_lesson.checks.stand_ins.mystery import evidence, mystery
-from gpt2_lesson.real_gpt2 import PARAMETER_NAMES, our_tensors, their_name
+from gpt2_lesson.real_gpt2 import PARAMETER_NAMES, convert_state_dict, to_hf_name
 
-EXTRA = {"their_name": their_name, "PARAMETER_NAMES": PARAMETER_NAMES}
+EXTRA = {"to_hf_name": to_hf_name, "PARAMETER_NAMES": PARAMETER_NAMES}
 
 # A loader as a learner writes it: how a name is found, what is done to the tensor.
 LOOP = """with torch.no_grad():
     for name, p in model.named_parameters():
-        theirs = their_name(name)
+        theirs = to_hf_name(name)
         {find}
         {turn}
         {put}"""
@@ -54,7 +54,7 @@ put(model.pos_emb.weight, tensors["wpe.weight"], "")"""
 
 WRONG = {
     "O1": loop(turn="pass"),
-    "O1a": """ours = {name: tensors[their_name(name)] for name in model.state_dict()}
+    "O1a": """ours = {name: tensors[to_hf_name(name)] for name in model.state_dict()}
 model.load_state_dict(ours)""",
     "O1b": loop(turn="t = t.T if t.shape != p.shape else t"),
     "O1c": loop(turn="t = t.T if any(n in name for n in ('qkv_proj.w', 'up_proj.w', "
@@ -79,8 +79,8 @@ model.load_state_dict(ours)""",
     "O4": loop(find="if theirs not in tensors: continue\n        t = tensors[theirs]"),
     "O4a": """ours = {}
 for name in model.state_dict():
-    if their_name(name) in tensors:
-        t = tensors[their_name(name)]
+    if to_hf_name(name) in tensors:
+        t = tensors[to_hf_name(name)]
         ours[name] = t.T if name.endswith("proj.weight") else t
 model.load_state_dict(ours, strict=False)""",
     "O6": loop(find=f"if name.endswith('.bias'): continue\n        {FIND}"),
@@ -93,7 +93,7 @@ order = [n.split(".")[1] for n in theirs]
             theirs = theirs.replace(f'h.{i}.', f'h.{order[i]}.')
         t = tensors[theirs]"""),
     "O7a": BY_LAYER.format(layers="range(11)", number="sorted(map(str, range(11)))[i]"),
-    "O7b": """ours = {their_name(n): p for n, p in model.named_parameters()}
+    "O7b": """ours = {to_hf_name(n): p for n, p in model.named_parameters()}
 for name, t in tensors.items():
     if name.endswith(".attn.bias"):
         continue
@@ -116,7 +116,7 @@ for name, t in tensors.items():
     "O10e'": """with torch.no_grad():
     for name, p in model.named_parameters():
         try:
-            t = tensors[their_name(name)]
+            t = tensors[to_hf_name(name)]
             t = t.T if name.endswith('proj.weight') else t
             assert t.shape == p.shape
             p.copy_(t)
@@ -141,18 +141,18 @@ for name, t in tensors.items():
 
 def strict_state_dict(model, tensors):
     model.load_state_dict({
-        name: tensors[their_name(name)].T if "proj.weight" in name
-        else tensors[their_name(name)] for name in model.state_dict()})
+        name: tensors[to_hf_name(name)].T if "proj.weight" in name
+        else tensors[to_hf_name(name)] for name in model.state_dict()})
 
 
 def over_the_file(model, tensors):
-    ours = {their_name(name): p for name, p in model.named_parameters()}
-    turned = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight",
+    ours = {to_hf_name(name): p for name, p in model.named_parameters()}
+    transposed = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight",
               "mlp.c_proj.weight")
     names = [name for name in tensors if not name.endswith(".attn.bias")]
     assert len(names) == len(ours)
     for name in names:
-        t = tensors[name].t() if name.endswith(turned) else tensors[name]
+        t = tensors[name].t() if name.endswith(transposed) else tensors[name]
         assert ours[name].shape == t.shape
         with torch.no_grad():
             ours[name].copy_(t)
@@ -160,7 +160,7 @@ def over_the_file(model, tensors):
 
 def rebuilt(model, tensors):
     for name, p in list(model.named_parameters()):
-        t = tensors[their_name(name)]
+        t = tensors[to_hf_name(name)]
         t = t.mT if name.endswith("proj.weight") else t
         if t.shape != p.shape:
             raise RuntimeError(name)
@@ -171,7 +171,7 @@ def rebuilt(model, tensors):
 def by_thirds(model, tensors):
     with torch.no_grad():
         for name, p in model.named_parameters():
-            t = tensors[their_name(name)]
+            t = tensors[to_hf_name(name)]
             if "qkv" in name:
                 t = torch.cat([part.T for part in t.chunk(3, -1)])
             elif "proj.weight" in name:
@@ -187,9 +187,9 @@ HONEST = {
     "data": loop(put="assert t.shape == p.shape; p.data = t"),
     "set": loop(put="assert t.shape == p.shape; p.set_(t.contiguous().clone())"),
     "assign": lambda model, tensors: model.load_state_dict({
-        name: tensors[their_name(name)].mT if name.endswith("proj.weight")
-        else tensors[their_name(name)] for name in model.state_dict()}, assign=True),
-    "lesson": lambda model, tensors: model.load_state_dict(our_tensors(
+        name: tensors[to_hf_name(name)].mT if name.endswith("proj.weight")
+        else tensors[to_hf_name(name)] for name in model.state_dict()}, assign=True),
+    "lesson": lambda model, tensors: model.load_state_dict(convert_state_dict(
         {name: t for name, t in tensors.items() if not name.endswith(".attn.bias")},
         {name: p.shape for name, p in model.state_dict().items()}, "the file")),
 }

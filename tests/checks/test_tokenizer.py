@@ -14,10 +14,11 @@ from catalogue import (
 )
 
 from gpt2_lesson import checks
-from gpt2_lesson.tokenizer import PIECES, Tokenizer, merge_pair
+from gpt2_lesson.tokenizer import GPT2_SPLIT_PATTERN, Tokenizer, merge_pair
 
 EXTRA = {"codecs": codecs, "io": io, "Counter": Counter, "pairwise": pairwise,
-         "PIECES": PIECES, "re": re, "regex": regex, "merge_pair": merge_pair,
+         "GPT2_SPLIT_PATTERN": GPT2_SPLIT_PATTERN, "re": re,
+         "regex": regex, "merge_pair": merge_pair,
          "count_pairs": lambda ids: Counter(pairwise(ids))}
 
 COUNT = {
@@ -123,7 +124,7 @@ return list(map(int, text.split()))""",
     "T3a": WALK.replace("len(ids):", "len(ids) - 1:").replace(
         "return out", "return out + ids[-1:]"),
 }
-LEARN = """pieces = [list(p.encode()) for p in PIECES.findall(text)]
+LEARN = """pieces = [list(p.encode()) for p in GPT2_SPLIT_PATTERN.findall(text)]
 merges = {}
 for i in range(count):
     counts = Counter(pair for ids in pieces for pair in zip(ids, ids[1:]))
@@ -138,8 +139,8 @@ LEARNED = {
     "T5f": LEARN.replace(BEST, "max(counts, key=counts.get)"),
     "T5g": LEARN.replace(BEST, "counts.most_common(1)[0][0]"),
     "T6": LEARN.replace("list(p.encode())", "[ord(c) for c in p]"),
-    "T9": LEARN.replace("PIECES.findall(text)", "[text]"),
-    "T10": """pieces = [list(p.encode()) for p in PIECES.findall(text)]
+    "T9": LEARN.replace("GPT2_SPLIT_PATTERN.findall(text)", "[text]"),
+    "T10": """pieces = [list(p.encode()) for p in GPT2_SPLIT_PATTERN.findall(text)]
 counts = Counter(pair for ids in pieces for pair in zip(ids, ids[1:]))
 best = sorted(counts, key=lambda p: (-counts[p], p))[:count]
 return {pair: 256 + i for i, pair in enumerate(best)}""",
@@ -151,13 +152,14 @@ return {pair: 256 + i for i, pair in enumerate(best)}""",
     "T11c": LEARN.replace("merges[best] = 256 + i", "merges[best] = counts[best]"),
     "T11i": LEARN.replace("merges[best] = 256 + i", "merges[256 + i] = best"),
     "T13": LEARN.replace("not counts", "max(counts.values(), default=0) < 2"),
-    "T13d": LEARN.replace("PIECES.findall(text)", "set(PIECES.findall(text))"),
+    "T13d": LEARN.replace("GPT2_SPLIT_PATTERN.findall(text)", 
+                          "set(GPT2_SPLIT_PATTERN.findall(text))"),
     "T13l": LEARN.replace("Counter(pair for ids in pieces for pair in zip(ids, "
                           "ids[1:]))", "count_pairs(pieces[-1])"),
     "T13p": LEARN.replace("merges = {}", "merges, counts = {}, Counter()").replace(
         "counts = Counter(pair", "counts.update(pair"),
     "T13r": LEARN.replace("-counts", "counts"),
-    "T9w": LEARN.replace("PIECES.findall(text)", "text.split()"),
+    "T9w": LEARN.replace("GPT2_SPLIT_PATTERN.findall(text)", "text.split()"),
     "T8": LEARN.replace("p.encode()", "p.strip().encode()"),
     "T6l": LEARN.replace("findall(text)", "findall(text.lower())"),
 }
@@ -168,7 +170,7 @@ for part in {PARTS}:
     if part in special:
         ids.append(special[part])
         continue
-    for piece in PIECES.findall(part):
+    for piece in GPT2_SPLIT_PATTERN.findall(part):
         new = list(piece.encode())
         while present := [p for p in pairwise(new) if p in merges]:
             best = min(present, key=merges.get)
@@ -195,7 +197,7 @@ ENCODED = {
             rest = rest[len(tokens[new[-1]]):]"""),
     "T6": ENCODE.replace("list(piece.encode())", "[ord(c) for c in piece]"),
     "T8": ENCODE.replace("piece.encode()", "piece.strip().encode()"),
-    "T9": ENCODE.replace("PIECES.findall(part)", "[part]"),
+    "T9": ENCODE.replace("GPT2_SPLIT_PATTERN.findall(part)", "[part]"),
     "T12": ENCODE.replace(PARTS, "[text]").replace("part in special", "False"),
     "T12l": ENCODE.replace("        ids.append(special[part])\n", ""),
     "T12l'": ENCODE.replace('"(" +', '"" +').replace('+ ")"', '+ ""'),
@@ -223,7 +225,7 @@ DECODE = {
     "T7a": "return b''.join(tokens[i] for i in ids).decode('ascii', 'replace')",
     "T7r": "return str(b''.join(tokens[i] for i in ids))",
 }
-WRONG = {"count_pairs": COUNT, "merge_pair": MERGE, "learn_merges": LEARNED,
+WRONG = {"count_pairs": COUNT, "merge_pair": MERGE, "train_bpe": LEARNED,
          "encode": ENCODED, "decode": DECODE}
 
 
@@ -294,7 +296,7 @@ def encoded_by_rank_loop(text, merges, special):
         if part in special:
             ids.append(special[part])
             continue
-        for piece in PIECES.findall(part):
+        for piece in GPT2_SPLIT_PATTERN.findall(part):
             new = list(piece.encode("utf-8"))
             while len(new) > 1:
                 rank = {i: merges[pair] for i, pair in enumerate(pairwise(new))
@@ -314,7 +316,7 @@ def encoded_in_order(text, merges, special):
         if part in special:
             ids += [special[part]]
         else:
-            for piece in PIECES.findall(part):
+            for piece in GPT2_SPLIT_PATTERN.findall(part):
                 new = list(piece.encode())
                 for pair, i in merges.items():
                     new = merge_pair(new, pair, i)
@@ -323,10 +325,10 @@ def encoded_in_order(text, merges, special):
 
 
 def lesson_learned(text, count):
-    from gpt2_lesson.tokenizer import learn_merges
+    from gpt2_lesson.tokenizer import train_bpe
 
     try:
-        return learn_merges(text, count)
+        return train_bpe(text, count)
     except ValueError:                                  # fewer are to be had
         return lesson_learned(text, count - 1)
 
@@ -356,9 +358,9 @@ HONEST = {
         "recursive": recursive, "tuple": lambda *args: tuple(merge_pair(*args)),
         "solution": checks.merge_pair.solution,
         "unpacked": lambda ids, pair, new: by_for(ids, (pair[0], pair[1]), new)},
-    "learn_merges": {
+    "train_bpe": {
         "lesson": lesson_learned, "short": LEARN,
-        "solution": checks.learn_merges.solution,
+        "solution": checks.train_bpe.solution,
         "max": LEARN.replace(BEST, "max(counts, key=lambda p: "
                              "(counts[p], -p[0], -p[1]))"),
         "sorted": LEARN.replace(BEST, "sorted(sorted(counts), key=lambda p: "
@@ -372,8 +374,9 @@ HONEST = {
         "lesson": lesson_encoded, "short": ENCODE, "rank": encoded_by_rank_loop,
         "order": encoded_in_order, "solution": checks.encode.solution,
         "tuple": lambda *args: tuple(encoded_in_order(*args)),
-        "iter": ENCODE.replace("PIECES.findall(part)",
-                               "(m.group() for m in PIECES.finditer(part))"),
+        "iter": ENCODE.replace("GPT2_SPLIT_PATTERN.findall(part)",
+                               "(m.group() for m in "
+                               "GPT2_SPLIT_PATTERN.finditer(part))"),
         "inf": ENCODE.replace("merges.get)", "lambda p: merges.get(p, 10**9))")},
     "decode": {
         "join": "return b''.join([tokens[i] for i in ids]).decode('utf-8', 'replace')",
@@ -408,11 +411,11 @@ def test_merging_what_was_merged_is_caught() -> None:
 @pytest.mark.parametrize(("name", "form", "said"), [
     ("count_pairs", "return Counter(pairwise(ids)).most_common()",
      "not a dict but a list"),
-    ("learn_merges", LEARN.replace("if not counts: break", "pass"), "crashed on"),
-    ("learn_merges", LEARN.replace("not counts", "max(counts.values(), default=0) < 2"),
+    ("train_bpe", LEARN.replace("if not counts: break", "pass"), "crashed on"),
+    ("train_bpe", LEARN.replace("not counts", "max(counts.values(), default=0) < 2"),
      "runs out"),
     ("encode", ENCODE.replace(PARTS, SPLIT), "no special names"),
-    ("merge_pair", MERGE["T3d"], "197"), ("learn_merges", LEARNED["T6l"], "capitals"),
+    ("merge_pair", MERGE["T3d"], "197"), ("train_bpe", LEARNED["T6l"], "capitals"),
     ("encode", ENCODED["T6l"], "capitals"), ("decode", DECODE["T8"], "spaces"),
     ("encode", ENCODED["T12o"], "other special names"),
 ])

@@ -28,19 +28,19 @@ return F.cross_entropy(predictions.flatten(0, 1), targets.flatten(),
     "S4": """odds = logits[:, :-1].softmax(-1)
 return F.cross_entropy(odds.flatten(0, 1), input_ids[:, 1:].flatten(),
                        ignore_index=ignore_index)""",
-    "S4x": """log_odds = logits[:, :-1].log_softmax(1)
-return F.nll_loss(log_odds.flatten(0, 1), input_ids[:, 1:].flatten(),
+    "S4x": """log_probs = logits[:, :-1].log_softmax(1)
+return F.nll_loss(log_probs.flatten(0, 1), input_ids[:, 1:].flatten(),
                   ignore_index=ignore_index)""",
-    "S4y": """log_odds = logits.softmax(1).log()[:, :-1]
-return F.nll_loss(log_odds.flatten(0, 1), input_ids[:, 1:].flatten(),
+    "S4y": """log_probs = logits.softmax(1).log()[:, :-1]
+return F.nll_loss(log_probs.flatten(0, 1), input_ids[:, 1:].flatten(),
                   ignore_index=ignore_index)""",
     "S4r": """return F.nll_loss(logits[:, :-1].flatten(0, 1),
     input_ids[:, 1:].flatten(), ignore_index=ignore_index)""",
     "S4o": """odds = logits[:, :-1].softmax(-1)
 return F.nll_loss(odds.flatten(0, 1), input_ids[:, 1:].flatten(),
                   ignore_index=ignore_index)""",
-    "S4s": """log_odds = logits[:, :-1].log_softmax(-1)
-return -F.nll_loss(log_odds.flatten(0, 1), input_ids[:, 1:].flatten(),
+    "S4s": """log_probs = logits[:, :-1].log_softmax(-1)
+return -F.nll_loss(log_probs.flatten(0, 1), input_ids[:, 1:].flatten(),
                    ignore_index=ignore_index)""",
     "S5": """return F.cross_entropy(logits[:, :-1].flatten(0, 1),
     input_ids[:, 1:].flatten(), ignore_index=ignore_index, reduction="sum")""",
@@ -48,11 +48,11 @@ return -F.nll_loss(log_odds.flatten(0, 1), input_ids[:, 1:].flatten(),
     ignore_index=ignore_index, reduction="none").sum(1)
 return total.mean()""",
     "S6": """targets = input_ids[:, 1:]
-log_odds = logits[:, :-1].softmax(-1).log2()
-return F.nll_loss(log_odds.transpose(1, 2), targets, ignore_index=ignore_index)""",
+log_probs = logits[:, :-1].softmax(-1).log2()
+return F.nll_loss(log_probs.transpose(1, 2), targets, ignore_index=ignore_index)""",
     "S6t": """targets = input_ids[:, 1:]
-log_odds = torch.log10(logits[:, :-1].softmax(-1))
-return F.nll_loss(log_odds.transpose(1, 2), targets, ignore_index=ignore_index)""",
+log_probs = torch.log10(logits[:, :-1].softmax(-1))
+return F.nll_loss(log_probs.transpose(1, 2), targets, ignore_index=ignore_index)""",
     "S7": """B, T, V = logits.shape
 return F.cross_entropy(logits[:, :-1].reshape(B, V, T - 1), input_ids[:, 1:],
                        ignore_index=ignore_index)""",
@@ -107,8 +107,8 @@ def loss_by_loops(logits, input_ids, ignore_index=-100):
 def loss_by_mask(logits, input_ids, ignore_index=-100):
     targets = input_ids[:, 1:]
     keep = targets != ignore_index
-    log_odds = logits[:, :-1].log_softmax(-1)
-    return -log_odds[keep].gather(1, targets[keep][:, None]).mean()
+    log_probs = logits[:, :-1].log_softmax(-1)
+    return -log_probs[keep].gather(1, targets[keep][:, None]).mean()
 
 
 def loss_padded(logits, input_ids, ignore_index=-100):
@@ -131,8 +131,8 @@ def loss_from_sum(logits, input_ids, ignore_index=-100):
 
 
 def loss_by_nll(logits, input_ids, ignore_index=-100):
-    log_odds = F.log_softmax(logits[:, :-1].contiguous(), dim=-1)
-    return F.nll_loss(log_odds.mT, input_ids[:, 1:], ignore_index=ignore_index)
+    log_probs = F.log_softmax(logits[:, :-1].contiguous(), dim=-1)
+    return F.nll_loss(log_probs.mT, input_ids[:, 1:], ignore_index=ignore_index)
 
 
 def loss_by_softmax(logits, input_ids, ignore_index=-100):

@@ -410,11 +410,12 @@ def test_a_judge_that_hangs_loses_one_exercise(course: Path, monkeypatch) -> Non
 @pytest.mark.slow
 def test_a_constant_that_the_set_uses_is_there_and_no_function(course: Path) -> None:
     imports = ("import math\nimport torch\nfrom gpt2_lesson import checks\n"
-               "from gpt2_lesson.tokenizer import PIECES, Tokenizer")
+               "from gpt2_lesson.tokenizer import GPT2_SPLIT_PATTERN, Tokenizer")
     made = [cell(imports), *cells()[2:4]]
     path = course / "notebooks" / "exercises" / SET / f"{SET}.ipynb"
     path.write_text(notebook(made))
-    for name, line in (("ada", "PIECES.findall('a b')"), ("bob", "Tokenizer()"),
+    for name, line in (("ada", "GPT2_SPLIT_PATTERN.findall('a b')"),
+                       ("bob", "Tokenizer()"),
                        ("eve", "from gpt2_lesson.real_gpt2 import PARAMETER_NAMES as p;"
                                " p['x']")):
         source = RIGHT.replace("    return", f"    {line}\n    return")

@@ -19,9 +19,9 @@ from gpt2_lesson.corpora.stories import (
     GRAMMAR,
     Given,
     draw_story,
-    floor,
+    entropy_rate,
     log_probability,
-    surprise,
+    nll,
 )
 from gpt2_lesson.files import cache_folder, file_sha256
 
@@ -90,7 +90,7 @@ def entropy(values):
     return plain + (len(counts) - 1) / (2 * total)
 
 
-def test_floor_equals_the_entropy_counted_in_the_texts(drawn):
+def test_entropy_rate_equals_the_entropy_counted_in_the_texts(drawn):
     read_stories = [read(story.text) for story in drawn]
     column = {key: [seen[key] for seen in read_stories] for key in read_stories[0]}
     counted = 0.0
@@ -98,7 +98,7 @@ def test_floor_equals_the_entropy_counted_in_the_texts(drawn):
         parent = column[PARENT[key]] if key in PARENT else [None] * COUNT
         counted += entropy(zip(parent, values, strict=True)) - entropy(parent)
     mean_bytes = sum(len(story.text) for story in drawn) / COUNT
-    assert counted / mean_bytes == pytest.approx(floor(), rel=1e-3)
+    assert counted / mean_bytes == pytest.approx(entropy_rate(), rel=1e-3)
 
     # The sum above leaves nothing out: given the sky, no two facts know of each other.
     column = {key: values[:8000] for key, values in column.items()}
@@ -109,13 +109,14 @@ def test_floor_equals_the_entropy_counted_in_the_texts(drawn):
         assert abs(alone[a] + alone[b] - entropy(sky) - both) < 0.01, (a, b)
 
 
-def test_floor_equals_the_mean_of_the_log_probabilities(drawn):
-    excess = [-story.log_probability - floor() * len(story.text) for story in drawn]
+def test_entropy_rate_equals_the_mean_of_the_log_probabilities(drawn):
+    excess = [-story.log_probability - entropy_rate() * len(story.text)
+              for story in drawn]
     standard_error = statistics.stdev(excess) / math.sqrt(COUNT)
     assert abs(statistics.fmean(excess)) < 4 * standard_error
 
 
-def test_surprise_equals_the_counted_share_of_each_next_byte(drawn):
+def test_nll_equals_the_counted_share_of_each_next_byte(drawn):
     after = defaultdict(Counter)
     example = {}
     for story in drawn:
@@ -127,14 +128,14 @@ def test_surprise_equals_the_counted_share_of_each_next_byte(drawn):
     assert len(often) > 30
     for prefix, seen in often.items():
         for byte, count in seen.items():
-            p = math.exp(-surprise(example[prefix, byte])[len(prefix)])
+            p = math.exp(-nll(example[prefix, byte])[len(prefix)])
             spread = math.sqrt(p * (1 - p) / seen.total())
             assert abs(count / seen.total() - p) <= 5 * spread + 1e-12, (prefix, byte)
 
 
 def test_reading_a_story_gives_back_its_probability(drawn):
     for story in drawn[:1000]:
-        nats = surprise(story.text)
+        nats = nll(story.text)
         assert len(nats) == len(story.text) == len(story.text.encode("ascii"))
         assert min(nats) >= 0
         assert math.fsum(nats) == pytest.approx(-story.log_probability, abs=1e-9)
@@ -213,7 +214,7 @@ def test_a_wrong_story_is_refused_at_the_first_byte_that_does_not_fit():
     with pytest.raises(ValueError, match=rf"byte {len(text)} .*end of the story"):
         log_probability(text + "x")
     with pytest.raises(ValueError, match="byte 0 is 'T'; expected 'A ' or 'By"):
-        surprise("The cat sat on it.\n")
+        nll("The cat sat on it.\n")
 
 
 # ---- texts by name and by path ----

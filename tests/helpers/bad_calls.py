@@ -61,7 +61,7 @@ from gpt2_lesson.measuring import (
     nats_of,
     perplexity,
     score_choices,
-    surprises,
+    token_nll,
 )
 from gpt2_lesson.multi_head import (
     KVCache,
@@ -315,7 +315,7 @@ LESSONS = [
         model=[*MODELS, lambda ids: None, lambda ids: LOGITS,
                lambda ids: torch.zeros(*ids.shape, 97) * NAN],
         windows=ids_like(IDS, IDS[0], IDS[:, :1], lists=True))),
-    Door("surprises", surprises, dict(model=MODEL, ids=IDS[0]), dict(
+    Door("token_nll", token_nll, dict(model=MODEL, ids=IDS[0]), dict(
         model=[*MODELS, lambda ids: None, lambda ids: LOGITS,
                lambda ids: torch.zeros(*ids.shape, 97) * NAN],
         ids=ids_like(IDS[0], IDS[0, :1], IDS[0, 0], lists=True),
@@ -336,10 +336,11 @@ LESSONS = [
                    [("a", [3])], [(3, ["a"])], [("", ["a"])], [("a", [""])],
                    [("a", None)], [("a", ["b"], "c")], {"a": ["b"]}],
         batch_size=whole())),
-    Door("bootstrap_interval", bootstrap_interval, dict(values=torch.rand(5), draws=9),
-         dict(values=[None, "abc", 3, [], [1.0], [NAN, 1.0], [INF, 1.0], ["a", "b"],
-                      torch.rand(2, 3)],
-              draws=whole(), level=real(0, 1, 95, -0.5), seed=whole(0))),
+    Door("bootstrap_interval", bootstrap_interval,
+         dict(values=torch.rand(5), resamples=9), dict(
+             values=[None, "abc", 3, [], [1.0], [NAN, 1.0], [INF, 1.0], ["a", "b"],
+                     torch.rand(2, 3)],
+             resamples=whole(), level=real(0, 1, 95, -0.5), seed=whole(0))),
     Door("inputs_of", inputs_of, dict(modules=[MODEL.blocks[0]], model=MODEL,
                                       input_ids=IDS), dict(
         modules=[None, 3, "abc", [None], [nn.Linear(2, 2)], MODEL.ln_final],
@@ -370,7 +371,7 @@ CORPORA = [
         count=whole(0), seed=[None, "3", [3], 2.5, NAN, True, {}])),
     *(Door(function.__name__, function, dict(text=STORY), dict(
         text=[*NOT_TEXTS, "", "not a story\n", STORY[:-1], STORY * 2]))
-      for function in (stories.log_probability, stories.surprise)),
+      for function in (stories.log_probability, stories.nll)),
 ]
 
 
@@ -531,7 +532,7 @@ TRAINING = [
         model=[*MODELS, nn.ReLU()], max_lr=RATES, weight_decay=real(-1))),
     Door("Muon", Muon, dict(model=fresh(), max_lr=1e-3), dict(
         model=[*MODELS, nn.ReLU()], max_lr=RATES, weight_decay=real(-1),
-        momentum=real(-1, 1, 1.5), rest=RATES)),
+        momentum=real(-1, 1, 1.5), adam_lr_scale=RATES)),
     Door("learning_rate", learning_rate, dict(step=1, steps=9, max_lr=1e-3), dict(
         step=whole(0), steps=whole(), max_lr=RATES, warmup_steps=whole(0),
         min_lr=real(-1, 1), decay=["cosin", None, 3, ""])),
@@ -546,7 +547,7 @@ TRAINING = [
     Door("TrainSettings", TrainSettings, SETTINGS, dict(
         steps=whole(), seq_length=whole(2), batch_size=whole(), accumulation=whole(),
         max_lr=RATES, min_lr=real(-1, 1), warmup_steps=whole(0), weight_decay=real(-1),
-        max_norm=RATES, momentum=real(-1, 1), rest=RATES, save_every=whole(),
+        max_norm=RATES, momentum=real(-1, 1), adam_lr_scale=RATES, save_every=whole(),
         seed=[*whole(0), 2**64], decay=["cosin", None, 3], optimizer=["sgd", None, 3],
         precision=["fp8", None, 3], stepz=[3])),
     Door("train", trained,
@@ -557,8 +558,9 @@ TRAINING = [
         starts=["a", 3, [1], TOKENS.float(), torch.tensor([-1]), torch.tensor([59])],
         checkpoint=[3, "nowhere/at/all.st", b"a", ["a"]], on_step=["abc", 3])),
     Door("save_checkpoint", saved, dict(model=fresh()), dict(
-        path=PATHS, model=[*MODELS, nn.ReLU()], optimizer=["adam", 3], draws=["0", 3],
-        losses=[None, "abc", 3, ["a"]], about=["abc", 3, {"a": object()}])),
+        path=PATHS, model=[*MODELS, nn.ReLU()], optimizer=["adam", 3],
+        generator=["0", 3],
+        losses=[None, "abc", 3, ["a"]], metadata=["abc", 3, {"a": object()}])),
     Door("load_checkpoint", load_checkpoint, dict(path=STORY_MODEL), dict(
         path=[*PATHS, "."])),
     Door("Tokenizer.encode", LETTERS.encode, dict(text="abc"), dict(

@@ -26,7 +26,7 @@ from gpt2_lesson.measuring import bits_per_byte, perplexity
 from gpt2_lesson.real_gpt2 import save_gpt2
 from gpt2_lesson.runs import memory
 from gpt2_lesson.runs.folder import only_one
-from gpt2_lesson.runs.train import PRESETS, as_tokens, floor, prepare_text
+from gpt2_lesson.runs.train import PRESETS, as_tokens, entropy_rate, prepare_text
 from gpt2_lesson.tokenizer import Tokenizer
 from gpt2_lesson.training import evaluate
 
@@ -144,8 +144,8 @@ def test_a_folder_in_gpt2s_format_is_a_model(tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize("kind", ["bytes", "bpe:300"])
 def test_the_floor_is_that_of_whole_stories_whatever_the_tokens(kind: str) -> None:
     text = prepare_text("stories", 257, kind).some(50)
-    nats = sum(sum(stories.surprise(story)) for story in text.stories)
-    total = floor(text) * sum(len(window) - 1 for window in text.windows)
+    nats = sum(sum(stories.nll(story)) for story in text.stories)
+    total = entropy_rate(text) * sum(len(window) - 1 for window in text.windows)
     assert abs(total / nats - 1) < 0.01             # a long one may be cut off
     first = text.tokenizer.decode(text.windows[0])
     assert ("\n" + text.stories[0]).startswith(first)
@@ -223,7 +223,7 @@ def test_the_shipped_model_is_close_to_the_floor() -> None:
     for story in stories.stories(200, seed=12345).splitlines(keepends=True):
         ids = torch.tensor([list(("\n" + story).encode())])
         nats += evaluate(model, ids) * len(story)
-        floor += sum(stories.surprise(story))
+        floor += sum(stories.nll(story))
     assert 0.97 < nats / floor < 1.03
 
 

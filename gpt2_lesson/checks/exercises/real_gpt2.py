@@ -12,7 +12,7 @@ from gpt2_lesson.checks.probing import Probe
 from gpt2_lesson.checks.stand_ins import checkpoint as file
 from gpt2_lesson.checks.stand_ins.mystery import evidence
 from gpt2_lesson.checks.values import Answer
-from gpt2_lesson.real_gpt2 import PARAMETER_NAMES, their_name
+from gpt2_lesson.real_gpt2 import PARAMETER_NAMES, to_hf_name
 
 _FILL_MODEL = """\
 def fill_model(model, tensors):
@@ -21,7 +21,7 @@ def fill_model(model, tensors):
         raise ValueError("the head is not the token table")
     with torch.no_grad():
         for name, p in model.named_parameters():
-            source = their_name(name)
+            source = to_hf_name(name)
             values = tensors[source]
             if name.endswith("proj.weight"):
                 values = values.T
@@ -125,7 +125,7 @@ def _without(condition: str) -> Edit:
 
 def _from_layer(number: str) -> Edit:
     """Return the edit that takes layer `number` of the file for block i."""
-    line = "source = their_name(name)"
+    line = "source = to_hf_name(name)"
     return line, f"""{line}
             if source.startswith("h."):
                 i, rest = source[2:].split(".", 1)
@@ -134,7 +134,7 @@ def _from_layer(number: str) -> Edit:
 
 def _exchanged(one: str, other: str, where: str = "") -> Edit:
     """Return the edit that exchanges two words in the file's names, where it is so."""
-    return "their_name(name)", f'exchanged(their_name(name), "{one}", "{other}"){where}'
+    return "to_hf_name(name)", f'exchanged(to_hf_name(name), "{one}", "{other}"){where}'
 
 
 def _reordered(rows: str) -> Edit:
@@ -155,7 +155,7 @@ _Q_TRANSPOSE = ("OpenAI computes x @ W, nn.Linear x @ W.T. Which matrices belong
 _TRANSPOSE = 'if name.endswith("proj.weight"): values = values.T'
 _Q_LAYER = "Which layer of the file belongs to block 10?"
 _WHERE_LAYER = "look at how you find the layer's number, and at sorted"
-_LAYER = "tensors[their_name(name)] for each name of the model"
+_LAYER = "tensors[to_hf_name(name)] for each name of the model"
 _Q_QKV = "In which order do c_attn's columns hold q, k and v, and the heads in each?"
 _WHERE_QKV = "look for chunk, split, view, cat"
 _QKV = "the order is the same on both sides: transpose, and leave the rows alone"
@@ -350,7 +350,7 @@ LOAD = (
             where="look at your table of names", fix="wte goes to tok_emb"),
     Mistake("O12d", "weight and bias of the norms exchanged",
             edit=_exchanged("weight", "bias",
-                            ' if "ln_" in name else their_name(name)'),
+                            ' if "ln_" in name else to_hf_name(name)'),
             why="the norms' weights hold their biases",
             idea="Which of the two is near 1?", where="look at your table of names",
             fix="weight to weight"),
@@ -377,9 +377,9 @@ fill_model = Exercise(
     hints=("For each parameter of the model: its name in the file, the tensor, "
            "transposed if it belongs to a linear layer, shapes compared, copied.",
            "Which parameters of a small model are still what they were after loading?",
-           "p.copy_(tensors[their_name(name)]), with .T where the name ends in "
+           "p.copy_(tensors[to_hf_name(name)]), with .T where the name ends in "
            "proj.weight"), solution=_FILL_MODEL,
-    names={"their_name": their_name, "exchanged": exchanged})
+    names={"to_hf_name": to_hf_name, "exchanged": exchanged})
 
 fill_model_to_repair = replace(
     fill_model.to_repair("fill_model_to_repair", "O1b"), robust=())

@@ -9,7 +9,7 @@ from gpt2_lesson.checks.engine import Exercise, Mistake, Robust
 from gpt2_lesson.checks.probing import Probe
 from gpt2_lesson.checks.stand_ins.drives import listed, listed_items, sorted_items
 from gpt2_lesson.checks.values import Answer
-from gpt2_lesson.tokenizer import PIECES
+from gpt2_lesson.tokenizer import GPT2_SPLIT_PATTERN
 
 # --- the right answers ----------------------------------------------------------------
 
@@ -33,19 +33,20 @@ def merge_pair(ids, pair, new):
             i += 1
     return merged"""
 
-_LEARN_MERGES = """\
-def learn_merges(text, count):
-    pieces = [list(piece.encode()) for piece in PIECES.findall(text)]
+_TRAIN_BPE = """\
+def train_bpe(text, count):
+    pre_tokens = [list(pre_token.encode())
+                  for pre_token in GPT2_SPLIT_PATTERN.findall(text)]
     merges = {}
     for new in range(256, 256 + count):
         counts = Counter()
-        for ids in pieces:
+        for ids in pre_tokens:
             counts.update(count_pairs(ids))
         if not counts:
             break
         best = min(counts, key=lambda pair: (-counts[pair], pair))
         merges[best] = new
-        pieces = [merge_pair(ids, best, new) for ids in pieces]
+        pre_tokens = [merge_pair(ids, best, new) for ids in pre_tokens]
     return merges"""
 
 _ENCODE = """\
@@ -58,8 +59,8 @@ def encode(text, merges, special):
         if part in special:
             result.append(special[part])
             continue
-        for piece in PIECES.findall(part):
-            ids = list(piece.encode())
+        for pre_token in GPT2_SPLIT_PATTERN.findall(part):
+            ids = list(pre_token.encode())
             while present := [pair for pair in zip(ids, ids[1:]) if pair in merges]:
                 first = min(present, key=merges.get)
                 ids = merge_pair(ids, first, merges[first])
@@ -108,7 +109,7 @@ def merge_probes(g: Generator) -> list[Probe]:
 def learn_probes(g: Generator) -> list[Probe]:
     """Return texts to learn merges from."""
     return [Probe("aaabdaaabac, 3 merges", ("aaabdaaabac", 3), listed_items),
-            Probe("pieces: a. a. a. a.", ("a. a. a. a. b b b", 2), listed_items),
+            Probe("pre-tokens: a. a. a. a.", ("a. a. a. a. b b b", 2), listed_items),
             Probe("letters beyond ASCII", ("é é èé é", 2), listed_items),
             Probe("capitals: Ab ab AB", ("Ab ab AB Ab", 3), listed_items),
             Probe("ties", ("xy ab xy ab cd cd", 4), listed_items),
@@ -296,27 +297,29 @@ LEARN = (
                   "max(counts, key=counts.get)"),
             why="the same count, another choice", idea=_Q_TIE),
     Mistake("T6", "characters, not UTF-8 bytes",
-            edit=("list(piece.encode())", "[ord(c) for c in piece]"),
+            edit=("list(pre_token.encode())", "[ord(c) for c in pre_token]"),
             why="é is one id, and it is two bytes", idea=_Q_BYTES),
     Mistake("T9", "not split into pre-tokens first",
-            edit=("PIECES.findall(text)", "[text]"),
+            edit=("GPT2_SPLIT_PATTERN.findall(text)", "[text]"),
             why="merges are learned across spaces", idea=_Q_ACROSS),
     Mistake("T10", "counts from the beginning: not counted anew after a merge",
             edit=[("counts.update(count_pairs(ids))",
                    "counts.update(pair for pair in zip(ids, ids[1:]) if pair not in "
                    "merges)"),
-                  ("        pieces = [merge_pair(ids, best, new) for ids in pieces]\n",
+                  ("        pre_tokens = [merge_pair(ids, best, new) "
+                   "for ids in pre_tokens]\n",
                    "")],
             why="the second merge ignores the token that the first one made",
             idea="After aa became 256, does the pair aa still occur?",
             where="is the counting inside the loop, and over the merged ids?",
             fix="count again in each round"),
     Mistake("T10l", "the merged lists are thrown away: every round sees the old ids",
-            edit=("pieces = [merge_pair(ids, best, new) for ids in pieces]",
-                  "for ids in pieces:\n            ids = merge_pair(ids, best, new)"),
+            edit=("pre_tokens = [merge_pair(ids, best, new) for ids in pre_tokens]",
+                  "for ids in pre_tokens:\n"
+                  "            ids = merge_pair(ids, best, new)"),
             why="the same pair wins each round, so one merge is left",
             idea="`ids = merge_pair(...)` gives a name to a new list. What is in "
-                 "`pieces`?"),
+                 "`pre_tokens`?"),
     Mistake("T11", "the first new id is 257, not 256",
             edit=("range(256, 256", "range(257, 257"),
             why="every new id is one too large",
@@ -343,7 +346,8 @@ LEARN = (
             why="it returns fewer merges than asked for, though pairs are left",
             idea="When is no pair left?"),
     Mistake("T13d", "each different pre-token counted once (a set)",
-            edit=("PIECES.findall(text)", "dict.fromkeys(PIECES.findall(text))"),
+            edit=("GPT2_SPLIT_PATTERN.findall(text)",
+                  "dict.fromkeys(GPT2_SPLIT_PATTERN.findall(text))"),
             why="frequent words weigh no more than rare ones",
             idea="How often should a pre-token that occurs ten times count?"),
     Mistake("T13l", "only the last pre-token is counted",
@@ -360,15 +364,15 @@ LEARN = (
     Mistake("T13r", "the rarest pair, not the most frequent",
             edit=("-counts", "counts"),
             why="pairs that occur once come first", idea="Which pair saves most?"),
-    Mistake("T9w", "cut with text.split(), not with PIECES",
-            edit=("PIECES.findall(text)", "text.split()"),
+    Mistake("T9w", "cut with text.split(), not with GPT2_SPLIT_PATTERN",
+            edit=("GPT2_SPLIT_PATTERN.findall(text)", "text.split()"),
             why="the spaces are lost, and punctuation stays with its word",
             idea="Where do the spaces of the text go?"),
     Mistake("T8", "spaces at the ends of pre-tokens are lost",
-            edit=("piece.encode()", "piece.strip().encode()"),
+            edit=("pre_token.encode()", "pre_token.strip().encode()"),
             why="no merge ever holds a space", idea="Can a token begin with a space?"),
     Mistake("T6l", "capitals turned into lower case",
-            edit=("piece.encode()", "piece.lower().encode()"),
+            edit=("pre_token.encode()", "pre_token.lower().encode()"),
             why="A and a are different bytes", idea="What is the byte of A?"),
 )
 
@@ -406,13 +410,13 @@ ENCODE = (
             why="aaaa becomes four ids, not two", idea=_Q_USED,
             where="look at how i grows after a merge", fix="i += 2 after a merge"),
     Mistake("T6", "characters, not UTF-8 bytes",
-            edit=("list(piece.encode())", "[ord(c) for c in piece]"),
+            edit=("list(pre_token.encode())", "[ord(c) for c in pre_token]"),
             why="é is one id of 233, not two", idea=_Q_BYTES),
     Mistake("T8", "spaces at the ends of pre-tokens are lost",
-            edit=("piece.encode()", "piece.strip().encode()"),
+            edit=("pre_token.encode()", "pre_token.strip().encode()"),
             why="a and a with a space before it get the same id", idea=_Q_BACK),
     Mistake("T9", "not split into pre-tokens first",
-            edit=("PIECES.findall(part)", "[part]"),
+            edit=("GPT2_SPLIT_PATTERN.findall(part)", "[part]"),
             why="merges reach across pre-tokens", idea=_Q_ACROSS),
     Mistake("T12", "special names split as ordinary text",
             edit=("regex.split(pattern, text)", "[text]"),
@@ -453,7 +457,7 @@ ENCODE = (
             why="pairs that could still be merged are left",
             idea="After th, is there another pair in this pre-token?"),
     Mistake("T6l", "capitals turned into lower case",
-            edit=("piece.encode()", "piece.lower().encode()"),
+            edit=("pre_token.encode()", "pre_token.lower().encode()"),
             why="T and t are different bytes", idea=_Q_BACK),
 )
 
@@ -519,20 +523,20 @@ merge_pair = Exercise(
     solution=_MERGE_PAIR)
 
 _HELPERS = {
-    "PIECES": PIECES, "Counter": Counter, "regex": regex,
+    "GPT2_SPLIT_PATTERN": GPT2_SPLIT_PATTERN, "Counter": Counter, "regex": regex,
     "count_pairs": count_pairs.reference, "merge_pair": merge_pair.reference,
     "count_apart": count_pairs.wrong([one for one in PAIRS if one.id == "T4"]),
     "merge_again": merge_pair.wrong([one for one in MERGE if one.id == "T3"])}
 
-learn_merges = Exercise(
-    "learn_merges", "09", "learn_merges(text, count) -> {(id, id): new id}", None,
+train_bpe = Exercise(
+    "train_bpe", "09", "train_bpe(text, count) -> {(id, id): new id}", None,
     learn_probes, LEARN, crashes=((
         r"(min|max)\(\).*(empty|arg)", "no pair is left: stop early, before min or max "
         "is asked"),), hints=(
         "A round: count the pairs in all pre-tokens, take the most frequent, merge it.",
         "Print the counts of each round for aaabdaaabac.",
         "min(counts, key=lambda pair: (-counts[pair], pair))"),
-    solution=_LEARN_MERGES, names=_HELPERS)
+    solution=_TRAIN_BPE, names=_HELPERS)
 
 encode = Exercise(
     "encode", "09", "encode(text, merges, special) -> list of ids", None,
@@ -562,7 +566,7 @@ _BY_LETTER = {"English": 33 / 14, "German": 42 / 12, "Greek": 76 / 13}
 _LETTERS = Mistake(
     "T6", "characters counted, not UTF-8 bytes", "Greek letters are two bytes each",
     "How many bytes has a Greek letter?", "look at how the text becomes numbers",
-    "list(piece.encode())")
+    "list(pre_token.encode())")
 _TURNED = Mistake(
     "T8w", "words per token, not tokens per word", "a word has one token at least",
     "Which number is divided by which?", "look at the division",
@@ -570,15 +574,17 @@ _TURNED = Mistake(
 _NO_MERGES = Mistake(
     "T8b", "bytes per word: nothing was merged",
     "English takes as many tokens as it has bytes", "Which merges does your text meet?",
-    "look for merge_piece", "merge_piece(list(piece.encode()), merges)")
+    "look for merge_pre_token", "merge_pre_token(list(pre_token.encode()), merges)")
 _TOTAL = Mistake(
     "T8t", "tokens of the whole sentence, not per word",
     "the sentences have 14, 12 and 13 words", "Divided by what?",
     "look at the last step", "/ len(sentence.split())")
 _BARE = Mistake(
     "T8s", "words encoded without the space before them",
-    "a pre-token of GPT-2 begins with its space", "What does PIECES.findall give?",
-    "look for split where the pieces are made", "PIECES.findall(sentence)")
+    "a pre-token of GPT-2 begins with its space",
+    "What does GPT2_SPLIT_PATTERN.findall return?",
+    "look for split where the pre-tokens are made",
+    "GPT2_SPLIT_PATTERN.findall(sentence)")
 
 _CHARACTERS, _BYTES = "characters", "byte tokens"
 _TEXT_WRONG = tuple(
@@ -620,14 +626,14 @@ ANSWERS = (
                    _NO_MERGES),
                   ({"English": 33, "German": 43, "Greek": 139}, _TOTAL),
                   ({"English": 37 / 14, "German": 41 / 12, "Greek": 127 / 13}, _BARE)),
-           hints=("PIECES.findall(sentence), then the bytes of each piece, then "
-                  "merge_piece. Add up the lengths.",
+           hints=("GPT2_SPLIT_PATTERN.findall(sentence), then the bytes of each "
+                  "pre-token, then merge_pre_token. Add up the lengths.",
                   "A Greek letter has two bytes, and none of the 300 merges was "
                   "learned from Greek. So how many tokens has a Greek letter?",
                   "sum of the lengths / len(sentence.split())"),
            solution="""\
 def tokens_per_word(sentence):
-    ids = [merge_piece(list(piece.encode()), merges)
-           for piece in PIECES.findall(sentence)]
+    ids = [merge_pre_token(list(pre_token.encode()), merges)
+           for pre_token in GPT2_SPLIT_PATTERN.findall(sentence)]
     return sum(map(len, ids)) / len(sentence.split())"""),
 )

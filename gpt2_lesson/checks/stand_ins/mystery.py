@@ -5,7 +5,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from gpt2_lesson.gpt2_model import GPT2Model
-from gpt2_lesson.real_gpt2 import their_name
+from gpt2_lesson.real_gpt2 import to_hf_name
 
 
 @torch.no_grad()
@@ -16,10 +16,10 @@ def mystery(name: str) -> GPT2Model:
     """
     torch.manual_seed(0)
     model = GPT2Model(256, 48, 4, 12, 32, 192, 0.0).double().eval()
-    draws = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
     for p in model.parameters():
         spread = 0.3 if p.dim() == 1 else 1.5 / p.size(1) ** 0.5
-        p.add_(spread * torch.randn(p.shape, generator=draws, dtype=p.dtype))
+        p.add_(spread * torch.randn(p.shape, generator=generator, dtype=p.dtype))
     {"A": _one, "B": _two, "C": _three, "D": _four}.get(name, lambda model: None)(model)
     return model
 
@@ -77,7 +77,7 @@ def _checked(fault: tuple[str, int, int]) -> tuple[str, int, int]:
 @torch.no_grad()
 def _exchange(model: GPT2Model, theirs: str, i: int, j: int) -> None:
     """Exchange two rows of one tensor, as it lies in the file."""
-    names = {their_name(name): name for name, _ in model.named_parameters()}
+    names = {to_hf_name(name): name for name, _ in model.named_parameters()}
     if theirs not in names:
         raise ValueError(f"no tensor of the file is called {theirs!r}")
     p = model.get_parameter(names[theirs])

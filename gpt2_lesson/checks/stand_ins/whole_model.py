@@ -73,8 +73,8 @@ def _numbers(shape: torch.Size, width: int) -> Tensor:
     rows, rest = shape[0], shape[1:]
     copies = rows // width if rows % width == 0 and tuple(rest) in ((), (width,)) else 1
     seed = sum(size * 100**i for i, size in enumerate((rows // copies, *rest)))
-    draws = torch.Generator().manual_seed(seed)
-    numbers = torch.randn(rows // copies, *rest, generator=draws)
+    generator = torch.Generator().manual_seed(seed)
+    numbers = torch.randn(rows // copies, *rest, generator=generator)
     scale = 1.5 / math.sqrt(rest[-1]) if rest else 0.3
     return (scale * numbers).repeat(copies, *(1 for _ in rest))
 
