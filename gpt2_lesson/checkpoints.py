@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-# What version 0.1.0 called parts of its files, which are still read.
+# What parts of a file were called before; such files are still read.
 _FORMER = {"random.draws": "random.generator", "rest": "adam_lr_scale"}
 
 
@@ -224,7 +224,7 @@ def read_checkpoint(
 def _with_present_names(
     record: dict, tensors: dict[str, Tensor]
 ) -> tuple[dict, dict[str, Tensor]]:
-    """Return both with today's names, even from a file that version 0.1.0 wrote."""
+    """Return both with today's names, even of a file with the former ones."""
     if "about" not in record:
         return record, tensors
     metadata = {_FORMER.get(name, name): v for name, v in record["about"].items()}

@@ -178,8 +178,8 @@ class Cut(Exception):
     pass
 
 
-def save_as_version_0_1_0(path: Path) -> None:
-    """Write a checkpoint again with the names that its parts had in version 0.1.0."""
+def save_with_former_names(path: Path) -> None:
+    """Write a checkpoint again with the names that its parts had before."""
     record, tensors = checkpoints.read_checkpoint(path)
     metadata = record.pop("metadata")
     metadata["rest"] = metadata.pop("adam_lr_scale")
@@ -465,13 +465,13 @@ def test_what_a_run_is_about_may_be_any_json(tmp_path: Path) -> None:
     assert resume_checkpoint(path, model, optimizer, generator, metadata) == [2.0]
 
 
-def test_a_run_that_version_0_1_0_saved_goes_on(tmp_path: Path) -> None:
+def test_a_run_saved_with_the_former_names_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "file"
     settings = TrainSettings(steps=4, seq_length=16, save_every=1)
     wanted = train(tiny(), TOKENS, settings)
     with pytest.raises(Cut):
         train(tiny(), TOKENS, settings, checkpoint=path, on_step=cut_at(2))
-    save_as_version_0_1_0(path)
+    save_with_former_names(path)
     assert train(tiny(), TOKENS, settings, checkpoint=path) == wanted
 
 
