@@ -114,9 +114,9 @@ def save_checkpoint(
 ) -> None:
     """Write the model, and all that a run needs to continue, to one safetensors file.
 
-    Configuration and `metadata` (anything JSON) are stored in the header, with a SHA-256
-    of everything. Raises CheckpointError for a model that could not be loaded again,
-    OSError if the file cannot be written.
+    Configuration and `metadata` (anything JSON) are stored in the header, with a
+    SHA-256 of everything. Raises CheckpointError for a model that could not be loaded
+    again, OSError if the file cannot be written.
     """
     validation.saved(path, optimizer, generator, losses, metadata)
     tensors = {f"model.{name}": values for name, values in model_tensors(model).items()}
