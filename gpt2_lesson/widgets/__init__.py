@@ -1,4 +1,4 @@
-"""Figures that answer back: alive in a saved page, without a kernel or a network.
+"""Interactive figures that also work in a saved page, without a kernel or a network.
 
     record = widgets.capture(model, input_ids)
     widgets.attention(record, layer=0, head=0)

@@ -113,7 +113,7 @@ def _log_probs(model: GPT2Model, input_ids: Tensor) -> Tensor:
 
 
 def _ids(given: Any, size: int, what: str) -> list[int]:
-    """Return a list of ids. Raises TypeError, ValueError or IndexError, in words."""
+    """Return a list of ids. Raises TypeError, ValueError or IndexError."""
     ids = given.tolist() if isinstance(given, Tensor) else given
     ids = [ids] if isinstance(ids, int) else ids
     right = isinstance(ids, list | tuple) and all(
@@ -134,26 +134,26 @@ def _ids(given: Any, size: int, what: str) -> list[int]:
 
 def _groups(watch: Mapping[str, Sequence[int]], size: int,
             weights: bool) -> list[tuple[str, list[int]]]:
-    """Return (name, places) of each. Raises ValueError or IndexError, in words."""
+    """Return (name, positions) of each. Raises ValueError or IndexError."""
     if watch and not weights:
-        raise ValueError("watch names places to add up weights of: weights is False")
-    groups = [(str(name), [validation.whole_number(f"a place of watch[{name!r}]", i)
+        raise ValueError("watch needs weights, but weights is False")
+    groups = [(str(name), [validation.whole_number(f"a position of watch[{name!r}]", i)
                            for i in validation.names(f"watch[{name!r}]", places)])
               for name, places in watch.items()]
     for name, places in groups:
         if not places or len(set(places)) < len(places):
-            raise ValueError(f"watch[{name!r}] is {places}, expected one place or "
-                             "more, each once")
+            raise ValueError(f"watch[{name!r}] is {places}, expected one or more "
+                             "positions, each once")
         if min(places) < 0 or max(places) >= size:
-            raise IndexError(f"watch[{name!r}] is {places}, expected places from 0 to "
-                             f"{size - 1}")
+            raise IndexError(f"watch[{name!r}] is {places}, expected positions from 0 "
+                             f"to {size - 1}")
     return groups
 
 
 def _pair(computed: Any) -> tuple[Tensor, Tensor]:
     pair = validation.names("computed", computed)
     if len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair):
-        raise TypeError("computed is not what ablate_each returns: two tensors")
+        raise TypeError("computed is not what ablate_each returns, two tensors")
     return pair[0], pair[1]
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of attention on a bench: drag the query, watch the average follow."""
+"""The arithmetic of attention: drag the query and watch the average follow."""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def arithmetic(
     *,
     mask: bool = True,
 ) -> Figure:
-    """Return a bench on which a query is dragged and attention is worked out live.
+    """Return a figure in which the reader drags a query, and attention is computed.
 
     q (T, 2), k (T, 2) and v (T, Dv), Dv up to 4, of T tokens (up to 8). The reader
     chooses which token asks, divides by the root of 2 or not, hides the future or not;

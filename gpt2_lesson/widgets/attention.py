@@ -1,4 +1,4 @@
-"""The attention map: who attends to whom, in every head, and how much."""
+"""The attention map: which token attends to which, and how much, in every head."""
 
 import io
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def attention(
     `heads` choose what the figure holds, all of the record by default. `simple` leaves
     out the ways to mix, measure and name heads. Raises
     ValueError for what the record does not hold, and for more than fits a notebook,
-    TypeError for a query that is no whole number.
+    TypeError for a query that is not a whole number.
     """
     validation.instance("record", record, Record)
     record = _part(record, layers, heads)
@@ -131,7 +131,7 @@ def _query(record: Record, row: int, column: int, query: int | None,
         return 3 + int(others[3:].max(-1).argmax())
     query = size - 1 if query is None else validation.whole_number("query", query)
     if not -size <= query < size:
-        raise ValueError(f"query is {query}, expected a place from 0 to {size - 1}")
+        raise ValueError(f"query is {query}, expected a position from 0 to {size - 1}")
     return query % size
 
 

@@ -1,4 +1,4 @@
-"""What a model did with one text, as plain numbers: what the figures are drawn from."""
+"""What a model computed for one text, as plain numbers: the data of the figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

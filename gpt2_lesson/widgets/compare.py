@@ -1,4 +1,4 @@
-"""Mine against the reference: where do two computations part for the first time?"""
+"""Yours against a reference: where do two computations first diverge?"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ MOST_WIDE = 64  # rows or columns of one map
 
 @dataclass(frozen=True)
 class Difference:
-    """The first place at which two computations part.
+    """The first position at which two computations diverge.
 
     `place` names the axes and their indices; `mine` and `expected` are the numbers
     there. For a stage that is missing or has another shape `reason` says so, and the
@@ -77,7 +77,7 @@ def compare(
     atol: float = 1e-5,
     alt: str | None = None,
 ) -> Comparison:
-    """Return a figure of two computations, stage by stage, and where they part first.
+    """Return a figure of two computations, stage by stage, and where they diverge.
 
     `mine` and `reference` map the name of each stage, in the order of computation, to
     a tensor; or both are records. Numbers differ if they are more than `atol` apart,
@@ -114,7 +114,7 @@ def _sides(
     """Return both sides as mappings, and the tokens."""
     if isinstance(mine, Record) != isinstance(reference, Record):
         raise TypeError(f"mine is a {type(mine).__name__}, reference a "
-                        f"{type(reference).__name__}: give two of a kind")
+                        f"{type(reference).__name__}: give two of the same kind")
     if isinstance(reference, Record):
         _check_records(mine, reference)
         tokens = reference.tokens if tokens is None else tokens

@@ -1,4 +1,4 @@
-"""A figure that is alive in a saved page: no kernel, no network, no widget state."""
+"""A figure that works in a saved page: no kernel, no network, no widget state."""
 
 import base64
 import html
@@ -19,7 +19,7 @@ POLICY = (
 
 
 class Figure:
-    """A picture that answers back where scripts may run, and is a picture elsewhere.
+    """A figure that is interactive where scripts may run, and a picture elsewhere.
 
     As the last value of a cell it shows itself. Its page holds all it needs, and runs
     in a frame that can reach neither the notebook nor the network.

@@ -1,4 +1,4 @@
-"""The same picture at several settings: a mask to switch, a training run to scrub."""
+"""The same maps at several settings: masks to choose, a training run to scrub."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The front page: a trained model that runs in the page itself, in plain JavaScript."""
+"""The front page: a trained model that runs in the page, in plain JavaScript."""
 
 import base64
 import gzip

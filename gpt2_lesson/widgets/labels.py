@@ -1,4 +1,4 @@
-"""Names for heads, from where their weights are: previous token, first token, ..."""
+"""Names for heads, by what they attend to: previous token, first token, ..."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The attention map with a text box: what is typed goes through the model at once.
+"""The attention map with a text box: the model reads what is typed, at once.
 
 This one needs a kernel. Saved, it is a picture; `attention` stays alive in a page.
 """
@@ -80,7 +80,7 @@ class Live(anywidget.AnyWidget):
         return attention(self.record, self.layer, self.head, self.measure, self.query)
 
     def _take(self, text: str) -> None:
-        """Make `text` the text that is looked at."""
+        """Show `text` instead of the text before."""
         record = self._captured(text)
         self.text, self.record = text, record
         row, column = record.layers.index(self.layer), record.heads.index(self.head)
@@ -126,7 +126,7 @@ class Live(anywidget.AnyWidget):
         return {"request": request, "text": self.text, "state": state}, buffers
 
     def _answer(self, content: dict[str, Any], buffers: list) -> None:
-        """Answer a view's request; what goes wrong is told to the reader, in words."""
+        """Answer a request of a view; an error is shown to the reader."""
         request, text = content.get("request"), content.get("text")
         try:
             if text is not None and text != self.text:

@@ -1,4 +1,4 @@
-"""Numbers, packed small into a page's text, and told apart from script."""
+"""Encoding of numbers as text in a page: compact, and never read as a script."""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""Where a model's parameters are: a map on which area is their number."""
+"""Where a model's parameters are: a map whose areas are their numbers."""
 
 from dataclasses import asdict
 

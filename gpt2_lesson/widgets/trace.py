@@ -1,4 +1,4 @@
-"""One token's way through the blocks, read with the logit lens."""
+"""One token on its way through the blocks, read with the logit lens."""
 
 from typing import Any
 
@@ -78,7 +78,7 @@ def _looks(record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _norms(record: Record) -> np.ndarray:
-    """Return the stream's, attention's and feed-forward's norms (3, L, T), 4 digits."""
+    """Return norms (3, L, T): residual stream, attention, feed-forward network."""
     norms = np.stack([record.stream, record.from_attention, record.from_mlp])
     digits = 3 - np.floor(np.log10(np.maximum(norms, 1e-30)))
     return (np.round(norms * 10**digits) / 10**digits).astype(np.float32)

@@ -76,13 +76,13 @@ def test_watched_places_are_added_up(model, open_figure):
     page.locator(".ab-weights select").select_option(label="the start")
     assert "on the start" in page.locator(".ab-weights p").inner_text()
     page.locator(".ab-weights select").select_option(
-        label="the token each head reads most")
+        label="the token that each head attends to most")
     note = page.locator(".ab-weights p").inner_text()
     assert note.startswith("Largest weight on a single token") and "both" not in note
 
 
 @pytest.mark.parametrize("watch, kind, words", [
-    ({"a": [5]}, IndexError, "places from 0 to 4"),
+    ({"a": [5]}, IndexError, "positions from 0 to 4"),
     ({"a": [-1]}, IndexError, "from 0 to 4"),
     ({"a": []}, ValueError, "one place"), ({"a": [1, 1]}, ValueError, "each once"),
 ])

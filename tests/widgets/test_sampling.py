@@ -89,7 +89,7 @@ def test_the_sentence_is_right_when_nothing_differs(open_figure):
     page = open_figure(widgets.sampling(ODDS.log(), names=WORDS, top_k=1))
     page.get_by_text("sample 100").click()
     assert page.inner_text("[aria-live]").endswith(
-        "Each fraction drawn equals its probability to three decimals.")
+        "Each sampled fraction equals its probability to three decimals.")
     slide(page, "top-k", 1)
     page.get_by_text("sample one").click()
     assert "The largest difference (0.5" in page.inner_text("[aria-live]")

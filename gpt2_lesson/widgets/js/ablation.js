@@ -155,7 +155,7 @@ function headGrid(view, choose) {
   const [low, high] = [`\u2212${number(view.scale, 2)}`, `+${number(view.scale, 2)} nats`];
   const scale = el("div", {}, el("div", { class: "ab-scale" }, low, ramp, high),
     el("p", { class: "quiet" }, (small ? "Rows are layers, columns are heads. " : "")
-      + "Blue: the probability falls without the head, which helped. Red: it rises, the head was in the way. "
+      + "Blue: without the head the probability falls, so the head helped. Red: it rises, so the head was in the way. "
       + "The other heads stay as they are, and may compensate for the missing one."));
   function paint() {
     const table = colourTable("signed", isDark());
@@ -256,7 +256,7 @@ function weightPlot(view, choose) {
  */
 export function weightTargets({ watch, tokens }) {
   return [...watch.map(([name, places]) => ({ face: tokenName(name), places })),
-    { face: "the token each head reads most", places: null },
+    { face: "the token that each head attends to most", places: null },
     ...tokens.map((token, i) => ({ face: `'${tokenName(token)}' (${i})`, places: [i] }))];
 }
 

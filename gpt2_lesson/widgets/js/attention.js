@@ -123,7 +123,7 @@ export function nearestName(labels, map) {
   return scored.sort((a, b) => b.part - a.part)[0];
 }
 
-/** Return a share as text: as many digits as it has. */
+/** Return a fraction as text: as many digits as it has. */
 export function shareText(value, { exact, levels }, digits = 4) {
   if (exact) return number(value, digits);
   return number(value, Math.sqrt(value) / levels < 1.5e-3 ? 3 : 2, true);
@@ -137,14 +137,14 @@ export function scoreText(score, total, { exact, levels }) {
   return exact && weight > 1e-3 ? number(score) : number(score, 1, true);
 }
 
-/** Return a token for a sentence: “mat” (token 2), or line end (token 0). */
+/** Return a token for a sentence: “mat” (token 2), or newline (token 0). */
 export function spoken(tokens, place) {
   const blank = tokens[place].trim() === "";
   const name = tokenName(blank ? tokens[place] : tokens[place].trim());
   return `${blank ? name : `“${name}”`} (token ${place})`;
 }
 
-/** Return which map is seen, in words. */
+/** Return the name of the map that is shown. */
 export function whichHead(data, { layer, head, over }) {
   const named = `layer ${data.layers[layer]}`;
   if (over === "one") return `${named} head ${data.heads[head]}`;

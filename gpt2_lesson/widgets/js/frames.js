@@ -48,7 +48,7 @@ export function placeOf(x, isShare, { low, high }) {
   return low < 0 ? (x / top + 1) / 2 : x / top;
 }
 
-/** Return how full the meter is, in words. */
+/** Return the value of the meter as text. */
 export function meterText(value) {
   if (value == null) return "not a number";
   return value === 0 ? "none (exactly 0)" : shortNumber(value);
@@ -267,7 +267,7 @@ async function mountScrub(root, state) {
   }
 }
 
-/** Return a curve's value at a step in words; "~" where it lies between two points. */
+/** Return a curve's value at a step as text; "~" where it lies between two points. */
 function curveText(curve, step) {
   const value = valueAt(curve.xs, curve.ys, step);
   return value ? `${number(value.y, 3, !value.exact)}${curve.unit ? ` ${curve.unit}` : ""}` : "not measured";

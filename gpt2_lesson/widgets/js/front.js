@@ -167,7 +167,7 @@ async function update(view, lens = true) {
   view.answer = answer;
   const left = view.ids.length - ids.length;
   view.status.textContent = `${ids.length} of at most ${view.config.max_seq_length} tokens`
-    + (left ? `; the first ${left} are out of its sight` : "");
+    + (left ? `; the first ${left} are outside its context window` : "");
   showNext(view);
   if (answer.lens) showLens(view);
   return true;

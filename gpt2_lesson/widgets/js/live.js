@@ -1,5 +1,5 @@
 // The live figure: a text box over the attention map. Texts go to the kernel, and what
-// the model did with them comes back as bytes; what is looked at is shared with Python.
+// the model did with them comes back as bytes; what the reader has chosen is shared with Python.
 
 import { el } from "./core.js";
 import { mount } from "./attention.js";

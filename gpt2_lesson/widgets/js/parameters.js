@@ -165,7 +165,7 @@ export async function mount(root, state) {
     const tiny = placed.filter(({ box }) => Math.min(box.w, box.h) < 1).map(({ leaf }) => leaf);
     const short = /^\d/.test(picture.querySelector(".param-title:not(:empty)")?.textContent ?? "");
     small.textContent = (short ? "Bold numbers count the blocks. " : "") + (tiny.length ? `Areas are in proportion. ${tiny.length} tensors (biases, norms) are thinner than a pixel here: `
-      + `${withCommas(countOf(tiny))} numbers, ${percent(countOf(tiny), total)}. The arrow keys reach them too.` : "Areas are in proportion.");
+      + `${withCommas(countOf(tiny))} parameters, ${percent(countOf(tiny), total)}. The arrow keys reach them too.` : "Areas are in proportion.");
     go(now.index);
   }
 }
@@ -198,7 +198,7 @@ function frameName({ name, box, level }, at, frames) {
   return el("text", { class: "param-title", x: box.x + 5, y: box.y + 15 }, blockName(name, part?.box.w ?? 0));
 }
 
-/** Return the parts' counts and shares, each with its colour. */
+/** Return the parts' counts and fractions, each with its colour. */
 function legendOf(leaves, parts, total) {
   return el("ul", { class: "param-legend" }, parts.map((part) => {
     const count = countOf(leaves.filter((leaf) => leaf.part === part));

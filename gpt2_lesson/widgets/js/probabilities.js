@@ -7,7 +7,7 @@ const f32 = Math.fround; // PyTorch reckons in float32: so do we, or ties would 
 /** Return {probs, tempered, left, mass}: lesson 06's next_probabilities, step by step.
  *
  * `probs` are what is drawn from; `tempered` those before the cuts; `left` counts the
- * tokens that can be drawn, `mass` is their share of `tempered`.
+ * tokens that can be drawn, `mass` is their part of the probabilities `tempered`.
  */
 export function nextProbs(logits, temperature = 1, topK = null, topP = null) {
   const best = logits.reduce((a, b) => Math.max(a, b), -Infinity);

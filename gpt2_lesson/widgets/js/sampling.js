@@ -64,7 +64,7 @@ export async function mount(root, state) {
   root.dataset.ready = "";
 }
 
-/** Forget what was drawn. */
+/** Forget the samples. */
 function forget(bench) {
   bench.counts.clear();
   Object.assign(bench, { drawn: 0, last: null });
@@ -80,13 +80,13 @@ function benchParts(bench, changed) {
     ? benchRow(`${(bench.names.length - rows.length).toLocaleString("en")} more`, false, true)
     : null;
   const axis = el("div", { class: "sb-axis" });
-  const head = ["before", "after", "drawn"].map((t) => el("div", { class: "num head" }, t));
+  const head = ["before", "after", "count"].map((t) => el("div", { class: "num head" }, t));
   const grid = el("div", { class: "sb-grid" },
     el("div", { class: "head" }, "next token"), axis, ...head,
     [...lines, ...(others ? [others] : [])].map((line) => line.node));
   const parts = { said, rows, lines, others, axis, facts: el("p", {}) };
   const controls = benchControls(bench, changed);
-  parts.table = tableView(bench.names.length > 100 ? "Table: the 100 most probable" : "Table: all tokens", ["token", "logit", "before", "after", "drawn"],
+  parts.table = tableView(bench.names.length > 100 ? "Table: the 100 most probable" : "Table: all tokens", ["token", "logit", "before", "after", "count"],
     () => benchTable(bench));
   parts.nodes = [benchText(bench.state), controls, drawButtons(bench, parts), said,
     grid, legend(bench.state), parts.facts, parts.table];
@@ -123,7 +123,7 @@ function benchControls(bench, changed) {
   return el("div", { class: "controls" }, temperature, topK, topP);
 }
 
-/** Return the buttons that draw and forget. */
+/** Return the buttons that sample and start again. */
 function drawButtons(bench, parts) {
   const button = (text, times) => el("button", {
     type: "button",
@@ -170,10 +170,10 @@ function legend({ came_next: cameNext }) {
   const key = (kind, text) => el("span", { class: "sb-legend" },
     el("span", { class: `sb-key sb-key-${kind}`, "aria-hidden": "true" }), text);
   return el("p", { class: "quiet" }, key("before", "before (dashed: cut)"), key("after", "after"),
-    key("tick", "fraction drawn"), cameNext == null ? null : "\u25c2 came next");
+    key("tick", "sampled fraction"), cameNext == null ? null : "\u25c2 came next");
 }
 
-/** Write all that depends on the settings or the draws. */
+/** Write all that depends on the settings or the samples. */
 function paintBench(bench, parts) {
   const { plain, shaped: { probs }, drawn, counts } = bench;
   const share = (count) => ({ count, share: drawn ? count / drawn : 0, of: drawn });
@@ -214,7 +214,7 @@ function factsText({ plain, shaped: { probs, left, mass }, names }) {
     + "Each column of probabilities adds up to 1.";
 }
 
-/** Return the sentence that is read out: the settings' effect, or the draws. */
+/** Return the sentence that is read out: the effect of the settings, or the samples. */
 function benchSentence(bench, rows) {
   const { names, shaped: { probs, left }, plain, settings, drawn, last } = bench;
   const face = (id) => `'${tokenName(names[id])}'`;
@@ -222,10 +222,10 @@ function benchSentence(bench, rows) {
     const [id, gap] = rows.map((row) => [row, Math.abs((bench.counts.get(row) ?? 0) / drawn - probs[row])])
       .reduce((a, b) => (b[1] > a[1] ? b : a));
     const count = bench.counts.get(id) ?? 0;
-    const fit = gap < 0.0005 ? "Each fraction drawn equals its probability to three decimals."
-      : `The largest difference (${number(gap, 3)}): ${face(id)} was drawn ${count} times, a fraction of ${
+    const fit = gap < 0.0005 ? "Each sampled fraction equals its probability to three decimals."
+      : `The largest difference (${number(gap, 3)}): ${face(id)} was sampled ${count} times, a fraction of ${
         number(count / drawn, 3)}, and its probability is ${probText(probs[id])}.`;
-    return `Last drawn: ${face(last)}, probability ${probText(probs[last])}. Of ${drawn} draws: ${fit}`;
+    return `Last sampled: ${face(last)}, probability ${probText(probs[last])}. Of ${drawn} samples: ${fit}`;
   }
   const top = rows[0];
   const effect = `${face(top)} goes from ${probText(plain[top])} to ${probText(probs[top])}`;

@@ -163,7 +163,7 @@ function paintLayers(grid, trace, tokens) {
       looksText(layer, tokens))));
 }
 
-/** Return the likeliest next tokens, each on a ground coloured by its probability. */
+/** Return the most probable next tokens, each on a ground coloured by its probability. */
 function chips({ readings }, table) {
   return el("div", { class: "tr-chips" }, readings.map(({ name, probs, hit }) => el("span", {
     class: hit ? "tr-chip hit" : "tr-chip", title: tokenName(name),
@@ -205,7 +205,7 @@ function traceNotes() {
     el("p", {}, "Logit lens: stop there, put the residual stream through the final norm and the output head, "
       + "and read which token would come next. All probabilities of a layer, with those not shown, add up to 1."),
     el("p", {}, "Norms, in lengths of vectors: ", key(0), "the residual stream before the layer, ",
-      key(1), "what attention adds, ", key(2), "what the feed-forward adds. "
+      key(1), "what attention adds, ", key(2), "what the feed-forward network adds. "
       + "A long addition beside a short residual stream: this layer changes much here."),
     el("p", {}, "Largest attention weights: the two heads with the largest weight on one token, and that token. "
       + "They show what this layer may have read for the answer, and from where."));
