@@ -5,6 +5,7 @@ with the network cut, and notes every request that wanted to leave the page.
 """
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")   # the notebooks' kernels: on a b
 torch.set_num_threads(1)                        # machine threads wait for each other
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:     # as in a shell's background:
+    signal.signal(signal.SIGINT, signal.default_int_handler)   # the tests send Ctrl-C
+
+
 @pytest.fixture(autouse=True)
 def _strict(monkeypatch) -> None:
     """Let a clue that raises fail the test; a learner's report leaves it out."""
