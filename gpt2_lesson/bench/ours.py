@@ -23,7 +23,7 @@ from gpt2_lesson.generation import evaluating, generate
 from gpt2_lesson.gpt2_model import GPT2Config, GPT2Model
 from gpt2_lesson.real_gpt2 import load_gpt2, save_gpt2
 from gpt2_lesson.runs.devices import has_bf16
-from gpt2_lesson.runs.train import PRESETS
+from gpt2_lesson.runs.presets import PRESETS
 from gpt2_lesson.training import make_optimizer, next_token_loss, train_step
 
 # name: sizes, batch and tokens of a training step, new tokens after a prompt of 16

@@ -3,7 +3,8 @@
 import argparse
 
 from gpt2_lesson.cli.arguments import add_device
-from gpt2_lesson.runs.train import PRESETS, RATES, train_run
+from gpt2_lesson.runs.presets import PRESETS, RATES
+from gpt2_lesson.runs.train import train_run
 
 EXAMPLES = """\
 examples:
@@ -59,51 +60,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", metavar="RUN", required=True, help="the folder to create for this run")
     add("--resume", action="store_true", help="continue RUN where it stopped")
-    add(
-        "--text",
-        metavar="TEXT",
-        help="stories (default), python, tinyshakespeare, or a file",
-    )
+    add("--text", metavar="TEXT",
+        help="stories (default), python, tinyshakespeare, or a file")
     add("--tokenizer", metavar="KIND", help="bytes (default), bpe:N, or gpt2")
     add("--preset", choices=PRESETS, help="the model and its settings (default: demo)")
     add("--steps", type=int, help="how many steps to train (default: the preset's)")
     add("--batch-size", type=int, help="windows in each step (default: the preset's)")
-    add(
-        "--seq-length",
-        type=int,
-        help="tokens in a window, one more than the context window "
-        "(default: the preset's)",
-    )
+    add("--seq-length", type=int, help="tokens in a window, one more than the context "
+        "window (default: the preset's)")
     add("--max-lr", type=float, help="highest learning rate (default: the preset's)")
-    add(
-        "--optimizer",
-        choices=RATES,
-        help="adamw or muon (default: the preset's)",
-    )
-    add(
-        "--precision",
-        choices=("auto", "float32", "bf16"),
-        help="bf16 is faster on machines that support it (default: auto)",
-    )
-    add(
-        "--dropout",
-        type=float,
-        help="fraction of values set to 0 in training (default: the preset's)",
-    )
+    add("--optimizer", choices=RATES, help="adamw or muon (default: the preset's)")
+    add("--precision", choices=("auto", "float32", "bf16"),
+        help="bf16 is faster on machines that support it (default: auto)")
+    add("--dropout", type=float,
+        help="fraction of values set to 0 in training (default: the preset's)")
     add("--seed", type=int, help="seed of all random numbers (default: 0)")
     add_device(parser, default=None)
-    add(
-        "--save-every",
-        type=int,
-        metavar="STEPS",
-        help="steps between two checkpoints (default: 100)",
-    )
-    add(
-        "--sample-every",
-        type=int,
-        metavar="STEPS",
-        help="steps between two samples (default: a tenth of all steps)",
-    )
+    add("--save-every", type=int, metavar="STEPS",
+        help="steps between two checkpoints (default: 100)")
+    add("--sample-every", type=int, metavar="STEPS",
+        help="steps between two samples (default: a tenth of all steps)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from gpt2_lesson.files import read_json
 from gpt2_lesson.measuring import bootstrap_interval, token_nll
 from gpt2_lesson.runs.devices import choose_device
 from gpt2_lesson.runs.models import open_model
-from gpt2_lesson.runs.train import stable_name, validation_start
+from gpt2_lesson.runs.text import stable_name, validation_start
 
 BLOCK = 256  # tokens resampled together: neighbours are not independent
 

@@ -26,7 +26,9 @@ from gpt2_lesson.measuring import bits_per_byte, perplexity
 from gpt2_lesson.real_gpt2 import save_gpt2
 from gpt2_lesson.runs import memory
 from gpt2_lesson.runs.folder import only_one
-from gpt2_lesson.runs.train import PRESETS, as_tokens, entropy_rate, prepare_text
+from gpt2_lesson.runs.presets import PRESETS
+from gpt2_lesson.runs.report import entropy_rate
+from gpt2_lesson.runs.text import as_tokens, prepare_text
 from gpt2_lesson.tokenizer import Tokenizer
 from gpt2_lesson.training import evaluate
 

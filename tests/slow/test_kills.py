@@ -22,9 +22,9 @@ from gpt2_lesson import training
 from gpt2_lesson.checkpoints import read_checkpoint
 from gpt2_lesson.cli import main
 from gpt2_lesson.gpt2_model import GPT2Config
-from gpt2_lesson.runs import train
+from gpt2_lesson.runs import report
 from gpt2_lesson.runs.folder import read_log, read_plan
-from gpt2_lesson.runs.train import PRESETS
+from gpt2_lesson.runs.presets import PRESETS
 from gpt2_lesson.training import TrainSettings
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def a_tiny_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         TrainSettings(steps=STEPS, seq_length=17, batch_size=2, save_every=1),
     ))
     (tmp_path / "text.txt").write_text("The cat sat down. " * 100)
-    monkeypatch.setattr(train, "draw_losses", lambda *_: b"a picture takes longer")
+    monkeypatch.setattr(report, "draw_losses", lambda *_: b"a picture takes longer")
 
 
 def words(run: Path, resume: bool) -> list[str]:
