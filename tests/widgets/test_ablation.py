@@ -84,7 +84,8 @@ def test_watched_places_are_added_up(model, open_figure):
 @pytest.mark.parametrize("watch, kind, words", [
     ({"a": [5]}, IndexError, "positions from 0 to 4"),
     ({"a": [-1]}, IndexError, "from 0 to 4"),
-    ({"a": []}, ValueError, "one or more positions"), ({"a": [1, 1]}, ValueError, "each once"),
+    ({"a": []}, ValueError, "one or more positions"),
+    ({"a": [1, 1]}, ValueError, "each once"),
 ])
 def test_places_that_are_not_there_are_named(model, watch, kind, words):
     with pytest.raises(kind, match=words):
