@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable
 
 FORMER = {
-    "checks": {"learn_merges": "train_bpe"},
+    "checks": {"everything": "all_exercises", "learn_merges": "train_bpe"},
     "corpora.stories": {"floor": "entropy_rate", "surprise": "nll"},
     "measuring": {"surprises": "token_nll"},
     "real_gpt2": {"our_tensors": "convert_state_dict", "their_name": "to_hf_name"},

@@ -28,9 +28,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:     # as in a shell's back
 @pytest.fixture(autouse=True)
 def _strict(monkeypatch) -> None:
     """Let a clue that raises fail the test; a learner's report leaves it out."""
-    from gpt2_lesson.checks import engine
+    from gpt2_lesson.checks import diagnosis
 
-    monkeypatch.setattr(engine, "strict", True)
+    monkeypatch.setattr(diagnosis, "strict", True)
 
 
 @pytest.fixture(autouse=True)

@@ -50,7 +50,7 @@ def lessons(folder: Path) -> list[Path]:
     return found
 
 
-def means(name: str, stem: str) -> bool:
+def matches_name(name: str, stem: str) -> bool:
     """Return True if 01, attention or 01_attention is said for 01_attention."""
     return name in (stem, stem[:2], stem[3:])
 

@@ -22,7 +22,7 @@ from traitlets import Type
 from gpt2_lesson.authoring.notebooks import (
     PACKAGE,
     lessons,
-    means,
+    matches_name,
     normalise,
     read,
 )
@@ -57,7 +57,7 @@ def find(name: str, notebooks: Path) -> Path:
         return Path(name)
     known = lessons(notebooks)
     for path in known:
-        if means(name, path.stem) or name == path.name:
+        if matches_name(name, path.stem) or name == path.name:
             return path
     raise FileNotFoundError(
         f"no lesson {name!r} in {notebooks}: "

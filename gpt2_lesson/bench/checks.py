@@ -8,8 +8,9 @@ import torch.nn as nn
 from torch import Tensor
 from tqdm import tqdm
 
-from gpt2_lesson.checks import everything
-from gpt2_lesson.checks.engine import Exercise
+from gpt2_lesson.checks import all_exercises
+from gpt2_lesson.checks.diagnosis import diagnose
+from gpt2_lesson.checks.exercise import Exercise
 from gpt2_lesson.checks.probing import observe
 from gpt2_lesson.training import make_optimizer
 
@@ -23,20 +24,20 @@ def time_checks(rounds: int, limit: float = 1.0) -> int:
     """
     make_optimizer(nn.Linear(1, 1), max_lr=1e-4)
     functions = {
-        name: one for name, one in everything().items()
+        name: one for name, one in all_exercises().items()
         if isinstance(one, Exercise) and not one.given
     }
     first, later = {}, {}
     for name, exercise in tqdm(functions.items(), desc="checks", leave=False):
         wrong = [
-            exercise.wrong([mistake])
+            exercise.with_mistakes(mistake.id)
             for mistake in exercise.mistakes
         ]
-        first[name] = exercise.examine(partial(observe, _like_no_mistake)).seconds
-        looks = [partial(observe, function) for function in [_like_no_mistake, *wrong]]
+        first[name] = diagnose(exercise, partial(observe, _like_no_mistake)).seconds
+        runs = [partial(observe, function) for function in [_like_no_mistake, *wrong]]
         later[name] = max(
-            median(exercise.examine(look).seconds for _ in range(rounds))
-            for look in looks
+            median(diagnose(exercise, run).seconds for _ in range(rounds))
+            for run in runs
         )
     print(f"the checks of {len(first)} functions, each on every mistake of its list, "
           f"medians of {rounds} rounds")

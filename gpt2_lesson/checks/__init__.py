@@ -12,11 +12,11 @@ A mistake is an edit of the exercise's one right answer, in `exercises/`. To add
     Mistake("A4", "scores divided by sqrt(T), the number of tokens",
             edit=("sqrt(q.size(-1))", "sqrt(q.size(-2))"),
             why="the scale changes with the length of the text",
-            idea="Over which axis does the dot product sum?"),
+            question="Over which axis does the dot product sum?"),
 
-The name completes "behaves like ...", `why` says what the numbers show, `idea` is the
-first hint; the others follow from the edit. In `tests/test_checks_attention.py` add the
-mistake as a learner would write it: the tests show that it is rejected, named, and
+The name completes "behaves like ...", `why` says what the numbers show, `question` is
+the first hint; the others follow from the edit. In `tests/test_checks_attention.py` add
+the mistake as a learner would write it: the tests show that it is rejected, named, and
 confused with nothing. If it is confused, add a probe that tells the two apart.
 
 A new exercise is a new `Exercise` in a file of `exercises`; nothing else need be told.
@@ -24,13 +24,17 @@ A new exercise is a new `Exercise` in a file of `exercises`; nothing else need b
 
 import copy
 import difflib
+from functools import partial
 
 from gpt2_lesson.checks import registry
-from gpt2_lesson.checks.engine import Exercise
+from gpt2_lesson.checks.answers import judge
+from gpt2_lesson.checks.diagnosis import diagnose
+from gpt2_lesson.checks.exercise import Answer, Exercise
 from gpt2_lesson.checks.hints import hint, note, progress, solution
+from gpt2_lesson.checks.probing import observe
+from gpt2_lesson.checks.registry import all_exercises
 from gpt2_lesson.checks.report import Report
 from gpt2_lesson.checks.settings import settings
-from gpt2_lesson.checks.values import Answer
 from gpt2_lesson.renamed import former
 
 _OWN = ["answer", "hint", "inputs", "progress", "solution", "settings", "Report"]
@@ -44,7 +48,10 @@ class Check:
 
     def __call__(self, given: object, *seed: int) -> Report:
         """Return the report on a function or a value."""
-        report = self.exercise(given, *seed)
+        if isinstance(self.exercise, Answer):
+            report = judge(self.exercise, given)
+        else:
+            report = diagnose(self.exercise, partial(observe, given), *seed)
         note(report)
         return report
 
@@ -71,28 +78,23 @@ def answer(name: str, value: object) -> Report:
     return Check(asked[0])(value)
 
 
-def everything() -> dict[str, Exercise | Answer]:
-    """Return all exercises and answers by name, in the order of the lessons."""
-    return registry.everything()
-
-
 def inputs(name: str, number: int) -> tuple:
     """Return the input `number` with which the check of a function tries it.
 
     A report names the one that it shows. Changing it changes nothing in the check.
     """
-    exercise = everything().get(name)
+    exercise = registry.all_exercises().get(name)
     if not isinstance(exercise, Exercise):
         raise KeyError(f"no function is called {name!r}: see dir(checks)")
-    battery = exercise.battery(0)
-    if type(number) is not int or not 0 <= number < len(battery):
-        raise IndexError(f"{name} has the inputs 0 to {len(battery) - 1}, not {number}")
-    return copy.deepcopy(battery[number].args)
+    probes = exercise.probes(0)
+    if type(number) is not int or not 0 <= number < len(probes):
+        raise IndexError(f"{name} has the inputs 0 to {len(probes) - 1}, not {number}")
+    return copy.deepcopy(probes[number].args)
 
 
 def _check(name: str) -> Check:
-    if not name.startswith("_") and name in everything():
-        return Check(everything()[name])
+    if not name.startswith("_") and name in registry.all_exercises():
+        return Check(registry.all_exercises()[name])
     near = difflib.get_close_matches(name, __dir__(), 3)
     raise AttributeError(f"no check is called {name!r}"
                          + (f"; nearest: {', '.join(near)}" if near else ""))
@@ -102,8 +104,8 @@ __getattr__ = former(__name__, _check)
 
 
 def __dir__() -> list[str]:
-    return sorted([*_OWN, *(name for name in everything() if name.isidentifier())])
+    return sorted([*_OWN, *filter(str.isidentifier, registry.all_exercises())])
 
 
-__all__ = ["Report", "answer", "everything", "hint", "inputs", "progress", "settings",
-           "solution"]
+__all__ = ["Report", "all_exercises", "answer", "hint", "inputs", "progress",
+           "settings", "solution"]

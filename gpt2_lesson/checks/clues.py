@@ -5,32 +5,23 @@ Every clue is a fact about what the function did; none guesses a cause.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, is_dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import is_dataclass, replace
 
 import torch
 from torch import Tensor
 
 from gpt2_lesson.checks.compare import equal, gap, shown, tensors
-from gpt2_lesson.checks.probing import Probe, Seen, article, call, gradients, observe
+from gpt2_lesson.checks.exercise import Clue, Exercise, RunProbe
+from gpt2_lesson.checks.probing import (
+    Observation,
+    Probe,
+    article,
+    call,
+    gradients,
+    observe,
+)
 from gpt2_lesson.checks.settings import settings
-
-if TYPE_CHECKING:
-    from gpt2_lesson.checks.engine import Exercise
-
-
-@dataclass(frozen=True)
-class Clue:
-    """A measured fact: `key` names its kind, `text` is read by the learner.
-
-    `idea` is a question for the hint that follows it, in place of the exercise's.
-    """
-
-    key: str
-    text: str
-    idea: str = ""
-
 
 _CRASHES = (
     (r"mat1 and mat2|size of tensor a|batch2 tensor|must match the size|inconsistent "
@@ -58,33 +49,27 @@ _CRASHES = (
 )
 
 
-def arguments(exercise: "Exercise") -> list[str]:
-    """Return the names of the exercise's arguments, read from its contract."""
-    inside = exercise.call[exercise.call.find("(") + 1:exercise.call.find(")")]
-    return [part.split("=")[0].split(":")[0].strip() for part in inside.split(",")]
-
-
-def crash(exercise: "Exercise", probe: Probe, seen: Seen) -> list[str]:
+def crash(exercise: Exercise, probe: Probe, seen: Observation) -> list[str]:
     """Return what to say about a crash: which shapes came, what commonly causes it."""
     lines = [f'crashed on "{probe.name}"',
              f"{seen.error}: {seen.message}".removesuffix(": ")]
     if seen.where:
         lines.append(seen.where)
-    if settings.face == "exam":
+    if settings.mode == "exam":
         return lines                                 # what happened, and no advice
     lines += [hint for pattern, hint in (*exercise.crashes, *_CRASHES)
               if re.search(pattern, f"{seen.error}: {seen.message} | {seen.where}")][:1]
     return lines
 
 
-def inputs(exercise: "Exercise", probe: Probe) -> tuple[str, bool]:
+def inputs(exercise: Exercise, probe: Probe) -> tuple[str, bool]:
     """Return a probe's input in short, and whether it is all there.
 
     Plain data and small tensors are written out, larger tensors by their shape. The
     names are those of the function's arguments where a probe is passed on as it is.
     """
-    names = arguments(exercise)
-    direct = probe.drive.__module__.rpartition(".")[2] in ("probing", "drives")
+    names = exercise.arguments
+    direct = probe.adapter.__module__.rpartition(".")[2] in ("probing", "adapters")
     if not direct or len(names) != len(probe.args):
         names = [""] * len(probe.args)
     found = [_literal(arg) for arg in probe.args]
@@ -121,7 +106,7 @@ def wrong_type(value: object, wanted: object, contract: str = "") -> list[str]:
     """
     if value is None:
         return ["it returns None: is there a `return` at the end?"]
-    if isinstance(value, str) and value.startswith("not a "):    # a drive says so
+    if isinstance(value, str) and value.startswith("not a "):    # an adapter says so
         return [f"it returns {value}"]
     text = f"it returns {_named(value)}, expected {contract or _named(wanted)}"
     if isinstance(value, tuple) and isinstance(wanted, Tensor):
@@ -165,8 +150,8 @@ def _shape(value: Tensor, probe: Probe) -> str:
     return f"({names}{',' * (len(shape) == 1)}) = {shape}"
 
 
-def difference(exercise: "Exercise", battery: list[Probe], seen: list[Seen],
-               expected: list[Seen], right: list[bool]) -> list[str]:
+def difference(exercise: Exercise, probes: list[Probe], seen: list[Observation],
+               expected: list[Observation], right: list[bool]) -> list[str]:
     """Return how far off the values are, where, and what NaN commonly comes from."""
     lines = []
     kinds = {type(one.value) for one in expected}
@@ -175,11 +160,11 @@ def difference(exercise: "Exercise", battery: list[Probe], seen: list[Seen],
     gaps = [float("nan") if int in wrong or isinstance(b.value, facts) else
             gap(a.value, b.value) for a, b in zip(seen, expected, strict=True)]
     largest = max((g for g in gaps if g == g), default=0.0)
-    of_values = max((g for g, probe in zip(gaps, battery, strict=True)
-                     if g == g and probe.drive is not gradients), default=0.0)
+    of_values = max((g for g, probe in zip(gaps, probes, strict=True)
+                     if g == g and probe.adapter is not gradients), default=0.0)
     if of_values > exercise.atol:
         largest = of_values                          # gradients are another matter
-    good, bad = ([probe.name for probe, ok in zip(battery, right, strict=True)
+    good, bad = ([probe.name for probe, ok in zip(probes, right, strict=True)
                   if ok is wanted] for wanted in (True, False))
     if largest > exercise.atol and any(
             isinstance(one.value, Tensor | float) for one in expected):
@@ -197,7 +182,7 @@ def difference(exercise: "Exercise", battery: list[Probe], seen: list[Seen],
     return lines
 
 
-def fingerprint(seen: list[Seen]) -> str:
+def fingerprint(seen: list[Observation]) -> str:
     """Return a short text that changes when the behaviour changes."""
     text = "|".join(
         f"{one.error}{one.changed}{one.repeats}"
@@ -214,8 +199,8 @@ def _rounded(part: Tensor) -> str:
 # --- general clues, for any function of tensors ---------------------------------------
 
 
-def general(exercise: "Exercise", look: Callable[[Probe], Seen], battery: list[Probe],
-            seen: list[Seen], expected: list[Seen], right: list[bool],
+def general(exercise: Exercise, run: RunProbe, probes: list[Probe],
+            seen: list[Observation], expected: list[Observation], right: list[bool],
             told: bool = False) -> list[Clue]:
     """Return what is true of a wrong function: arguments unread, leaks, factors.
 
@@ -234,10 +219,10 @@ def general(exercise: "Exercise", look: Callable[[Probe], Seen], battery: list[P
     alike = isinstance(mine, str) and isinstance(wanted, str) and (
         mine[:1] in ("", wanted[:1]))
     if alike or isinstance(mine, list) and isinstance(wanted, list):
-        found += list(_lists(list(mine), list(wanted), battery[i].name))
-    if isinstance(wanted, Tensor) and battery[i].drive is call:
-        found += list(_arguments_read(exercise, look, battery[i]))
-        found += list(_spread(exercise, look, battery[i]))
+        found += list(_lists(list(mine), list(wanted), probes[i].name))
+    if isinstance(wanted, Tensor) and probes[i].adapter is call:
+        found += list(_arguments_read(exercise, run, probes[i]))
+        found += list(_spread(exercise, run, probes[i]))
     if pairs and not found and not told:
         found += list(_places(pairs))
     elif isinstance(mine, Tensor) and isinstance(wanted, Tensor):
@@ -262,15 +247,15 @@ def _with(probe: Probe, k: int, arg: Tensor) -> Probe:
     return replace(probe, args=(*probe.args[:k], arg, *probe.args[k + 1:]))
 
 
-def _arguments_read(exercise: "Exercise", look: Callable, probe: Probe
+def _arguments_read(exercise: Exercise, run: RunProbe, probe: Probe
                     ) -> Iterator[Clue]:
     """Yield the arguments that the function never reads, though the right one does."""
-    base = look(probe), observe(exercise.reference, probe)
-    for k, (name, arg) in enumerate(zip(arguments(exercise), probe.args, strict=False)):
+    base = run(probe), observe(exercise.reference, probe)
+    for k, (name, arg) in enumerate(zip(exercise.arguments, probe.args, strict=False)):
         if not isinstance(arg, Tensor):
             continue
         changed = _with(probe, k, _other(arg))
-        now = look(changed), observe(exercise.reference, changed)
+        now = run(changed), observe(exercise.reference, changed)
         if any(one.error for one in now) or now[1].value is None:
             continue
         if not _moved(base[0].value, now[0].value).any() and _moved(
@@ -288,14 +273,14 @@ def _moved(before: object, after: object) -> Tensor:
                                     equal_nan=True)
 
 
-def _spread(exercise: "Exercise", look: Callable, probe: Probe) -> Iterator[Clue]:
+def _spread(exercise: Exercise, run: RunProbe, probe: Probe) -> Iterator[Clue]:
     """Yield the axes along which a change travels where it should not, or should."""
     out_axes = exercise.axes.get("", "").split()
-    base = look(probe).value, observe(exercise.reference, probe).value
+    base = run(probe).value, observe(exercise.reference, probe).value
     if not (isinstance(base[0], Tensor) and isinstance(base[1], Tensor)
             and base[0].shape == base[1].shape and base[1].dim() == len(out_axes)):
         return
-    for k, (name, arg) in enumerate(zip(arguments(exercise), probe.args, strict=False)):
+    for k, (name, arg) in enumerate(zip(exercise.arguments, probe.args, strict=False)):
         for axis, letter in enumerate(exercise.axes.get(name, "").split()):
             if (letter not in out_axes or not isinstance(arg, Tensor)
                     or arg.dim() <= axis or arg.size(axis) < 2):
@@ -304,7 +289,7 @@ def _spread(exercise: "Exercise", look: Callable, probe: Probe) -> Iterator[Clue
             for index in (arg.size(axis) - 1, 0):
                 among = (slice(None),) * axis + (index,)
                 changed = _with(probe, k, _other(arg, among))
-                now = look(changed).value, observe(exercise.reference, changed).value
+                now = run(changed).value, observe(exercise.reference, changed).value
                 mine, right = (
                     [j for j in range(base[1].size(place))
                      if moved.dim() and moved.select(place, j).any()]

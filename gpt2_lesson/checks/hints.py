@@ -31,7 +31,7 @@ def file() -> Path:
 
 
 def load() -> dict[str, dict]:
-    """Return {exercise: {"tries", "done", "rung", ...}}; {} for no or a bad file.
+    """Return {exercise: {"tries", "done", "hint_level", ...}}; {} for no or a bad file.
 
     The last exercise that was tried stands last.
     """
@@ -45,11 +45,13 @@ def load() -> dict[str, dict]:
 
 def _sound(entry: dict) -> dict:
     """Return an entry without parts of another type than they should have."""
-    kinds = {"tries": int, "rung": int, "about": list, "state": str, "idea": str,
-             "fingerprint": str}
+    kinds = {"tries": int, "hint_level": int, "about": list, "state": str,
+             "question": str, "fingerprint": str}
+    if "rung" in entry:                              # its name in version 0.1
+        entry = {"hint_level": entry["rung"], **entry}
     sound = {key: part for key, part in entry.items()
              if type(part) is kinds.get(key, type(part))}
-    return {"tries": 0, "rung": 1} | sound
+    return {"tries": 0, "hint_level": 1} | sound
 
 
 def save(exercises: dict[str, dict]) -> None:
@@ -87,19 +89,21 @@ def note(report: Report) -> None:
     predicted = getattr(report.exercise, "predict", False)
     with changing() as exercises:
         name = report.exercise.name
-        entry = exercises.pop(name, None) or {"tries": 0, "done": False, "rung": 1}
+        entry = exercises.pop(name, None) or {
+            "tries": 0, "done": False, "hint_level": 1}
         exercises[name] = entry                      # the last one tried stands last
         about = [mistake.name for match in report.matches for mistake in match
                  if len(report.matches) == 1]
         if entry.get("about", about) != about:       # another mistake: hints from 2 on
-            entry.update(rung=1, opened_at=None)
+            entry.update(hint_level=1, opened_at=None)
         if report.state != "not written":
             entry["tries"] += entry.get("fingerprint") != report.fingerprint
         entry.update(
             fingerprint=report.fingerprint, state=report.state, about=about,
-            idea=next((clue.idea for clue in report.clues if clue.idea), ""),
+            question=next((clue.question for clue in report.clues if clue.question),
+                          ""),
             done=bool(entry.get("done")) or report.passed)
-        if predicted and settings.face == "public":
+        if predicted and settings.mode == "public":
             first = entry.setdefault("first", report.answer)
             if first != report.answer:
                 report.aside = f"You first predicted {first}."
@@ -126,13 +130,13 @@ def hint(name: str) -> Note:
     """Return the next hint for an exercise: a check's name, or a number ("08.2").
 
     Before the first attempt it says how to begin. After a failing check: 1 the name of
-    the mistake (always in the report), 2 the idea as a question, 3 where to look, 4 the
+    the mistake (always in the report), 2 a question, 3 where to look, 4 the
     line. A further hint opens after a changed attempt; another mistake begins again at
     2. A number with several checks means the one that failed last, or else the first
     that is open. Raises KeyError for an exercise that does not exist.
     """
     found = registry.find(name)
-    if settings.face == "exam":
+    if settings.mode == "exam":
         return Note("In an exam there are no hints.")
     if not found:
         return Note(f"{name} has no check, and so no hints: what you write is read by "
@@ -162,29 +166,29 @@ def _next_hint(exercise, entry: dict) -> list[str]:
     if entry.get("state") == "right":
         return [f"{exercise.name} is right. One way to write it: "
                 f'checks.solution("{exercise.name}")']
-    rung = entry.get("rung", 1)
-    if entry.get("opened_at") != entry["fingerprint"] and rung < LAST:
-        rung += 1
-    entry.update(rung=rung, opened_at=entry["fingerprint"])
+    level = entry.get("hint_level", 1)
+    if entry.get("opened_at") != entry["fingerprint"] and level < LAST:
+        level += 1
+    entry.update(hint_level=level, opened_at=entry["fingerprint"])
     after = ("Change something and check again; then the next hint opens."
-             if rung < LAST else
+             if level < LAST else
              f'A whole solution: checks.solution("{exercise.name}")')
-    return [*(text for text in _rungs(exercise, entry)[:rung - 1] if text), after]
+    return [*(text for text in _levels(exercise, entry)[:level - 1] if text), after]
 
 
-def _rungs(exercise, entry: dict) -> list[str]:
+def _levels(exercise, entry: dict) -> list[str]:
     """Return the hints 2, 3, 4: those of the mistake seen last, else the exercise's."""
-    named = [one for one in exercise.known if one.name in (entry.get("about") or [])]
-    general = (entry.get("idea") or exercise.hints[0], *exercise.hints[1:])
-    levels = [exercise.help_for(mistake) for mistake in named]
-    return ["\n".join(filter(None, (level[i] for level in levels))) or general[i]
+    named = [one for one in exercise.mistakes if one.name in (entry.get("about") or [])]
+    general = (entry.get("question") or exercise.hints[0], *exercise.hints[1:])
+    own = [exercise.hints_for(mistake) for mistake in named]
+    return ["\n".join(filter(None, (level[i] for level in own))) or general[i]
             for i in range(3)]
 
 
 def solution(name: str) -> Note:
     """Return a whole solution, once its check has passed or all its hints are open."""
     found = registry.find(name)
-    if settings.face == "exam":
+    if settings.mode == "exam":
         return Note("In an exam there are no solutions.")
     if not found:
         return Note(f"{name} has no check: the teacher's notebook holds an answer.")
@@ -200,7 +204,7 @@ def solution(name: str) -> Note:
 
 def _earned(entry: dict) -> bool:
     return bool(entry.get("done")) or (
-        entry.get("tries", 0) > 0 and entry.get("rung", 1) >= LAST)
+        entry.get("tries", 0) > 0 and entry.get("hint_level", 1) >= LAST)
 
 
 class Progress:
@@ -238,7 +242,7 @@ _SIGNS = {"done": "(x)", "tried": "(-)", "open": "( )"}
 
 def progress() -> Progress:
     """Return what is right, tried and open, lesson by lesson, from the local file."""
-    entries, rows, known = load(), {}, registry.everything()
+    entries, rows, known = load(), {}, registry.all_exercises()
     for number, names in SETS.items():
         for name in names:
             entry = entries.get(name, {})

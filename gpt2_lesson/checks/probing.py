@@ -1,6 +1,6 @@
 """Look at what a function does: probes go in, plain data comes out.
 
-Nothing here, nor in `stand_ins`, holds an answer: when a class is graded this file runs
+Nothing here, nor in `fakes`, holds an answer: when a class is graded this file runs
 beside the learner's code, in a process that never sees the references.
 """
 
@@ -24,11 +24,11 @@ from torch import Tensor
 Function = Callable[..., object]
 COURSE = str(Path(__file__).parents[1] / "classroom")
 
-NOT_A_FUNCTION = "not a function"                    # in Seen.error
+NOT_A_FUNCTION = "not a function"                    # in Observation.error
 
 
 def call(function: Function, *args: object) -> object:
-    """Return what the function returns: the plainest way to drive it."""
+    """Return what the function returns: the plainest adapter."""
     return function(*args)
 
 
@@ -56,21 +56,21 @@ def first_of(output: object) -> object:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """One input, and how to drive a function with it.
+    """One input, and how a function is called with it.
 
-    `name` is read by learners ("T = 1"). `args` are tensors, plain values or stand-ins;
-    `drive(function, *args)` returns plain data. `sizes` names the sizes of the axes
+    `name` is read by learners ("T = 1"). `args` are tensors, plain values or fakes;
+    `adapter(function, *args)` returns plain data. `sizes` names the sizes of the axes
     ({"B": 2, "T": 5}), so that a wrong shape can be read as (B, T, T).
     """
 
     name: str
     args: tuple
-    drive: Callable[..., object] = call
+    adapter: Callable[..., object] = call
     sizes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """What a function did with one probe.
 
     `value` is plain data (tensors, numbers, texts, lists, tuples, dicts of them).
@@ -91,30 +91,32 @@ class Seen:
     drawn: bool = False
 
 
-def observe(function: object, probe: Probe, again: bool = True) -> Seen:
+def observe(function: object, probe: Probe, again: bool = True) -> Observation:
     """Return what `function` does with the probe, called twice on copies of its input.
 
     Without `again` it is called once, and taken to repeat. The global random states,
     stdout, stderr and the warnings are left untouched.
     """
     if not_written(function):
-        return Seen(written=False)
+        return Observation(written=False)
     if not callable(function):
         how = "quotes" if isinstance(function, str) else "brackets"
-        return Seen(error=NOT_A_FUNCTION, message=f"{article(function)} came, expected "
+        return Observation(error=NOT_A_FUNCTION,
+                           message=f"{article(function)} came, expected "
                     f"a function: pass the function's name, without {how}")
     with neutral(), _quiet() as printed:
         args = copy.deepcopy(probe.args)
         try:
-            output = probe.drive(function, *args)
+            output = probe.adapter(function, *args)
             value = plain(output)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and not _raised(error):
                 raise                                # someone pressed Ctrl-C
-            return (Seen(written=False) if _promised(error)
+            return (Observation(written=False) if _promised(error)
                     else _crash(error, function, printed))
         if type(output) is function and function.__module__ != "builtins":
-            return Seen(error=NOT_A_FUNCTION, message=f"the class {function.__name__} "
+            return Observation(error=NOT_A_FUNCTION,
+                               message=f"the class {function.__name__} "
                         "came, expected a function: make an object of it, or pass the "
                         "function that does the work")
         changed = tuple(
@@ -123,7 +125,8 @@ def observe(function: object, probe: Probe, again: bool = True) -> Seen:
         )
         repeats = not again or _same_again(function, probe, value, seed=1)
         drawn = not repeats and _same_again(function, probe, value, seed=0)
-    return Seen(value, changed=changed, repeats=repeats, written=value is not ...,
+    return Observation(value, changed=changed, repeats=repeats,
+                       written=value is not ...,
                 printed=printed.getvalue()[:2000], drawn=drawn)
 
 
@@ -203,7 +206,7 @@ def _same_again(function: Function, probe: Probe, value: object, seed: int) -> b
     """Return True if one more call, after this seed, gives the same."""
     _seed(seed)
     try:
-        again = plain(probe.drive(function, *copy.deepcopy(probe.args)))
+        again = plain(probe.adapter(function, *copy.deepcopy(probe.args)))
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and not _raised(error):
             raise
@@ -241,7 +244,8 @@ def _compared(a: object, b: object) -> bool:
     return bool(a == b) or (a != a and b != b)
 
 
-def _crash(error: BaseException, function: Function, printed: io.StringIO) -> Seen:
+def _crash(error: BaseException, function: Function,
+           printed: io.StringIO) -> Observation:
     """Return what is to be told about an exception: class, text, the learner's line."""
     parts = [function, *(vars(function).values() if isinstance(function, type) else ())]
     code = next((part.__code__ for part in parts if hasattr(part, "__code__")), None)
@@ -256,7 +260,7 @@ def _crash(error: BaseException, function: Function, printed: io.StringIO) -> Se
         message = " ".join(str(error).split())[:300]
     except Exception:
         message = ""
-    return Seen(error=type(error).__name__, message=message, where=where,
+    return Observation(error=type(error).__name__, message=message, where=where,
                 printed=printed.getvalue()[:2000])
 
 

@@ -6,14 +6,13 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from gpt2_lesson.checks import exercises
-from gpt2_lesson.checks.engine import Exercise
+from gpt2_lesson.checks.exercise import Answer, Exercise
 from gpt2_lesson.checks.sets import SETS
-from gpt2_lesson.checks.values import Answer
 from gpt2_lesson.renamed import FORMER
 
 
 @lru_cache(maxsize=1)
-def everything() -> dict[str, Exercise | Answer]:
+def all_exercises() -> dict[str, Exercise | Answer]:
     """Return all exercises and answers by name, in the order of the lessons."""
     found = []
     for module in sorted(iter_modules(exercises.__path__), key=lambda one: one.name):
@@ -29,7 +28,7 @@ def find(name: object) -> list[Exercise | Answer]:
 
     Raises KeyError with the nearest names.
     """
-    known = everything()
+    known = all_exercises()
     if not isinstance(name, str):
         name = getattr(name, "name", getattr(name, "__name__", repr(name)))
     name = FORMER["checks"].get(name, name)

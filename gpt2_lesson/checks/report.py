@@ -2,16 +2,12 @@
 
 import html
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from gpt2_lesson.checks.compare import shown
+from gpt2_lesson.checks.exercise import Answer, Clue, Exercise, Mistake
 from gpt2_lesson.checks.settings import settings
-
-if TYPE_CHECKING:
-    from gpt2_lesson.checks.clues import Clue
-    from gpt2_lesson.checks.engine import Exercise, Mistake
 
 
 class Points(float):
@@ -41,14 +37,14 @@ class Report:
     check took.
     """
 
-    exercise: "Exercise"
+    exercise: Exercise | Answer
     state: str
     answer: str = ""
-    matches: list[tuple["Mistake", ...]] = field(default_factory=list)
+    matches: list[tuple[Mistake, ...]] = field(default_factory=list)
     symptoms: list[str] = field(default_factory=list)
     given: list[str] = field(default_factory=list)
     table: list[str] = field(default_factory=list)
-    clues: list["Clue"] = field(default_factory=list)
+    clues: list[Clue] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     aside: str = ""
     agree: str = ""
@@ -121,12 +117,12 @@ class Report:
             return f"{name}: not {'repaired' if given else 'written'} yet"
         if self.passed:
             return f"{name}: Correct." + f" ({self.aside})" * bool(self.aside)
-        if self.named and settings.face == "public":
+        if self.named and settings.mode == "public":
             return f"{name}: behaves like {self.named}"
         return f"{name}: not right yet"
 
     @property
-    def mark(self) -> str:
+    def label(self) -> str:
         """The word in brackets before the headline."""
         return {"right": "[right]", "wrong": "[not yet]", "not written": "[ ... ]"}[
             self.state]
@@ -137,7 +133,7 @@ class Report:
             return [("text", self.symptoms or [self.exercise.task])]
         parts = [("text", self.symptoms), 
                  ("table", [*self.table[:1], *self.given, *self.table[1:]])]
-        if settings.face == "public":
+        if settings.mode == "public":
             if len(self.matches) == 1:
                 parts += [("why", [mistake.why for mistake in self.matches[0]])]
                 parts += [("small", [self.agree])]
@@ -154,7 +150,7 @@ class Report:
                 for kind, lines in parts]
 
     def __str__(self) -> str:
-        lines = [f"{self.mark} {self.headline}"]
+        lines = [f"{self.label} {self.headline}"]
         for _, part in self.parts():
             lines += [f"    {line}" for line in part]
         return "\n".join(lines)
@@ -180,7 +176,7 @@ class Report:
             '<div class="gpt2-lesson-report" style="padding:2px 0 4px 12px;'
             f'border-left:4px solid {colour};max-width:760px">'
             '<div style="font-weight:600">'
-            f"{html.escape(f'{self.mark} {self.headline}')}</div>"
+            f"{html.escape(f'{self.label} {self.headline}')}</div>"
             f"{''.join(body)}</div>")
 
 

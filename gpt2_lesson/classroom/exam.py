@@ -100,7 +100,7 @@ def _asked(part: list[NotebookNode]) -> list[NotebookNode]:
         part[0].source = first[:first.index("## How to work")] + HOW
         for cell in part:
             if re.search(r"^from gpt2_lesson import .*checks", cell.source, re.M):
-                cell.source += '\n\nchecks.settings.face = "exam"'
+                cell.source += '\n\nchecks.settings.mode = "exam"'
         return part
     if not HEADING.search(first):
         return []
@@ -132,15 +132,15 @@ def hidden_tests(name: str, seed: int) -> Callable[[str], list[str]] | None:
     """
     from gpt2_lesson import checks
 
-    exercise, found = checks.everything()[name], []
-    for probe in exercise.probes(Generator().manual_seed(seed)):
+    exercise, found = checks.all_exercises()[name], []
+    for probe in exercise.make_probes(Generator().manual_seed(seed)):
         try:
             args = [_short(arg) for arg in probe.args]
             wanted = exercise.reference(*copy.deepcopy(args))
             texts = [literal(arg) for arg in args], literal(_short(wanted, 7))
         except Exception:                     # no plain data, or an error is the answer
             continue
-        if probe.drive.__name__ == "call":
+        if probe.adapter.__name__ == "call":
             found.append(texts)
     if not found:
         return None

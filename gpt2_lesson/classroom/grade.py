@@ -20,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from gpt2_lesson import checks
-from gpt2_lesson.authoring.notebooks import NOTEBOOKS, lessons, means, word
+from gpt2_lesson.authoring.notebooks import NOTEBOOKS, lessons, matches_name, word
 from gpt2_lesson.classroom import feedback
 from gpt2_lesson.classroom.grader import (
     PACKAGE,
@@ -58,7 +58,7 @@ class Options:
     notebooks: Path = NOTEBOOKS
     jobs: int = 2
     partial: float = 0.0
-    face: str = "public"
+    mode: str = "public"
     time_limit: float = 60.0
     seed: int | None = None
     trust_submissions: bool = False
@@ -119,7 +119,7 @@ def find_release(name: str, notebooks: Path) -> Release:
     release = read_release(path)
     if not release.exercises:
         raise ValueError(f"{path} has no graded cells")
-    known = checks.everything()
+    known = checks.all_exercises()
     for one in release.exercises:
         if one.kind != "by hand" and one.name not in known:
             raise ValueError(f"{path}: the cell {one.grade_id!r} asks for the check "
@@ -135,7 +135,7 @@ def _find(name: str, notebooks: Path) -> Path:
             if path.stem == path.parent.name:
                 found.setdefault(path.stem, path)
     for one, path in found.items():
-        if means(name, one):
+        if matches_name(name, one):
             return path
     raise FileNotFoundError(f"no set {name!r} in {notebooks}: there are "
                             f"{', '.join(found) or 'none'}")
@@ -197,7 +197,7 @@ class _Job:
     def key(self, raw: bytes, warnings: list[str]) -> str:
         """Return the digest of all that the marks depend on."""
         options = self.options
-        settings = [self.course, options.partial, options.face, options.seed,
+        settings = [self.course, options.partial, options.mode, options.seed,
                     self.marker.sandbox.mode, self.marker.seconds, warnings,
                     hashlib.sha256(self.marker.release.raw).hexdigest()]
         digest = hashlib.sha256(json.dumps(settings).encode())
@@ -227,7 +227,7 @@ class _Job:
     def _grade(self, student: str) -> dict:
         """Return what is kept of a student, graded now or before, and write it."""
         checks.settings.partial = self.options.partial
-        checks.settings.face = self.options.face
+        checks.settings.mode = self.options.mode
         release = self.marker.release
         submission = read_submission(self.options.submitted, student, release)
         key = self.key(submission.raw, submission.warnings)

@@ -22,7 +22,9 @@ from types import FunctionType
 from typing import Any
 
 from gpt2_lesson import checks
-from gpt2_lesson.checks.probing import Probe, Seen
+from gpt2_lesson.checks.answers import judge
+from gpt2_lesson.checks.diagnosis import diagnose
+from gpt2_lesson.checks.probing import Observation, Probe
 from gpt2_lesson.checks.report import Report
 from gpt2_lesson.classroom.null_checks import WITHHELD
 from gpt2_lesson.classroom.protocol import ProtocolError, Reader
@@ -38,11 +40,11 @@ from gpt2_lesson.classroom.worker import REQUEST
 PACKAGE = Path(__file__).resolve().parents[1]
 # What is there of the package, besides lessons, `checks/__init__.py` and top modules.
 ALWAYS = ["classroom/__init__.py", "classroom/protocol.py", "classroom/worker.py",
-          "classroom/null_checks.py", "checks/probing.py", "checks/stand_ins",
+          "classroom/null_checks.py", "checks/probing.py", "checks/fakes",
           "corpora"]
 WORK = "from gpt2_lesson.classroom.worker import main; main(channel)"
 MOST_PROCESSES = 6                          # of a submission in each of its two runs
-IN_THE_SANDBOX = ("gpt2_lesson.checks.probing", "gpt2_lesson.checks.stand_ins")
+IN_THE_SANDBOX = ("gpt2_lesson.checks.probing", "gpt2_lesson.checks.fakes")
 GRACE = 5.0                                 # seconds beyond the worker's own limit
 JUDGING = 120.0                             # seconds, of all that we compute ourselves
 
@@ -164,7 +166,7 @@ def try_grading(marker: Marker) -> None:
 
     Raises IsolationError unless the right ones get their points, and only they.
     """
-    function, answer = (checks.everything()[name] for name in ("attention", "01.1"))
+    function, answer = (checks.all_exercises()[name] for name in ("attention", "01.1"))
     source = f"""import math
 import torch
 {function.solution}
@@ -298,15 +300,15 @@ class _Run:
 
     def judged(self, exercise: Exercise) -> Result:
         """Return the result of one exercise; nothing that comes may break the judge."""
-        check = checks.everything()[exercise.name]
+        check = checks.all_exercises()[exercise.name]
         try:
             self.opened()
             if self.kind == "function":
-                look = _Look(self, exercise)
-                report = check.examine(look, self.marker.seed(exercise))
+                run = _RemoteProbes(self, exercise)
+                report = diagnose(check, run, self.marker.seed(exercise))
             else:
                 value = self.asked(do="value", name=exercise.variable).get("value")
-                report = check.examine(value)
+                report = judge(check, value)
             return _result(exercise, report)
         except SandboxClosed as error:
             text = f"{exercise.name}: {error}"
@@ -326,7 +328,7 @@ class _Run:
             raise
 
 
-class _Look:
+class _RemoteProbes:
     """Show probes to a function far away; a dead process is seen as an error.
 
     The probes' names stay here: they tell what the input is made of.
@@ -335,11 +337,11 @@ class _Look:
     def __init__(self, run: _Run, exercise: Exercise) -> None:
         self.run, self.exercise, self.dead = run, exercise, ""
 
-    def __call__(self, probe: Probe) -> Seen:
+    def __call__(self, probe: Probe) -> Observation:
         if not self.dead:
             try:
                 seen = _seen(self.run.asked(
-                    do="look", name=self.exercise.variable,
+                    do="probe", name=self.exercise.variable,
                     probe=replace(probe, name="")))
             except SandboxClosed as error:
                 self.dead = str(error)
@@ -349,13 +351,14 @@ class _Look:
                     self.dead = "took too long"
                     self.run.note(f"{self.exercise.name}: took too long")
                 return seen
-        return Seen(error="RuntimeError", message=f"the function {self.dead}")
+        return Observation(error="RuntimeError", message=f"the function {self.dead}")
 
 
-def _seen(reply: dict) -> Seen:
+def _seen(reply: dict) -> Observation:
     """Return what a reply tells, every part checked. Raises SandboxClosed."""
     if reply.get("error"):
-        return Seen(error=_short(reply["error"]), message=_short(reply.get("message")))
+        return Observation(error=_short(reply["error"]),
+                           message=_short(reply.get("message")))
     parts = reply.get("seen")
     if not isinstance(parts, dict):
         raise SandboxClosed("sent no observation")
@@ -363,7 +366,7 @@ def _seen(reply: dict) -> Seen:
     if not isinstance(changed, tuple) or len(changed) > 20 or not all(
             type(i) is int and 0 <= i < 20 for i in changed):
         raise SandboxClosed("sent no observation")
-    return Seen(
+    return Observation(
         value=parts.get("value"), error=_short(parts.get("error")),
         message=_short(parts.get("message")), where=_short(parts.get("where")),
         changed=changed, repeats=parts.get("repeats") is True,
@@ -403,7 +406,7 @@ class _Pickler(pickle.Pickler):
             if name.startswith("gpt2_lesson") and not name.startswith(
                     IN_THE_SANDBOX):
                 raise ProbeError(f"a probe needs {name}, which is not in the sandbox: "
-                                 "move it to gpt2_lesson/checks/stand_ins")
+                                 "move it to gpt2_lesson/checks/fakes")
         return NotImplemented
 
 

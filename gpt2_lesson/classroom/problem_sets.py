@@ -23,7 +23,7 @@ from gpt2_lesson.authoring.notebooks import (
     ELSEWHERE,
     PACKAGE,
     is_readable,
-    means,
+    matches_name,
     normalise,
     read,
 )
@@ -57,7 +57,7 @@ def find(name: str, root: Path) -> str:
     """
     known = problem_sets(root)
     for one in known:
-        if means(name, one):
+        if matches_name(name, one):
             return one
     raise FileNotFoundError(f"no set {name!r}: there are {', '.join(known)}")
 

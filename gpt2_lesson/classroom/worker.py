@@ -18,7 +18,7 @@ from types import ModuleType
 
 import torch  # noqa: F401  (before any cell, so that its time is not a cell's)
 
-from gpt2_lesson.checks.probing import Probe, Seen, observe, plain
+from gpt2_lesson.checks.probing import Observation, Probe, observe, plain
 from gpt2_lesson.classroom import null_checks, protocol
 
 REQUEST = struct.Struct(">Q")
@@ -65,7 +65,7 @@ def _answer(request: dict, namespace: dict) -> dict:
     try:
         signal.signal(signal.SIGALRM, _alarm)
         signal.setitimer(signal.ITIMER_REAL, request["seconds"])
-        return {"hello": _hello, "run": _run, "look": _look, "value": _value}[
+        return {"hello": _hello, "run": _run, "probe": _probe, "value": _value}[
             request["do"]](request, namespace)
     except BaseException as error:
         return _failed(error, request.get("name", ""))
@@ -125,10 +125,10 @@ def _indent(line: str) -> str:
     return line[:len(line) - len(line.lstrip())]
 
 
-def _look(request: dict, namespace: dict) -> dict:
+def _probe(request: dict, namespace: dict) -> dict:
     """Show a probe to the function of a name."""
     probe: Probe = request["probe"]
-    seen: Seen = observe(namespace.get(request["name"]), probe)
+    seen: Observation = observe(namespace.get(request["name"]), probe)
     return {"seen": vars(seen)}
 
 

@@ -26,8 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--partial", type=float, default=0.0, metavar="FRACTION",
                         help="fraction of the points for one known mistake (default: "
                              "0)")
-    parser.add_argument("--face", choices=["public", "exam"], default="public",
-                        help="exam: the pages show the symptom, not the mistake's name")
+    parser.add_argument("--mode", "--face", choices=["public", "exam"],   # 0.1: --face
+                        default="public", help="exam: the pages show the symptom, "
+                                               "not the mistake's name")
     parser.add_argument("--time-limit", type=float, default=60, metavar="SECONDS",
                         help="for one cell or function; a submission gets ten times "
                              "that (default: 60)")
@@ -40,6 +41,6 @@ def run(args: argparse.Namespace) -> int:
     """Grade the class and write the table; return 0."""
     options = Options(
         args.out, args.submitted or args.out / "submitted", args.notebooks, args.jobs,
-        args.partial, args.face, args.time_limit, args.seed, args.trust_submissions)
+        args.partial, args.mode, args.time_limit, args.seed, args.trust_submissions)
     grade_class(args.set, options)
     return 0

@@ -215,8 +215,8 @@ def test_right_but_fragile() -> None:
 
 def on_its_line(name: str, *lines: str):
     """Return a function whose lines Python can show, as those of a notebook."""
-    exercise = checks.everything()[name]
-    text = "\n    ".join([f"def {exercise.call.split(' ->')[0]}:", *lines])
+    exercise = checks.all_exercises()[name]
+    text = "\n    ".join([f"def {exercise.signature.split(' ->')[0]}:", *lines])
     linecache.cache[text] = len(text), None, text.splitlines(True), text
     space = {"torch": torch, "F": F}
     exec(compile(text, text, "exec"), space)
@@ -238,7 +238,7 @@ def on_its_line(name: str, *lines: str):
     ("feed_forward", "h = b1 + w1 * x", "the product of matrices is @"),
     ("feed_forward", "h = 0.5 * (x @ w1) + x", "two shapes do not fit")])
 def test_a_crash_is_read_with_its_line(name: str, line: str, said: str) -> None:
-    check = checks.everything()[name]
+    check = getattr(checks, name)
     (hint,) = check(on_its_line(name, line, "return x")).symptoms[3:]
     assert said in hint
 
@@ -282,6 +282,6 @@ def test_what_is_said_of_a_missing_softmax_holds_behind_a_mask() -> None:
         for exercise, said in ((checks.attention, False),
                                (checks.causal_attention, True)):
             (mistake,) = (one for one in exercise.mistakes if one.id == name)
-            report = exercise(exercise.wrong([mistake]))
+            report = exercise(exercise.with_mistakes(mistake.id))
             (why,) = (one.why for match in report.matches for one in match)
             assert ("nan" in why) is said is ("nan" in "".join(report.table))

@@ -11,7 +11,7 @@ from catalogue import (
 from gpt2_lesson import checks
 from gpt2_lesson.attention import attention
 from gpt2_lesson.causal_masking import causal_mask
-from gpt2_lesson.checks.stand_ins.cache import RememberingModel
+from gpt2_lesson.checks.fakes.cache import RememberingModel
 from gpt2_lesson.multi_head import KVCache
 
 PARTS = {

@@ -16,10 +16,9 @@ import torch
 
 from gpt2_lesson import checks
 from gpt2_lesson.bench import checks as timing
-from gpt2_lesson.checks import Check, engine, hints, registry
-from gpt2_lesson.checks.engine import Exercise, Mistake
+from gpt2_lesson.checks import Check, diagnosis, hints, registry
+from gpt2_lesson.checks.exercise import Answer, Exercise, Mistake
 from gpt2_lesson.checks.probing import Probe, observe
-from gpt2_lesson.checks.values import Answer
 
 
 def shifted(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -35,8 +34,9 @@ def pairs(g: torch.Generator) -> list[Probe]:
 
 
 TOY = Check(Exercise(
-    "toy", "99", "toy(x, y) -> (B, C)", None, pairs,
-    (Mistake("Z1", "the 1 forgotten", "too small by 1", "What is added?", "the end",
+    "toy", "99", "toy(x, y) -> (B, C)", make_probes=pairs,
+    mistakes=(
+     Mistake("Z1", "the 1 forgotten", "too small by 1", "What is added?", "the end",
              "+ 1", edit=(" + 1", "")),
      Mistake("Z2", "x doubled", "too far", "How often is x there?", "the start", "x",
              edit=("return x", "return 2 * x")),
@@ -52,9 +52,9 @@ def _progress(tmp_path, monkeypatch) -> None:
     """Keep progress in a folder of the test's own, and add three exercises."""
     monkeypatch.setenv("GPT2_LESSON_PROGRESS", str(tmp_path / "p" / "progress.json"))
     monkeypatch.setattr(hints, "_memory", {})
-    known = checks.everything() | {
+    known = checks.all_exercises() | {
         one.name: one.exercise for one in (TOY, NUMBER, GUESS)}
-    monkeypatch.setattr(registry, "everything", lambda: known)
+    monkeypatch.setattr(registry, "all_exercises", lambda: known)
     monkeypatch.setitem(hints.SETS, "99.1", ("99.1",))
     monkeypatch.setitem(hints.SETS, "99.2", ("toy", "99.2"))
     monkeypatch.setitem(hints.SETS, "99.3", ())
@@ -163,8 +163,8 @@ def test_single_mistakes_pairs_and_doubt() -> None:
 
 
 def test_a_name_must_hold_on_fresh_inputs() -> None:
-    """A function that imitates a mistake on the first battery alone gets no name."""
-    known = {tuple(p.args[0].flatten().tolist()) for p in TOY.battery(0)}
+    """A function that imitates a mistake on the first probes alone gets no name."""
+    known = {tuple(p.args[0].flatten().tolist()) for p in TOY.probes(0)}
 
     def sly(x, y):
         return x + y if tuple(x.flatten().tolist()) in known else x - y
@@ -221,7 +221,7 @@ def _globals() -> dict[str, object]:
 
 @pytest.fixture
 def _globals_again():
-    """Put everything back that a test of the globals sets."""
+    """Put all_exercises back that a test of the globals sets."""
     from gpt2_lesson.checks.probing import neutral
 
     with neutral():
@@ -236,7 +236,7 @@ def test_the_learners_globals_neither_judge_nor_are_lost(name: str, _globals_aga
 
     Probes and expected results are made anew under the learner's globals.
     """
-    fresh = replace(TOY.exercise, probes=lambda g: pairs(g))
+    fresh = Check(replace(TOY.exercise, make_probes=lambda g: pairs(g)))
     GLOBALS[name]()
     before = _globals()
     assert fresh(shifted).passed
@@ -266,7 +266,7 @@ def test_the_same_report_every_time() -> None:
     assert len(texts) == 1
 
 
-def test_hints_open_one_rung_for_each_changed_attempt() -> None:
+def test_hints_open_one_level_for_each_changed_attempt() -> None:
     assert str(checks.hint("toy")).startswith("Write toy(x, y) -> (B, C).\nTo begin: ")
     TOY(lambda x, y: 2 * x + y + 1)
     assert "How often is x there?" in str(checks.hint("toy"))
@@ -280,7 +280,7 @@ def test_hints_open_one_rung_for_each_changed_attempt() -> None:
     assert "general place" in str(checks.hint("toy"))
     TOY(lambda x, y: x + y + 9)
     assert "general line" in str(checks.hint("toy"))
-    assert "def toy" in str(checks.solution("toy"))       # all rungs are open
+    assert "def toy" in str(checks.solution("toy"))       # all hints are open
 
 
 @pytest.mark.parametrize("number", hints.SETS)
@@ -290,7 +290,7 @@ def test_every_exercise_has_a_first_hint_by_its_number_and_no_solution_yet(
     if not hints.SETS[number]:
         assert "read by a person" in said + str(checks.solution(number))
         return
-    (first, *_) = (checks.everything()[name] for name in hints.SETS[number])
+    (first, *_) = (checks.all_exercises()[name] for name in hints.SETS[number])
     assert first.task in said and first.hints[0] in said
     for rest in (*first.hints[1:], first.solution):
         assert rest not in said
@@ -315,7 +315,7 @@ def test_hints_go_on_after_a_restart() -> None:
     code = ("from gpt2_lesson import checks; from gpt2_lesson.checks import registry; "
             "import sys; sys.path.insert(0, 'tests/checks'); "
             "import test_checks as t; "
-            "registry.everything = lambda: {'toy': t.TOY.exercise}; "
+            "registry.all_exercises = lambda: {'toy': t.TOY.exercise}; "
             "print(checks.hint('toy')); "
             "t.TOY(lambda x, y: 2 * x + y + 1.0001); print(checks.hint('toy'))")
     found = subprocess.run([sys.executable, "-c", code], text=True, check=True,
@@ -325,8 +325,8 @@ def test_hints_go_on_after_a_restart() -> None:
 
 def test_a_version_to_repair_has_hints_from_the_start(monkeypatch) -> None:
     repair = Check(TOY.to_repair("toy_to_repair", "Z2"))
-    known = checks.everything() | {"toy_to_repair": repair.exercise}
-    monkeypatch.setattr(registry, "everything", lambda: known)
+    known = checks.all_exercises() | {"toy_to_repair": repair.exercise}
+    monkeypatch.setattr(registry, "all_exercises", lambda: known)
     report = repair(lambda x, y: 2 * x + y + 1)
     assert "not repaired yet" in str(report) and "doubled" not in str(report)
     assert "How often is x there?" in str(checks.hint("toy_to_repair"))
@@ -346,7 +346,7 @@ def test_progress_survives_a_bad_file_and_a_folder_that_cannot_be_written(
     assert entry["done"] and entry["tries"] == 2          # once right stays right
     assert "(x) 99.2 toy" in str(checks.progress())
     for text in ("", "{", "[]", '{"exercises": 3}', '{"exercises": {"toy": 3}}',
-                 '{"exercises": {"toy": {"tries": "x", "rung": null}}}',
+                 '{"exercises": {"toy": {"tries": "x", "hint_level": null}}}',
                  '{"exercises": {"toy": {"fingerprint": "a", "about": [3]}}}'):
         hints.file().write_text(text)
         assert str(checks.hint("toy")) and str(checks.solution("toy"))
@@ -388,13 +388,13 @@ def test_points_and_the_teachers_settings(monkeypatch, capsys) -> None:
     assert wrong.score(4) == 2 and wrong.score(3) == 1.5
     assert TOY(lambda x, y: 2 * x + y).score(4) == 0      # two mistakes
     assert TOY(lambda x, y: x + y).score(4) == 0          # "one of" is no name
-    monkeypatch.setattr(checks.settings, "face", "exam")
+    monkeypatch.setattr(checks.settings, "mode", "exam")
     assert "doubled" not in str(wrong) and "off by up to" in str(wrong)
     assert "doubled" not in wrong._repr_html_() and "too far" not in str(wrong)
     assert "no hints" in str(checks.hint("toy"))
     crashed = str(TOY(lambda x, y: x @ y))
     assert "mat1 and mat2" in crashed and "transposed" not in crashed
-    for bad in ({"partial": 2}, {"face": "secret"}, {"colour": 1}):
+    for bad in ({"partial": 2}, {"mode": "secret"}, {"colour": 1}):
         with pytest.raises((ValueError, AttributeError)):
             setattr(checks.settings, *bad.popitem())
     with pytest.raises(ValueError, match="points out of -1"):
@@ -448,7 +448,7 @@ def test_the_first_prediction_is_kept_but_in_an_exam(
     assert not GUESS([1.0, 0.0]).passed
     assert "Correct. (You first predicted [1.0, 0.0].)" in str(
         GUESS([0.5, 0.25]))
-    monkeypatch.setattr(checks.settings, "face", "exam")
+    monkeypatch.setattr(checks.settings, "mode", "exam")
     assert "first predicted" not in str(GUESS([0.5, 0.25]))
 
 
@@ -456,12 +456,12 @@ def test_probing_can_be_imported_without_any_answer() -> None:
     """What runs beside a learner's code must not load a reference."""
     code = ("import sys; sys.modules['gpt2_lesson.checks'] = type(sys)('checks'); "
             "sys.modules['gpt2_lesson.checks'].__path__ = [sys.argv[1]]; "
-            "import gpt2_lesson.checks.probing, gpt2_lesson.checks.stand_ins as s, "
+            "import gpt2_lesson.checks.probing, gpt2_lesson.checks.fakes as s, "
             "pkgutil, importlib; "
             "[importlib.import_module(s.__name__ + '.' + m.name) "
             "for m in pkgutil.iter_modules(s.__path__)]; "
             "print([m for m in sys.modules if 'exercises' in m or 'components' in m "
-            "or 'answers' in m or m.endswith('checks.engine')])")
+            "or 'answers' in m or m.endswith(('diagnosis', 'checks.exercise'))])")
     found = subprocess.run([sys.executable, "-c", code, checks.__path__[0]], text=True,
                            capture_output=True, check=True)
     assert found.stdout.strip() == "[]"
@@ -508,7 +508,8 @@ def test_whatever_comes_back_a_true_report_is_made(function, said: str) -> None:
     (2.0, (2, torch.tensor(2))),
     (True, (np.bool_(True), torch.tensor(True)))])
 def test_a_number_is_judged_by_its_value(right: object, others: tuple) -> None:
-    one = replace(TOY.exercise, reference=lambda x, y: right, mistakes=())
+    one = Check(replace(TOY.exercise, solution="def toy(x, y):\n    return right",
+                        names={"right": right}, mistakes=()))
     for value in (right, *others):
         assert one(lambda x, y, value=value: value).passed, repr(value)
     for value in (None, "3", [right], torch.tensor([1, 2]), 7, float("nan"), 10**400):
@@ -532,7 +533,7 @@ def test_the_shortest_failing_input_is_shown_and_can_be_had() -> None:
     assert report.given == [f"input     x = {rows[0]}, y = {rows[1]}"]
     assert 'checks.inputs("toy", 0)' in str(TOY(lambda x, y: 2 * x + y + 1))
     x, y = checks.inputs("toy", 0)
-    probe = TOY.battery(0)[0]
+    probe = TOY.probes(0)[0]
     assert torch.equal(x, probe.args[0]) and x is not probe.args[0]
     for name, number, error in (("toy", 9, IndexError), ("99.1", 0, KeyError)):
         with pytest.raises(error):
@@ -578,10 +579,10 @@ def test_memory_that_is_not_set_is_not_called_chance() -> None:
 
 def test_a_clue_that_raises_is_an_error_here_and_left_out_elsewhere(
         monkeypatch) -> None:
-    broken = replace(TOY.exercise, read_out=lambda look, g: 1 / 0)
+    broken = Check(replace(TOY.exercise, read_out=lambda run, g: 1 / 0))
     with pytest.raises(ZeroDivisionError):
         broken(lambda x, y: x - y)
-    monkeypatch.setattr(engine, "strict", False)
+    monkeypatch.setattr(diagnosis, "strict", False)
     assert broken(lambda x, y: x - y).state == "wrong"
 
 
@@ -636,8 +637,9 @@ def test_the_bench_finds_a_slow_check(
         time.sleep(0.02)
         return shifted(x, y)
 
-    slow = replace(TOY.exercise, name="slow", reference=slowly)
-    monkeypatch.setattr(timing, "everything", lambda: {"slow": slow})
+    slow = replace(TOY.exercise, name="slow", names={"shifted": slowly},
+                   solution="def slow(x, y):\n    return shifted(x, y)", mistakes=())
+    monkeypatch.setattr(timing, "all_exercises", lambda: {"slow": slow})
     assert timing.time_checks(rounds=1, limit=600) == 0
     assert "the slowest (slow) 0." in capsys.readouterr().out
     assert timing.time_checks(rounds=1, limit=0.02) == 1

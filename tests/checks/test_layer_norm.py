@@ -9,7 +9,7 @@ from catalogue import (
 )
 
 from gpt2_lesson import checks
-from gpt2_lesson.checks.stand_ins.formula import formula
+from gpt2_lesson.checks.fakes.formula import formula
 
 OFF = "d = x - x.mean(-1, keepdim=True)\n"
 VAR = OFF + "var = (d**2).mean(-1, keepdim=True)\n"

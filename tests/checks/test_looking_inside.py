@@ -1,5 +1,7 @@
 """The check of the induction score, and the measured answers of lessons 03 and 12."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -76,7 +78,7 @@ def test_the_slip_that_the_lesson_shows_is_two() -> None:
 
 
 def answers(name: str):
-    return checks.everything()[name]
+    return partial(checks.answer, name)
 
 
 def test_the_answers_on_heads_are_what_the_model_gives() -> None:
@@ -95,10 +97,10 @@ def test_the_answers_on_heads_are_what_the_model_gives() -> None:
     measured = {"most needed": list(divmod(best, 4)), "its cost": single[best],
                 "layer 0, one by one": sum(single[:4]),
                 "layer 0, all at once": nats(first) - whole}
-    assert answers("12.3").examine(measured).passed
+    assert answers("12.3")(measured).passed
     total = {name: value + whole * (4 if "one by" in name else 1)
              for name, value in list(measured.items())[1:]}
-    report = answers("12.3").examine({"most needed": [0, 1], **total})
+    report = answers("12.3")({"most needed": [0, 1], **total})
     assert report.named == "losses, not what they rose by"
     cost, singly, together = list(measured.values())[1:]
     wrong = {"costs with the wrong sign": (-cost, -singly, -together),
@@ -109,7 +111,7 @@ def test_the_answers_on_heads_are_what_the_model_gives() -> None:
              "one by one and all at once exchanged": (cost, together, singly)}
     for name, values in wrong.items():
         given = dict(zip(measured, ([0, 1], *values), strict=True))
-        assert answers("12.3").examine(given).named == name
+        assert answers("12.3")(given).named == name
 
 
 def test_the_answers_on_the_lens_are_what_the_model_gives() -> None:
@@ -119,7 +121,7 @@ def test_the_answers_on_the_lens_are_what_the_model_gives() -> None:
     for row, name in ((-1, ""), (-2, "the position before: one row too early")):
         odds = lens[:, row].softmax(-1)
         said = "".join(map(chr, odds.argmax(-1).tolist()))
-        report = answers("12.4").examine(
+        report = answers("12.4")(
             {"says": said, "probability of b": odds[:, ord("b")].tolist()})
         assert report.named == name and report.passed == (not name)
     odds, said = lens[:, -1].softmax(-1), "omxxb"
@@ -132,7 +134,7 @@ def test_the_answers_on_the_lens_are_what_the_model_gives() -> None:
              "the embeddings left out": odds[1:, ord("b")]}
     for name, values in wrong.items():
         given = {"says": said[5 - len(values):], "probability of b": values.tolist()}
-        assert answers("12.4").examine(given).named == name
+        assert answers("12.4")(given).named == name
 
 
 def test_predictions_can_be_worked_out() -> None:
@@ -141,9 +143,9 @@ def test_predictions_can_be_worked_out() -> None:
         (torch.arange(5) - 2).clamp(min=0), 5)])
     names = ("even", "previous token", "same token")
     predicted = dict(zip(names, lesson_score(heads, 2).tolist(), strict=True))
-    assert answers("12.1").examine(predicted).passed, predicted
+    assert answers("12.1")(predicted).passed, predicted
     c, t = 512, 100
-    assert answers("03.1").examine({
+    assert answers("03.1")({
         "parameters": [4 * c * c + 4 * c] * 2,
         "products for q @ k.T": [h * t * t * (c // h) for h in (1, 8)],
         "attention weights": [h * t * t for h in (1, 8)]}).passed

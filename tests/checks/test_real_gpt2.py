@@ -8,7 +8,7 @@ from catalogue import Catalogue
 from mutants import mutants as every
 
 from gpt2_lesson import checks
-from gpt2_lesson.checks.stand_ins.mystery import evidence, mystery
+from gpt2_lesson.checks.fakes.broken_models import broken_model, evidence
 from gpt2_lesson.real_gpt2 import PARAMETER_NAMES, convert_state_dict, to_hf_name
 
 EXTRA = {"to_hf_name": to_hf_name, "PARAMETER_NAMES": PARAMETER_NAMES}
@@ -279,7 +279,7 @@ def test_a_fault_that_hides(changes: dict, says: str) -> None:
 
 def test_rows_are_exchanged_as_they_lie_in_the_file() -> None:
     ids = torch.tensor([[*b"The cat sat here"]])
-    right, wrong = mystery("right"), mystery("right")
+    right, wrong = broken_model("right"), broken_model("right")
     weight = wrong.blocks[0].attn.qkv_proj.weight                # (out, in)
     with torch.no_grad():
         weight[:, [3, 40]] = weight[:, [40, 3]]

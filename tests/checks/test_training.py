@@ -10,7 +10,7 @@ from catalogue import Catalogue, function_of
 from torch import nn
 
 from gpt2_lesson import checks, training
-from gpt2_lesson.checks.stand_ins import spies
+from gpt2_lesson.checks.fakes import training_fakes as fakes
 
 # --- the loss -------------------------------------------------------------------------
 
@@ -1069,7 +1069,7 @@ class TestCatalogue(Catalogue):
 
 
 def test_the_calls_of_a_step_are_shown_in_their_order(capsys) -> None:
-    spies.trace(from_the_lesson)
+    fakes.trace(from_the_lesson)
     assert capsys.readouterr().out.split() == [
         "zero_grad", "forward", "backward", "forward", "backward", "clip", "step"]
 
@@ -1085,7 +1085,7 @@ def swapped(model, optimizer, loss_of, batches, max_norm, lr):
 def test_a_step_with_another_loss_is_told_to_use_loss_of(capsys) -> None:
     assert "use the loss_of" in checks.train_step(by_language_model).symptoms[-1]
     assert "outputs first" in checks.train_step(swapped).symptoms[-1]
-    spies.trace(by_language_model)
+    fakes.trace(by_language_model)
     assert "its own loss_of" in capsys.readouterr().out
 
 
@@ -1140,7 +1140,7 @@ def test_rates_are_told_a_direction(plain, momentum, said: str) -> None:
 
 
 def test_the_calls_of_a_training_show_the_mode(capsys) -> None:
-    spies.trace_fit(function_of(checks.fit, FIT["R3"]))
+    fakes.trace_fit(function_of(checks.fit, FIT["R3"]))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "zero_grad, forward, backward, step"
     assert lines[1] == f"{lines[0]}, forward (evaluation mode)"

@@ -34,8 +34,9 @@ from hostile.classes import (
 from problem_sets import each_set, handed_in
 
 from gpt2_lesson import checks
-from gpt2_lesson.checks.engine import Exercise as ExerciseCheck
-from gpt2_lesson.checks.probing import Probe, Seen, observe
+from gpt2_lesson.checks.diagnosis import diagnose
+from gpt2_lesson.checks.exercise import Exercise as ExerciseCheck
+from gpt2_lesson.checks.probing import Observation, Probe, observe
 from gpt2_lesson.checks.report import Report
 from gpt2_lesson.classroom import grade, protocol, sandbox
 from gpt2_lesson.cli import main
@@ -289,7 +290,7 @@ def test_an_exam_names_no_mistake(course: Path) -> None:
     page = course / "grading" / "feedback" / "ada" / SET / f"{SET}.html"
     run_class(course)
     assert "softmax over the queries" in page.read_text()
-    run_class(course, "--face", "exam")
+    run_class(course, "--mode", "exam")
     assert "softmax over the queries" not in page.read_text()
     assert "your result is off by up to" in page.read_text()
 
@@ -385,19 +386,16 @@ def test_a_run_cut_off_before_the_table_gives_no_points_to_another_text(
 @needs_sandboxes
 @pytest.mark.slow
 def test_a_judge_that_hangs_loses_one_exercise(course: Path, monkeypatch) -> None:
-    from gpt2_lesson.checks.engine import Exercise
     from gpt2_lesson.classroom import grader
 
-    examine = Exercise.examine
-
-    def slow(self, look, seed=0):
-        while self.name == "attention":
+    def slow(exercise, run, seed=0):
+        while exercise.name == "attention":
             pass
-        return examine(self, look, seed)
+        return diagnose(exercise, run, seed)
 
     write(course, "ada", cells())
     monkeypatch.setattr(grade, "try_grading", lambda marker: None)
-    monkeypatch.setattr(Exercise, "examine", slow)
+    monkeypatch.setattr(grader, "diagnose", slow)
     monkeypatch.setattr(grader, "JUDGING", -270)
     monkeypatch.setattr(grade, "_all", lambda job, students, jobs:
                         [job.grade(student) for student in students])
@@ -550,7 +548,7 @@ def test_a_value_comes_through(value: object) -> None:
 def test_an_observation_comes_back_whole() -> None:
     from gpt2_lesson.classroom import grader
 
-    seen = Seen(value=3, message="m", where="w", changed=(1,), repeats=False,
+    seen = Observation(value=3, message="m", where="w", changed=(1,), repeats=False,
                 written=False, printed="p", drawn=True)
     assert grader._seen(protocol.unpack(protocol.pack({"seen": vars(seen)}))) == seen
 
@@ -585,7 +583,7 @@ def test_a_probe_that_would_take_one_stops_the_grading(
     from gpt2_lesson.classroom import grader
 
     write(course, "ada", cells())
-    monkeypatch.setattr(grader, "IN_THE_SANDBOX", ("gpt2_lesson.checks.stand_ins",))
+    monkeypatch.setattr(grader, "IN_THE_SANDBOX", ("gpt2_lesson.checks.fakes",))
     monkeypatch.setattr(grade, "_all", lambda job, students, jobs:
                         [job.grade(student) for student in students])
     assert main(["grade", SET, "--notebooks", str(course / "notebooks"), "--out",
@@ -593,7 +591,7 @@ def test_a_probe_that_would_take_one_stops_the_grading(
     assert "which is not in the sandbox" in capsys.readouterr().err
 
 
-FUNCTIONS = {name: one for name, one in checks.everything().items()
+FUNCTIONS = {name: one for name, one in checks.all_exercises().items()
              if isinstance(one, ExerciseCheck)}
 
 
@@ -611,20 +609,19 @@ def test_a_report_from_afar_is_the_report_from_here() -> None:
     """No probe takes an answer into the room, and nothing is lost on the way back."""
     import pickle
 
-    from gpt2_lesson.checks.engine import Exercise
+    from gpt2_lesson.checks.exercise import Exercise
     from gpt2_lesson.classroom import grader
 
-    for exercise in checks.everything().values():
+    for exercise in checks.all_exercises().values():
         if not isinstance(exercise, Exercise):
             continue
-        wrong = [exercise.wrong([one])
-                 for one in exercise.mistakes[:2]]
+        wrong = [exercise.with_mistakes(one.id) for one in exercise.mistakes[:2]]
         for function in (exercise.reference, lambda *args: args[0], *wrong):
             def afar(probe, function=function):
                 sent = pickle.loads(grader._pickled({"probe": probe}))["probe"]
                 seen = protocol.pack({"seen": vars(observe(function, sent))})
                 return grader._seen(protocol.unpack(seen))
 
-            here = exercise.examine(partial(observe, function), 5)
-            there = exercise.examine(afar, 5)
+            here = diagnose(exercise, partial(observe, function), 5)
+            there = diagnose(exercise, afar, 5)
             assert (there.state, there.named) == (here.state, here.named)

@@ -20,6 +20,7 @@ from problem_sets import ROOT, SETS, each_set, handed_in, read
 from gpt2_lesson import checks
 from gpt2_lesson.authoring import notebooks
 from gpt2_lesson.checks import hints
+from gpt2_lesson.checks.answers import judge
 from gpt2_lesson.classroom.exam import exam, hidden_tests, literal
 from gpt2_lesson.classroom.problem_sets import (
     BY_HAND,
@@ -52,7 +53,7 @@ def _alone(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GPT2_LESSON_PROGRESS", str(tmp_path / "progress.json"))
     monkeypatch.setattr(hints, "_memory", {})
     yield
-    checks.settings.face, checks.settings.partial = "public", 0
+    checks.settings.mode, checks.settings.partial = "public", 0
     plt.close("all")
 
 
@@ -162,7 +163,7 @@ def test_each_check_asks_for_what_a_cell_before_it_answers(name: str) -> None:
         check = CHECK.match(last_line(cell))
         if check:
             assert check["answer"] in given, f"{check['answer']} is defined nowhere"
-            judge = checks.everything()[check["check"] or check["number"]]
+            judge = checks.all_exercises()[check["check"] or check["number"]]
             assert judge.lesson == name[:2] and int(check["points"]) > 0
             assert cell.metadata.nbgrader.points == int(check["points"])
             assert cell.metadata.nbgrader.locked and not cell.metadata.editable
@@ -188,7 +189,7 @@ def test_the_grader_reads_the_same_checks(name: str) -> None:
 @each_set
 def test_every_answer_of_the_lesson_is_asked_for(name: str) -> None:
     asked = {match["number"] for match in graded(read(SOURCES, name)).values()}
-    known = {one for one in checks.everything() if re.match(rf"{name[:2]}\.\d", one)}
+    known = {one for one in checks.all_exercises() if re.match(rf"{name[:2]}\.\d", one)}
     assert asked - {None} == known
 
 
@@ -215,26 +216,27 @@ def test_the_precision_that_is_judged_is_asked_for(name: str) -> None:
         number = heading[1] if heading else number
         text[number] = text.get(number, "") + cell.source
     for match in graded(read(SOURCES, name)).values():
-        judge = checks.everything()[match["number"] or match["check"]]
-        if not match["number"] or judge.test and not judge.rtol:
+        exercise = checks.all_exercises()[match["number"] or match["check"]]
+        if not match["number"] or exercise.test and not exercise.rtol:
             continue
-        inexact = judge.decimals is not None or judge.rtol or judge.atol
-        assert bool(inexact) == bool(judge.precision), judge.name
+        inexact = exercise.decimals is not None or exercise.rtol or exercise.atol
+        assert bool(inexact) == bool(exercise.precision), exercise.name
         if inexact:
-            what = judge.precision.rpartition(" ")[0]
-            assert f"{what} " in text[judge.name[:5]].lower(), f"{judge.name}: {what}"
-            assert judge.examine(told(judge.wanted(), what)).passed
+            what = exercise.precision.rpartition(" ")[0]
+            assert f"{what} " in text[exercise.name[:5]].lower(), exercise.name
+            right = told(exercise.wanted(), what)
+            assert judge(exercise, right).passed
 
 
 @each_set
 def test_predictions_have_names_for_wrong_ones_and_show_nothing_first(name: str
                                                                       ) -> None:
     for match in graded(read(SOURCES, name)).values():
-        judge = checks.everything()[match["number"] or match["check"]]
-        if getattr(judge, "predict", False):
-            assert len(judge.wrong) >= 3, judge.name
-            for mistake in judge.known:
-                assert all((mistake.name, mistake.why, *judge.help_for(mistake))), (
+        exercise = checks.all_exercises()[match["number"] or match["check"]]
+        if getattr(exercise, "predict", False):
+            assert len(exercise.wrong) >= 3, exercise.name
+            for mistake in exercise.mistakes:
+                assert all((mistake.name, mistake.why, *exercise.hints_for(mistake))), (
                     mistake.id)
 
 
@@ -287,7 +289,7 @@ def test_an_exam_has_hidden_tests_that_the_solutions_pass(name: str, capsys) -> 
     found = run_all(notebook, capsys)
     text = "\n".join(cell.source for cell in notebook.cells)
     assert not re.search(r"<summary>Hint|checks\.(hint|progress)|is kept", text)
-    assert checks.settings.face == "exam"
+    assert checks.settings.mode == "exam"
     for cell_id, check in graded(notebook).items():
         assert found[cell_id][0] == int(check["points"])
 

@@ -110,7 +110,7 @@ def attacked(request, folder) -> Iterator[dict]:
         grade_as(USER, root, "--time-limit", "5")
         rows = table(root / "grading", SET)
     else:
-        rows = run_class(root, "--time-limit", "5", "--face", "public")
+        rows = run_class(root, "--time-limit", "5", "--mode", "public")
     yield {"rows": rows, "root": root, "before": before, "listener": listener,
            "after": digests(*kept),
            "secret": secret.read_text()}

@@ -11,11 +11,13 @@ import pytest
 from contradictions import contradictions
 from mutants import Counts, compiled, judge
 
-from gpt2_lesson import checks
-from gpt2_lesson.checks.engine import Exercise
+from gpt2_lesson.checks.diagnosis import diagnose, on_probe
+from gpt2_lesson.checks.exercise import Exercise
 from gpt2_lesson.checks.probing import observe
+from gpt2_lesson.checks.registry import all_exercises
 
 Form = str | Callable
+EXERCISES = all_exercises()
 
 
 def function_of(exercise: Exercise, form: Form, extra: dict | None = None) -> Callable:
@@ -23,7 +25,7 @@ def function_of(exercise: Exercise, form: Form, extra: dict | None = None) -> Ca
     if callable(form):
         return form
     if not form.lstrip().startswith(("def ", "import ", "class ", "from ")):
-        head = exercise.call.split(" ->")[0].split(", ready")[0]
+        head = exercise.signature.split(" ->")[0].split(", ready")[0]
         body = "\n".join(f"    {line}" for line in form.strip().splitlines())
         form = f"def {head}:\n{body}"
     return compiled(form, exercise.name, extra)
@@ -31,7 +33,7 @@ def function_of(exercise: Exercise, form: Form, extra: dict | None = None) -> Ca
 
 def rejected(exercise: Exercise, form: Form, extra: dict | None = None):
     """Return the report on a wrong function; fail if it is accepted."""
-    report = exercise.examine(partial(observe, function_of(exercise, form, extra)))
+    report = diagnose(exercise, partial(observe, function_of(exercise, form, extra)))
     assert not report.passed, "a wrong function was accepted"
     assert report.state == "wrong"
     assert not contradictions(report), f"{contradictions(report)} in\n{report}"
@@ -68,16 +70,14 @@ def accepted(exercise: Exercise, form: Form, extra: dict | None = None) -> None:
     """Fail unless a right function is accepted, on several seeds."""
     function = function_of(exercise, form, extra)
     for seed in (0, 1, 7):
-        report = exercise.examine(partial(observe, function), seed)
+        report = diagnose(exercise, partial(observe, function), seed)
         assert report.passed, str(report)
 
 
 def told_apart(exercise: Exercise, aliases: set[frozenset[str]] = frozenset()) -> None:
     """Fail if two mistakes do the same on every probe and are not declared aliases."""
-    from gpt2_lesson.checks.engine import _on_probe
-
-    n = len(exercise.battery(0))
-    seen = {one.id: [_on_probe(exercise, (one.id,), 0, i) for i in range(n)]
+    n = len(exercise.probes(0))
+    seen = {one.id: [on_probe(exercise, (one.id,), 0, i) for i in range(n)]
             for one in exercise.mistakes}
     right = exercise.expected(0)
     ids = list(seen)
@@ -114,7 +114,7 @@ def complete(exercise: Exercise) -> None:
     for mistake in exercise.mistakes:
         for part in ("id", "name", "why"):
             assert getattr(mistake, part), f"{mistake.id} has no {part}"
-        assert all(exercise.help_for(mistake)), f"{mistake.id} lacks a hint"
+        assert all(exercise.hints_for(mistake)), f"{mistake.id} lacks a hint"
     assert all(exercise.hints) and exercise.solution, exercise.name
 
 
@@ -143,18 +143,18 @@ class Catalogue:
 
     def test_every_mistake_is_rejected_and_most_are_named(self, name: str) -> None:
         wrong = self.cases[name][0]
-        good, rest = named(getattr(checks, name), wrong, self.extra)
+        good, rest = named(EXERCISES[name], wrong, self.extra)
         assert len(good) >= self.share * len(wrong), "\n".join(map(str, rest.items()))
 
     def test_every_honest_style_is_accepted(self, name: str, style: str) -> None:
-        accepted(getattr(checks, name), self.cases[name][1][style], self.extra)
+        accepted(EXERCISES[name], self.cases[name][1][style], self.extra)
 
     def test_the_catalogue_is_whole_and_tells_mistakes_apart(self, name: str) -> None:
         assert len(self.cases[name][1]) >= 8
-        complete(getattr(checks, name))
-        told_apart(getattr(checks, name))
+        complete(EXERCISES[name])
+        told_apart(EXERCISES[name])
 
     @pytest.mark.slow
     def test_no_mutant_passes(self, name: str, record_property) -> None:
-        mutation_run(getattr(checks, name), self.sources.get(name, ""), self.extra,
+        mutation_run(EXERCISES[name], self.sources.get(name, ""), self.extra,
                      record_property, self.seconds)

@@ -21,7 +21,7 @@ def contradictions(report: Report) -> list[str]:
     if len(lines) != len(set(lines)):
         found.append("a line stands there twice")
     if report.state == "wrong" and report.table and not report.given and (
-            report.exercise.battery(0)[0].args):
+            report.exercise.probes(0)[0].args):
         found.append("numbers are shown without their input")
     return found
 

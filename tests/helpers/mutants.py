@@ -16,7 +16,8 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from gpt2_lesson.checks.engine import Exercise
+from gpt2_lesson.checks.diagnosis import diagnose, on_probe
+from gpt2_lesson.checks.exercise import Exercise
 from gpt2_lesson.checks.probing import observe
 
 OPERATORS = {ast.Add: (ast.Sub, ast.Mult), ast.Sub: (ast.Add,), ast.Mult: (
@@ -173,7 +174,7 @@ def judge(exercise: Exercise, source: str, extra: dict | None = None,
           seeds: range = range(100, 106), seconds: float = 0.5) -> Counts:
     """Return what the check says about every mutant of a right function.
 
-    An accepted mutant must do the same as the right one on the fresh batteries of
+    An accepted mutant must do the same as the right one on the fresh probes of
     `seeds` (then it is "equivalent", else "accepted"). A name must hold there too
     (else "false"); a clue must come again on fresh inputs (else "silent"). A mutant
     that takes longer than `seconds` counts as crashed.
@@ -184,7 +185,7 @@ def judge(exercise: Exercise, source: str, extra: dict | None = None,
         try:
             function = compiled(text, exercise.name, extra)
             with limited(seconds):
-                report = exercise.examine(partial(observe, function))
+                report = diagnose(exercise, partial(observe, function))
                 kind = _kind(exercise, function, report, seeds)
         except (TookTooLong, SyntaxError):
             kind = "crashed"
@@ -200,18 +201,17 @@ def _kind(exercise: Exercise, function: Callable, report, seeds: range) -> str:
     if report.state == "not written":
         return "crashed"
     if report.matches:
-        from gpt2_lesson.checks.engine import _on_probe
         for seed in seeds:
-            for i, probe in enumerate(exercise.battery(seed)):
+            for i, probe in enumerate(exercise.probes(seed)):
                 seen = observe(function, probe)
-                if not any(exercise.same(seen, _on_probe(
+                if not any(exercise.same(seen, on_probe(
                         exercise, tuple(m.id for m in match), seed, i))
                         for match in report.matches):
                     return "false_names"
         return "named"
     if report.symptoms and "crashed on" in report.symptoms[0]:
         return "crashed"
-    again = exercise.examine(partial(observe, function), seed=seeds[0])
+    again = diagnose(exercise, partial(observe, function), seed=seeds[0])
     keys = {clue.key for clue in report.clues} & {clue.key for clue in again.clues}
     said = keys or _shape_said(report)
     return "clue" if said else "silent"
@@ -228,5 +228,5 @@ def _same_on(exercise: Exercise, function: Callable, seeds: range) -> bool:
     return all(
         exercise.same(observe(function, probe), wanted)
         for seed in seeds
-        for probe, wanted in zip(exercise.battery(seed), exercise.expected(seed),
+        for probe, wanted in zip(exercise.probes(seed), exercise.expected(seed),
                                  strict=True))

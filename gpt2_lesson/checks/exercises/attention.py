@@ -6,10 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake
+from gpt2_lesson.checks.exercise import Answer, Clue, Exercise, Mistake, RunProbe
 from gpt2_lesson.checks.probing import Probe, gradients
-from gpt2_lesson.checks.values import Answer
 
 # --- the right answer -----------------------------------------------------------------
 
@@ -42,7 +40,7 @@ def _large(g: Generator, key: int) -> Probe:
 
 
 def probes(g: Generator) -> list[Probe]:
-    """Return the battery: all sizes different, square, special values, gradients."""
+    """Return the probes: all sizes different, square, special values, gradients."""
     sizes = {"B": 3, "T": 5, "d": 4, "dv": 7}
     q, k, v = qkv(g, 2, 6, 3, 4)
     return [
@@ -60,11 +58,11 @@ def probes(g: Generator) -> list[Probe]:
 # --- what can be read out when nothing matches ----------------------------------------
 
 
-def read_out(look: Look, g: Generator, causal: bool = False) -> list[Clue]:
+def read_out(run: RunProbe, g: Generator, causal: bool = False) -> list[Clue]:
     """Return what the weights show: leaks, sums, nan rows, the effective scale."""
     probe = _identity(g)
     q, k, _ = probe.args
-    weights = look(probe).value
+    weights = run(probe).value
     if not isinstance(weights, Tensor) or weights.shape != (2, 6, 6):
         return []
     bad = (~weights.isfinite()).any(-1).any(0).nonzero().flatten().tolist()
@@ -106,13 +104,13 @@ def effective_scale(weights: Tensor, scores: Tensor, d: int) -> list[Clue]:
     if miss < 1e-2 and abs(slope - d**-0.5) > 1e-3:
         return [Clue("scale", f"in the last row your effective scale is {slope:.4f} "
                      f"where d = {d}, expected {d**-0.5:.4f} (1/sqrt(d))",
-                     idea="By what are the scores divided, how often, and does it "
+                     question="By what are the scores divided, how often, and does it "
                           "depend on d alone?")]
     if miss > 1e-2:
         return [Clue("not q.k", "the last row of your weights is not the softmax of a "
                      "multiple of q.k: the logs do not follow the dot products",
-                     idea="What stands between q.k and the weights, beside one scale "
-                          "and one softmax?")]
+                     question="What stands between q.k and the weights, beside one "
+                              "scale and one softmax?")]
     return []
 
 
@@ -127,156 +125,158 @@ _Q_MINE = "Who else may still need q?"
 
 WEIGHTING = (
     Mistake("A1", "no scale: the scores are not divided by sqrt(d)",
-            edit=(" / math.sqrt(q.size(-1))", ""), idea=_Q_SCALE,
+            edit=(" / math.sqrt(q.size(-1))", ""), question=_Q_SCALE,
             why="the weights are too sharp: the effective scale is 1, expected "
                 "1/sqrt(d)"),
     Mistake("A2", "scores divided by d, not by sqrt(d) (or by sqrt(d) twice)",
-            edit=("math.sqrt(q.size(-1))", "q.size(-1)"), idea=_Q_SCALE,
+            edit=("math.sqrt(q.size(-1))", "q.size(-1)"), question=_Q_SCALE,
             why="the weights are too flat: the effective scale is 1/d",
             where="count how often, and by what, the scores are divided"),
     Mistake("A3", "scores multiplied by sqrt(d)",
-            edit=("/ math.sqrt", "* math.sqrt"), idea=_Q_SCALE,
+            edit=("/ math.sqrt", "* math.sqrt"), question=_Q_SCALE,
             why="the weights are far too sharp: the effective scale is sqrt(d)"),
     Mistake("A2f", "scores divided by the fourth root of d",
-            edit=("math.sqrt(q.size(-1))", "q.size(-1) ** 0.25"), idea=_Q_SCALE,
+            edit=("math.sqrt(q.size(-1))", "q.size(-1) ** 0.25"), question=_Q_SCALE,
             why="the weights are too sharp: the effective scale is d ** -0.25"),
     Mistake("A2m", "the scores with the wrong sign",
             edit=("/ math.sqrt", "/ -math.sqrt"),
             why="the key that fits best gets the least",
-            idea="Which key should get the largest weight?"),
+            question="Which key should get the largest weight?"),
     Mistake("A22", "every key weighs the same: the mean of the values",
             edit=("scores.softmax(-1)",
                   "torch.full_like(scores, 1 / scores.size(-1))"),
             why="changing q or k changes nothing",
-            idea="How does a query say what it looks for?",
+            question="How does a query say what it looks for?",
             where="what are q and k used for?",
             fix="softmax of q @ k.transpose(-2, -1)"),
     Mistake("A4", "scores divided by sqrt(T), the number of tokens",
             edit=("sqrt(q.size(-1))", "sqrt(q.size(-2))"),
             why="the scale changes with the length of the text",
-            idea="Which axis does the dot product add up over?"),
+            question="Which axis does the dot product add up over?"),
     Mistake("A5", "scores divided by sqrt(dv), the width of the values",
             edit=("sqrt(q.size(-1))", "sqrt(v.size(-1))"),
             why="the scale is right only where d = dv",
-            idea="Whose channels does q.k add up?"),
+            question="Whose channels does q.k add up?"),
     Mistake("A6", "scores divided by sqrt(B), the number of examples",
             edit=("sqrt(q.size(-1))", "sqrt(q.size(0))"),
             why="one example alone gives another result than in a batch",
-            idea="May the number of examples change the result of one?"),
+            question="May the number of examples change the result of one?"),
     Mistake("A7", "scaled after the softmax, not before",
             edit=[(" / math.sqrt(q.size(-1))", ""),
                   (".softmax(-1)", ".softmax(-1) / math.sqrt(q.size(-1))")],
             why="the rows of the weights add up to 1/sqrt(d), not to 1",
-            idea=_Q_SUM),
+            question=_Q_SUM),
     Mistake("A7t", "divided by T after the softmax: averaged twice",
             edit=("weights @ v", "weights @ v / q.size(-2)"),
             why="the rows of the weights add up to 1/T, not to 1",
-            idea=_Q_SUM),
+            question=_Q_SUM),
     Mistake("A7v", "divided by sqrt(dv) after the softmax, as well",
             edit=("weights @ v", "weights @ v / math.sqrt(v.size(-1))"),
             why="the rows of the weights add up to 1/sqrt(dv), not to 1",
-            idea=_Q_SUM),
+            question=_Q_SUM),
     Mistake("A8", "softmax over the queries (dim=-2, here the same as dim=1)",
-            edit=(".softmax(-1)", ".softmax(-2)"), idea=_Q_AXIS,
+            edit=(".softmax(-1)", ".softmax(-2)"), question=_Q_AXIS,
             why="rows do not add to 1, but columns do: the softmax runs over the wrong "
                 "axis"),
     Mistake("A9", "softmax over the batch (dim=0)",
-            edit=(".softmax(-1)", ".softmax(0)"), idea=_Q_AXIS,
+            edit=(".softmax(-1)", ".softmax(0)"), question=_Q_AXIS,
             why="with one example alone every weight is 1"),
     Mistake("A11", "no softmax at all",
             edit=("scores.softmax(-1)", "scores"),
             why="some weights are negative, and with q = 0 all are 0",
-            idea="How does any number become a positive weight?"),
+            question="How does any number become a positive weight?"),
     Mistake("A11e", "the exponentials, not divided by their sum",
             edit=(".softmax(-1)", ".exp()"),
             why="rows add up to anything, and to infinity at large scores",
-            idea=_Q_SUM),
+            question=_Q_SUM),
     Mistake("A12", "log_softmax in the place of softmax",
             edit=(".softmax(-1)", ".log_softmax(-1)"),
             why="all weights are 0 or negative",
-            idea="Are the logarithms of probabilities probabilities?"),
+            question="Are the logarithms of probabilities probabilities?"),
     Mistake("A9t", "one softmax over the whole table of an example",
             edit=("scores.softmax(-1)",
-                  "scores.flatten(-2).softmax(-1).view_as(scores)"), idea=_Q_AXIS,
+                  "scores.flatten(-2).softmax(-1).view_as(scores)"), question=_Q_AXIS,
             why="all weights of an example together add up to 1, so the rows don't"),
     Mistake("A9s", "divided by the sum of everything (sum without an axis)",
             edit=("scores.softmax(-1)",
                   "(scores - scores.amax(-1, keepdim=True)).exp()\n"
-                  "    weights = weights / weights.sum()"), idea=_Q_AXIS,
+                  "    weights = weights / weights.sum()"), question=_Q_AXIS,
             why="all weights of the batch together add up to 1, so the rows don't",
             where="look at sum: has it an axis?"),
     Mistake("A15h", "the largest score takes all (argmax)",
             edit=("scores.softmax(-1)",
                   "F.one_hot(scores.argmax(-1), scores.size(-1)).float()"),
             why="every weight is 0 or 1, and no gradient reaches q and k",
-            idea="How much should the second best key count?"),
+            question="How much should the second best key count?"),
     Mistake("A13", "scores divided by their sum, without exponentials",
             edit=("scores.softmax(-1)", "scores / scores.sum(-1, keepdim=True)"),
             why="weights change their sign and blow up where the scores add up to "
                 "nearly 0",
-            idea="What makes a score positive before it is divided by the sum?"),
+            question="What makes a score positive before it is divided by the sum?"),
     Mistake("A14", "sigmoid in the place of softmax",
             edit=(".softmax(-1)", ".sigmoid()"),
             why="rows add up to anything; with q = 0 each weight is 0.5",
-            idea="Sigmoid looks at one score at a time. What makes a row add up to 1?"),
+            question="Sigmoid looks at one score at a time. What makes a row add up to "
+                     "1?"),
     Mistake("A15", "softmax twice",
             edit=(".softmax(-1)", ".softmax(-1).softmax(-1)"),
             why="the rows add up to 1, but are pulled towards equal weights",
-            idea="What does softmax do to numbers between 0 and 1?",
+            question="What does softmax do to numbers between 0 and 1?",
             where="count the softmaxes, also inside functions that you call"),
     Mistake("A16", "k @ q.T: queries and keys exchanged",
             edit=("q @ k.transpose(-2, -1)", "k @ q.transpose(-2, -1)"),
             why="row i holds the matches of key i, not of query i",
-            idea="Whose matches are in row i?"),
+            question="Whose matches are in row i?"),
     Mistake("A17", "q @ q.T: the keys are never used",
             edit=("q @ k.transpose(-2, -1)", "q @ q.transpose(-2, -1)"),
             why="changing k changes nothing, and no gradient reaches it",
-            idea=_Q_COMPARED),
+            question=_Q_COMPARED),
     Mistake("A17k", "k @ k.T: the queries are never used",
             edit=("q @ k.transpose(-2, -1)", "k @ k.transpose(-2, -1)"),
             why="changing q changes nothing, and no gradient reaches it",
-            idea=_Q_COMPARED),
+            question=_Q_COMPARED),
     Mistake("A18", "weights transposed before the product with v",
             edit=("weights @ v", "weights.transpose(-2, -1) @ v"),
             why="query 0 gets the weights that others give to token 0",
-            idea="Row i of the weights belongs to query i. Which rows meet which "
+            question="Row i of the weights belongs to query i. Which rows meet which "
                  "values?"),
     Mistake("A19", "averages the keys, not the values",
             edit=("weights @ v", "weights @ k"),
             why="the result has the keys' width, and v is never used",
-            idea="What does a token hand over: its key or its value?"),
+            question="What does a token hand over: its key or its value?"),
     Mistake("A19q", "averages the queries, not the values",
             edit=("weights @ v", "weights @ q"),
             why="the result has the queries' width, and v is never used",
-            idea="What does a token hand over: its query or its value?"),
+            question="What does a token hand over: its query or its value?"),
     Mistake("A23", "v is added to the result: that is the residual's part",
             edit=("weights @ v", "v + weights @ v"),
             why="yours minus the expected result is v",
-            idea="Who adds the result to the residual stream: attention or the block?"),
+            question="Who adds the result to the residual stream: attention or the "
+                     "block?"),
     Mistake("A24", "q and k normalised first: cosines for dot products",
             edit=("q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))",
                   "F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)"),
             why="the length of a query and of a key makes no difference",
-            idea="May a long key get more than a short one?"),
+            question="May a long key get more than a short one?"),
     Mistake("A24d", "distances for dot products",
             edit=("q @ k.transpose(-2, -1)", "-torch.cdist(q, k)"),
             why="the nearest key gets most, not the one with the largest dot product",
-            idea="Which number compares a query and a key here?"),
+            question="Which number compares a query and a key here?"),
     Mistake("A19w", "returns the weights, not the average of the values",
             edit=("weights @ v", "weights"),
             why="the result is (B, T, T), and v is never used",
-            idea="What are the weights for?"),
+            question="What are the weights for?"),
     Mistake("A20", "exp without subtracting the largest score",
             edit=("scores.softmax(-1)",
                   "scores.exp() / scores.exp().sum(-1, keepdim=True)"),
             why="nan at large scores: e to the 10,000 is infinite, and inf/inf is nan",
-            idea="Softmax stays the same if every score of a row shrinks by the same "
-                 "number. Which number keeps exp finite?"),
+            question="Softmax stays the same if every score of a row shrinks by the "
+                     "same number. Which number keeps exp finite?"),
     Mistake("A21", "changes its input in place (/=, *=, a method ending in _)",
             edit=("scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))",
                   "q /= math.sqrt(q.size(-1))\n    scores = q @ k.transpose(-2, -1)"),
             why="the caller's q is not the same after the call",
-            idea=_Q_MINE,
+            question=_Q_MINE,
             where="look for /=, *=, += and names ending in _",
             fix="q = q / math.sqrt(d) makes a new tensor"),
     Mistake("A21g", "changes its input in place, unseen by autograd (no_grad, .data)",
@@ -284,18 +284,18 @@ WEIGHTING = (
                   "q.data /= math.sqrt(q.size(-1))\n"
                   "    scores = q @ k.transpose(-2, -1)"),
             why="the caller's q is not the same after the call, and its gradient is "
-                "wrong", idea=_Q_MINE,
+                "wrong", question=_Q_MINE,
             where="look for no_grad and .data",
             fix="q = q / math.sqrt(d) makes a new tensor"),
     Mistake("A21d", "dropout that is always on",
             edit=("weights @ v", "F.dropout(weights, 0.3) @ v"),
-            why="two calls give different results", idea="When should dropout act?",
+            why="two calls give different results", question="When should dropout act?",
             where="look for dropout",
             fix="leave it out here; a module has self.training"),
     Mistake("A21n", "no gradient passes through the weights (detach, no_grad, .data)",
             edit=("weights @ v", "weights.detach() @ v"),
             why="the values are right, but q and k get no gradient and would never "
-                "learn", idea="How would training reach q and k?",
+                "learn", question="How would training reach q and k?",
             where="look for detach, no_grad, .data", fix="leave the weights attached"),
 )
 
@@ -306,7 +306,7 @@ UNASKED = Mistake(
           "    scores = scores.masked_fill(future, -torch.inf)\n"
           "    weights ="),
     why="row 0 of the weights is one-hot: later tokens are hidden",
-    idea="May a token attend to later ones in this exercise?",
+    question="May a token attend to later ones in this exercise?",
     where="look for tril, triu or is_causal", fix="leave the mask out")
 
 _SHAPES = (r"((batch2 tensor|mat1 and mat2|einsum\(\)).*\|(?=.*(@|matmul|bmm|einsum))|"
@@ -324,8 +324,9 @@ HINTS = ("Three steps: match (q.k), turn the matches of each query into weights,
          "softmax(q @ k.transpose(-2, -1) / sqrt(d)) @ v")
 
 attention = Exercise(
-    "attention", "01", "attention(q, k, v) -> (B, T, dv)", None, probes,
-    (*WEIGHTING, UNASKED), read_out, axes={"q": "B T d", "k": "B T d", "v": "B T dv",
+    "attention", "01", "attention(q, k, v) -> (B, T, dv)", make_probes=probes,
+    mistakes=(*WEIGHTING, UNASKED), read_out=read_out,
+    axes={"q": "B T d", "k": "B T d", "v": "B T dv",
     "": "B T dv"},
     crashes=CRASHES, hints=HINTS, show="v is the identity: the result is the weights",
     sums=True, pair=True, solution=_ATTENTION)

@@ -5,11 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake
+from gpt2_lesson.checks.exercise import Clue, Exercise, Mistake, RunProbe
 from gpt2_lesson.checks.exercises.attention import WEIGHTING, effective_scale
-from gpt2_lesson.checks.probing import Probe
-from gpt2_lesson.checks.stand_ins.cache import (
+from gpt2_lesson.checks.fakes.cache import (
     RememberingModel,
     by_chunks,
     calls,
@@ -18,6 +16,7 @@ from gpt2_lesson.checks.stand_ins.cache import (
     tokens_read,
     two_texts,
 )
+from gpt2_lesson.checks.probing import Probe
 
 # --- the right answers ----------------------------------------------------------------
 
@@ -71,8 +70,8 @@ def attention_probes(g: Generator) -> list[Probe]:
     """Return the same tokens in other portions: one by one, a prefill, chunks."""
     letters = {"L": 1, "B": 2, "H": 3, "T": 6, "D": 4}
 
-    def chunks(name: str, *sizes: int, layers: int = 1, drive=by_chunks) -> Probe:
-        return Probe(name, (*_qkv(g, layers, 2, 3, sum(sizes), 4), sizes), drive,
+    def chunks(name: str, *sizes: int, layers: int = 1, adapter=by_chunks) -> Probe:
+        return Probe(name, (*_qkv(g, layers, 2, 3, sum(sizes), 4), sizes), adapter,
                      letters if layers == 1 and sum(sizes) == 6 else {})
 
     return [chunks("one token at a time: q, k, v (2, 3, 1, 4)", 1, 1, 1, 1, 1, 1),
@@ -82,9 +81,9 @@ def attention_probes(g: Generator) -> list[Probe]:
             _identity(g),
             chunks("two layers, 2 tokens, then one at a time", 2, 1, 1, layers=2),
             chunks("how many numbers are kept (2 x B x H x T x D = 288)", 2, 3, 1,
-                   drive=kept),
+                   adapter=kept),
             chunks("three chunks of 2: what is kept if it crashes", 2, 2, 2,
-                   drive=kept_at_crash)]
+                   adapter=kept_at_crash)]
 
 
 def _model(g: Generator, limit: int = 64) -> RememberingModel:
@@ -115,13 +114,13 @@ def generation_probes(g: Generator) -> list[Probe]:
 # --- what can be read out when nothing matches ----------------------------------------
 
 
-def attention_read_out(look: Look, g: Generator) -> list[Clue]:
+def attention_read_out(run: RunProbe, g: Generator) -> list[Clue]:
     """Return whom each token looks at: missing and future ones, sums, scale."""
     probe = _identity(g)
-    value = look(probe).value
+    value = run(probe).value
     if not isinstance(value, Tensor) or value.shape != (1, 1, 1, 4, 4):
         return []
-    if look(replace(probe, drive=kept)).value == 0:
+    if run(replace(probe, adapter=kept)).value == 0:
         return [Clue("empty", "after the calls the cache is still empty: nothing is "
                      "stored in the dictionary that was passed")]
     weights = value[0, 0, 0]
@@ -148,10 +147,10 @@ def _tokens(places: list[int] | range) -> str:
     return ", ".join(map(str, places)) or "none"
 
 
-def generation_read_out(look: Look, g: Generator) -> list[Clue]:
+def generation_read_out(run: RunProbe, g: Generator) -> list[Clue]:
     """Return the first call of the model with other positions than the text has."""
     ids = torch.randint(23, (2, 5), generator=g)
-    log = look(Probe("calls", (_model(g), ids, 4), calls)).value
+    log = run(Probe("calls", (_model(g), ids, 4), calls)).value
     if not isinstance(log, list):
         return []
     place = 0
@@ -177,79 +176,81 @@ ATTENTION = (
     Mistake("K3", "the mask cut by columns, not by the rows of the queries",
             edit=("torch.ones(new, length, dtype=torch.bool).tril(length - new)",
                   "torch.ones(length, length, dtype=torch.bool).tril()[:, -new:]"),
-            why="the first chunk is right, then the shapes do not fit", idea=_Q_MASK,
+            why="the first chunk is right, then the shapes do not fit",
+            question=_Q_MASK,
             where="the mask must have a row for each query, a column for each key"),
     Mistake("K4", "the mask aligned at the top left (is_causal=True, or tril())",
-            edit=("length - new)", ")"), idea=_Q_MASK,
+            edit=("length - new)", ")"), question=_Q_MASK,
             why="a lone new token sees token 0 only: its weights are 1, 0, 0, ...",
             where="draw the mask for 1 query and 5 keys"),
     Mistake("K5", "no mask at all",
-            edit=("scores.masked_fill(~allowed, -torch.inf)", "scores"), idea=_Q_MASK,
+            edit=("scores.masked_fill(~allowed, -torch.inf)", "scores"),
+            question=_Q_MASK,
             why="one token at a time is right; in a chunk earlier tokens see later "
                 "ones",
             where="several tokens may come at once: who hides the later ones?"),
     Mistake("K5p", "no mask in the first chunk (the prefill)",
             edit=("length - new)", "length - new if new < length else length)"),
             why="later chunks are right, but the prompt's tokens see their future",
-            idea=_Q_MASK, where="what does your code do while the cache is empty?"),
+            question=_Q_MASK, where="what does your code do while the cache is empty?"),
     Mistake("K12", "a later chunk is treated as one query, without a mask",
             edit=("length - new)", "length - new if new == length else length)"),
             why="the prefill and single tokens are right, later chunks of 2 or more "
-                "wrong", idea=_Q_MASK,
+                "wrong", question=_Q_MASK,
             where="what does your code do when the cache is not empty and T > 1?"),
     Mistake("K12o", "the mask shows one token too many",
-            edit=("length - new)", "length - new + 1)"), idea=_Q_MASK,
+            edit=("length - new)", "length - new + 1)"), question=_Q_MASK,
             why="in a chunk each token sees the next one",
             where="count the diagonal for 2 queries and 5 keys"),
     Mistake("K12s", "the mask hides the token itself",
-            edit=("length - new)", "length - new - 1)"), idea=_Q_MASK,
+            edit=("length - new)", "length - new - 1)"), question=_Q_MASK,
             why="the very first token has no key to attend to: nan",
             where="count the diagonal for 2 queries and 5 keys"),
     Mistake("K6", "new keys joined along the heads' axis",
             edit=[("[old_k, k], dim=-2", "[old_k, k], dim=1"),
-                  ("[old_v, v], dim=-2", "[old_v, v], dim=1")], idea=_Q_JOIN,
+                  ("[old_v, v], dim=-2", "[old_v, v], dim=1")], question=_Q_JOIN,
             why="the second chunk has twice as many heads"),
     Mistake("K6b", "new keys joined along the batch axis",
             edit=[("[old_k, k], dim=-2", "[old_k, k], dim=0"),
-                  ("[old_v, v], dim=-2", "[old_v, v], dim=0")], idea=_Q_JOIN,
+                  ("[old_v, v], dim=-2", "[old_v, v], dim=0")], question=_Q_JOIN,
             why="the second chunk has twice as many examples",
             where="look at dim= in torch.cat (0 is its default)"),
     Mistake("K6d", "new keys joined along the channels",
             edit=[("[old_k, k], dim=-2", "[old_k, k], dim=-1"),
-                  ("[old_v, v], dim=-2", "[old_v, v], dim=-1")], idea=_Q_JOIN,
+                  ("[old_v, v], dim=-2", "[old_v, v], dim=-1")], question=_Q_JOIN,
             why="q has D channels, the keys have 2D"),
     Mistake("K7", "one cache for all layers",
             edit=("    if layer in cache:", "    layer = 0\n    if layer in cache:"),
             why="with two layers each reads the keys of the other",
-            idea="Are the keys of layer 0 and layer 1 the same?",
+            question="Are the keys of layer 0 and layer 1 the same?",
             where="where is `layer` used?", fix="cache[layer] = ..."),
     Mistake("K0", "the new keys and values are never stored after the first chunk",
             edit=("cache[layer] = (k, v)", "cache.setdefault(layer, (k, v))"),
             why="a token sees the first chunk and itself, nothing in between",
-            idea="Who tells the next call about this token?",
+            question="Who tells the next call about this token?",
             where="torch.cat returns a new tensor: is it stored for every chunk?"),
     Mistake("K0n", "nothing is stored: after a call the cache is still empty",
             edit=("cache[layer] = (k, v)", "cache = {layer: (k, v)}"),
             why="each chunk sees only itself; `cache = {...}` makes another "
                 "dictionary, and leaves the one that was passed as it was",
-            idea="Who tells the next call about this token?",
+            question="Who tells the next call about this token?",
             where="print the cache after a call"),
     Mistake("K0f", "the cache is overwritten: what came before is forgotten",
             edit=("        k = torch.cat([old_k, k], dim=-2)\n"
                   "        v = torch.cat([old_v, v], dim=-2)\n",
                   ""),
             why="a token sees only its own chunk",
-            idea="What is left of the first chunk when the third comes?",
+            question="What is left of the first chunk when the third comes?",
             where="where are old and new joined?"),
     Mistake("K0o", "new keys put in front of the old ones",
             edit=[("[old_k, k]", "[k, old_k]"), ("[old_v, v]", "[v, old_v]")],
             why="the mask counts from the oldest to the newest, and hides the wrong "
-                "keys", idea="In which order does the mask expect the keys?"),
+                "keys", question="In which order does the mask expect the keys?"),
     Mistake("K0v", "only the keys are joined to the stored ones, not the values",
             edit=[("    if layer in cache:", "    old_v = v\n    if layer in cache:"),
                   ("cache[layer] = (k, v)", "cache[layer] = (k, old_v)")],
             why="more keys than values: the shapes do not fit from the third chunk on",
-            idea="What is averaged: keys or values?",
+            question="What is averaged: keys or values?",
             where="is v treated like k, line for line?", fix="join and store both"),
     Mistake("K9", "new keys and values stored twice",
             edit=[("    if layer in cache:",
@@ -258,19 +259,19 @@ ATTENTION = (
                    "cache[layer] = (torch.cat([k, last_k], dim=-2), torch.cat([v, "
                    "last_v], dim=-2))")],
             why="the cache is longer than the text",
-            idea="How long is the cache after 5 tokens?",
+            question="How long is the cache after 5 tokens?",
             where="count the places that append", fix="append once a call"),
     Mistake("K11", "right, but the queries are kept too",
             edit=("cache[layer] = (k, v)",
                   "cache[layer] = (k, v)\n"
                   "    cache.setdefault(('q', layer), []).append(q)"),
             why="half as much memory again, for what no later token reads",
-            idea="Which of q, k and v does a later token attend to?",
+            question="Which of q, k and v does a later token attend to?",
             where="look at what is stored", fix="cache[layer] = (k, v)"),
     Mistake("K13", "only the last token's result is returned",
             edit=("weights @ v", "weights[..., -1:, :] @ v"),
             why="a chunk of T tokens must give T results",
-            idea="How many queries came?"),
+            question="How many queries came?"),
     *(replace(one, name="softmax over the queries (dim=-2)",
               why="a lone query gets the weight 1 on every key")
       if one.id == "A8" else one for one in WEIGHTING if one.id in ("A1", "A8")),
@@ -282,7 +283,7 @@ _Q_FEED = "Which tokens does the model not know yet?"
 GENERATION = (
     Mistake("K1", "position 0 for every new token",
             edit=("torch.arange(read, ids.size(1))",
-                  "torch.arange(ids.size(1) - read)"), idea=_Q_PLACE,
+                  "torch.arange(ids.size(1) - read)"), question=_Q_PLACE,
             why="the prompt is read rightly, and from the second new token on all is "
                 "wrong",
             where="look at the positions that you pass in the second call"),
@@ -294,91 +295,92 @@ GENERATION = (
                   ("        read = ids",
                    "        start += input_ids.size(1)\n        read = ids")],
             why="right for a prompt of 1 token; with 5 the positions are 5, 10, 15, "
-                "...", idea=_Q_PLACE,
+                "...", question=_Q_PLACE,
             where="what do you add to the offset after a call?",
             fix="start = ids.size(1), before the new token is joined: so many tokens "
                 "have been read, after a restart too"),
     Mistake("K2l", "positions one too late after the prompt",
             edit=("torch.arange(read, ids.size(1))",
-                  "torch.arange(read, ids.size(1)) + (read > 0)"), idea=_Q_PLACE,
+                  "torch.arange(read, ids.size(1)) + (read > 0)"), question=_Q_PLACE,
             why="the first new token is read at T + 1, expected T",
             where="positions count from 0: what is at T - 1?"),
     Mistake("K2e", "positions one too early after the prompt",
             edit=("torch.arange(read, ids.size(1))",
-                  "torch.arange(read, ids.size(1)) - (read > 0)"), idea=_Q_PLACE,
+                  "torch.arange(read, ids.size(1)) - (read > 0)"), question=_Q_PLACE,
             why="the first new token is read at T - 1, the position of the prompt's "
                 "last token", where="positions count from 0: what is at T - 1?"),
     Mistake("K1s", "the position stays at T for every new token",
             edit=("torch.arange(read, ids.size(1))",
                   "torch.arange(ids.size(1) - read) + min(read, input_ids.size(1))"),
-            why="right for two new tokens, then wrong", idea=_Q_PLACE,
+            why="right for two new tokens, then wrong", question=_Q_PLACE,
             where="which variable should grow in the loop?"),
     Mistake("K8", "the model is not reset before a new prompt",
             edit=("    model.reset()\n    for", "    for"),
             why="the first text is right; the second one still knows the first",
-            idea="What does the model remember when your function is called again?",
+            question="What does the model remember when your function is called again?",
             where="what happens before the loop?"),
     Mistake("K9", "the whole text is read again in every step, on top of the memory",
             edit=[("ids[:, read:]", "ids"),
                   ("torch.arange(read, ids.size(1))", "torch.arange(ids.size(1))")],
-            why="the memory holds the prompt twice, three times, ...", idea=_Q_FEED,
+            why="the memory holds the prompt twice, three times, ...", question=_Q_FEED,
             where="look at what you pass in the second call"),
     Mistake("K11", "right, but the memory is never used: all is read afresh each step",
             edit=[("        else:", "        else:\n            model.reset()"),
                   ("ids[:, read:]", "ids"),
                   ("torch.arange(read, ids.size(1))", "torch.arange(ids.size(1))")],
-            why="every token is read again and again", idea=_Q_FEED,
+            why="every token is read again and again", question=_Q_FEED,
             where="where do you reset, and what do you pass?",
             fix="reset once, then pass ids[:, read:]"),
     Mistake("K9b", "the last token but one is read again with each new one",
             edit=("        else:",
-                  "        else:\n            read = max(read - 1, 0)"), idea=_Q_FEED,
+                  "        else:\n            read = max(read - 1, 0)"),
+                  question=_Q_FEED,
             why="some tokens are in the memory twice",
             where="how many tokens do you pass in the second call?",
             fix="ids[:, read:]"),
     Mistake("K10", "no thought of max_seq_length",
             edit=("ids.size(1) > limit", "False"),
             why="IndexError as soon as the text is longer than the context",
-            idea="There is no position max_seq_length. What can still be read?",
+            question="There is no position max_seq_length. What can still be read?",
             where="compare ids.size(1) with model.max_seq_length in each step",
             fix="model.reset(), then ids[:, -limit:] at positions 0, 1, ..."),
     Mistake("K10r", "past the context the model is not reset",
             edit=("            model.reset()\n", ""),
             why="right up to max_seq_length; then tokens are read again on top of the "
                 "memory",
-            idea="What does the model still remember when it reads the last tokens "
+            question="What does the model still remember when it reads the last tokens "
                  "afresh?", where="what happens before ids[:, -limit:] is read?"),
     Mistake("K10c", "past the context every new token gets the last position",
             edit=[("ids.size(1) > limit", "False"),
                   ("torch.arange(read, ids.size(1))",
                    "torch.arange(read, ids.size(1)).clamp(max=limit - 1)")],
             why="right up to max_seq_length, then wrong",
-            idea="Two tokens at the same position: what was the model trained on?",
+            question="Two tokens at the same position: what was the model trained on?",
             where="what happens to a position that is too large?",
             fix="model.reset(), then ids[:, -limit:] at positions 0, 1, ..."),
     Mistake("K10o", "past the context the oldest tokens are kept, not the newest",
             edit=("ids[:, -limit:]", "ids[:, :limit]"),
             why="the same tokens are read each time, and the same one comes out",
-            idea="Which tokens matter for the next one?"),
+            question="Which tokens matter for the next one?"),
     Mistake("G1", "the first position's logits, not the last one's",
             edit=("logits[:, -1]", "logits[:, 0]"),
             why="the choice after the prompt ignores all but its first token",
-            idea="Which token's logits tell what follows the prompt?"),
+            question="Which token's logits tell what follows the prompt?"),
     Mistake("G7", "one token chosen for all texts of the batch",
             edit=("logits[:, -1].argmax(-1, keepdim=True)",
                   "logits[:, -1].mean(0).argmax().expand(len(ids), 1)"),
             why="with one text it is right; with several all get the same tokens",
-            idea="Do all rows continue alike?",
+            question="Do all rows continue alike?",
             where="look at the axis of argmax, or at mean(0)"),
     Mistake("G14", "only the new tokens are returned",
             edit=("return ids", "return ids[:, input_ids.size(1):]"),
             why="the result has n columns, expected T + n",
-            idea="What should be at the beginning of the result?"),
+            question="What should be at the beginning of the result?"),
 )
 
 cached_attention = Exercise(
     "cached_attention", "03", "cached_attention(q, k, v, cache, layer) -> (B, H, T, D)",
-    None, attention_probes, ATTENTION, attention_read_out,
+    make_probes=attention_probes, mistakes=ATTENTION, read_out=attention_read_out,
     crashes=((r"KeyError", "cache is {} at first: cache.get(layer), or "
               "`if layer in cache`"),
              (r"size of tensor a|must match the size|Expected size|batch2|Sizes of "
@@ -393,7 +395,7 @@ cached_attention = Exercise(
 generate_cached = Exercise(
     "generate_cached", "03",                     # optional: asked for by no set
     "generate_cached(model, input_ids, max_new_tokens) -> (B, T + max_new_tokens)",
-    None, generation_probes, GENERATION, generation_read_out,
+    make_probes=generation_probes, mistakes=GENERATION, read_out=generation_read_out,
     crashes=((r"IndexError: position", "print the positions that you pass: after 5 "
               "tokens the next stands at 5. Has the text more tokens than there are "
               "positions? Then reset, and read its last ones afresh"),

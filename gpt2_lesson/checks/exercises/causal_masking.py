@@ -9,8 +9,14 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
+from gpt2_lesson.checks.exercise import (
+    Answer,
+    Clue,
+    EdgeCase,
+    Exercise,
+    Mistake,
+    RunProbe,
+)
 from gpt2_lesson.checks.exercises.attention import (
     CRASHES,
     HINTS,
@@ -19,15 +25,13 @@ from gpt2_lesson.checks.exercises.attention import (
     qkv,
     read_out,
 )
-from gpt2_lesson.checks.probing import Probe, observe
-from gpt2_lesson.checks.report import Report
-from gpt2_lesson.checks.stand_ins.causal import Mixer, kind, refusal, verdict
-from gpt2_lesson.checks.stand_ins.drives import (
+from gpt2_lesson.checks.fakes.adapters import (
     softened,
     too_large_in_half,
     widened_in_half,
 )
-from gpt2_lesson.checks.values import Answer
+from gpt2_lesson.checks.fakes.causal import Mixer, kind, refusal, verdict
+from gpt2_lesson.checks.probing import Probe, observe
 
 # --- the right answers ----------------------------------------------------------------
 
@@ -105,68 +109,69 @@ _Q_FILL = "Which score gets the weight 0 from softmax?"
 
 MASKING = (
     Mistake("M1", "no mask (or the result of masked_fill is thrown away)",
-            edit=("scores = scores.masked_fill", "scores.masked_fill"), idea=_Q_MASK,
+            edit=("scores = scores.masked_fill", "scores.masked_fill"),
+            question=_Q_MASK,
             why="earlier tokens see later ones: row 0 is not one-hot",
             where="masked_fill returns a new tensor: where does it go?"),
     Mistake("M2", "the mask upside down: the past is hidden, the future shown",
-            edit=(".tril()", ".triu()"), idea=_Q_MASK,
+            edit=(".tril()", ".triu()"), question=_Q_MASK,
             why="the last row is one-hot and row 0 is not"),
     Mistake("M3", "the mask inverted: what may be seen is hidden",
-            edit=("~allowed", "allowed"), idea=_Q_MASK,
+            edit=("~allowed", "allowed"), question=_Q_MASK,
             why="only the last row is nan: it has no key left to attend to"),
     Mistake("M4", "the diagonal hidden: a token may not see itself",
             edit=(".tril()", ".tril(-1)"),
             why="only row 0 is nan: it has no key left to attend to",
-            idea="May a token attend to itself?"),
+            question="May a token attend to itself?"),
     Mistake("M5", "one future token visible",
-            edit=(".tril()", ".tril(1)"), idea=_Q_MASK,
+            edit=(".tril()", ".tril(1)"), question=_Q_MASK,
             why="w[t, t+1] is above 0, w[t, t+2] is 0",
             where="look at the `diagonal` of tril or triu, or at < against <="),
     Mistake("M6", "filled with 0 (or -1e-10), not with minus infinity",
             edit=("-torch.inf", "0.0"),
             why="hidden cells keep a weight: e to the 0 is 1, not 0",
-            idea=_Q_FILL),
+            question=_Q_FILL),
     Mistake("M8", "the 0/1 mask added to the scores",
             edit=("scores.masked_fill(~allowed, -torch.inf)", "scores + allowed"),
             why="allowed cells gain a factor e, and the future stays visible",
-            idea="What must be added to a score so that its weight is 0?"),
+            question="What must be added to a score so that its weight is 0?"),
     Mistake("M9", "a weak fill: -1",
             edit=("-torch.inf", "-1.0"),
             why="the future is only pushed down, not hidden",
-            idea=_Q_FILL),
+            question=_Q_FILL),
     Mistake("M9b", "a weak fill: -10",
             edit=("-torch.inf", "-10.0"),
             why="a little of the future leaks, and all of it when the real scores are "
-                "very negative", idea="Is there a score below -10?"),
+                "very negative", question="Is there a score below -10?"),
     Mistake("M10", "filled with plus infinity",
             edit=("-torch.inf", "torch.inf"),
             why="nan in every row but the last: inf / inf",
-            idea=_Q_FILL),
+            question=_Q_FILL),
     Mistake("M12", "0 times minus infinity: nan where a key may be seen",
             edit=("scores.masked_fill(~allowed, -torch.inf)",
                   "scores + ~allowed * -torch.inf"),
             why="nan in every row: 0 * -inf is nan, not 0",
-            idea="What is 0 * -torch.inf?"),
+            question="What is 0 * -torch.inf?"),
     Mistake("M14", "only the first example of the batch is masked",
             edit=("scores = scores.masked_fill(~allowed, -torch.inf)",
                   "first = scores[:1].masked_fill(~allowed, -torch.inf)\n"
                   "    scores = torch.cat([first, scores[1:]])"),
             why="example 0 is right, the others see the future",
-            idea="Is your mask the same for every example?",
+            question="Is your mask the same for every example?",
             where="look for a [0], or a loop that returns too early"),
 )
 MASK_FINITE = (
     Mistake("M3f", "the mask inverted, with a finite number filled in",
-            edit=[("~allowed", "allowed"), ("-torch.inf", "-1e9")], idea=_Q_MASK,
+            edit=[("~allowed", "allowed"), ("-torch.inf", "-1e9")], question=_Q_MASK,
             why="what may be seen is hidden, and the last row, where all is hidden, is "
                 "not nan"),
     Mistake("M4f", "the diagonal hidden, with a finite number filled in",
             edit=[(".tril()", ".tril(-1)"), ("-torch.inf", "-1e9")],
             why="a token may not see itself, and row 0, where all is hidden, is not "
-                "nan", idea="May a token attend to itself?"),
+                "nan", question="May a token attend to itself?"),
     Mistake("M3n", "the mask inverted, with a finite number added",
             edit=("scores.masked_fill(~allowed, -torch.inf)",
-                  "scores - 1e9 * allowed"), idea=_Q_MASK,
+                  "scores - 1e9 * allowed"), question=_Q_MASK,
             why="what may be seen is hidden, and the last row, where all is hidden, is "
                 "not nan"),
     Mistake("M4n", "the diagonal hidden, with a finite number added",
@@ -174,14 +179,14 @@ MASK_FINITE = (
                   ("scores.masked_fill(~allowed, -torch.inf)",
                    "scores - 1e9 * ~allowed")],
             why="a token may not see itself, and row 0, where all is hidden, is not "
-                "nan", idea="May a token attend to itself?"),
+                "nan", question="May a token attend to itself?"),
     Mistake("M10n", "a large number added to the hidden scores, where it should be "
             "subtracted",
             edit=("scores.masked_fill(~allowed, -torch.inf)",
-                  "scores + 1e9 * ~allowed"), idea=_Q_FILL,
+                  "scores + 1e9 * ~allowed"), question=_Q_FILL,
             why="the future gets all the attention"),
     Mistake("M9m", "filled with the smallest of the scores",
-            edit=("-torch.inf", "scores.min().item()"), idea=_Q_FILL,
+            edit=("-torch.inf", "scores.min().item()"), question=_Q_FILL,
             why="hidden keys count like the least visible one"),
 )
 MASK_LATE = Mistake(
@@ -190,7 +195,7 @@ MASK_LATE = Mistake(
           ("weights @ v", "weights.tril() @ v")],
     why="the rows add up to less than 1; and the future still has a say, in "
         "the sum that each weight was divided by",
-    idea="The hidden weights are gone. Do the others still add up to 1?",
+    question="The hidden weights are gone. Do the others still add up to 1?",
     where="compare the order: mask, softmax",
     fix="mask the scores before the softmax")
 MASK_ONLY = (
@@ -198,11 +203,11 @@ MASK_ONLY = (
             edit=("return scores", "return scores.softmax(-1)"),
             why="yours are weights from 0 to 1; a softmax over them gives hidden keys "
                 "a weight again",
-            idea="What is left to do for the caller: softmax, or nothing?"),
+            question="What is left to do for the caller: softmax, or nothing?"),
     Mistake("M1i", "right, but the caller's scores are changed in place",
             edit=("scores.masked_fill(", "scores.masked_fill_("),
             why="the scores are not the same after the call",
-            idea="Who else may need the scores?"),
+            question="Who else may need the scores?"),
 )
 
 _BEHIND_A_MASK = {
@@ -225,19 +230,20 @@ _WIDENED = ("it fails in half precision, float16: a tensor in it is float32 what
             "the mask of True and False")
 _FRAGILE = ("it is fragile: where the real scores are lower than the fill, hidden ones "
             "win; -torch.inf is lower than any score")
-_HALF = tuple(Robust(text, lambda g, drive=drive: Probe(
-    "half precision", qkv(g, 2, 4, 3, 5), drive)) for text, drive in (
+_HALF = tuple(EdgeCase(text, lambda g, adapter=adapter: Probe(
+    "half precision", qkv(g, 2, 4, 3, 5), adapter)) for text, adapter in (
         (_TOO_LARGE, too_large_in_half), (_WIDENED, widened_in_half)))
-_ABOVE = Robust("it is fragile: it fails where a hidden score is 10,000 (all visible "
+_ABOVE = EdgeCase("it is fragile: it fails where a hidden score is 10,000 (all visible "
                 "weights are 0 then, if the softmax sees that score); mask before the "
                 "softmax", _far_above)
-_BELOW = Robust(_FRAGILE, _far_below)
+_BELOW = EdgeCase(_FRAGILE, _far_below)
 
 causal_attention = Exercise(
     "causal_attention", "02", "causal_attention(q, k, v) -> (B, T, dv)",
-    None, probes, (*CAUSAL, *MASKING, *MASK_FINITE, MASK_LATE),
-    partial(read_out, causal=True), (*_HALF, _ABOVE, _BELOW),
-    {"q": "B T d", "k": "B T d", "v": "B T dv", "": "B T dv"}, CRASHES, HINTS,
+    make_probes=probes, mistakes=(*CAUSAL, *MASKING, *MASK_FINITE, MASK_LATE),
+    read_out=partial(read_out, causal=True), edge_cases=(*_HALF, _ABOVE, _BELOW),
+    axes={"q": "B T d", "k": "B T d", "v": "B T dv", "": "B T dv"}, crashes=CRASHES,
+    hints=HINTS,
     show="v is the identity: the result is the weights", sums=True,
     solution=_CAUSAL_ATTENTION)
 
@@ -246,12 +252,12 @@ causal_attention_to_repair = causal_attention.to_repair(
 
 mask_scores = Exercise(
     "mask_scores", "02", "mask_scores(scores) -> (B, T, T), ready for softmax(-1)",
-    None, mask_probes, (*MASKING, *MASK_ONLY),
-    robust=(
-        Robust(_FRAGILE, lambda g: Probe("after softmax, scores near -20,000", (
+    make_probes=mask_probes, mistakes=(*MASKING, *MASK_ONLY),
+    edge_cases=(
+        EdgeCase(_FRAGILE, lambda g: Probe("after softmax, scores near -20,000", (
             torch.randn(2, 5, 5, generator=g) - 20_000,), softened)),
-        *(Robust(text, lambda g, drive=drive: Probe("half precision", (
-            torch.randn(2, 4, 4, generator=g),), drive)) for text, drive in (
+        *(EdgeCase(text, lambda g, adapter=adapter: Probe("half precision", (
+            torch.randn(2, 4, 4, generator=g),), adapter)) for text, adapter in (
                 (_TOO_LARGE, too_large_in_half), (_WIDENED, widened_in_half)))),
     axes={"scores": "B T Tk", "": "B T Tk"}, sums=True,
     show="after softmax, random scores",
@@ -277,11 +283,11 @@ def table_probes(g: Generator) -> list[Probe]:
             Probe("what happens for 5 queries and 3 keys", (5, 3), refusal)]
 
 
-def read_mask(look: Look, g: Generator) -> list[Clue]:
+def read_mask(run: RunProbe, g: Generator) -> list[Clue]:
     """Return which queries see too much, too little or nothing."""
     found = []
     for pair in ((4, 4), (2, 5)):
-        mask = look(Probe("", pair)).value
+        mask = run(Probe("", pair)).value
         if not isinstance(mask, Tensor) or mask.shape != pair:
             continue
         right = causal_mask.reference(*pair)
@@ -302,95 +308,95 @@ _Q_LAST = "The queries are the last tokens: of 5, 2 queries are the tokens 3 and
 
 TABLE = (
     Mistake("M1", "a mask that hides nothing",
-            edit=("key <= query", "(key <= query) | True"), idea=_Q_FIRST,
+            edit=("key <= query", "(key <= query) | True"), question=_Q_FIRST,
             why="every query may attend to every key",
             where="look at how query and key are compared"),
     Mistake("M2", "the mask upside down: the past is hidden, the future shown",
-            edit=("<=", ">="), idea=_Q_FIRST,
+            edit=("<=", ">="), question=_Q_FIRST,
             why="what lies behind a query is False, what lies ahead is True",
             where="tril keeps the lower triangle, triu the upper one; look at < and >"),
     Mistake("M3", "the mask inverted: True where a key is hidden",
             edit=("<=", ">"),
             why="what may be seen is False, and what is hidden is True",
-            idea="What does True mean here?"),
+            question="What does True mean here?"),
     Mistake("M3t", "triu(ones, 1): True where a key is hidden, counted from the top "
             "left",
-            edit=[("<=", ">"), (" + num_keys - num_queries", "")], idea=_Q_LAST,
+            edit=[("<=", ">"), (" + num_keys - num_queries", "")], question=_Q_LAST,
             why="the triangle of what is hidden, for queries that begin at token 0",
             where="what does triu(..., 1) keep? And print causal_mask(1, 4)",
             fix="key <= query, query number i at num_keys - num_queries + i"),
     Mistake("M2t", "triu(ones): the future shown, counted from the top left",
-            edit=[("<=", ">="), (" + num_keys - num_queries", "")], idea=_Q_LAST,
+            edit=[("<=", ">="), (" + num_keys - num_queries", "")], question=_Q_LAST,
             why="the triangle of the future, for queries that begin at token 0",
             where="what does triu keep? And print causal_mask(1, 4)",
             fix="key <= query, query number i at num_keys - num_queries + i"),
     Mistake("M4", "the diagonal hidden: a token may not see itself",
             edit=("<=", "<"),
             why="each row has one True too few, its own place",
-            idea="May a token attend to itself?",
+            question="May a token attend to itself?",
             where="look at < and <=, or at `diagonal`"),
     Mistake("M5", "one future token visible",
-            edit=("- num_queries", "- num_queries + 1"), idea=_Q_FIRST,
+            edit=("- num_queries", "- num_queries + 1"), question=_Q_FIRST,
             why="each row has one True too many",
             where="look at the number added to the place, or at `diagonal`"),
     Mistake("M15", "aligned at the top left: the queries taken for the first tokens",
-            edit=(" + num_keys - num_queries", ""), idea=_Q_LAST,
+            edit=(" + num_keys - num_queries", ""), question=_Q_LAST,
             why="query 0 is taken for token 0, whatever came before",
             where="print causal_mask(1, 4): the newest token may see everything"),
     Mistake("M15s", "shifted to the wrong side: num_queries - num_keys",
-            edit=("num_keys - num_queries", "num_queries - num_keys"), idea=_Q_LAST,
+            edit=("num_keys - num_queries", "num_queries - num_keys"), question=_Q_LAST,
             why="the fewer queries there are, the further they are moved to the left",
             where="look at the order of the subtraction"),
     Mistake("M15n", "no mask when there are fewer queries than keys",
             edit=("    allowed =",
                   "    if num_queries < num_keys:\n"
                   "        query = query + num_keys\n"
-                  "    allowed ="), idea=_Q_LAST,
+                  "    allowed ="), question=_Q_LAST,
             why="right for one query, and for as many queries as keys; in between the "
                 "future shows", where="look for an `if`, or print causal_mask(2, 5)",
             fix="query number i stands at num_keys - num_queries + i"),
     Mistake("M16", "1 and 0 (int) in the place of True and False",
             edit=("return allowed", "return allowed.int()"),
             why="masked_fill refuses it, and ~ of 1 is -2, which counts as True",
-            idea="What does ~ do to True, and what to 1?",
+            question="What does ~ do to True, and what to 1?",
             fix="compare with <=, or end with .bool()"),
     Mistake("M16f", "1.0 and 0.0 (float) in the place of True and False",
             edit=("return allowed", "return allowed.float()"),
             why="torch.ones gives floats; ~ refuses them",
-            idea="What does torch.ones hold?", fix="end with .bool()"),
+            question="What does torch.ones hold?", fix="end with .bool()"),
     Mistake("M16a", "0 and -inf, to be added to scores, in the place of True and False",
             edit=("return allowed", "return torch.where(allowed, 0.0, -torch.inf)"),
             why="the contract asks for a table of yes and no",
-            idea="Who turns No into minus infinity: the mask, or attention?",
+            question="Who turns No into minus infinity: the mask, or attention?",
             where="look at the last step"),
     Mistake("M17", "rows and columns exchanged: (num_keys, num_queries)",
             edit=[("torch.arange(num_keys)", "torch.arange(num_keys)[:, None]"),
-                  ("(num_queries)[:, None]", "(num_queries)")], idea=_Q_FIRST,
+                  ("(num_queries)[:, None]", "(num_queries)")], question=_Q_FIRST,
             why="with 2 queries and 5 keys it is (5, 2); with as many, a table turned "
                 "over", where="a row is a query"),
     Mistake("M18", "a row for every key: (num_keys, num_keys)",
             edit=("torch.arange(num_queries)[:, None] + num_keys - num_queries",
-                  "torch.arange(num_keys)[:, None]"), idea=_Q_LAST,
+                  "torch.arange(num_keys)[:, None]"), question=_Q_LAST,
             why="the rows of tokens that do not ask are still there",
             where="how many rows has the result?",
             fix="keep the last rows: [-num_queries:]"),
     Mistake("M18q", "num_keys is never used: (num_queries, num_queries)",
             edit=[("torch.arange(num_keys)", "torch.arange(num_queries)"),
-                  (" + num_keys - num_queries", "")], idea=_Q_LAST,
+                  (" + num_keys - num_queries", "")], question=_Q_LAST,
             why="the earlier keys have no column"),
     Mistake("M19", "each token sees itself alone",
-            edit=("<=", "=="), idea=_Q_FIRST,
+            edit=("<=", "=="), question=_Q_FIRST,
             why="one True in each row", where="look for == or eye"),
     Mistake("M20", "more queries than keys are let through: no ValueError",
             edit=("num_queries > num_keys", "False"),
             why="for 5 queries and 3 keys it returns a table",
-            idea="The queries are the last tokens. Which tokens are 5 queries, if "
+            question="The queries are the last tokens. Which tokens are 5 queries, if "
                  "there are 3 keys?", where="what does your function do first?",
             fix="if num_queries > num_keys: raise ValueError(...)"),
     Mistake("M20e", "more queries than keys give an error that is not a ValueError",
             edit=("ValueError", "AssertionError"),
             why="for 5 queries and 3 keys another error is raised",
-            idea="Which class of error does the exercise ask for?",
+            question="Which class of error does the exercise ask for?",
             where="assert raises an AssertionError, torch often a RuntimeError",
             fix="if num_queries > num_keys: raise ValueError(...)"),
 )
@@ -398,7 +404,7 @@ TABLE = (
 causal_mask = Exercise(
     "causal_mask", "02", "causal_mask(num_queries, num_keys) -> (num_queries, "
     "num_keys), True = may look",
-    None, table_probes, TABLE, read_mask,
+    make_probes=table_probes, mistakes=TABLE, read_out=read_mask,
     crashes=((r"bitwise_not|~", "~ works on True and False only: .bool() first"),
              (r"^ValueError", "if the error is your own: only more queries than keys "
               "should raise it")),
@@ -477,11 +483,11 @@ def shuffled_leak_probes(g: Generator) -> list[Probe]:
     return [probes[i] for i in torch.randperm(len(probes), generator=g)]
 
 
-def read_leaks(look: Look, g: Generator) -> list[Clue]:
+def read_leaks(run: RunProbe, g: Generator) -> list[Clue]:
     """Return the first missed leak and the first false alarm."""
     found = {}
     for probe in leak_probes(g):
-        value, right = look(probe).value, observe(leaks.reference, probe).value
+        value, right = run(probe).value, observe(leaks.reference, probe).value
         if isinstance(value, bool) and value != right:
             key = "missed" if right else "false alarm"
             found.setdefault(key, Clue(
@@ -497,78 +503,79 @@ LEAKS = (
             edit=("range(x.size(1))", "range(1)"),
             why="it says False for every function: what it changes never reaches what "
                 "it compares",
-            idea="Would your test notice if the function read the next token?",
+            question="Would your test notice if the function read the next token?",
             where="which token is changed, and which numbers are compared with which?",
             fix="change token j, then compare the outputs before j"),
     Mistake("N2", "a test that counts the token's own output as a leak",
             edit=("[:, :j]", "[:, :j + 1]"),
             why="each token alone is called a leak",
-            idea="May output 3 react to token 3?"),
+            question="May output 3 react to token 3?"),
     Mistake("N3", "a test that looks after the changed token, not before it",
-            edit=("[:, :j]", "[:, j + 1:]"), idea=_Q_LEAK,
+            edit=("[:, :j]", "[:, j + 1:]"), question=_Q_LEAK,
             why="a function that reads the past is called a leak"),
     Mistake("N3f", "a test that looks at the changed token and after it",
-            edit=("[:, :j]", "[:, j:]"), idea=_Q_LEAK,
+            edit=("[:, :j]", "[:, j:]"), question=_Q_LEAK,
             why="a function that reads the past is called a leak"),
     Mistake("N4", "a test that calls any change of any output a leak",
-            edit=("[:, :j]", ""), idea=_Q_LEAK,
+            edit=("[:, :j]", ""), question=_Q_LEAK,
             why="only a function that ignores its input passes"),
     Mistake("N5", "only the last token is changed",
             edit=("range(x.size(1))", "[-1]"),
             why="a leak from a token in the middle is missed",
-            idea="Can the last token be blameless and token 2 not?",
+            question="Can the last token be blameless and token 2 not?",
             where="look for -1 where token j is changed"),
     Mistake("N5s", "only the first token tested decides (a return inside the loop)",
             edit=[("range(x.size(1))", "range(1, x.size(1))"),
                   ("    return False", "        return False")],
-            why="leaks from later tokens are missed", idea="When does your loop stop?",
+            why="leaks from later tokens are missed",
+            question="When does your loop stop?",
             where="look at the indentation of `return False`",
             fix="return False after the loop has ended"),
     Mistake("N6", "only the output next to the changed token is compared",
             edit=("[:, :j]", "[:, j - 1:j]"),
             why="a leak from far away is missed",
-            idea="May output 0 read the last token?",
+            question="May output 0 read the last token?",
             where="look at the index of the outputs",
             fix="all outputs before j: [:, :j]"),
     Mistake("N6z", "only output 0 is compared",
             edit=("[:, :j]", "[:, :min(j, 1)]"),
             why="a leak into output 1 is missed",
-            idea="Which outputs come before token 3?",
+            question="Which outputs come before token 3?",
             where="look at the index of the outputs",
             fix="all outputs before j: [:, :j]"),
     Mistake("N7", "only the first example is compared",
             edit=("[:, :j]", "[0, :j]"),
             why="a leak in another example is missed",
-            idea="How many examples are in x?", where="look for a [0]"),
+            question="How many examples are in x?", where="look for a [0]"),
     Mistake("N8", "only the first channel is compared",
             edit=("[:, :j]", "[:, :j, 0]"),
             why="a leak in another channel is missed",
-            idea="How many channels has an output?", where="look for [..., 0]"),
+            question="How many channels has an output?", where="look for [..., 0]"),
     Mistake("N14", "the examples before j are compared, not the outputs: [:j]",
             edit=("[:, :j]", "[:j]"),
             why="a function that reads the past is called a leak",
-            idea="Which axis of an output (B, T, C) is the time?",
+            question="Which axis of an output (B, T, C) is the time?",
             where="count the axes in the slice of the outputs"),
     Mistake("N14c", "the channels before j are compared, not the outputs: [..., :j]",
             edit=("[:, :j]", "[..., :j]"),
             why="a function that reads the past is called a leak",
-            idea="Which axis of an output (B, T, C) is the time?",
+            question="Which axis of an output (B, T, C) is the time?",
             where="count the axes in the slice of the outputs"),
     Mistake("N15", "only a rise counts, no fall (.abs() is missing)",
             edit=[("torch.randn_like(x[:, j])", "0"), (".abs()", "")],
             why="an output that falls when the token becomes 0 or random is missed",
-            idea="Is an output that becomes smaller one that moves?",
+            question="Is an output that becomes smaller one that moves?",
             where="look for max() or > without .abs()"),
     Mistake("N15r", "only a rise counts, no fall (.abs() is missing), and the token is "
             "only made larger",
             edit=[("torch.randn_like(x[:, j])", "x[:, j] + 1"), (".abs()", "")],
             why="an output that falls with it is missed",
-            idea="Is an output that becomes smaller one that moves?",
+            question="Is an output that becomes smaller one that moves?",
             where="look for max() or > without .abs()"),
     Mistake("N16", "a test that says True for every function",
             edit=("return False", "return True"),
             why="a function that reads nothing but the past is called a leak, too",
-            idea="What would your test say of lambda x: x?",
+            question="What would your test say of lambda x: x?",
             where="which numbers are compared with which? Two calls of the function "
                   "belong together",
             fix="compare function(changed) with function(x), before j"),
@@ -578,49 +585,49 @@ LEAKS = (
                    "changed[j] = torch.randn_like(x[j])"),
                   ("[:, :j]", "[:j]")],
             why="it says True only of a function that mixes the examples",
-            idea="Which axis of x (B, T, C) is the time?",
+            question="Which axis of x (B, T, C) is the time?",
             where="count the axes where token j is changed"),
     Mistake("N9", "too wide a tolerance",
             edit=("1e-5", "0.15"),
             why="a faint leak is missed",
-            idea="How large is a rounding error, and how large a leak?",
+            question="How large is a rounding error, and how large a leak?",
             fix="1e-5 is above rounding, and below any real leak"),
     Mistake("N9z", "no tolerance: rounding is taken for a leak",
             edit=("1e-5", "0"),
             why="a causal function moves by 1e-6, because sums round",
-            idea="How large is a rounding error, and how large a leak?",
+            question="How large is a rounding error, and how large a leak?",
             fix="> 1e-5, or allclose(..., atol=1e-5)"),
     Mistake("N18", "only channel 0 of the token is changed",
             edit=("changed[:, j] = torch.randn_like(x[:, j])",
                   "changed[:, j, 0] = torch.randn_like(x[:, j, 0])"),
             why="a leak that reads another channel is missed",
-            idea="How many channels has token j?",
+            question="How many channels has token j?",
             where="look at where the token is changed"),
     Mistake("N19", "later tokens exchanged, not changed",
             edit=("changed[:, j] = torch.randn_like(x[:, j])",
                   "changed[:, j:] = x[:, j:].flip(1)"),
             why="a function that adds them up gives the same sum",
-            idea="Does a mean notice in which order the tokens are?",
+            question="Does a mean notice in which order the tokens are?",
             where="look for flip, roll or randperm"),
     Mistake("N10", "changes are added up with their signs",
             edit=[(".abs()", ".sum((0, 2)).abs()"), ("[:, :j]", "[:j]")],
             why="two changes of opposite sign cancel",
-            idea="What is (+1) + (-1), and has something moved?",
+            question="What is (+1) + (-1), and has something moved?",
             where="look at sum or mean"),
     Mistake("N11", "x itself is changed (no clone)",
             edit=("x.clone()", "x"),
             why="the caller's x is not the same after the call",
-            idea="Who else may still need x?", where="look at changed = x"),
+            question="Who else may still need x?", where="look at changed = x"),
     Mistake("N12", "the changes pile up: token j is changed, the ones before stay so",
             edit=[("    for j", "    changed = x.clone()\n    for j"),
                   ("        changed = x.clone()\n", "")],
             why="an output that reads an earlier token moves for that token's sake",
-            idea="Before token 3 changes, what should tokens 0 to 2 be?",
+            question="Before token 3 changes, what should tokens 0 to 2 be?",
             where="where is x.clone()?"),
     Mistake("N13", "the opposite: True for a causal function",
             edit=[("return True", "return False"), ("return False", "return True")],
             why="right about every function, with True and False exchanged",
-            idea="What should True mean?"),
+            question="What should True mean?"),
 )
 
 
@@ -639,13 +646,15 @@ def _toy(name: str, **options: float) -> Callable[[Generator], Probe]:
 
 leaks = Exercise(
     "leaks", "02", "leaks(function, x) -> True if the future leaks",
-    None, shuffled_leak_probes, LEAKS, read_leaks,
-    (Robust("it takes rounding for a leak: a causal function may move by 1e-6. Allow "
-            "1e-5: > 1e-5, or allclose(..., atol=1e-5)", _toy("past", rough=9.0)),
-     Robust("it misses a leak where each token is first freed of its mean, as in layer "
-            "norm: adding one number to all channels changes nothing there; put a "
-            "random token in the place of the old one", _toy("all", centred=True)),
-     Robust("it fails on a text of one token, which has no future", _one_token)),
+    make_probes=shuffled_leak_probes, mistakes=LEAKS, read_out=read_leaks,
+    edge_cases=(EdgeCase(
+        "it takes rounding for a leak: a causal function may move by 1e-6. Allow 1e-5: "
+        "> 1e-5, or allclose(..., atol=1e-5)", _toy("past", rough=9.0)),
+     EdgeCase("it misses a leak where each token is first freed of its mean, as in "
+              "layer norm: adding one number to all channels changes nothing there; "
+              "put a random token in the place of the old one",
+              _toy("all", centred=True)),
+     EdgeCase("it fails on a text of one token, which has no future", _one_token)),
     crashes=((r"max\(\).*(numel|non-zero size)|arg is an empty sequence",
               "no output stands before token 0: for j = 0 the slice is empty and has "
               "no maximum, so begin at j = 1"),),
@@ -740,15 +749,11 @@ def _breaks(value: object) -> list[str]:
     return []
 
 
-class _Letters(Answer):
-    """An answer of letters, in any order: "BF", "f, b", ["B", "F"]."""
-
-    def _report(self, value: object) -> Report:
-        return super()._report(_sorted_letters(value))
-
-
 def _sorted_letters(value: object) -> object:
-    """Return letters as a text in the order of the alphabet; else the value itself."""
+    """Return letters ("BF", "f, b", ["B", "F"]) as a text in the order of the alphabet.
+
+    What is not letters is returned as it is.
+    """
     if isinstance(value, list | tuple | set) and all(
             isinstance(part, str) for part in value):
         value = " ".join(sorted(value))
@@ -776,7 +781,8 @@ ANSWERS = (
                   "One visible key gets everything; 1 + 2 + 3 + 4 = 10."),
            solution='predicted = {"row 0": [1.0, 0, 0, 0],\n'
                     '             "row 3": [0.1, 0.2, 0.3, 0.4]}'),
-    _Letters("02.4", "the letters of the functions that leak", "BCF",
+    Answer("02.4", "the letters of the functions that leak", "BCF",
+           normalise=_sorted_letters,
            wrong=(("BF", _ROLL), ("BCEF", _EXAMPLES), ("ADE", _OPPOSITE),
                   ("BC", _SOFTMAX), ("BEF", _ROLL)),
            hints=("Ask two questions about each letter: does it mix tokens (axis 1) at "

@@ -7,11 +7,16 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
+from gpt2_lesson.checks.exercise import (
+    Answer,
+    Clue,
+    EdgeCase,
+    Exercise,
+    Mistake,
+    RunProbe,
+)
+from gpt2_lesson.checks.fakes.adapters import in_half
 from gpt2_lesson.checks.probing import Probe, gradients
-from gpt2_lesson.checks.stand_ins.drives import in_half
-from gpt2_lesson.checks.values import Answer
 
 _ROOT = math.sqrt(2 / math.pi)
 
@@ -57,7 +62,7 @@ def _sized(g: Generator, b: int, t: int, c: int, f: int, spread: float = 1.0) ->
 
 
 def network_probes(g: Generator) -> list[Probe]:
-    """Return the battery: all sizes different, square, no biases, alone, gradients."""
+    """Return the probes: all sizes different, square, no biases, alone, gradients."""
     x, w1, b1, w2, b2 = _sized(g, 2, 3, 4, 6)
     return [Probe("B, T, C, F all different", _sized(g, 3, 5, 4, 7),
                   sizes={"B": 3, "T": 5, "C": 4, "F": 7}),
@@ -72,25 +77,25 @@ def network_probes(g: Generator) -> list[Probe]:
 # --- what can be read out when nothing matches ----------------------------------------
 
 
-def read_gelu(look: Look, g: Generator) -> list[Clue]:
+def read_gelu(run: RunProbe, g: Generator) -> list[Clue]:
     """Return what gelu does far away and at 0, and the constants in its tanh."""
     x = torch.tensor([-8.0, 0.0, 8.0, -0.75])
-    return _far(_values(look(Probe("points", (x,))).value, 4)) + _constants(
-        lambda x: look(Probe("line", (x,))).value)
+    return _far(_values(run(Probe("points", (x,))).value, 4)) + _constants(
+        lambda x: run(Probe("line", (x,))).value)
 
 
-def read_network(look: Look, g: Generator) -> list[Clue]:
+def read_network(run: RunProbe, g: Generator) -> list[Clue]:
     """Return what gelu does between two identities, and whether it is there at all."""
     eye, zero = torch.eye(3), torch.zeros(3)
 
     def curve(x: Tensor) -> object:
         many = x[:, None, None].expand(-1, -1, 3).contiguous()   # one token each
-        value = look(Probe("identities", (many, eye, zero, eye, zero))).value
+        value = run(Probe("identities", (many, eye, zero, eye, zero))).value
         return value[:, 0, 0] if isinstance(value, Tensor) and value.shape == (
             many.shape) else None
 
     points = _values(curve(torch.tensor([-8.0, 0.0, 8.0, -0.75])), 4)
-    return _straight(look, g) + _far(points, "with identities for w1 and w2 ") + (
+    return _straight(run, g) + _far(points, "with identities for w1 and w2 ") + (
         _constants(curve))
 
 
@@ -135,10 +140,10 @@ def _constants(curve: object) -> list[Clue]:
                  "0.0357 x^3: the root of 2/pi, and that root times 0.044715")]
 
 
-def _straight(look: Look, g: Generator) -> list[Clue]:
+def _straight(run: RunProbe, g: Generator) -> list[Clue]:
     """Return whether f(a + b) + f(0) = f(a) + f(b), as in a linear function."""
     x, *weights = _sized(g, 2, 3, 4, 6)
-    parts = [look(Probe("sum", (part, *weights))).value
+    parts = [run(Probe("sum", (part, *weights))).value
              for part in (x, 2 * x, 0 * x)]
     if not all(isinstance(part, Tensor) and part.shape == x.shape for part in parts):
         return []
@@ -161,109 +166,111 @@ _OTHER_FUNCTIONS = (
             edit=("0.5 * x * (1 + torch.tanh(inner))", "F.gelu(x)"),
             why="off by at most 0.0005, near |x| = 2.7: not the form that GPT-2 was "
                 "trained with",
-            idea="There are two forms of GELU. Which one did GPT-2 train with?"),
+            question="There are two forms of GELU. Which one did GPT-2 train with?"),
     Mistake("F2", "x * sigmoid(1.702 x), a cheaper stand-in for GELU",
             edit=("0.5 * x * (1 + torch.tanh(inner))", "x * torch.sigmoid(1.702 * x)"),
             why="the error is largest near |x| = 2.3",
-            idea="Which form did GPT-2 train with?"),
+            question="Which form did GPT-2 train with?"),
     Mistake("F3", "ReLU", edit=("0.5 * x * (1 + torch.tanh(inner))", "torch.relu(x)"),
             why="0 left of 0, with a corner at 0: GELU dips to -0.17 at x = -0.75",
-            idea="What does GELU give at x = -0.75?"),
+            question="What does GELU give at x = -0.75?"),
     Mistake("F3s", "SiLU: x * sigmoid(x)",
             edit=("0.5 * x * (1 + torch.tanh(inner))", "F.silu(x)"),
             why="the error is largest near x = -2",
-            idea="By how much is x multiplied at x = 2?"),
+            question="By how much is x multiplied at x = 2?"),
     Mistake("F3l", "leaky ReLU",
             edit=("0.5 * x * (1 + torch.tanh(inner))", "F.leaky_relu(x)"),
-            why="left of 0 it falls without end: GELU returns to 0", idea=_Q_FAR),
+            why="left of 0 it falls without end: GELU returns to 0", question=_Q_FAR),
     Mistake("F3t", "tanh alone",
             edit=("0.5 * x * (1 + torch.tanh(inner))", "torch.tanh(x)"),
-            why="never above 1: GELU(8) is 8", idea=_Q_FAR),
+            why="never above 1: GELU(8) is 8", question=_Q_FAR),
 )
 _OTHER_NUMBERS = (
     Mistake("F4", "0.44715 for 0.044715: a zero is lost", edit=("0.044715", "0.44715"),
-            why="the error is largest near |x| = 1.3", idea=_Q_FORM),
+            why="the error is largest near |x| = 1.3", question=_Q_FORM),
     Mistake("F4b", "0.0044715 for 0.044715: a zero too many",
             edit=("0.044715", "0.0044715"),
-            why="the cube hardly counts", idea=_Q_FORM),
+            why="the cube hardly counts", question=_Q_FORM),
     Mistake("F4r", "0.0447 for 0.044715: two digits are cut off",
             edit=("0.044715", "0.0447"),
-            why="right to four digits, and off by 0.00001 near x = 1.3", idea=_Q_FORM),
+            why="right to four digits, and off by 0.00001 near x = 1.3",
+            question=_Q_FORM),
     Mistake("F4n", "no cubic term", edit=("0.044715", "0"),
-            why="tanh(0.80 x) alone", idea=_Q_FORM),
+            why="tanh(0.80 x) alone", question=_Q_FORM),
     Mistake("F4m", "the cubic term is subtracted", edit=("(x +", "(x -"),
-            why="far from 0 the result goes to the wrong side", idea=_Q_FORM),
+            why="far from 0 the result goes to the wrong side", question=_Q_FORM),
     Mistake("F5", "x squared for x cubed", edit=("x**3", "x**2"),
             why="the square is positive on both sides, so the left half is wrong",
-            idea=_Q_SIGN),
+            question=_Q_SIGN),
     Mistake("F5q", "x to the power of 4, not of 3", edit=("x**3", "x**4"),
-            why="an even power is positive on both sides", idea=_Q_SIGN),
+            why="an even power is positive on both sides", question=_Q_SIGN),
     Mistake("F6r", "0.8 for sqrt(2/pi)", edit=("math.sqrt(2 / math.pi)", "0.8"),
-            why="sqrt(2/pi) is 0.79788", idea=_Q_FORM),
+            why="sqrt(2/pi) is 0.79788", question=_Q_FORM),
     Mistake("F6p", "3.14 for pi", edit=("math.pi", "3.14"),
-            why="right to three digits", idea=_Q_FORM),
+            why="right to three digits", question=_Q_FORM),
     Mistake("F6", "sqrt(2)/pi for sqrt(2/pi)",
             edit=("math.sqrt(2 / math.pi)", "math.sqrt(2) / math.pi"),
-            why="the factor inside tanh is 0.45, expected 0.80", idea=_Q_FORM),
+            why="the factor inside tanh is 0.45, expected 0.80", question=_Q_FORM),
     Mistake("F6b", "2/pi without the root",
             edit=("math.sqrt(2 / math.pi)", "2 / math.pi"),
-            why="the factor inside tanh is 0.64, expected 0.80", idea=_Q_FORM),
+            why="the factor inside tanh is 0.64, expected 0.80", question=_Q_FORM),
     Mistake("F6c", "sqrt(pi/2), the fraction upside down",
             edit=("2 / math.pi", "math.pi / 2"),
-            why="the factor inside tanh is 1.25, expected 0.80", idea=_Q_FORM),
+            why="the factor inside tanh is 1.25, expected 0.80", question=_Q_FORM),
     Mistake("F7", "the 0.5 in front is missing", edit=("0.5 * ", ""),
-            why="all is doubled: at 8 it gives 16", idea=_Q_FAR),
+            why="all is doubled: at 8 it gives 16", question=_Q_FAR),
     Mistake("F7t", "2 in front, not 0.5", edit=("0.5 * ", "2 * "),
-            why="all is four times too large: at 8 it gives 32", idea=_Q_FAR),
+            why="all is four times too large: at 8 it gives 32", question=_Q_FAR),
 )
 GELU = (
     *_OTHER_FUNCTIONS, *_OTHER_NUMBERS,
     Mistake("F8", "no activation function: x comes back",
             edit=("0.5 * x * (1 + torch.tanh(inner))", "x"),
-            why="the result is x itself", idea="What should a negative number become?"),
+            why="the result is x itself",
+            question="What should a negative number become?"),
     Mistake("F6d", "the factor multiplies x alone, not the whole sum",
             edit=("(x + 0.044715 * x**3)", "x + 0.044715 * x**3"),
             why="the cubic term is not multiplied by 0.80: brackets are missing",
-            idea=_Q_FORM),
+            question=_Q_FORM),
     Mistake("F6x", "x inside tanh is missing: the cubic term alone",
             edit=("(x + ", "("),
-            why="near 0 the result is x / 2, too flat on the left", idea=_Q_FORM),
+            why="near 0 the result is x / 2, too flat on the left", question=_Q_FORM),
     Mistake("F6y", "the power takes the whole sum: (x + 0.044715 x)**3",
             edit=("x**3)", "x)**3"),
-            why="brackets stand around x too", idea=_Q_FORM),
+            why="brackets stand around x too", question=_Q_FORM),
     Mistake("F6z", "the constant is cubed, too: (0.044715 x)**3",
             edit=("0.044715 * x**3", "(0.044715 * x)**3"),
-            why="0.044715 cubed is 0.00009, so the term is lost", idea=_Q_FORM),
+            why="0.044715 cubed is 0.00009, so the term is lost", question=_Q_FORM),
     Mistake("F7s", "sigmoid of the inner sum, where it is tanh",
             edit=("0.5 * x * (1 + torch.tanh(inner))", "x * torch.sigmoid(inner)"),
             why="the same formula with sigmoid needs twice the inner sum",
-            idea=_Q_FORM),
+            question=_Q_FORM),
     Mistake("F7a", "tanh around everything",
             edit=("0.5 * x * (1 + torch.tanh(inner))",
                   "torch.tanh(0.5 * x * (1 + inner))"),
-            why="never above 1: GELU(8) is 8", idea=_Q_FAR),
+            why="never above 1: GELU(8) is 8", question=_Q_FAR),
     Mistake("F7h", "0.5 for the 1 before tanh", edit=("0.5 * x * (1 +", "x * (0.5 +"),
-            why="far to the left it is not 0", idea=_Q_FAR),
+            why="far to the left it is not 0", question=_Q_FAR),
     Mistake("F3e", "ELU", edit=("0.5 * x * (1 + torch.tanh(inner))", "F.elu(x)"),
-            why="left of 0 it falls to -1: GELU returns to 0", idea=_Q_FAR),
+            why="left of 0 it falls to -1: GELU returns to 0", question=_Q_FAR),
     Mistake("F3p", "softplus",
             edit=("0.5 * x * (1 + torch.tanh(inner))", "F.softplus(x)"),
-            why="at 0 it is ln 2, not 0", idea="What does GELU give at 0?"),
+            why="at 0 it is ln 2, not 0", question="What does GELU give at 0?"),
     Mistake("F7b", "the 1 before tanh is missing", edit=("1 + torch", "torch"),
             why="far to the left it gives -x/2 and not 0: the result is even",
-            idea=_Q_FAR),
+            question=_Q_FAR),
     Mistake("F7c", "1 - tanh for 1 + tanh", edit=("1 + torch", "1 - torch"),
-            why="left and right are exchanged", idea=_Q_FAR),
+            why="left and right are exchanged", question=_Q_FAR),
     Mistake("F7d", "the factor x is missing: only 0.5 (1 + tanh) is returned",
             edit=("x * (1", "(1"),
-            why="it runs from 0 to 1; GELU is that number times x", idea=_Q_FAR),
+            why="it runs from 0 to 1; GELU is that number times x", question=_Q_FAR),
     Mistake("F13", "changes its input in place", edit=("0.5 * x", "x.mul_(0.5)"),
             why="the caller's x is not the same after the call",
-            idea="Who else may need x?"),
+            question="Who else may need x?"),
     Mistake("F14", "no gradient passes through tanh (detach, no_grad, .data)",
             edit=("torch.tanh(inner)", "torch.tanh(inner).detach()"),
             why="the values are right, but the gradient is not",
-            idea="How would training reach what is inside tanh?"),
+            question="How would training reach what is inside tanh?"),
 )
 _TOO_FINE = ("F4r", "F6p", "F6r") # by the tolerance here; gelu is checked first
 NETWORK = (
@@ -271,100 +278,108 @@ NETWORK = (
       for one in (*_OTHER_FUNCTIONS, *_OTHER_NUMBERS) if one.id not in _TOO_FINE),
     Mistake("F8", "no activation: two linear maps, worth one",
             edit=("gelu(x @ w1 + b1)", "x @ w1 + b1"),
-            why="f(2x) - f(0) is twice f(x) - f(0): nothing bends", idea=_Q_NETWORK),
+            why="f(2x) - f(0) is twice f(x) - f(0): nothing bends",
+            question=_Q_NETWORK),
     Mistake("F9", "the activation after the second linear map",
             edit=[("gelu(x @ w1 + b1)", "x @ w1 + b1"),
                   ("hidden @ w2 + b2", "gelu(hidden @ w2 + b2)")],
-            why="no output is below -0.17, the lowest point of GELU", idea=_Q_NETWORK),
+            why="no output is below -0.17, the lowest point of GELU",
+            question=_Q_NETWORK),
     Mistake("F9b", "the activation after both linear maps",
             edit=("hidden @ w2 + b2", "gelu(hidden @ w2 + b2)"),
-            why="no output is below -0.17, the lowest point of GELU", idea=_Q_NETWORK),
+            why="no output is below -0.17, the lowest point of GELU",
+            question=_Q_NETWORK),
     Mistake("F9c", "the activation before the first linear map",
             edit=("gelu(x @ w1 + b1)", "gelu(x) @ w1 + b1"),
-            why="x goes through gelu before it is widened", idea=_Q_NETWORK),
+            why="x goes through gelu before it is widened", question=_Q_NETWORK),
     Mistake("F11", "every token gets the average of all tokens",
             edit=("x @", "x.mean(1, keepdim=True).expand_as(x) @"),
-            why="all tokens of a text give the same result", idea=_Q_TOKENS),
+            why="all tokens of a text give the same result", question=_Q_TOKENS),
     Mistake("F11b", "a softmax over the tokens",
             edit=("x @ w1 + b1", "(x @ w1 + b1).softmax(1)"),
             why="changing one token changes the results of the others",
-            idea="Where in the model do tokens exchange something?"),
+            question="Where in the model do tokens exchange something?"),
     Mistake("F11l", "every token gets the last token's result",
             edit=("x @", "x[:, -1:].expand_as(x) @"),
-            why="all tokens of a text give the same result", idea=_Q_TOKENS),
+            why="all tokens of a text give the same result", question=_Q_TOKENS),
     Mistake("F11e", "every example gets the first one's result",
             edit=("x @", "x[:1].expand_as(x) @"),
             why="changing example 1 changes nothing",
-            idea="Which examples does x hold?"),
+            question="Which examples does x hold?"),
     Mistake("F23", "the hidden layer is returned: w2 and b2 are not used",
             edit=("hidden @ w2 + b2", "hidden"),
-            why="the result has F channels, not C", idea=_Q_NETWORK),
+            why="the result has F channels, not C", question=_Q_NETWORK),
     Mistake("F21w", "narrowed with w1 transposed, not with w2", edit=("@ w2", "@ w1.T"),
-            why="whatever w2 is, the result is the same", idea=_Q_NETWORK),
+            why="whatever w2 is, the result is the same", question=_Q_NETWORK),
     Mistake("F9t", "the activation twice in a row",
             edit=("gelu(x @ w1 + b1)", "gelu(gelu(x @ w1 + b1))"),
-            why="the hidden layer goes through gelu two times", idea=_Q_NETWORK),
+            why="the hidden layer goes through gelu two times", question=_Q_NETWORK),
     Mistake("F3g", "hidden * gelu(hidden): multiplied by itself",
             edit=[("gelu(x @ w1 + b1)", "x @ w1 + b1"),
                   ("hidden @", "hidden * gelu(hidden) @")],
             why="it grows like the square of x",
-            idea="What does gelu multiply by already?"),
+            question="What does gelu multiply by already?"),
     Mistake("F3m", "softmax in the place of the activation",
             edit=("gelu(x @ w1 + b1)", "(x @ w1 + b1).softmax(-1)"),
             why="the hidden units of a token add up to 1",
-            idea="Do hidden units compete?"),
+            question="Do hidden units compete?"),
     Mistake("F3n", "a layer norm after the activation",
             edit=("hidden @", "F.layer_norm(hidden, hidden.shape[-1:]) @"),
-            why="the size of x makes no difference any more", idea=_Q_NETWORK),
+            why="the size of x makes no difference any more", question=_Q_NETWORK),
     Mistake("F16m", "b2 is subtracted", edit=("+ b2", "- b2"),
-            why="with b2 = 0 the result is right", idea="What is added at the end?"),
+            why="with b2 = 0 the result is right",
+            question="What is added at the end?"),
     Mistake("F16w", "b2 added to w2, not to the product", edit=("w2 + b2", "(w2 + b2)"),
             why="b2 is multiplied by the hidden layer",
-            idea="What is added at the end?"),
+            question="What is added at the end?"),
     Mistake("F12", "dropout that is always on",
             edit=("hidden @", "F.dropout(hidden, 0.3) @"),
-            why="two calls give different results", idea="When should dropout act?"),
+            why="two calls give different results",
+            question="When should dropout act?"),
     Mistake("F15", "b1 is missing", edit=(" + b1", ""),
             why="whatever b1 is, the result is the same",
-            idea="What does the hidden layer add before its activation function?"),
+            question="What does the hidden layer add before its activation function?"),
     Mistake("F16", "b2 is missing", edit=(" + b2", ""),
             why="whatever b2 is, the result is the same",
-            idea="What is added at the end?"),
+            question="What is added at the end?"),
     Mistake("F17", "b1 added after the activation",
             edit=("gelu(x @ w1 + b1)", "gelu(x @ w1) + b1"),
             why="b1 moves the result of gelu, not the place where it starts to rise",
-            idea="The bias is a threshold: where must it be to move the curve?"),
+            question="The bias is a threshold: where must it be to move the curve?"),
     Mistake("F18", "w1 transposed (F.linear does so)", edit=("@ w1", "@ w1.T"),
             why="right shapes only where F = C",
-            idea="w1 is (C, F), and a row of x has C numbers. Which axes meet?"),
+            question="w1 is (C, F), and a row of x has C numbers. Which axes meet?"),
     Mistake("F18b", "w2 transposed", edit=("@ w2", "@ w2.T"),
             why="right shapes only where F = C",
-            idea="w2 is (F, C), and a row of the hidden layer has F numbers. Which "
+            question="w2 is (F, C), and a row of the hidden layer has F numbers. Which "
                  "axes meet?"),
     Mistake("F18c", "both matrices transposed (F.linear does so)",
             edit=[("@ w1", "@ w1.T"), ("@ w2", "@ w2.T")],
-            why="right shapes only where F = C", idea="Which axes of x and w1 meet?"),
+            why="right shapes only where F = C",
+            question="Which axes of x and w1 meet?"),
     Mistake("F19", "w1 and w2 exchanged", edit=[("@ w1", "@ w2"), ("@ w2", "@ w1")],
-            why="right shapes only where F = C", idea="Which matrix widens?"),
+            why="right shapes only where F = C", question="Which matrix widens?"),
     Mistake("F20", "x added to the result: that is the block's part",
             edit=("return hidden", "return x + hidden"),
             why="yours minus the expected result is x",
-            idea="Who adds the result to the residual stream: the network or the "
+            question="Who adds the result to the residual stream: the network or the "
                  "block?"),
     Mistake("F13", "changes its input in place", edit=("x @", "x.add_(b2) @"),
             why="the caller's x is not the same after the call",
-            idea="Who else may need x?"),
+            question="Who else may need x?"),
     Mistake("F14", "no gradient passes the hidden layer (detach, no_grad, .data)",
             edit=("hidden @", "hidden.detach() @"),
             why="the values are right, but x, w1 and b1 would never learn",
-            idea="How would training reach w1?"),
+            question="How would training reach w1?"),
 )
 
 gelu = Exercise(
-    "gelu", "04", "gelu(x) -> a tensor like x", None, gelu_probes, GELU, read_gelu,
-    (Robust("it is fragile: nan or infinity far from 0 (e to the x overflows)",
+    "gelu", "04", "gelu(x) -> a tensor like x", make_probes=gelu_probes, mistakes=GELU,
+    read_out=read_gelu,
+    edge_cases=(EdgeCase(
+        "it is fragile: nan or infinity far from 0 (e to the x overflows)",
             lambda g: Probe("x of 10,000", (torch.tensor([-1e4, 1e4]),))),
-     Robust("it fails in half precision", lambda g: Probe(
+     EdgeCase("it fails in half precision", lambda g: Probe(
          "half precision", (torch.linspace(-3, 3, 7),), in_half))),
     hints=("Far left it gives 0, far right x, at 0 it gives 0. Which of them fails?",
            "Print it at -8, 0 and 8, then compare the constants with the formula.",
@@ -375,8 +390,8 @@ gelu = Exercise(
 gelu_to_repair = gelu.to_repair("gelu_to_repair", "F4")
 
 feed_forward = Exercise(
-    "feed_forward", "04", "feed_forward(x, w1, b1, w2, b2) -> (B, T, C)", None,
-    network_probes, NETWORK, read_network,
+    "feed_forward", "04", "feed_forward(x, w1, b1, w2, b2) -> (B, T, C)",
+    make_probes=network_probes, mistakes=NETWORK, read_out=read_network,
     axes={"x": "B T C", "w1": "C F", "b1": "F", "w2": "F C", "b2": "C", "": "B T C"},
     crashes=(
         (r"(mat1 and mat2|batch2 tensor).*\|.*(@|mm|matmul|linear)",

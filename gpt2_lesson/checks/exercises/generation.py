@@ -5,10 +5,15 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
-from gpt2_lesson.checks.probing import Probe
-from gpt2_lesson.checks.stand_ins.toy_models import (
+from gpt2_lesson.checks.exercise import (
+    Answer,
+    Clue,
+    EdgeCase,
+    Exercise,
+    Mistake,
+    RunProbe,
+)
+from gpt2_lesson.checks.fakes.toy_models import (
     ToyModel,
     ever_drawn,
     lengths_seen,
@@ -18,7 +23,7 @@ from gpt2_lesson.checks.stand_ins.toy_models import (
     randomness,
     shares,
 )
-from gpt2_lesson.checks.values import Answer
+from gpt2_lesson.checks.probing import Probe
 
 # --- the right answers ----------------------------------------------------------------
 
@@ -95,7 +100,7 @@ def _rows(g: Generator, b: int, v: int, shift: float = 0.0) -> Tensor:
 
 
 def probability_probes(g: Generator) -> list[Probe]:
-    """Return the battery of `next_probabilities`: settings alone and together."""
+    """Return the probes of `next_probabilities`: settings alone and together."""
     sizes = {"B": 3, "V": 5}
     low, high = _rows(g, 3, 5, -9.0), _rows(g, 3, 5)
     return [
@@ -121,7 +126,7 @@ def _tied(g: Generator) -> Probe:
 
 
 def sampling_probes(g: Generator) -> list[Probe]:
-    """Return the battery of `sample_next`: sure samples, frequencies, randomness."""
+    """Return the probes of `sample_next`: sure samples, frequencies, randomness."""
     low, high = _flat(g, -3.0), _flat(g, 0.0)
     positive = torch.tensor([[0.5, 3.0, 1.0, 2.0, 4.0, 0.2]])
     return [
@@ -153,7 +158,7 @@ def _sure(g: Generator) -> Tensor:
 
 
 def generation_probes(g: Generator) -> list[Probe]:
-    """Return the battery of `generate`: short, beyond the window, edge cases."""
+    """Return the probes of `generate`: short, beyond the window, edge cases."""
     def ids(b: int, t: int, v: int) -> Tensor:
         return torch.randint(v, (b, t), generator=g)
 
@@ -176,11 +181,11 @@ def generation_probes(g: Generator) -> list[Probe]:
 # --- what can be read out when nothing matches ----------------------------------------
 
 
-def read_probabilities(look: Look, g: Generator) -> list[Clue]:
+def read_probabilities(run: RunProbe, g: Generator) -> list[Clue]:
     """Return what probabilities show: sums, kept tokens, the effective temperature."""
     logits, found = _rows(g, 2, 6, -5.0), []
     plain, hot, cut, zero = (
-        _numbers(look(Probe(name, (logits, *settings))).value, logits)
+        _numbers(run(Probe(name, (logits, *settings))).value, logits)
         for name, *settings in (("T = 1", 1.0, None), ("T = 2", 2.0, None),
                                 ("k = 2", 1.0, 2), ("T = 0", 0, None)))
     for text, p in (("", plain), (" at temperature 2", hot), (" with k = 2", cut),
@@ -237,13 +242,13 @@ def _slope(p: Tensor | None, logits: Tensor, temperature: float) -> list[Clue]:
     return []
 
 
-def read_samples(look: Look, g: Generator) -> list[Clue]:
+def read_samples(run: RunProbe, g: Generator) -> list[Clue]:
     """Return what many samples show: range, forbidden tokens, temperature, seeds."""
     logits, found = _flat(g, -2.0), []
     plain, cut = (
-        _numbers(look(Probe(name, (logits, 1.0, top_k), shares)).value, logits)
+        _numbers(run(Probe(name, (logits, 1.0, top_k), shares)).value, logits)
         for name, top_k in (("many", None), ("k = 2", 2)))
-    facts = look(Probe("randomness", (logits,), randomness)).value
+    facts = run(Probe("randomness", (logits,), randomness)).value
     found += _kept_clue(cut, logits)
     if plain is not None:
         off = (plain - logits.softmax(-1)).abs().max().item()
@@ -259,17 +264,17 @@ def read_samples(look: Look, g: Generator) -> list[Clue]:
     return found[:3]
 
 
-def read_generation(look: Look, g: Generator) -> list[Clue]:
+def read_generation(run: RunProbe, g: Generator) -> list[Clue]:
     """Return what the toy model noted: lengths, and which tokens decide."""
     model, ids = ToyModel(29, 6, g), torch.randint(29, (2, 4), generator=g)
     found = []
-    lengths = look(Probe("lengths", (model, ids, 4, 6), lengths_seen)).value
+    lengths = run(Probe("lengths", (model, ids, 4, 6), lengths_seen)).value
     if isinstance(lengths, list) and lengths != [4, 5, 6, 6]:
         listed = ", ".join(map(str, lengths[:8])) or "nothing"
         found.append(Clue("lengths", "for 4 tokens after a prompt of 4, with a window "
                           f"of 6, your model was given {listed} tokens, expected "
                           "4, 5, 6, 6"))
-    out = look(Probe("ids", (model, ids, 4, 6))).value
+    out = run(Probe("ids", (model, ids, 4, 6))).value
     if not isinstance(out, Tensor) or out.dim() != 2 or len(out) != 2:
         return found
     if out.size(1) < 8 or not torch.equal(out[:, :4], ids):
@@ -291,7 +296,7 @@ _AT_ZERO = """\
         best = logits.argmax(-1, keepdim=True)
         return torch.zeros_like(logits).scatter(-1, best, 1.0)
 """
-_ZERO = {"idea": "Which token should temperature 0 choose?",
+_ZERO = {"question": "Which token should temperature 0 choose?",
          "where": "Which line is reached with a temperature of 0?",
          "fix": "If temperature == 0, put all on logits.argmax(-1)"}
 _Q_T = ("What should happen to the probabilities as the temperature goes to 0? And to "
@@ -313,12 +318,12 @@ TEMPERATURE = (
             edit=("logits / temperature", "logits * temperature"),
             why="a temperature of 0.5 flattens the distribution, where it should "
                 "sharpen it",
-            idea=_Q_T),
+            question=_Q_T),
     Mistake("G3", "a temperature without effect: never used, or the probabilities (not "
                   "the logits) divided by it and renormalised",
             edit=("(logits / temperature)", "logits"),
             why="the probabilities are those of temperature 1 at every temperature",
-            idea=_Q_T),
+            question=_Q_T),
     Mistake("G4", "temperature 0 divides by 0", edit=(_AT_ZERO, ""),
             why="at temperature 0 there is nan: 0/0, or inf - inf", **_ZERO),
     Mistake("G4z", "temperature 0 divides by 0 (1 / temperature)",
@@ -333,90 +338,92 @@ TEMPERATURE = (
             edit=[(_AT_ZERO, ""), ("(logits / temperature)", "logits")],
             why="the result is the same at every temperature",
             where="look at the line with the temperature",
-            fix="Divide the logits by it, and treat 0 on its own", idea=_Q_T),
+            fix="Divide the logits by it, and treat 0 on its own", question=_Q_T),
 )
 TOP_K = (
     Mistake("G5", "forbidden tokens filled with 0 (or -1e-10), not minus infinity",
             edit=("-torch.inf", "0.0"),
             why="where all logits are negative, the forbidden tokens become the most "
                 "probable",
-            idea="Which logit gets probability 0 from softmax?"),
+            question="Which logit gets probability 0 from softmax?"),
     Mistake("G6", "one token too many kept (k + 1)",
             edit=("min(top_k,", "min(top_k + 1,"),
             why="with k = 1 two tokens have a probability above 0: it is not greedy",
-            where="look at the line with the k-th largest logit", idea=_Q_K),
+            where="look at the line with the k-th largest logit", question=_Q_K),
     Mistake("G6l", "one token too few kept (<= or > at the limit)",
             edit=("logits < limit", "logits <= limit"),
-            why="with k = 1 no token is left: nan, or an error", idea=_Q_K),
+            why="with k = 1 no token is left: nan, or an error", question=_Q_K),
     Mistake("G7", "the limit of row 0 used for every row",
             edit=("values[:, -1:]", "values[0, -1]"),
             why="row 0 is right, the other rows keep too many or too few",
-            idea=_Q_ROWS),
+            question=_Q_ROWS),
     Mistake("G7m", "one limit for the whole batch: the smallest",
             edit=("values[:, -1:]", "values.min()"),
-            why="rows with high logits keep too many tokens", idea=_Q_ROWS),
+            why="rows with high logits keep too many tokens", question=_Q_ROWS),
     Mistake("G8", "k larger than the vocabulary crashes (topk)",
             edit=("min(top_k, logits.size(-1))", "top_k"),
-            why="with k = 99 and fewer tokens, topk raises an error", idea=_Q_99),
+            why="with k = 99 and fewer tokens, topk raises an error", question=_Q_99),
     Mistake("G8i", "k larger than the vocabulary crashes (an index)",
             edit=("logits.topk(min(top_k, logits.size(-1))).values[:, -1:]",
                   "logits.sort(descending=True).values[:, [top_k - 1]]"),
-            why="with k = 99 and fewer tokens, there is no number k", idea=_Q_99),
+            why="with k = 99 and fewer tokens, there is no number k", question=_Q_99),
     Mistake("G9", "ranks among the k best taken for token ids",
             edit=("logits = logits.masked",
                   "logits = logits.sort(descending=True).values\n"
                   "        logits = logits.masked"),
             why="only the first k ids ever have a probability above 0, though the best "
                 "tokens stand elsewhere",
-            idea="Topk gives values and indices. Which token is number 0 of the k "
+            question="Topk gives values and indices. Which token is number 0 of the k "
                  "best?",
             where="look at what becomes of topk's indices",
             fix="mask the logits below the k-th, or gather with the indices"),
     Mistake("G22", "the k smallest kept",
             edit=[("logits.size(-1)))", "logits.size(-1)), largest=False)"),
                   ("logits < limit", "logits > limit")],
-            why="with k = 1 the least probable token gets probability 1", idea=_Q_K),
+            why="with k = 1 the least probable token gets probability 1",
+            question=_Q_K),
     Mistake("G7b", "the k largest logits of the whole batch, not of each row",
             edit=("logits.topk(min(top_k, logits.size(-1))).values[:, -1:]",
                   "logits.flatten().topk(min(top_k, logits.numel())).values[-1]"),
             why="some rows keep no token at all: nan",
-            idea="Whose logits does a row compete with?"),
+            question="Whose logits does a row compete with?"),
     Mistake("G7d", "top-k over the batch (dim=0)",
             edit=("logits.topk(min(top_k, logits.size(-1))).values[:, -1:]",
                   "logits.topk(min(top_k, len(logits)), dim=0).values[-1:]"),
             why="each token competes with itself in the other rows",
-            idea="Over which axis do the tokens compete?"),
+            question="Over which axis do the tokens compete?"),
     Mistake("G23", "top_k never used", edit=("logits = logits.masked", "logits.masked"),
-            why="with k = 1 all tokens have a probability above 0", idea=_Q_K),
+            why="with k = 1 all tokens have a probability above 0", question=_Q_K),
 )
 _SOFTMAX = (
     Mistake("G15", "always the most probable token",
             edit=("(logits / temperature).softmax(-1)",
                   "F.one_hot(logits.argmax(-1), logits.size(-1)).float()"),
             why="the temperature has no effect: all is on the largest logit",
-            idea=_Q_T),
+            question=_Q_T),
     Mistake("G16", "softmax over the batch (dim=0)",
             edit=(".softmax(-1)", ".softmax(0)"),
             why="one row alone gives every token probability 1",
-            idea="For one row, over which axis must the probabilities add up to 1?"),
+            question="For one row, over which axis must the probabilities add up to "
+                     "1?"),
 )
 PROBABILITIES = (
     *TEMPERATURE, *TOP_K, *_SOFTMAX,
     Mistake("G3d", "the probabilities divided by the temperature, not the logits",
             edit=("(logits / temperature).softmax(-1)",
                   "logits.softmax(-1) / temperature"),
-            why="the rows add up to 1/temperature", idea=_Q_T),
+            why="the rows add up to 1/temperature", question=_Q_T),
     Mistake("G5a", "probabilities cut after the softmax, and not renormalised",
             edit=("logits = logits.masked_fill(logits < limit, -torch.inf)",
                   "return (logits / temperature).softmax(-1) * (logits >= limit)"),
             why="the forbidden tokens have 0, but the rows add up to less than 1",
-            idea="Who gets the probability of the forbidden tokens?"),
+            question="Who gets the probability of the forbidden tokens?"),
     Mistake("G4r", "temperature 0 puts all on one logit of the whole batch",
             edit=("        best = logits.argmax(-1, keepdim=True)\n"
                   "        return torch.zeros_like(logits).scatter(-1, best, 1.0)",
                   "        return (logits == logits.max()).float()"),
             why="only one row has a token, the others are 0",
-            idea="Over which axis should the largest logit be found?"),
+            question="Over which axis should the largest logit be found?"),
     Mistake("G4s", "temperature 0 treated as 0.001",
             edit=[(_AT_ZERO, ""), ("/ temperature", "/ max(temperature, 1e-3)")],
             why="two tokens whose logits are nearly equal share the probability",
@@ -424,16 +431,16 @@ PROBABILITIES = (
     Mistake("G16t", "softmax twice", edit=(".softmax(-1)", ".softmax(-1).softmax(-1)"),
             why="the probabilities are pulled towards equal ones, and forbidden tokens "
                 "get some again",
-            idea=_Q_TWICE),
+            question=_Q_TWICE),
     Mistake("G16u", "all kept tokens get the same probability",
             edit=("logits = logits.masked_fill(logits < limit, -torch.inf)",
                   "return (logits >= limit) / (logits >= limit).sum(-1, keepdim=True)"),
             why="the logits decide only who is kept",
-            idea="Which of the kept tokens is the most probable?"),
+            question="Which of the kept tokens is the most probable?"),
     Mistake("G7l", "the limit of the last row for all rows",
             edit=("values[:, -1:]", "values[-1, -1]"),
             why="only the last row keeps k tokens",
-            idea="How large is each row's own k-th logit?"),
+            question="How large is each row's own k-th logit?"),
     Mistake("G5c", "softmax before top-k, and after it once more",
             edit=[("limit = logits.topk",
                    "logits = (logits / temperature).softmax(-1)\n"
@@ -442,48 +449,48 @@ PROBABILITIES = (
                    "return logits.masked_fill(logits < limit, -torch.inf)"
                    ".softmax(-1)")],
             why="the probabilities of the kept tokens are pulled towards equal ones",
-            idea=_Q_TWICE),
+            question=_Q_TWICE),
     Mistake("G5w", "divided by the sum of the whole batch, not of each row",
             edit=("logits = logits.masked_fill(logits < limit, -torch.inf)",
                   "p = (logits / temperature).softmax(-1) * (logits >= limit)\n"
                   "        return p / p.sum()"),
             why="the rows add up to less than 1",
-            idea="What should the probabilities of one row add up to?"),
+            question="What should the probabilities of one row add up to?"),
     Mistake("G23a", "with top_k the temperature is not used",
             edit=("limit, -torch.inf)",
                   "limit, -torch.inf)\n        return logits.softmax(-1)"),
-            why="right without top_k, and at temperature 1", idea=_Q_T,
+            why="right without top_k, and at temperature 1", question=_Q_T,
             where="look for a return before the line with the temperature",
             fix="first mask, then divide by the temperature"),
     Mistake("G23c", "with a temperature top_k is not used",
             edit=("top_k is not None:", "top_k is not None and temperature == 1:"),
-            why="right without a temperature, and without top_k", idea=_Q_K),
+            why="right without a temperature, and without top_k", question=_Q_K),
     Mistake("G4i", "temperature 0 gives whole numbers (one_hot without .float())",
             edit=("torch.zeros_like(logits).scatter(-1, best, 1.0)",
                   "F.one_hot(best[:, 0], logits.size(-1))"),
             why="the values are right, but of another dtype",
-            idea="Which dtype do probabilities have?"),
+            question="Which dtype do probabilities have?"),
     Mistake("G9s", "the probabilities of the k best alone: (B, k), not (B, V)",
             edit=("logits.masked_fill(logits < limit, -torch.inf)",
                   "logits.topk(min(top_k, logits.size(-1))).values"),
             why="nobody can tell which tokens they belong to",
-            idea="What is the probability of a forbidden token?"),
+            question="What is the probability of a forbidden token?"),
     Mistake("G16l", "log_softmax in the place of softmax",
             edit=(".softmax(-1)", ".log_softmax(-1)"),
             why="all values are 0 or negative",
-            idea="Are logarithms of probabilities probabilities?"),
+            question="Are logarithms of probabilities probabilities?"),
     Mistake("G16e", "exp without subtracting the largest logit",
             edit=("return (logits / temperature).softmax(-1)",
                   "e = (logits / temperature).exp()\n"
                   "    return e / e.sum(-1, keepdim=True)"),
             why="nan at large logits: e to the 400 is infinite, and inf/inf is nan",
-            idea="Softmax stays the same if all logits of a row shrink by the same "
+            question="Softmax stays the same if all logits of a row shrink by the same "
                  "number. Which number keeps exp finite?"),
     Mistake("G21", "changes its input in place (/=, [...] =, a method ending in _)",
             edit=[("logits = logits.masked_fill(", "logits.masked_fill_("),
                   ("logits / temperature", "logits.div_(temperature)")],
             why="the caller's logits are not the same after the call",
-            idea="Who else may still need the logits?"),
+            question="Who else may still need the logits?"),
 )
 SAMPLES = (
     *TEMPERATURE, *TOP_K, *_SOFTMAX,
@@ -491,146 +498,147 @@ SAMPLES = (
             edit=("(logits / temperature).softmax(-1)", "logits / temperature"),
             why="an error where logits are negative; where all are positive, tokens "
                 "come in proportion to their logits",
-            idea="multinomial takes probabilities. What turns logits into them?"),
+            question="multinomial takes probabilities. What turns logits into them?"),
     Mistake("G17", "one sample for all rows",
             edit=[("(probabilities, 1", "(probabilities[:1], 1"),
                   ("return ids", "return ids.expand(len(logits), 1)")],
             why="all rows of a batch get the same token",
-            idea="Whose probabilities does row 1 sample from?"),
+            question="Whose probabilities does row 1 sample from?"),
     Mistake("G18", "the generator is not used", edit=(", generator=generator", ""),
             why="the frequencies are right, but equal seeds do not give equal ids",
-            idea="How would somebody repeat your sample?"),
+            question="How would somebody repeat your sample?"),
     Mistake("G19", "seeds itself at each call",
             edit=("=generator)", "=torch.Generator().manual_seed(0))"),
             why="every call samples the same: the generator decides nothing",
-            idea=_Q_SAME),
+            question=_Q_SAME),
     Mistake("G19c", "each call starts a new generator with the same seed",
             edit=("=generator)",
                   "=torch.Generator().manual_seed(generator.initial_seed()))"),
-            why="every call of one generator samples the same", idea=_Q_SAME),
+            why="every call of one generator samples the same", question=_Q_SAME),
     Mistake("G3t", "the temperature is applied twice",
             edit=("/ temperature", "/ temperature**2"),
-            why="a temperature of 0.5 acts like 0.25", idea=_Q_T),
+            why="a temperature of 0.5 acts like 0.25", question=_Q_T),
     Mistake("G9r", "ranks in a sorted list taken for token ids",
             edit=("(probabilities, 1",
                   "(probabilities.sort(descending=True).values, 1"),
             why="small ids come most often, whatever their logits",
-            idea="Sort gives values and indices. Which token is number 0 of the sorted "
-                 "ones?"),
+            question="Sort gives values and indices. Which token is number 0 of the "
+                     "sorted ones?"),
     Mistake("G20", "returns (B,), not (B, 1)", edit=("return ids", "return ids[:, 0]"),
             why="the ids are right, but can't be appended to (B, T)",
-            idea="Which shape can be joined to (B, T) along the tokens?"),
+            question="Which shape can be joined to (B, T) along the tokens?"),
     Mistake("G20p", "returns the probability of the token, not its id",
             edit=("return ids", "return probabilities.gather(-1, ids)"),
             why="the result holds numbers between 0 and 1",
-            idea="What does the next call of the model need?"),
+            question="What does the next call of the model need?"),
 )
 GENERATION = (
     Mistake("G1", "reads the first position, not the last",
             edit=("logits[:, -1]", "logits[:, 0]"),
-            why="the end of the prompt does not matter", idea=_Q_LAST),
+            why="the end of the prompt does not matter", question=_Q_LAST),
     Mistake("G1m", "takes the mean over all positions",
             edit=("logits[:, -1]", "logits.mean(1)"),
-            why="the predictions after old tokens count too", idea=_Q_LAST),
+            why="the predictions after old tokens count too", question=_Q_LAST),
     Mistake("G1b", "reads the position before the last",
             edit=("logits[:, -1]", "logits[:, max(-2, -logits.size(1))]"),
-            why="the last token is ignored", idea=_Q_LAST),
+            why="the last token is ignored", question=_Q_LAST),
     Mistake("G10", "crops to the oldest tokens",
             edit=("ids[:, -max_seq_length:]", "ids[:, :max_seq_length]"),
             why="past the window, new tokens no longer change what comes: one repeats",
-            idea=_Q_CROP),
+            question=_Q_CROP),
     Mistake("G10s", "the window one token too short",
             edit=("-max_seq_length:", "-max_seq_length + 1:"),
             why="right until the window is full, then its oldest token is missing",
-            idea=_Q_CROP),
+            question=_Q_CROP),
     Mistake("G10r", "crops the text itself, not only what the model sees",
             edit=("dim=1)", "dim=1)[:, -max_seq_length:]"),
             why="past the window, the start of the prompt is gone from the result",
-            idea=_Q_RETURN),
+            question=_Q_RETURN),
     Mistake("G11", "no crop", edit=("ids[:, -max_seq_length:]", "ids"),
             why="an IndexError as soon as the text outgrows the window",
-            idea="How many tokens does the model take at most?"),
+            question="How many tokens does the model take at most?"),
     Mistake("G11f", "stops when the window is full",
             edit=("range(max_new_tokens)",
                   "range(min(max_new_tokens, max_seq_length - ids.size(1)))"),
-            why="too few new tokens", idea="May a text be longer than the window?"),
+            why="too few new tokens", question="May a text be longer than the window?"),
     Mistake("G12", "no eval(): dropout stays on", edit=("    model.eval()\n", ""),
             why="the model forgets half of what it read (model.training = False alone "
                 "doesn't reach its parts)",
-            idea="When should dropout act?"),
+            question="When should dropout act?"),
     Mistake("G12s", "the model stays in evaluation mode afterwards",
             edit=("    model.train(was_training)\n", ""),
             why="a training run that goes on would do so without dropout",
-            idea=_Q_MODE),
+            question=_Q_MODE),
     Mistake("G12t", "the model is in training mode afterwards, even if it came in "
                     "evaluation mode",
             edit=("model.train(was_training)", "model.train()"),
-            why="whoever uses it next gets dropout", idea=_Q_MODE),
+            why="whoever uses it next gets dropout", question=_Q_MODE),
     Mistake("G13", "no no_grad: gradients are recorded",
             edit=("torch.no_grad()", "torch.enable_grad()"),
             why="the ids are right, but each step keeps memory for a backward pass "
                 "that never comes",
-            where="Look for no_grad", idea="Who will call backward?"),
+            where="Look for no_grad", question="Who will call backward?"),
     Mistake("G14", "returns the new tokens only",
             edit=("return ids", "return ids[:, input_ids.size(1):]"),
-            why="the prompt is missing from the result", idea=_Q_RETURN),
+            why="the prompt is missing from the result", question=_Q_RETURN),
     Mistake("G14l", "returns the last token only",
             edit=("return ids", "return ids[:, -1:]"),
-            why="the result is (B, 1)", idea=_Q_RETURN),
+            why="the result is (B, 1)", question=_Q_RETURN),
     Mistake("G14f", "new tokens put in front of the text",
             edit=("[ids, new]", "[new, ids]"),
             why="the prompt stands at the end of the result",
-            idea="At which end does a text grow?"),
+            question="At which end does a text grow?"),
     Mistake("G15", "samples, where greedy decoding was asked for",
             edit=("argmax(-1, keepdim=True)", "softmax(-1).multinomial(1)"),
-            why="two calls give different texts", idea=_Q_GREEDY),
+            why="two calls give different texts", question=_Q_GREEDY),
     Mistake("G22", "the least probable token (argmin)", edit=("argmax", "argmin"),
             why="every new token is the one that the model thinks impossible",
-            idea=_Q_GREEDY),
+            question=_Q_GREEDY),
     Mistake("G24", "the model sees the last token only",
             edit=("ids[:, -max_seq_length:]", "ids[:, -1:]"),
             why="right after a prompt of one token, wrong from the second step on",
-            idea="What does this model know without its text?"),
+            question="What does this model know without its text?"),
     Mistake("G24n", "after the prompt the model sees each new token alone",
             edit=[("ids = input_ids", "ids = new = input_ids"),
                   ("model(ids[", "model(new[")],
             why="the first new token is right; for the next ones the text is forgotten",
             where="What is passed to the model in the second step?",
             fix="model(ids[:, -max_seq_length:])",
-            idea="Does this model remember what it read in the step before?"),
+            question="Does this model remember what it read in the step before?"),
     Mistake("G22s", "the second most probable token",
             edit=("argmax(-1, keepdim=True)", "topk(2).indices[:, 1:]"),
             why="every new token is the runner-up",
-            idea="Which place has the largest logit in topk, counted from 0?"),
+            question="Which place has the largest logit in topk, counted from 0?"),
     Mistake("G25", "the model sees the prompt at every step",
             edit=("model(ids[", "model(input_ids["),
             why="every new token is the same: the new ones are never read",
-            idea="Which tensor grows in your loop?"),
+            question="Which tensor grows in your loop?"),
     Mistake("G26", "row 0's token appended to every row",
             edit=("keepdim=True)", "keepdim=True)[:1].expand(len(ids), 1)"),
             why="row 0 is right, the others continue row 0's text",
-            idea="Does each row choose for itself?"),
+            question="Does each row choose for itself?"),
     Mistake("G27", "one token too many",
             edit=("range(max_new_tokens)", "range(max_new_tokens + 1)"),
             why="T + max_new_tokens + 1 tokens come back",
-            idea="With 0 new tokens, what should come back?"),
+            question="With 0 new tokens, what should come back?"),
     Mistake("G27f", "one token too few",
             edit=("range(max_new_tokens)", "range(1, max_new_tokens)"),
             why="T + max_new_tokens - 1 tokens come back",
-            idea="With 1 new token, what should come back?"),
+            question="With 1 new token, what should come back?"),
     Mistake("G27t", "max_new_tokens taken for the whole length",
             edit=("range(max_new_tokens)", "range(max_new_tokens - ids.size(1))"),
             why="too few tokens: the prompt was counted as new",
-            idea="Does a longer prompt leave less to generate?"),
+            question="Does a longer prompt leave less to generate?"),
 )
 
 next_probabilities = Exercise(
     "next_probabilities", "06",
-    "next_probabilities(logits, temperature, top_k) -> (B, V)", None,
-    probability_probes, PROBABILITIES, read_probabilities,
-    (Robust("tokens tied with the k-th do not all stay: their order in the list "
-            "decides", _tied),),
-    {"logits": "B V", "": "B V"},
+    "next_probabilities(logits, temperature, top_k) -> (B, V)",
+    make_probes=probability_probes, mistakes=PROBABILITIES, read_out=read_probabilities,
+    edge_cases=(EdgeCase(
+        "tokens tied with the k-th do not all stay: their order in the list "
+        "decides", _tied),),
+    axes={"logits": "B V", "": "B V"},
     hints=("Three steps: cut what is below the k-th logit of its row, divide by the "
            "temperature, softmax. Temperature 0 is a case of its own.",
            "Print your result for the logits 2, 1, 0, -1 with k = 2: what does it add "
@@ -643,8 +651,8 @@ next_probabilities_to_repair = next_probabilities.to_repair(
 
 sample_next = Exercise(
     "sample_next", "06",
-    "sample_next(logits, temperature, top_k, generator) -> (B, 1)", None,
-    sampling_probes, SAMPLES, read_samples,
+    "sample_next(logits, temperature, top_k, generator) -> (B, 1)",
+    make_probes=sampling_probes, mistakes=SAMPLES, read_out=read_samples,
     axes={"logits": "B V", "": "B 1"},
     crashes=((r"probability tensor|inf.*nan.*< ?0",
               "multinomial takes probabilities (not negative, not nan): which "
@@ -658,8 +666,9 @@ sample_next = Exercise(
 
 generate = Exercise(
     "generate", "06", "generate(model, input_ids, max_new_tokens, max_seq_length) -> "
-    "(B, T + max_new_tokens), greedy", None, generation_probes, GENERATION,
-    read_generation, axes={"input_ids": "B T", "": "B T"},
+    "(B, T + max_new_tokens), greedy", make_probes=generation_probes,
+    mistakes=GENERATION,
+    read_out=read_generation, axes={"input_ids": "B T", "": "B T"},
     crashes=(
         (r"index out of range in self", "the model was given more tokens than its "
          "window holds: max_seq_length"),
@@ -765,8 +774,8 @@ _PLAIN = [0.5, 0.25, 0.125, 0.125]
 _POWER = "4, 2, 1 and 1 to the power 1/T, divided by their sum"
 
 
-def _setting(id: str, name: str, why: str, idea: str, fix: str = _POWER) -> Mistake:
-    return Mistake(id, name, why, idea, "compare with temperature 1: 4 : 2 : 1 : "
+def _setting(id: str, name: str, why: str, question: str, fix: str = _POWER) -> Mistake:
+    return Mistake(id, name, why, question, "compare with temperature 1: 4 : 2 : 1 : "
                                         "1", fix)
 
 

@@ -7,11 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from gpt2_lesson.checks.clues import Clue, tensors
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust, equal
+from gpt2_lesson.checks.compare import equal, tensors
+from gpt2_lesson.checks.exercise import (
+    Answer,
+    Clue,
+    EdgeCase,
+    Exercise,
+    Mistake,
+    RunProbe,
+)
+from gpt2_lesson.checks.fakes import whole_model as whole
 from gpt2_lesson.checks.probing import Probe, gradients, observe
-from gpt2_lesson.checks.stand_ins import whole_model as whole
-from gpt2_lesson.checks.values import Answer
 from gpt2_lesson.layer_norm import LayerNorm, TransformerBlock
 
 # --- the right answers ----------------------------------------------------------------
@@ -66,7 +72,7 @@ def waves(length: int, width: int) -> Tensor:
 
 
 def embed_probes(g: Generator) -> list[Probe]:
-    """Return the battery: sizes different, B = T, T full, ids repeated, T = 1."""
+    """Return the probes: sizes different, B = T, T full, ids repeated, T = 1."""
     def tables(V: int, length: int, C: int) -> tuple[Tensor, Tensor]:
         return (torch.randn(V, C, generator=g), torch.randn(length, C, generator=g))
 
@@ -86,12 +92,12 @@ def embed_probes(g: Generator) -> list[Probe]:
     ]
 
 
-def embed_read_out(look: Look, g: Generator) -> list[Clue]:
+def embed_read_out(run: RunProbe, g: Generator) -> list[Clue]:
     """Return what a position holds, read with tables whose rows can't be confused."""
     V, L = 5, 6
     ids = torch.tensor([[3, 1, 3, 0]])
     rows = torch.eye(V + L)
-    seen = look(Probe("unit rows", (ids, rows[:V], rows[V:]))).value
+    seen = run(Probe("unit rows", (ids, rows[:V], rows[V:]))).value
     if not isinstance(seen, Tensor) or seen.shape != (1, 4, V + L):
         return []
     texts = []
@@ -106,7 +112,7 @@ def embed_read_out(look: Look, g: Generator) -> list[Clue]:
 
 
 def model_probes(g: Generator) -> list[Probe]:
-    """Return the battery: tiny models, each asked for one kind of fact."""
+    """Return the probes: tiny models, each asked for one kind of fact."""
     def pick(*choices: int) -> int:
         return choices[int(torch.randint(len(choices), (), generator=g))]
 
@@ -129,18 +135,18 @@ def model_probes(g: Generator) -> list[Probe]:
     ]
 
 
-def model_read_out(look: Look, g: Generator) -> list[Clue]:
+def model_read_out(run: RunProbe, g: Generator) -> list[Clue]:
     """Return which facts differ: the count in parts, each fact, where logits part."""
-    battery, found = model_probes(g), []
-    for probe in battery:
-        seen, wanted = look(probe), observe(GPT2.reference, probe)
+    probes, found = model_probes(g), []
+    for probe in probes:
+        seen, wanted = run(probe), observe(GPT2.reference, probe)
         if not seen.error and not seen.repeats and wanted.repeats:
             return [Clue("draws", "in eval mode your model still draws random numbers: "
                          "nn.Dropout stops by itself, F.dropout needs "
                          "training=self.training")]
         if seen.error or equal(seen.value, wanted.value, 1e-5, 1e-4):
             continue
-        if probe.drive is whole.parameter_count:
+        if probe.adapter is whole.parameter_count:
             found += _count_in_parts(probe.args[0][0], seen.value, wanted.value)
         elif isinstance(wanted.value, dict) and isinstance(seen.value, dict):
             found += [Clue(f"fact {key}", f"{probe.name}: "
@@ -150,13 +156,13 @@ def model_read_out(look: Look, g: Generator) -> list[Clue]:
                            "expected shape was found")
                       for key, value in wanted.value.items()
                       if seen.value.get(key) != value]
-        elif probe.drive is whole.who_moves:
+        elif probe.adapter is whole.who_moves:
             found += _leaks(seen.value)
-        elif probe.drive is whole.larger_stream:
+        elif probe.adapter is whole.larger_stream:
             found.append(Clue("growth", "tables ten times as large make your logits "
                               f"{seen.value:g} times as large, expected 10: the last "
                               "norm should take the residual stream's size away"))
-    return [*found[:2], *_where(look, battery[1])]
+    return [*found[:2], *_where(run, probes[1])]
 
 
 def _count_in_parts(sizes: tuple, mine: object, right: int) -> list[Clue]:
@@ -188,12 +194,12 @@ def _leaks(table: object) -> list[Clue]:
                  f"{deaf[0][0]} as they were")] if deaf else []
 
 
-def _where(look: Look, probe: Probe) -> list[Clue]:
+def _where(run: RunProbe, probe: Probe) -> list[Clue]:
     """Return whether the logits are wrong with blocks, or positions, silenced."""
     right = {}
     for without in ("", "blocks", "positions"):
         other = replace(probe, args=(*probe.args, without))
-        seen, wanted = look(other), observe(GPT2.reference, other)
+        seen, wanted = run(other), observe(GPT2.reference, other)
         right[without] = not seen.error and equal(seen.value, wanted.value, 1e-5, 1e-4)
         if any(part.isnan().any() for part in tensors(seen.value)):
             return []
@@ -222,9 +228,9 @@ def count_probes(g: Generator) -> list[Probe]:
                   whole.counted)]
 
 
-def count_read_out(look: Look, g: Generator) -> list[Clue]:
+def count_read_out(run: RunProbe, g: Generator) -> list[Clue]:
     """Return what is counted of each toy model."""
-    seen = {kind: look(Probe(kind, (kind,), whole.counted)).value
+    seen = {kind: run(Probe(kind, (kind,), whole.counted)).value
             for kind in ("plain", "tied", "buffers", "shared", "deep")}
     right = {"plain": 42, "tied": 21, "buffers": 42, "shared": 54, "deep": 124}
     wrong = [f"{kind}: {seen[kind]}, expected {right[kind]}" for kind in right
@@ -239,90 +245,92 @@ _Q_PLACE = "What does position t have to do with the example, or with the id?"
 EMBED = (
     Mistake("E1", "positions never added", edit=(" + positions", ""),
             why="the same token gives the same vector at every position",
-            idea="Can attention tell 'dog bites man' from 'man bites dog' without "
+            question="Can attention tell 'dog bites man' from 'man bites dog' without "
                  "them?"),
     Mistake("E2", "positions taken from the batch axis",
             edit=("pos_emb[:T]", "pos_emb[:B]"),
-            why="an error, unless there are as many examples as tokens", idea=_Q_PLACE),
+            why="an error, unless there are as many examples as tokens",
+            question=_Q_PLACE),
     Mistake("E2b", "positions taken from the batch axis: one for each example",
             edit=("pos_emb[:T]", "pos_emb[:B, None]"),
-            why="every token of example b gets position b", idea=_Q_PLACE),
+            why="every token of example b gets position b", question=_Q_PLACE),
     Mistake("E3", "positions looked up by token id",
-            edit=("pos_emb[:T]", "pos_emb[input_ids]"), idea=_Q_PLACE,
+            edit=("pos_emb[:T]", "pos_emb[input_ids]"), question=_Q_PLACE,
             why="the same token gives the same vector at every position"),
     Mistake("E4", "all positions added, not the first T", edit=("[:T]", ""),
             why="it works only for texts of the full length",
-            idea="Which rows of pos_emb does a text of 5 tokens need?"),
+            question="Which rows of pos_emb does a text of 5 tokens need?"),
     Mistake("E5", "positions counted from 1",
             edit=("pos_emb[:T]", "pos_emb[torch.arange(1, T + 1)]"),
             why="position 0 gets row 1, and a text of the full length an index too "
-                "large", idea="Which is the first row of a table?"),
+                "large", question="Which is the first row of a table?"),
     Mistake("E5b", "positions sliced from 1 (row 0 is never used)",
-            edit=("[:T]", "[1:T + 1]"), idea="Which is the first row of a table?",
+            edit=("[:T]", "[1:T + 1]"), question="Which is the first row of a table?",
             why="position 0 gets row 1, and a text of the full length one row too few"),
     Mistake("E5c", "the last T positions, not the first", edit=("[:T]", "[-T:]"),
             why="right only for texts of the full length",
-            idea="Which row does the first token get?"),
+            question="Which row does the first token get?"),
     Mistake("E5d", "one position for all tokens: row 0", edit=("[:T]", "[0]"),
             why="the same token gives the same vector at every position",
-            idea="How many rows does a text of 5 tokens need?"),
+            question="How many rows does a text of 5 tokens need?"),
     Mistake("E5e", "one position for all tokens: row T - 1", edit=("[:T]", "[T - 1]"),
             why="the same token gives the same vector at every position",
-            idea="How many rows does a text of 5 tokens need?"),
+            question="How many rows does a text of 5 tokens need?"),
     Mistake("E6", "token rows multiplied by sqrt(C)",
             edit=("tok_emb[input_ids]",
                   "tok_emb[input_ids] * math.sqrt(tok_emb.size(1))"),
             why="with pos_emb = 0 your result is sqrt(C) times the token rows",
-            idea="Who scales its embeddings: GPT-2, or the transformer of 2017?"),
+            question="Who scales its embeddings: GPT-2, or the transformer of 2017?"),
     Mistake("E6o", "token rows divided by sqrt(C)",
             edit=("tok_emb[input_ids]",
                   "tok_emb[input_ids] / math.sqrt(tok_emb.size(1))"),
             why="with pos_emb = 0 your result is smaller than the token rows",
-            idea="Should the model scale what it learned itself?"),
+            question="Should the model scale what it learned itself?"),
     Mistake("E5r", "positions in reverse order", edit=("[:T]", "[:T].flip(0)"),
-            why="the first token gets row T - 1", idea=_Q_PLACE),
+            why="the first token gets row T - 1", question=_Q_PLACE),
     Mistake("E5m", "the mean of all positions for every token",
             edit=("[:T]", "[:T].mean(0)"),
             why="the same token gives the same vector at every position",
-            idea="How many rows does a text of 5 tokens need?"),
+            question="How many rows does a text of 5 tokens need?"),
     Mistake("E9h", "the mean of token row and position row, not their sum",
             edit=("tokens + positions", "(tokens + positions) / 2"),
             why="the result is half as large as it should be",
-            idea="Are the two rows added, or averaged?"),
+            question="Are the two rows added, or averaged?"),
     Mistake("E9m", "positions subtracted", edit=("tokens + ", "tokens - "),
             why="with tok_emb = 0 your result is minus the position rows",
-            idea="Which sign should a position have?"),
+            question="Which sign should a position have?"),
     Mistake("E9n", "a layer norm on the sum",
             edit=("tokens + positions",
                   "F.layer_norm(tokens + positions, tokens.shape[-1:])"),
             why="each vector has mean 0 and variance 1",
-            idea="Which part of the model norms: the embeddings, or the blocks?"),
+            question="Which part of the model norms: the embeddings, or the blocks?"),
     Mistake("E6z", "token rows never used",
             edit=("tokens + positions", "positions.expand_as(tokens)"),
             why="changing the ids changes nothing",
-            idea="Where does the text enter the model?"),
+            question="Where does the text enter the model?"),
     Mistake("E8", "sines and cosines instead of the table pos_emb",
             edit=("pos_emb[:T]", "waves(T, pos_emb.size(1))"),
             why="changing pos_emb changes nothing, and no gradient reaches it",
-            idea="Who makes GPT-2's positions: a formula, or the training?"),
+            question="Who makes GPT-2's positions: a formula, or the training?"),
     Mistake("E9", "positions concatenated, not added",
             edit=("tokens + positions",
                   "torch.cat([tokens, positions.expand_as(tokens)], -1)"),
             why="the result is 2C wide: C channels of token, C of position",
-            idea="How wide does the first block expect the residual stream to be?"),
+            question="How wide does the first block expect the residual stream to be?"),
     Mistake("E9t", "positions multiplied, not added", edit=("tokens + ", "tokens * "),
             why="a position near 0 wipes the token out",
-            idea="What does adding keep that multiplying loses?"),
+            question="What does adding keep that multiplying loses?"),
     Mistake("E10", "positions added twice", edit=("pos_emb[:T]", "2 * pos_emb[:T]"),
             why="with tok_emb = 0 your result is twice the position rows",
-            idea="How often are positions added to the residual stream?"),
+            question="How often are positions added to the residual stream?"),
     Mistake("E11", "no gradient reaches pos_emb (detach, no_grad, .data)",
-            edit=("[:T]", "[:T].detach()"), idea="How would training reach the table?",
+            edit=("[:T]", "[:T].detach()"),
+            question="How would training reach the table?",
             why="the values are right, but positions would never be learned"),
     Mistake("E11t", "no gradient reaches tok_emb (detach, no_grad, .data)",
             edit=("tok_emb[input_ids]", "tok_emb[input_ids].detach()"),
             why="the values are right, but tokens would never be learned",
-            idea="How would training reach the table?"),
+            question="How would training reach the table?"),
 )
 
 _TIE = "self.head.weight = self.tok_emb.weight, or F.linear(x, self.tok_emb.weight)"
@@ -340,7 +348,7 @@ WHOLE = (
     Mistake("W1", "the head is not tied to the token table",
             edit=[_HEAD, ("self.tok_emb.weight", "self.head.weight")],
             why="one V x C table too many: at GPT-2's size 163,037,184 parameters, "
-                "not 124,439,808", idea=_Q_TIE,
+                "not 124,439,808", question=_Q_TIE,
             where="look at how the head gets its matrix", fix=_TIE),
     Mistake("W2", "tied by copy: equal at the start, two tables after one step",
             edit=[("std=0.02)",
@@ -349,7 +357,7 @@ WHOLE = (
                    "        self.head.weight.data.copy_(self.tok_emb.weight.data)"),
                   ("self.tok_emb.weight", "self.head.weight")],
             why="two V x C tables, equal at the start and different after one step",
-            idea="Two sheets with the same text: what happens when one is edited?",
+            question="Two sheets with the same text: what happens when one is edited?",
             where="look for clone, copy_, or [:] =", fix=_TIE),
     Mistake("W2d", "two parameters that share one storage (.data assigned)",
             edit=[("std=0.02)",
@@ -358,196 +366,203 @@ WHOLE = (
                    "        self.head.weight.data = self.tok_emb.weight.data"),
                   ("self.tok_emb.weight", "self.head.weight")],
             why="two V x C tables, equal even after a step, but each step moves it "
-                "twice", idea="How many parameters does the optimizer see?",
+                "twice", question="How many parameters does the optimizer see?",
             where="look for .data", fix=_TIE),
     Mistake("W3", "embeddings with standard deviation 1, PyTorch's default, under a "
             "tied head", edit=("p.dim() == 2:", 'p.dim() == 2 and "emb" not in name:'),
             why="the loss at initialisation is far above ln V (at GPT-2's size 115, "
-                "not 10.82)", idea=_Q_LN),
+                "not 10.82)", question=_Q_LN),
     Mistake("W3h", "the tied table keeps nn.Linear's initial weights",
             edit=("std=0.02)",
                   "std=0.02)\n"
                   "        weight = self.tok_emb.weight\n"
                   "        nn.init.kaiming_uniform_(weight, math.sqrt(5))"),
-            why="the table's standard deviation is 1 / sqrt(3 C), not 0.02", idea=_Q_LN,
+            why="the table's standard deviation is 1 / sqrt(3 C), not 0.02",
+            question=_Q_LN,
             where="which parameters does your initialisation leave out?",
             fix="nn.init.normal_(self.head.weight, std=0.02)"),
     Mistake("W3d", "no initialisation: all standard deviations are PyTorch's defaults",
             edit=("in self.named_parameters()", "in ()"),
             why="the tables start with standard deviation 1, the matrices with others "
-                "of their own", idea=_Q_LN,
+                "of their own", question=_Q_LN,
             where="is there a line that initialises the weights, and is it called?",
             fix="initialize(self, num_layers) at the end of __init__"),
     Mistake("W5", "blocks in a Python list, where PyTorch does not see them",
             edit=("nn.ModuleList(", "list("),
             why="all blocks are missing from the count: at GPT-2's size 39,385,344",
-            idea="What does model.parameters() look through to find the blocks?"),
+            question="What does model.parameters() look through to find the blocks?"),
     Mistake("W6", "[block] * L: the same block L times",
             edit=[("TransformerBlock(", "[TransformerBlock("),
                   ("d_ff) for _ in range(num_layers)", "d_ff)] * num_layers")],
             why="the count lacks L - 1 blocks: at GPT-2's size 46,473,216",
-            idea="Does [x] * 3 make three things, or one thing with three names?"),
+            question="Does [x] * 3 make three things, or one thing with three names?"),
     Mistake("W6b", "one block only", edit=("range(num_layers)", "range(1)"),
             why="the count lacks L - 1 blocks, and x passes one",
-            idea="How often does x pass a block?"),
+            question="How often does x pass a block?"),
     Mistake("W6c", "one block too few (L - 1)",
             edit=("range(num_layers)", "range(1, num_layers)"),
-            why="the count lacks one block", idea="range(n) gives how many numbers?"),
+            why="the count lacks one block",
+            question="range(n) gives how many numbers?"),
     Mistake("W6g", "one block too many (L + 1)",
             edit=("range(num_layers)", "range(num_layers + 1)"),
             why="the count has one block more",
-            idea="range(n) gives how many numbers?"),
+            question="range(n) gives how many numbers?"),
     Mistake("W6d", "what the blocks return is thrown away",
             edit=("x = block(x)", "block(x)"),
             why="no gradient reaches the blocks, and tokens do not move each other",
-            idea="Does a block change x, or return a new x?"),
+            question="Does a block change x, or return a new x?"),
     Mistake("W6e", "every block is given the embeddings, so only the last one counts",
             edit=[("        for block in",
                    "        embedded = x\n        for block in"),
                   ("block(x)", "block(embedded)")],
             why="no gradient reaches the other blocks",
-            idea="What should block 1 be given: the embeddings, or block 0's result?",
+            question="What should block 1 be given: the embeddings, or block 0's "
+                     "result?",
             where="look at the loop: what goes in, and where does the result go?",
             fix="x = block(x)"),
     Mistake("W6f", "the residual stream added to the blocks' results: x + block(x)",
             edit=("block(x)", "x + block(x)"),
             why="a block's result holds x already, so x counts twice after each block",
-            idea="Which two additions does a TransformerBlock make by itself?"),
+            question="Which two additions does a TransformerBlock make by itself?"),
     Mistake("W7", "no last norm (ln_final)",
             edit=[("        self.ln_final = LayerNorm(d_model)\n", ""),
                   ("        x = self.ln_final(x)\n", "")],
             why="2C parameters too few (at GPT-2's size 124,438,272), and a residual "
                 "stream ten times as large gives logits ten times as large",
-            idea=_Q_NORM, where="look between the last block and the head",
+            question=_Q_NORM, where="look between the last block and the head",
             fix="logits from self.ln_final(x)"),
     Mistake("W7b", "the norm stands before the blocks, not after them",
             edit=[("        for block in",
                    "        x = self.ln_final(x)\n        for block in"),
                   ("        x = self.ln_final(x)\n", "")],
             why="the count is right, and the head gets the residual stream without a "
-                "norm", idea="Where does the residual stream have its largest numbers?",
+                "norm",
+                question="Where does the residual stream have its largest numbers?",
             where="look at the place of ln_final", fix="after the last block"),
     Mistake("W7c", "a last norm is built, and never called",
             edit=("        x = self.ln_final(x)\n", ""),
             why="the count is right, and no gradient reaches the norm",
-            idea=_Q_NORM, where="look between the last block and the head"),
+            question=_Q_NORM, where="look between the last block and the head"),
     Mistake("W7e", "ln_final after every block, not only after the last",
             edit=("block(x)", "self.ln_final(block(x))"),
             why="the residual stream is normed between the blocks",
-            idea="What should stay unnormed from block to block?"),
+            question="What should stay unnormed from block to block?"),
     Mistake("W8", "the head has a bias",
             edit=[("        for name, p",
                    "        self.bias = nn.Parameter(torch.zeros(vocab_size))\n"
                    "        for name, p"),
                   ("F.linear(", "self.bias + F.linear(")],
             why="V parameters too many: at GPT-2's size 50,257",
-            idea="logits = x @ table.T: where is a bias?",
+            question="logits = x @ table.T: where is a bias?",
             where="look at the head's nn.Linear",
             fix="nn.Linear(d_model, vocab_size, bias=False)"),
     Mistake("W9", "out_proj and down_proj start as large as the rest (not / sqrt(2L))",
-            edit=(" / math.sqrt(2 * num_layers)", ""), idea=_Q_DEPTH,
+            edit=(" / math.sqrt(2 * num_layers)", ""), question=_Q_DEPTH,
             why="the residual stream's standard deviation grows with every block"),
     Mistake("W9a", "out_proj and down_proj divided by sqrt(L), not sqrt(2L)",
             edit=("2 * num_layers", "num_layers"),
-            why="each block adds twice, so 2L things are added", idea=_Q_DEPTH),
+            why="each block adds twice, so 2L things are added", question=_Q_DEPTH),
     Mistake("W9f", "out_proj and down_proj divided by 2L, not by its root",
             edit=("math.sqrt(2 * num_layers)", "(2 * num_layers)"),
             why="2L independent terms of standard deviation s add up to one of s "
-                "sqrt(2L)", idea=_Q_DEPTH),
+                "sqrt(2L)", question=_Q_DEPTH),
     Mistake("W9b", "only out_proj starts smaller; down_proj was forgotten",
             edit=('("out_proj.weight", "down_proj.weight")', '"out_proj.weight"'),
-            why="down_proj starts with standard deviation 0.02", idea=_Q_DEPTH),
+            why="down_proj starts with standard deviation 0.02", question=_Q_DEPTH),
     Mistake("W9c", "only down_proj starts smaller; out_proj was forgotten",
             edit=('("out_proj.weight", "down_proj.weight")', '"down_proj.weight"'),
-            why="out_proj starts with standard deviation 0.02", idea=_Q_DEPTH),
+            why="out_proj starts with standard deviation 0.02", question=_Q_DEPTH),
     Mistake("W9d", "the norms' weights are initialised at random, too",
             edit=("elif p.dim() == 2:", "else:"),
             why="norm weights near 0 make every branch, and the logits, tiny",
-            idea="What should a fresh norm do to its input?"),
+            question="What should a fresh norm do to its input?"),
     Mistake("W9e", "biases keep PyTorch's random initial values, expected 0",
             edit=("nn.init.zeros_(p)", "pass"), why="some vectors are neither 0 nor 1",
-            idea="What should a fresh bias do?"),
+            question="What should a fresh bias do?"),
     Mistake("W10", "softmax inside the model: probabilities returned, not logits",
             edit=("return logits", "return logits.softmax(-1)"),
             why="every row adds up to 1, and the loss can never fall below ln(e + V - "
-                "1) - 1", idea="Who applies the softmax when the loss is computed?"),
+                "1) - 1",
+                question="Who applies the softmax when the loss is computed?"),
     Mistake("W10b", "log_softmax inside the model",
             edit=("return logits", "return logits.log_softmax(-1)"),
             why="all numbers are negative; the loss is right, but these are no logits",
-            idea="Who applies the softmax when the loss is computed?"),
+            question="Who applies the softmax when the loss is computed?"),
     Mistake("W10c", "logits of the last position only",
             edit=("return logits", "return logits[:, -1]"),
             why="(B, V) in place of (B, T, V): the loss needs every position",
-            idea="How many positions of a text of T tokens predict a next token?"),
+            question="How many positions of a text of T tokens predict a next token?"),
     Mistake("W10m", "the mean of the logits over all positions",
             edit=("return logits", "return logits.mean(1)"),
             why="(B, V) in place of (B, T, V): the loss needs every position",
-            idea="How many positions of a text of T tokens predict a next token?"),
+            question="How many positions of a text of T tokens predict a next token?"),
     Mistake("W10s", "logits divided by sqrt(C)",
             edit=("return logits", "return logits / math.sqrt(x.size(-1))"),
-            idea="Which product is scaled by a square root in GPT-2: the head's, or "
-                 "attention's?", why="all logits are too small by one factor"),
+            question="Which product is scaled by a square root in GPT-2: the head's, "
+                     "or attention's?", why="all logits are too small by one factor"),
     Mistake("W13", "d_ff is not used: the blocks are 4 C wide",
             edit=("d_ff) for", "4 * d_model) for"),
             why="right for the usual width, wrong for another",
-            idea="Which arguments does TransformerBlock take?"),
+            question="Which arguments does TransformerBlock take?"),
     Mistake("W14", "num_heads is not used: one head",
             edit=("TransformerBlock(d_model, num_heads", "TransformerBlock(d_model, 1"),
             why="the count is right, the logits are not",
-            idea="Which number of heads do your blocks get?"),
+            question="Which number of heads do your blocks get?"),
     Mistake("W15", "the position table has one row too many",
             edit=("nn.Embedding(max_seq_length", "nn.Embedding(max_seq_length + 1"),
             why="C parameters too many",
-            idea="How many positions has a text of max_seq_length tokens?"),
+            question="How many positions has a text of max_seq_length tokens?"),
     Mistake("W11", "the mask is a Parameter",
             edit=("std=0.02)",
                   "std=0.02)\n"
                   "        self.mask = nn.Parameter(\n"
                   "            torch.ones(max_seq_length, max_seq_length).tril())"),
             why="T x T parameters too many, which no gradient reaches",
-            idea="Is the mask something to be learned?", where="look for nn.Parameter",
+            question="Is the mask something to be learned?",
+            where="look for nn.Parameter",
             fix="leave the mask to the attention, or register_buffer"),
     Mistake("W12", "vocabulary padded to a multiple of 64",
             edit=("nn.Embedding(vocab_size", "nn.Embedding(-(-vocab_size // 64) * 64"),
             why="logits for tokens that do not exist: at GPT-2's size 50,304 of them, "
-                "and 124,475,904 parameters", idea="Which token would id 50,300 be?"),
+                "and 124,475,904 parameters",
+                question="Which token would id 50,300 be?"),
     Mistake("E1", "positions never added, though there is a table",
             edit=(" + self.pos_emb.weight[:T]", ""),
             why="no gradient reaches the position table",
-            idea="How does the model know order?"),
+            question="How does the model know order?"),
     Mistake("E1b", "no position table at all",
             edit=[("        self.pos_emb = nn.Embedding(max_seq_length, d_model)\n",
                    ""),
                   (" + self.pos_emb.weight[:T]", "")],
             why="T x C parameters too few: at GPT-2's size 786,432",
-            idea="How does the model know order?",
+            question="How does the model know order?",
             where="look at the tables in __init__",
             fix="self.pos_emb = nn.Embedding(max_seq_length, d_model)"),
     Mistake("E4", "all positions added, not the first T", edit=("[:T]", ""),
             why="it works only for texts of max_seq_length tokens",
-            idea="Which rows of the position table does a text of 5 tokens need?"),
+            question="Which rows of the position table does a text of 5 tokens need?"),
     Mistake("E5", "positions counted from 1",
             edit=("self.pos_emb.weight[:T]", "self.pos_emb(torch.arange(1, T + 1))"),
             why="a text of max_seq_length tokens gets an index too large",
-            idea="Which is the first row of a table?"),
+            question="Which is the first row of a table?"),
     Mistake("E6", "token embeddings multiplied by sqrt(C)",
             edit=("self.tok_emb(input_ids)",
                   "self.tok_emb(input_ids) * math.sqrt(self.tok_emb.embedding_dim)"),
             why="the token outweighs its position sqrt(C) times",
-            idea="Who scales its embeddings: GPT-2, or the transformer of 2017?"),
+            question="Who scales its embeddings: GPT-2, or the transformer of 2017?"),
     Mistake("E8", "sines and cosines in place of a learned position table",
             edit=[("self.pos_emb = nn.Embedding(max_seq_length, d_model)",
                    'self.register_buffer("pos_emb", waves(max_seq_length, d_model))'),
                   ("self.pos_emb.weight", "self.pos_emb")],
             why="T x C parameters too few: at GPT-2's size 786,432",
-            idea="Who makes GPT-2's positions: a formula, or the training?",
+            question="Who makes GPT-2's positions: a formula, or the training?",
             where="look for sin and cos",
             fix="self.pos_emb = nn.Embedding(max_seq_length, d_model)"),
     Mistake("E10", "positions added before every block",
             edit=[(" + self.pos_emb.weight[:T]", ""),
                   ("block(x)", "block(x + self.pos_emb.weight[:T])")],
             why="the residual stream drifts along the positions, the deeper the more",
-            idea="How often are positions added to the residual stream?",
+            question="How often are positions added to the residual stream?",
             where="look inside the loop", fix="add them once, before the loop"),
 )
 
@@ -557,67 +572,69 @@ COUNT = (
     Mistake("W4", "counted through state_dict, where a tied table stands twice",
             edit=("model.parameters()", "model.state_dict().values()"),
             why="a tied model seems untied (at GPT-2's size 163,037,184 for "
-                "124,439,808), and buffers are counted, too", idea=_Q_COUNT),
+                "124,439,808), and buffers are counted, too", question=_Q_COUNT),
     Mistake("W4b", "a tied or shared parameter counted once for each name",
             edit=("model.parameters()",
                   "dict(\n"
                   "        model.named_parameters(remove_duplicate=False)).values()"),
-            why="a tied model seems untied", idea=_Q_COUNT),
+            why="a tied model seems untied", question=_Q_COUNT),
     Mistake("W4i", "counted module by module: a tied table counts twice",
             edit=("for p in model.parameters()",
                   "for part in model.modules()\n"
                   "               for p in part.parameters(recurse=False)"),
-            why="a tied model seems untied; shared blocks are right", idea=_Q_COUNT),
+            why="a tied model seems untied; shared blocks are right",
+            question=_Q_COUNT),
     Mistake("W11", "buffers counted, too",
             edit=("model.parameters()", "[*model.parameters(), *model.buffers()]"),
-            why="a mask that is never trained counts", idea=_Q_COUNT),
+            why="a mask that is never trained counts", question=_Q_COUNT),
     Mistake("W4a", "the sizes of the axes added up, not multiplied",
             edit=("p.numel()", "sum(p.shape)"), why="a 7 x 3 table counts as 10",
-            idea="How many numbers are in a 7 x 3 table?"),
+            question="How many numbers are in a 7 x 3 table?"),
     Mistake("W4s", "tensors of equal shape counted once",
             edit=("model.parameters()",
                   "{p.shape: p for p in model.parameters()}.values()"),
             why="two layers of the same size count as one",
-            idea="What makes two tensors one: their shape, or being the same tensor?"),
+            question="What makes two tensors one: their shape, or being the same "
+                     "tensor?"),
     Mistake("W4w", "only parameters called weight",
             edit=("for p in model.parameters()",
                   "for name, p in model.named_parameters()\n"
                   '               if name.endswith("weight")'),
-            why="biases are left out", idea=_Q_COUNT),
+            why="biases are left out", question=_Q_COUNT),
     Mistake("W4n", "numbers that are 0 are left out",
             edit=("p.numel()", "int((p != 0).sum())"),
             why="a fresh bias of zeros is not counted",
-            idea="Is a 0 that training will change no parameter?"),
+            question="Is a 0 that training will change no parameter?"),
     Mistake("W4d", "tensors counted, not their entries", edit=("p.numel()", "1"),
             why="a whole table counts as 1",
-            idea="How many numbers are in a 7 x 3 table?"),
+            question="How many numbers are in a 7 x 3 table?"),
     Mistake("W4e", "rows counted, not entries (len in place of numel)",
             edit=("p.numel()", "len(p)"), why="a 7 x 3 table counts as 7",
-            idea="What does len of a matrix give?"),
+            question="What does len of a matrix give?"),
     Mistake("W4f", "bytes, not numbers",
             edit=("p.numel()", "p.numel() * p.element_size()"),
             why="four times too many, in float32",
-            idea="How many bytes has one float32?"),
+            question="How many bytes has one float32?"),
     Mistake("W4j", "the first tensor alone is counted",
             edit=("model.parameters()", "list(model.parameters())[:1]"),
             why="what comes after the first tensor makes no difference",
-            idea="When does your loop end?"),
+            question="When does your loop end?"),
     Mistake("W4k", "the last tensor alone is counted",
             edit=("model.parameters()", "list(model.parameters())[-1:]"),
             why="what comes before the last tensor makes no difference",
-            idea="What becomes of the sum when the next tensor comes?"),
+            question="What becomes of the sum when the next tensor comes?"),
     Mistake("W4g", "biases and norms left out",
             edit=("model.parameters()", "model.parameters() if p.dim() == 2"),
-            why="only matrices are counted", idea=_Q_COUNT),
+            why="only matrices are counted", question=_Q_COUNT),
     Mistake("W4h", "the parts' parameters left out",
             edit=("model.parameters()", "model.parameters(recurse=False)"),
             why="the count is 0",
-            idea="Whose parameters are they: the model's own, or its parts'?"),
+            question="Whose parameters are they: the model's own, or its parts'?"),
 )
 
 embed = Exercise(
-    "embed", "07", "embed(input_ids, tok_emb, pos_emb) -> (B, T, C)", None,
-    embed_probes, EMBED, embed_read_out,
+    "embed", "07", "embed(input_ids, tok_emb, pos_emb) -> (B, T, C)",
+    make_probes=embed_probes, mistakes=EMBED, read_out=embed_read_out,
     axes={"input_ids": "B T", "tok_emb": "V C", "pos_emb": "P C", "": "B T C"},
     crashes=((r"size of tensor a|must match the size",
               "tok_emb[input_ids] is (B, T, C): how many rows of pos_emb fit it?"),
@@ -633,9 +650,9 @@ embed = Exercise(
 
 GPT2 = Exercise(
     "GPT2", "07", "GPT2(vocab_size, d_model, num_heads, num_layers, max_seq_length, "
-    "d_ff), an nn.Module: GPT2(...)(input_ids) -> logits (B, T, V)", None,
-    model_probes, WHOLE, model_read_out,
-    robust=(Robust("a tensor of it is neither a parameter nor a buffer: "
+    "d_ff), an nn.Module: GPT2(...)(input_ids) -> logits (B, T, V)",
+    make_probes=model_probes, mistakes=WHOLE, read_out=model_read_out,
+    edge_cases=(EdgeCase("a tensor of it is neither a parameter nor a buffer: "
                    "model.to('cuda') would leave it behind; use register_buffer",
                    lambda g: Probe("plain tensors", (((17, 12, 2, 2, 7, 20), None),),
                                    whole.left_behind)),),
@@ -667,8 +684,9 @@ GPT2 = Exercise(
         "LayerNorm": LayerNorm, "TransformerBlock": TransformerBlock, "waves": waves})
 
 count_parameters = Exercise(
-    "count_parameters", "07", "count_parameters(model) -> int", None, count_probes,
-    COUNT, count_read_out, show="a tied model",
+    "count_parameters", "07", "count_parameters(model) -> int",
+    make_probes=count_probes,
+    mistakes=COUNT, read_out=count_read_out, show="a tied model",
     crashes=((r"(builtin_function_or_method|method)'", "numel and size are methods: "
               "they need brackets, p.numel()"),
              (r"index out of range|out of bounds", "a bias has one axis only: "

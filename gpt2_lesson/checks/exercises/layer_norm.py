@@ -7,12 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
+from gpt2_lesson.checks.exercise import (
+    Answer,
+    Clue,
+    EdgeCase,
+    Exercise,
+    Mistake,
+    RunProbe,
+)
+from gpt2_lesson.checks.fakes.adapters import in_half
+from gpt2_lesson.checks.fakes.formula import Layer, Silent, formula, slope
 from gpt2_lesson.checks.probing import Probe, gradients
-from gpt2_lesson.checks.stand_ins.drives import in_half
-from gpt2_lesson.checks.stand_ins.formula import Layer, Silent, formula, slope
-from gpt2_lesson.checks.values import Answer
 
 # --- the right answers ----------------------------------------------------------------
 
@@ -46,7 +51,7 @@ def _rows(g: Generator, b: int, t: int, c: int) -> Tensor:
 
 
 def norm_probes(g: Generator) -> list[Probe]:
-    """Return the battery: C = 4, tiny, constant, shifted rows, T = C, an own eps."""
+    """Return the probes: C = 4, tiny, constant, shifted rows, T = C, an own eps."""
     x = _rows(g, 3, 5, 4)
     weight, bias = _affine(g, 4)
     sizes = {"B": 3, "T": 5, "C": 4}
@@ -74,7 +79,7 @@ def _layers(g: Generator, c: int) -> list[Layer]:
 
 
 def block_probes(g: Generator) -> list[Probe]:
-    """Return the battery: four layers, silent ones, one token, gradients."""
+    """Return the probes: four layers, silent ones, one token, gradients."""
     x = torch.randn(2, 5, 4, generator=g)
     layers = _layers(g, 4)
     silent = [layers[0], Silent(), layers[2], Silent()]
@@ -97,13 +102,13 @@ def block_formula(g: Generator) -> Probe:
 # --- what can be read out when nothing matches ----------------------------------------
 
 
-def read_norm(look: Look, g: Generator) -> list[Clue]:
+def read_norm(run: RunProbe, g: Generator) -> list[Clue]:
     """Return mean and deviation of rows, the effective eps, and the affine part."""
     x = _rows(g, 2, 3, 4)
     weight, bias = torch.ones(4), torch.zeros(4)
 
     def rows(x: Tensor, *affine: Tensor) -> Tensor | None:
-        value = look(Probe("rows", (x, *(affine or (weight, bias))))).value
+        value = run(Probe("rows", (x, *(affine or (weight, bias))))).value
         good = isinstance(value, Tensor) and value.shape == x.shape
         return value if good and value.isfinite().all() else None
 
@@ -164,9 +169,9 @@ def _affine_clue(x: Tensor, rows: Callable[..., Tensor | None]) -> list[Clue]:
                  f"{[round(one, 3) for one in y[0, 0].tolist()]}")]
 
 
-def read_block(look: Look, g: Generator) -> list[Clue]:
+def read_block(run: RunProbe, g: Generator) -> list[Clue]:
     """Return which layers are not used, or used twice, and what silent ones give."""
-    text = look(block_formula(g)).value
+    text = run(block_formula(g)).value
     if not isinstance(text, str) or text == "?":
         return []
     missing = [name for name in ("ln_attn", "attn", "ln_mlp", "mlp")
@@ -175,7 +180,7 @@ def read_block(look: Look, g: Generator) -> list[Clue]:
     found = found * bool(missing)
     x = torch.randn(2, 5, 6, generator=g)
     ln_attn, _, ln_mlp, _ = _layers(g, 6)
-    y = look(Probe("silent", (x, ln_attn, Silent(), ln_mlp, Silent()))).value
+    y = run(Probe("silent", (x, ln_attn, Silent(), ln_mlp, Silent()))).value
     if isinstance(y, Tensor) and y.shape == x.shape and not y.allclose(x, atol=1e-5):
         found.append(Clue("silent", "with attn and mlp returning 0 your block should "
                           "return x, and does not: x must stand alone in the sum"))
@@ -227,195 +232,199 @@ _Q_AFFINE = "What multiplies each channel, and what is added to it?"
 LAYER_NORM = (
     Mistake("L1", "the unbiased variance (divided by C - 1)",
             edit=("(difference**2).mean(", "x.var("),
-            why="at C = 4 the result is 0.866 times the right one", idea=_Q_VARIANCE),
+            why="at C = 4 the result is 0.866 times the right one",
+            question=_Q_VARIANCE),
     Mistake("L2", "eps outside the root: sqrt(variance) + eps",
             edit=("(variance + eps).sqrt()", "(variance.sqrt() + eps)"),
             why="rows of standard deviation 0.001 come out three times too large; "
                 "others look right",
-            idea=_Q_EPS),
+            question=_Q_EPS),
     Mistake("L3", "no eps", edit=(" + eps", ""),
             why="a row of equal numbers gives nan: 0/0",
-            idea="What is 0 divided by 0?"),
+            question="What is 0 divided by 0?"),
     Mistake("L4", "eps is 1e-6, not 1e-5", edit=("+ eps", "+ 1e-6"),
             why="rows of standard deviation 0.001 come out 2.4 times too large",
-            idea=_Q_EPS),
+            question=_Q_EPS),
     Mistake("L4b", "eps is 1e-12, not 1e-5", edit=("+ eps", "+ 1e-12"),
             why="rows of standard deviation 0.001 come out 3.3 times too large",
-            idea=_Q_EPS),
+            question=_Q_EPS),
     Mistake("L13", "the argument eps is not used: always 1e-5",
             edit=("+ eps", "+ 1e-5"),
-            why="right with the default, wrong with another eps", idea=_Q_EPS),
+            why="right with the default, wrong with another eps", question=_Q_EPS),
     Mistake("L14", "the larger of variance and eps, not their sum",
             edit=("(variance + eps)", "variance.clamp(min=eps)"),
-            why="tiny rows come out slightly too large", idea=_Q_EPS),
+            why="tiny rows come out slightly too large", question=_Q_EPS),
     Mistake("L4q", "eps is squared", edit=("+ eps", "+ eps**2"),
             why="rows of standard deviation 0.001 come out 3.3 times too large",
-            idea=_Q_EPS),
+            question=_Q_EPS),
     Mistake("L4t", "twice eps (added in two places)", edit=("+ eps", "+ 2 * eps"),
-            why="rows of standard deviation 0.001 come out too small", idea=_Q_EPS),
+            why="rows of standard deviation 0.001 come out too small", question=_Q_EPS),
     Mistake("L3n", "eps added to the numerator, not to the variance",
             edit=("difference / (variance + eps)", "(difference + eps) / variance"),
             why="a row of equal numbers gives infinity: eps / 0",
-            idea="What must not become 0: what is divided, or what it is divided by?"),
+            question="What must not become 0: what is divided, or what it is divided "
+                     "by?"),
     Mistake("L1s", "the sum of the squares, not their mean",
             edit=("(difference**2).mean(", "(difference**2).sum("),
             why="the result is too small, by the root of C: at C = 4 by half",
-            idea=_Q_VARIANCE),
+            question=_Q_VARIANCE),
     Mistake("L1n", "divided by the length of the row (its norm)",
             edit=("(variance + eps).sqrt()",
                   "(difference.norm(dim=-1, keepdim=True) + eps)"),
             why="the result is too small, by the root of C: at C = 4 by half",
-            idea=_Q_VARIANCE),
+            question=_Q_VARIANCE),
     Mistake("L1z", "F.normalize: divided by the length of the row",
             edit=("difference / (variance + eps).sqrt()",
                   "F.normalize(difference, dim=-1)"),
             why="the result is too small, by the root of C: at C = 4 by half",
-            idea=_Q_VARIANCE),
+            question=_Q_VARIANCE),
     Mistake("L12n", "x.std(): the unbiased variance, and no eps",
             edit=[("(difference**2).mean(", "x.var("), (" + eps", "")],
             why="at C = 4 the result is 0.866 times the right one, and a row of equal "
                 "numbers gives nan",
-            where="what does std divide by, and where is eps?", idea=_Q_VARIANCE),
+            where="what does std divide by, and where is eps?", question=_Q_VARIANCE),
     Mistake("L2p", "brackets are missing: ... / variance.sqrt() + eps * weight + bias",
             edit=[("(variance + eps).sqrt()", "variance.sqrt()"),
                   ("normed *", "normed + eps *")],
             why="eps is multiplied by the weight, and the variance stays alone under "
                 "the root",
-            idea=_Q_EPS),
+            question=_Q_EPS),
     Mistake("L16m", "no gradient passes through the mean (detach, no_grad)",
             edit=("x.mean", "x.detach().mean"),
             why="the values are right, but the gradient of x is not",
-            idea="Does the mean of a row change when one number changes?"),
+            question="Does the mean of a row change when one number changes?"),
     Mistake("L1a", "the mean of the absolute differences, not of their squares",
             edit=("(difference**2)", "difference.abs()"),
-            why="rows with one large number come out too large", idea=_Q_VARIANCE),
+            why="rows with one large number come out too large", question=_Q_VARIANCE),
     Mistake("L5v", "one variance for the whole tensor",
             edit=("(-1, keepdim=True)\n    normed", "()\n    normed"),
-            why="changing one token changes all others", idea=_Q_AXIS),
+            why="changing one token changes all others", question=_Q_AXIS),
     Mistake("L5m", "one mean for the whole tensor",
             edit=("x.mean(-1, keepdim=True)", "x.mean()"),
-            why="changing one token changes all others", idea=_Q_AXIS),
+            why="changing one token changes all others", question=_Q_AXIS),
     Mistake("L10s", "the sum taken off, not the mean", edit=("x.mean", "x.sum"),
-            why="a row of equal numbers does not give the bias", idea=_Q_LEFT),
+            why="a row of equal numbers does not give the bias", question=_Q_LEFT),
     Mistake("L10p", "the mean added, not taken off",
             edit=("difference /", "(x + mean) /"),
-            why="the result has not the mean 0", idea=_Q_LEFT),
+            why="the result has not the mean 0", question=_Q_LEFT),
     Mistake("L10m", "the median taken off, not the mean",
             edit=("x.mean(-1, keepdim=True)", "x.median(-1, keepdim=True).values"),
-            why="the result has not the mean 0", idea=_Q_LEFT),
+            why="the result has not the mean 0", question=_Q_LEFT),
     Mistake("L23", "scaled from 0 to 1 by the smallest and the largest number",
             edit=[("x.mean", "x.amin"),
                   ("(variance + eps).sqrt()",
                    "(x.amax(-1, keepdim=True) - mean + eps)")],
             why="no result is below the bias where the weight is positive",
-            idea="Which two numbers describe a row here: mean and variance, or its "
+            question="Which two numbers describe a row here: mean and variance, or its "
                  "ends?"),
     Mistake("L9t", "multiplied by the root, not divided",
             edit=("/ (variance", "* (variance"),
             why="rows of standard deviation 2 come out four times too large",
-            idea="Should a row of large numbers become larger or smaller?"),
+            question="Should a row of large numbers become larger or smaller?"),
     Mistake("L6d", "divided by the weight", edit=("* weight", "/ weight"),
-            why="right only where the weight is 1", idea=_Q_AFFINE),
+            why="right only where the weight is 1", question=_Q_AFFINE),
     Mistake("L6m", "the bias is subtracted", edit=("+ bias", "- bias"),
-            why="a row of equal numbers gives minus the bias", idea=_Q_AFFINE),
+            why="a row of equal numbers gives minus the bias", question=_Q_AFFINE),
     Mistake("L5", "normalised over tokens and channels together",
             edit=[("x.mean(-1,", "x.mean((-2, -1),"),
                   ("(-1, keepdim=True)\n    normed",
                    "((-2, -1), keepdim=True)\n    normed")],
-            why="changing one token changes the others", idea=_Q_AXIS),
+            why="changing one token changes the others", question=_Q_AXIS),
     Mistake("L5b", "normalised over the tokens (dim=1), channel by channel",
             edit=[("x.mean(-1,", "x.mean(-2,"),
                   ("(-1, keepdim=True)\n    normed", "(-2, keepdim=True)\n    normed")],
-            why="changing one token changes the others", idea=_Q_AXIS),
+            why="changing one token changes the others", question=_Q_AXIS),
     Mistake("L5c", "normalised over the batch (dim=0)",
             edit=[("x.mean(-1,", "x.mean(0,"),
                   ("(-1, keepdim=True)\n    normed", "(0, keepdim=True)\n    normed")],
             why="with one example alone the result is the bias everywhere",
-            idea=_Q_AXIS),
+            question=_Q_AXIS),
     Mistake("L5d", "one mean and one variance for the whole tensor",
             edit=[("x.mean(-1,", "x.mean((0, 1, 2),"),
                   ("(-1, keepdim=True)\n    normed",
                    "((0, 1, 2), keepdim=True)\n    normed")],
-            why="changing one token changes all others", idea=_Q_AXIS),
+            why="changing one token changes all others", question=_Q_AXIS),
     Mistake("L11", "batch norm: over batch and tokens, channel by channel",
             edit=[("x.mean(-1,", "x.mean((0, 1),"),
                   ("(-1, keepdim=True)\n    normed",
                    "((0, 1), keepdim=True)\n    normed")],
-            why="one example alone gives another result than in a batch", idea=_Q_AXIS),
+            why="one example alone gives another result than in a batch",
+            question=_Q_AXIS),
     Mistake("L6", "weight and bias are not used", edit=(" * weight + bias", ""),
-            why="right as long as the weight is 1 and the bias 0", idea=_Q_AFFINE),
+            why="right as long as the weight is 1 and the bias 0", question=_Q_AFFINE),
     Mistake("L6b", "the bias is not used", edit=(" + bias", ""),
-            why="a row of equal numbers gives 0, not the bias", idea=_Q_AFFINE),
+            why="a row of equal numbers gives 0, not the bias", question=_Q_AFFINE),
     Mistake("L6c", "the weight is not used", edit=(" * weight", ""),
-            why="right only where the weight is 1", idea=_Q_AFFINE),
+            why="right only where the weight is 1", question=_Q_AFFINE),
     Mistake("L7", "weight and bias exchanged",
             edit=[("* weight", "* bias"), ("+ bias", "+ weight")],
             why="a row of equal numbers gives the weight, not the bias",
-            idea=_Q_AFFINE),
+            question=_Q_AFFINE),
     Mistake("L7b", "the bias added before the weight multiplies",
             edit=("normed * weight + bias", "(normed + bias) * weight"),
-            why="a row of equal numbers gives weight times bias", idea=_Q_AFFINE),
+            why="a row of equal numbers gives weight times bias", question=_Q_AFFINE),
     Mistake("L7c", "multiplied by 1 + weight", edit=("* weight", "* (1 + weight)"),
             why="the weight starts at 1 in GPT-2, so it is the whole factor",
-            idea=_Q_AFFINE),
+            question=_Q_AFFINE),
     Mistake("L7p", "multiplied by the weight with @, not with *",
             edit=("* weight", "@ weight"),
             why="@ multiplies and adds up over the channels: (B, T, C) becomes (B, T)",
-            idea="Each channel has a weight of its own. Should anything be added up "
-                 "over the channels?"),
+            question="Each channel has a weight of its own. Should anything be added "
+                     "up over the channels?"),
     Mistake("L8", "keepdim=True is missing",
             edit=[("x.mean(-1, keepdim=True)", "x.mean(-1)"),
                   ("(difference**2).mean(-1, keepdim=True)",
                    "x.var(-1, correction=0)")],
             why="(B, T, C) and (B, T) do not fit; where T = C they fit wrongly",
-            idea="Which shape has the mean of each row, and against which axis of x is "
-                 "it laid?"),
+            question="Which shape has the mean of each row, and against which axis of "
+                     "x is it laid?"),
     Mistake("L9", "divided by the variance, not by its root", edit=(".sqrt()", ""),
             why="rows of standard deviation 2 come out half as large as they should",
-            idea=_Q_UNIT),
+            question=_Q_UNIT),
     Mistake("L9b", "divided by the square of the variance", edit=(".sqrt()", "**2"),
             why="rows of standard deviation 2 come out an eighth as large as they "
                 "should",
-            idea=_Q_UNIT),
+            question=_Q_UNIT),
     Mistake("L9a", "divided by the mean absolute difference, not by the root of the "
                    "variance",
             edit=[("(difference**2)", "difference.abs()"), (".sqrt()", "")],
             why="rows come out with a standard deviation somewhat above 1",
-            idea="The standard deviation is the root of the mean of what: of |x - "
+            question="The standard deviation is the root of the mean of what: of |x - "
                  "mean|, or of its square?"),
     Mistake("L22", "brackets forgotten: x - mean / root, which is x - (mean / root)",
             edit=("difference /", "x - mean /"),
             why="only the mean is divided; rows keep their standard deviation",
-            idea=_Q_FIRST),
+            question=_Q_FIRST),
     Mistake("L22b", "brackets forgotten: x - mean / root * weight + bias",
             edit=[("difference /", "mean /"), ("normed *", "x - normed *")],
             why="only the mean is divided and weighted; x stays as it is",
-            idea=_Q_FIRST),
+            question=_Q_FIRST),
     Mistake("L15", "only centred: not divided by the standard deviation",
             edit=(" / (variance + eps).sqrt()", ""),
             why="rows keep their standard deviation",
-            idea="What should the new variance be?"),
+            question="What should the new variance be?"),
     Mistake("L10", "RMS norm: the mean is not taken off", edit=("x - mean", "x"),
-            why="rows shifted by 3 come out with a mean of about 0.95", idea=_Q_MEAN),
+            why="rows shifted by 3 come out with a mean of about 0.95",
+            question=_Q_MEAN),
     Mistake("L10b", "the mean is taken off in the variance, not above it",
             edit=("difference /", "x /"),
             why="the standard deviation is 1, but shifted rows stay shifted",
-            idea=_Q_MEAN),
+            question=_Q_MEAN),
     Mistake("L12", "x.std() + eps: the unbiased variance, and eps outside the root",
             edit=[("(difference**2).mean(", "x.var("),
                   ("(variance + eps).sqrt()", "(variance.sqrt() + eps)")],
             why="at C = 4 the result is 0.866 times the right one, and tiny rows are "
                 "off",
             where="std divides by C - 1 unless correction=0",
-            idea="The mean of the squares: of how many? And what is eps added to?"),
+            question="The mean of the squares: of how many? And what is eps added to?"),
     Mistake("L16", "no gradient passes mean and variance (detach, no_grad, .data)",
             edit=[("x.mean", "x.detach().mean"),
                   ("(difference**2)", "(difference.detach()**2)")],
             why="the values are right, the gradients are not",
-            idea="Does the mean change when x changes?"),
+            question="Does the mean change when x changes?"),
     Mistake("L17", "changes its input in place", edit=("x - mean", "x.sub_(mean)"),
             why="the caller's x is not the same after the call",
-            idea="Who else may need x?"),
+            question="Who else may need x?"),
 )
 
 _Q_STREAM = "Which two things are added: what does each branch read, and what is kept?"
@@ -427,164 +436,175 @@ BLOCK = (
                   ("x + mlp(ln_mlp(x))", "ln_mlp(x + mlp(x))")],
             why="the residual stream itself is normed, so x no longer runs straight "
                 "through",
-            idea="What does a norm see in pre-norm: the residual stream, or a copy for "
-                 "the branch?"),
+            question="What does a norm see in pre-norm: the residual stream, or a copy "
+                     "for the branch?"),
     Mistake("B1b", "the norms after the branches: x + ln(attn(x))",
             edit=[("attn(ln_attn(x))", "ln_attn(attn(x))"),
                   ("mlp(ln_mlp(x))", "ln_mlp(mlp(x))")],
             why="attn and mlp read the plain residual stream",
-            idea="What should attn read?"),
+            question="What should attn read?"),
     Mistake("B2", "no residual connection: each branch replaces the residual stream",
             edit=[("x + attn", "attn"), ("x + mlp", "mlp")],
             why="when attn and mlp return 0, the block returns 0: x is lost",
-            idea=_Q_STREAM),
+            question=_Q_STREAM),
     Mistake("B2a", "no residual connection around attn", edit=("x + attn", "attn"),
-            why="attention replaces the residual stream", idea=_Q_STREAM),
+            why="attention replaces the residual stream", question=_Q_STREAM),
     Mistake("B2m", "no residual connection around mlp", edit=("x + mlp", "mlp"),
-            why="when mlp returns 0, x is lost", idea=_Q_STREAM),
+            why="when mlp returns 0, x is lost", question=_Q_STREAM),
     Mistake("B3", "the residual connection starts from the normed residual stream",
             edit=[("x + attn", "ln_attn(x) + attn"), ("x + mlp", "ln_mlp(x) + mlp")],
             why="when attn and mlp return 0, the block returns ln_mlp(ln_attn(x)), not "
                 "x",
-            where="did x = ln_attn(x) overwrite the stream?", idea=_Q_STREAM),
+            where="did x = ln_attn(x) overwrite the stream?", question=_Q_STREAM),
     Mistake("B3a", "the first residual connection starts from ln_attn(x)",
             edit=("x + attn", "ln_attn(x) + attn"),
             why="x is normed before attn's result is added",
-            where="did x = ln_attn(x) overwrite the stream?", idea=_Q_STREAM),
+            where="did x = ln_attn(x) overwrite the stream?", question=_Q_STREAM),
     Mistake("B3m", "the second residual connection starts from ln_mlp(x)",
             edit=("x + mlp", "ln_mlp(x) + mlp"),
             why="the residual stream is normed before mlp's result is added",
-            where="did x = ln_mlp(x) overwrite the stream?", idea=_Q_STREAM),
+            where="did x = ln_mlp(x) overwrite the stream?", question=_Q_STREAM),
     Mistake("B4", "parallel branches: mlp does not see what attn added",
             edit=[("x = x +", "h = x +"), ("return x", "return h")],
             why="mlp reads ln_mlp(x), with the block's input for x",
-            idea="Which residual stream should mlp read: before or after attn has "
+            question="Which residual stream should mlp read: before or after attn has "
                  "added?"),
     Mistake("B4b", "mlp reads attn's result alone, not the residual stream",
             edit=[("x = x + attn", "h = attn"),
                   ("x + mlp(ln_mlp(x))", "x + h + mlp(ln_mlp(h))")],
             why="ln_mlp gets what attn returned, without x",
-            idea="Which residual stream should mlp read?"),
+            question="Which residual stream should mlp read?"),
     Mistake("B4c", "the second addition starts from the block's input",
             edit=[("x = x +", "h = x +"), ("ln_mlp(x)", "ln_mlp(h)")],
             why="what attn found is read by mlp, but not kept in the residual stream",
-            idea=_Q_STREAM),
+            question=_Q_STREAM),
     Mistake("B5", "the same norm twice: ln_attn before both branches",
             edit=("ln_mlp(x)", "ln_attn(x)"),
             why="ln_mlp is never used: right at the start of training, wrong "
                 "afterwards",
-            idea="Each branch has a norm of its own. Which one reads for mlp?"),
+            question="Each branch has a norm of its own. Which one reads for mlp?"),
     Mistake("B5m", "the same norm twice: ln_mlp before both branches",
             edit=("ln_attn(x)", "ln_mlp(x)"),
             why="ln_attn is never used: right at the start of training, wrong "
                 "afterwards",
-            idea="Each branch has a norm of its own. Which one reads for attn?"),
+            question="Each branch has a norm of its own. Which one reads for attn?"),
     Mistake("B5x", "the two norms exchanged",
             edit=[("ln_attn(x)", "ln_mlp(x)"), ("ln_mlp(x)", "ln_attn(x)")],
             why="ln_mlp stands before attn, and ln_attn before mlp",
-            idea="Each branch has a norm of its own. Which one is whose?"),
+            question="Each branch has a norm of its own. Which one is whose?"),
     Mistake("B6", "changes its input in place (x += ...)",
             edit=[("x = x +", "x +="),
                   ("return x + mlp(ln_mlp(x))", "x += mlp(ln_mlp(x))\n    return x")],
             why="the caller's x is not the same after the call",
-            idea="x += writes into the tensor that the caller still holds. Who may "
+            question="x += writes into the tensor that the caller still holds. Who may "
                  "need it?"),
     Mistake("B7", "mlp before attn",
             edit=[("attn(ln_attn(x))", "mlp(ln_mlp(x))"),
                   ("mlp(ln_mlp(x))", "attn(ln_attn(x))")],
             why="attn reads what mlp has added",
-            idea="Tokens exchange first, then each one thinks for itself. Which part "
-                 "is which?"),
+            question="Tokens exchange first, then each one thinks for itself. Which "
+                     "part is which?"),
     Mistake("B8", "dropout on the residual stream, always on",
             edit=[("x + attn", "F.dropout(x, 0.3) + attn"),
                   ("x + mlp", "F.dropout(x, 0.3) + mlp")],
             why="two calls give different results, also when attn and mlp return 0",
-            idea="Dropout belongs to the branches. What happens to x if it falls on "
-                 "the residual stream?"),
+            question="Dropout belongs to the branches. What happens to x if it falls "
+                     "on the residual stream?"),
     Mistake("B8b", "dropout on the branches, always on",
             edit=[("attn(ln_attn(x))", "F.dropout(attn(ln_attn(x)), 0.3)"),
                   ("mlp(ln_mlp(x))", "F.dropout(mlp(ln_mlp(x)), 0.3)")],
-            why="two calls give different results", idea="When should dropout act?"),
+            why="two calls give different results",
+            question="When should dropout act?"),
     Mistake("B9", "the residual stream added twice: x + x + ...",
             edit=[("x + attn", "2 * x + attn"), ("x + mlp", "2 * x + mlp")],
-            why="when attn and mlp return 0, the block returns 4 x", idea=_Q_STREAM),
+            why="when attn and mlp return 0, the block returns 4 x",
+            question=_Q_STREAM),
     Mistake("B9a", "the residual stream added twice around attn",
             edit=("x + attn", "2 * x + attn"),
-            why="when attn and mlp return 0, the block returns 2 x", idea=_Q_STREAM),
+            why="when attn and mlp return 0, the block returns 2 x",
+            question=_Q_STREAM),
     Mistake("B9m", "the residual stream added twice around mlp",
             edit=("x + mlp", "2 * x + mlp"),
-            why="when attn and mlp return 0, the block returns 2 x", idea=_Q_STREAM),
+            why="when attn and mlp return 0, the block returns 2 x",
+            question=_Q_STREAM),
     Mistake("B10", "no norm before attn", edit=("ln_attn(x)", "x"),
-            why="attn reads the plain residual stream", idea="What should attn read?"),
+            why="attn reads the plain residual stream",
+            question="What should attn read?"),
     Mistake("B10m", "no norm before mlp", edit=("ln_mlp(x)", "x"),
-            why="mlp reads the plain residual stream", idea="What should mlp read?"),
+            why="mlp reads the plain residual stream",
+            question="What should mlp read?"),
     Mistake("B1s", "each norm twice: before its branch and after it",
             edit=[("attn(ln_attn(x))", "ln_attn(attn(ln_attn(x)))"),
                   ("mlp(ln_mlp(x))", "ln_mlp(mlp(ln_mlp(x)))")],
             why="what a branch returns is normed before it is added",
-            idea="What should be added to the residual stream: the branch, or its "
+            question="What should be added to the residual stream: the branch, or its "
                  "norm?"),
     Mistake("B1o", "ln_attn after attn, not before it",
             edit=("attn(ln_attn(x))", "ln_attn(attn(x))"),
-            why="attn reads the plain residual stream", idea="What should attn read?"),
+            why="attn reads the plain residual stream",
+            question="What should attn read?"),
     Mistake("B4d", "mlp reads attn's result alone, and only mlp's is added to x",
             edit=[("x = x + attn", "h = attn"), ("ln_mlp(x)", "ln_mlp(h)")],
-            why="what attn returns is in the residual stream no more", idea=_Q_STREAM),
+            why="what attn returns is in the residual stream no more",
+            question=_Q_STREAM),
     Mistake("B12", "attn twice, mlp never", edit=("mlp(ln_mlp", "attn(ln_mlp"),
             why="mlp is not used",
-            idea="Which of the two branches thinks for each token alone?"),
+            question="Which of the two branches thinks for each token alone?"),
     Mistake("B12m", "mlp twice, attn never", edit=("attn(ln_attn", "mlp(ln_attn"),
             why="attn is not used",
-            idea="Which of the two branches lets tokens exchange something?"),
+            question="Which of the two branches lets tokens exchange something?"),
     Mistake("B12a", "the second branch is missing", edit=(" + mlp(ln_mlp(x))", ""),
-            why="mlp is not used", idea="How many branches has a block?"),
+            why="mlp is not used", question="How many branches has a block?"),
     Mistake("B12b", "the first branch is missing",
             edit=("    x = x + attn(ln_attn(x))\n", ""),
-            why="attn is not used", idea="How many branches has a block?"),
+            why="attn is not used", question="How many branches has a block?"),
     Mistake("B13", "the branches are subtracted",
             edit=[("x + attn", "x - attn"), ("x + mlp", "x - mlp")],
-            why="with one branch silent the sign shows", idea=_Q_STREAM),
+            why="with one branch silent the sign shows", question=_Q_STREAM),
     Mistake("B13t", "multiplied, where it should be added",
             edit=[("x + attn", "x * attn"), ("x + mlp", "x * mlp")],
-            why="when attn and mlp return 0, the block returns 0", idea=_Q_STREAM),
+            why="when attn and mlp return 0, the block returns 0", question=_Q_STREAM),
     Mistake("B13h", "each sum halved",
             edit=[("x + attn(ln_attn(x))", "(x + attn(ln_attn(x))) / 2"),
                   ("x + mlp(ln_mlp(x))", "(x + mlp(ln_mlp(x))) / 2")],
-            why="the residual stream shrinks by half in each line", idea=_Q_STREAM),
+            why="the residual stream shrinks by half in each line", question=_Q_STREAM),
     Mistake("B11", "one more norm at the end: ln_mlp on the result",
             edit=("x + mlp(ln_mlp(x))", "ln_mlp(x + mlp(ln_mlp(x)))"),
             why="the residual stream itself is normed, so x no longer runs straight "
                 "through",
-            idea="Which norm belongs to the end of a block? (None; the model has "
+            question="Which norm belongs to the end of a block? (None; the model has "
                  "one.)"),
 )
 
 layer_norm = Exercise(
-    "layer_norm", "05", "layer_norm(x, weight, bias, eps=1e-5) -> (B, T, C)", None,
-    norm_probes, LAYER_NORM, read_norm,
-    (Robust("it is fragile: on rows near 5,000 the mean of squares minus the squared "
-            "mean loses its digits; take the mean off first, then square",
+    "layer_norm", "05", "layer_norm(x, weight, bias, eps=1e-5) -> (B, T, C)",
+    make_probes=norm_probes, mistakes=LAYER_NORM, read_out=read_norm,
+    edge_cases=(EdgeCase(
+        "it is fragile: on rows near 5,000 the mean of squares minus the squared mean "
+        "loses its digits; take the mean off first, then square",
             lambda g: Probe("whole numbers near 5,000", (
                 5000.0 + torch.randint(-9, 9, (2, 3, 4), generator=g), torch.ones(4),
                 torch.zeros(4)))),
-     Robust("it fails in half precision", lambda g: Probe("half precision", (
+     EdgeCase("it fails in half precision", lambda g: Probe("half precision", (
          torch.randn(2, 3, 4, generator=g), *_affine(g, 4)), in_half))),
-    {"x": "B T C", "weight": "C", "bias": "C", "": "B T C"},
-    ((r"dimension 1\b|\| .*(@|matmul)", "a tensor (B, T) stands beside one of (C,). "
+    axes={"x": "B T C", "weight": "C", "bias": "C", "": "B T C"},
+    crashes=((r"dimension 1\b|\| .*(@|matmul)",
+              "a tensor (B, T) stands beside one of (C,). "
       "@ adds up over the channels; * multiplies channel by channel"),
      (r"size of tensor a|must match", "the mean of a row needs keepdim=True: (B, T, 1) "
       "fits (B, T, C), and (B, T) does not"),
      (r"positional argument", "the check passes eps too: layer_norm(x, weight, bias, "
       "eps=1e-5)")),
-    ("Four steps: take the mean off, divide by the standard deviation, multiply by the "
-     "weight, add the bias. Which of them differs from yours?",
+    hints=("Four steps: take the mean off, divide by the standard deviation, multiply "
+           "by the weight, add the bias. Which of them differs from yours?",
      "With weight 1 and bias 0, are mean and standard deviation of your rows 0 and 1?",
      "(x - mean) / (variance + eps).sqrt() * weight + bias"),
     show="C = 4, rows of standard deviation 1, weight 1, bias 0", solution=_LAYER_NORM)
 
 block = Exercise(
-    "block", "05", "block(x, ln_attn, attn, ln_mlp, mlp) -> (B, T, C)", None,
-    block_probes, BLOCK, read_block, axes={"x": "B T C", "": "B T C"},
+    "block", "05", "block(x, ln_attn, attn, ln_mlp, mlp) -> (B, T, C)",
+    make_probes=block_probes, mistakes=BLOCK, read_out=read_block,
+    axes={"x": "B T C", "": "B T C"},
     crashes=((r"positional argument", "each of the four layers takes one tensor: "
               "attn(ln_attn(x))"),),
     hints=("Two branches. Each reads a normed copy of the residual stream, and what it "

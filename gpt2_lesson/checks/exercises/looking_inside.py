@@ -3,11 +3,9 @@
 import torch
 from torch import Generator, Tensor
 
-from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake
+from gpt2_lesson.checks.exercise import Answer, Clue, Exercise, Mistake, RunProbe
+from gpt2_lesson.checks.fakes.heads import or_error
 from gpt2_lesson.checks.probing import Probe
-from gpt2_lesson.checks.stand_ins.heads import or_error
-from gpt2_lesson.checks.values import Answer
 
 _INDUCTION_SCORE = """\
 def induction_score(maps, period):
@@ -41,10 +39,10 @@ def probes(g: Generator) -> list[Probe]:
             Probe("period 0", (maps(2, 6), 0), or_error)]
 
 
-def read_out(look: Look, g: Generator) -> list[Clue]:
+def read_out(run: RunProbe, g: Generator) -> list[Clue]:
     """Return which cells of a map (6 tokens, period 3) the function reads."""
     cells = torch.eye(36).reshape(36, 6, 6)                      # one cell each
-    value, half = (look(Probe("cells", (size * cells, 3))).value for size in (1, 0.5))
+    value, half = (run(Probe("cells", (size * cells, 3))).value for size in (1, 0.5))
     if not all(isinstance(one, Tensor) and one.shape == (36,) for one in (value, half)):
         return []
     if not torch.allclose(half, value / 2, atol=1e-6):
@@ -75,89 +73,90 @@ MISTAKES = (
     Mistake("I0", "a period that is too long is not refused",
             edit=("1 <= period < T", "1 <= period"),
             why="no token repeats, so the mean of nothing is nan",
-            idea="For 6 tokens and period 6: which queries count?"),
+            question="For 6 tokens and period 6: which queries count?"),
     Mistake("I0s", "a period of 0 is not refused",
             edit=[("1 <= period < T", "period < T"), _INSIDE],
             why="with period 0 the key would be the token after the query: the future",
-            idea="For period 0, which key does a query read?",
+            question="For period 0, which key does a query read?",
             where="what happens before the weights are read?",
             fix="if not 1 <= period < T: raise ValueError(...)"),
     Mistake("I0b", "no period is refused, neither 0 nor one that is too long",
             edit=[("not 1 <= period < T", "False"), _INSIDE],
             why="the mean of nothing is nan, and period 0 reads the future",
-            idea="For 6 tokens: which periods make sense?",
+            question="For 6 tokens: which periods make sense?",
             where="what happens before the weights are read?",
             fix="if not 1 <= period < T: raise ValueError(...)"),
     Mistake("I0r", "0 returned for a period that can't be, not an error",
             edit=('raise ValueError(f"period is {period}, expected 1 to {T - 1}")',
                   "return 0.0"), why="nobody notices that the question was wrong",
-            idea="Should a wrong period look like a head without induction?"),
+            question="Should a wrong period look like a head without induction?"),
     Mistake("I1", "the weight on the same token, not on the one after it",
             edit=(" + 1", ""), why="t - period is where the token itself stood",
-            idea=_Q),
+            question=_Q),
     Mistake("I2", "one key too late: t - period + 2", edit=[("+ 1", "+ 2"), _INSIDE],
-            why="that is the second token after the earlier one", idea=_Q,
+            why="that is the second token after the earlier one", question=_Q,
             where="compare t - period with the key that you read",
             fix="key = query - period + 1"),
     Mistake("I3", "the query one row too early: t = period - 1 counts too",
             edit=("arange(period, T)", "arange(period - 1, T)"),
             why="at t = period - 1 nothing has been repeated yet",
-            idea="Which is the first token that has been seen before?"),
+            question="Which is the first token that has been seen before?"),
     Mistake("I4", "the first repeated token is left out",
             edit=("arange(period, T)", "arange(period + 1, T)"),
             why="t = period is the first query that has seen its token",
-            idea="Which is the first token that has been seen before?"),
+            question="Which is the first token that has been seen before?"),
     Mistake("I5", "the map read as [key, query]", edit=("query, key]", "key, query]"),
             why="above the diagonal every weight is 0",
-            idea="Do the rows of a map belong to queries or to keys?"),
+            question="Do the rows of a map belong to queries or to keys?"),
     Mistake("I6", "the sum, not the mean", edit=(".mean(-1)", ".sum(-1)"),
             why="the score grows with the text",
-            idea="Can a mean of attention weights be above 1?"),
+            question="Can a mean of attention weights be above 1?"),
     Mistake("I7", "divided by all tokens, not by those that repeat",
             edit=(".mean(-1)", ".sum(-1) / T"),
             why="a perfect head on 6 tokens of period 3 would get 0.5",
-            idea="How many queries have seen their token before?"),
+            question="How many queries have seen their token before?"),
     Mistake("I10", "all queries counted, those before `period`, too",
             edit=("arange(period, T)", "arange(T)"),
             why="before `period` nothing has come twice, and a key below 0 reads from "
                 "the end, where the future is: weight 0",
-            idea="Which is the first token that has been seen before?"),
+            question="Which is the first token that has been seen before?"),
     Mistake("I8", "the largest weight, not the mean", edit=(".mean(-1)", ".amax(-1)"),
             why="one lucky query is enough for a high score",
-            idea="What does one query say about the others?"),
+            question="What does one query say about the others?"),
     Mistake("I11", "the weight on the token just before (t - 1)",
             edit=("query - period + 1", "query - 1"),
-            why="that is a previous-token head's score", idea=_Q),
+            why="that is a previous-token head's score", question=_Q),
     Mistake("I12", "the weight on the query itself (t)",
             edit=("query - period + 1", "query"), why="the diagonal of the map is read",
-            idea=_Q),
+            question=_Q),
     Mistake("I2b", "the key two too early: t - period - 1", edit=("+ 1", "- 1"),
-            why="that is the token before the earlier one", idea=_Q),
+            why="that is the token before the earlier one", question=_Q),
     Mistake("I13", "only the last query counts", edit=(".mean(-1)", "[..., -1]"),
             why="the other repeated tokens are left out",
-            idea="How many queries have seen their token before?"),
+            question="How many queries have seen their token before?"),
     Mistake("I14", "how often the right key has the largest weight",
             edit=("maps[..., query, key]",
                   "(maps.argmax(-1)[..., query] == key).float()"),
             why="a weight of 0.51 counts as 1, one of 0.49 as 0",
-            idea="Is the score a mean of weights, or a fraction of hits?"),
+            question="Is the score a mean of weights, or a fraction of hits?"),
     Mistake("I15", "every counted query with every counted key",
             edit=("[..., query, key].mean(-1)",
                   "[..., query, :][..., key].mean((-2, -1))"),
             why="two lists of places in two steps give a square, not a diagonal",
-            idea="Which key belongs to the query at t = period?",
+            question="Which key belongs to the query at t = period?",
             where="are queries and keys given in one pair of brackets?"),
     Mistake("I16", "the median, not the mean", edit=(".mean(-1)", ".median(-1).values"),
             why="one weight in the middle decides",
-            idea="What is asked for: the mean, or the middle?"),
+            question="What is asked for: the mean, or the middle?"),
     Mistake("I9", "one number for all heads together", edit=(".mean(-1)", ".mean()"),
             why="(L, B, H, T, T) must give (L, B, H)",
-            idea="Which axes of the map may be averaged?"),
+            question="Which axes of the map may be averaged?"),
 )
 
 induction_score = Exercise(
-    "induction_score", "12", "induction_score(maps, period) -> (...)", None, probes,
-    MISTAKES, read_out, show="one map of 8 tokens, period 3",
+    "induction_score", "12", "induction_score(maps, period) -> (...)",
+    make_probes=probes,
+    mistakes=MISTAKES, read_out=read_out, show="one map of 8 tokens, period 3",
     crashes=((r"dimension 0 with size 2", "the two lists of places belong to the last "
               "two axes: maps[..., queries, keys]"),
              (r"converted to Scalar|only one element",
@@ -260,8 +259,9 @@ _KEYS = "For the queries 2, 3 and 4: which key is the right one?"
 _SHARE = "How many keys has the query at position 2, at 3, and at 4?"
 
 
-def _score(id: str, name: str, why: str, idea: str, fix: str) -> Mistake:
-    return Mistake(id, name, why, idea, "draw the five by five map, and mark the cells "
+def _score(id: str, name: str, why: str, question: str, fix: str) -> Mistake:
+    return Mistake(id, name, why, question,
+                   "draw the five by five map, and mark the cells "
                    "that count", fix)
 
 

@@ -5,11 +5,17 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from gpt2_lesson.checks.clues import Clue, shown
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
+from gpt2_lesson.checks.compare import shown
+from gpt2_lesson.checks.exercise import (
+    Answer,
+    Clue,
+    EdgeCase,
+    Exercise,
+    Mistake,
+    RunProbe,
+)
+from gpt2_lesson.checks.fakes.toy_models import as_number, choices
 from gpt2_lesson.checks.probing import Probe
-from gpt2_lesson.checks.stand_ins.toy_models import as_number, choices
-from gpt2_lesson.checks.values import Answer
 
 # --- the right answers ----------------------------------------------------------------
 
@@ -121,41 +127,41 @@ def choice_probes(g: Generator) -> list[Probe]:
 # --- what can be read out when nothing matches ----------------------------------------
 
 
-def _value(look: Look, *args: object) -> float:
-    value = look(Probe("read out", args, as_number)).value
+def _value(run: RunProbe, *args: object) -> float:
+    value = run(Probe("read out", args, as_number)).value
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def perplexity_clues(look: Look, g: Generator) -> list[Clue]:
+def perplexity_clues(run: RunProbe, g: Generator) -> list[Clue]:
     """Return what simple texts show: all tokens alike, the order, the split."""
     found = []
     for nats, wanted in ((0.0, "1"), (math.log(16), "16")):
-        value = _value(look, [torch.full((2,), nats), torch.full((3,), nats)])
+        value = _value(run, [torch.full((2,), nats), torch.full((3,), nats)])
         if math.isfinite(value) and abs(value - float(wanted)) > 1e-3:
             each = "1" if wanted == "1" else f"1/{wanted}"
             found.append(Clue(f"all {wanted}", f"where each token has the probability "
                               f"{each}, yours is {value:.4g}, expected {wanted}"))
     a, b = _nats(g, 3, 5)
-    pair = _value(look, [a, b]), _value(look, [torch.cat([a, b])])
+    pair = _value(run, [a, b]), _value(run, [torch.cat([a, b])])
     if all(map(math.isfinite, pair)) and abs(pair[0] - pair[1]) > 1e-3:
         found.append(Clue("split", "the same tokens in one batch or in two give "
                           f"{pair[1]:.4g} or {pair[0]:.4g}"))
     return found
 
 
-def bits_clues(look: Look, g: Generator) -> list[Clue]:
+def bits_clues(run: RunProbe, g: Generator) -> list[Clue]:
     """Return what simple texts show: one bit per byte, twice the text, an accent."""
     found, bit = [], torch.full((4,), math.log(2))
-    value = _value(look, bit, "abcd")
+    value = _value(run, bit, "abcd")
     if math.isfinite(value) and abs(value - 1) > 1e-3:
         found.append(Clue("one bit", "four bytes with one bit of surprise each: yours "
                           f"is {value:.4g}, expected 1"))
-    pair = _value(look, bit, "abcd"), _value(look, bit, "abéd")
+    pair = _value(run, bit, "abcd"), _value(run, bit, "abéd")
     if all(map(math.isfinite, pair)) and abs(pair[1] / (pair[0] or 1) - 0.8) > 1e-3:
         found.append(Clue("accent", "with é in the place of c there is one byte more: "
                           f"yours goes from {pair[0]:.4g} to {pair[1]:.4g}, expected "
                           "a fifth less"))
-    pair = _value(look, bit[:2], "abcd"), _value(look, bit, "abcd")
+    pair = _value(run, bit[:2], "abcd"), _value(run, bit, "abcd")
     if all(map(math.isfinite, pair)) and abs(pair[1] - 2 * pair[0]) > 1e-3:
         found.append(Clue("tokens", "twice the tokens, of the same surprise each, for "
                           f"the same text: yours goes from {pair[0]:.4g} to "
@@ -163,14 +169,14 @@ def bits_clues(look: Look, g: Generator) -> list[Clue]:
     return found
 
 
-def join_clues(look: Look, g: Generator) -> list[Clue]:
+def join_clues(run: RunProbe, g: Generator) -> list[Clue]:
     """Return which windows' numbers come back, by numbers that tell where they stood.
 
     Token t of window i is 100 * i + t.
     """
     starts = [0, 3, 5]
     parts = [100.0 * i + torch.arange(s, s + 5.0) for i, s in enumerate(starts)]
-    out = look(Probe("read out", (parts, starts))).value
+    out = run(Probe("read out", (parts, starts))).value
     if (not isinstance(out, Tensor) or out.dim() != 1 or out.is_complex()
             or not out.isfinite().all()):
         return []
@@ -190,7 +196,7 @@ def join_clues(look: Look, g: Generator) -> list[Clue]:
     return found
 
 
-def choice_clues(look: Look, g: Generator) -> list[Clue]:
+def choice_clues(run: RunProbe, g: Generator) -> list[Clue]:
     """Return what two plain questions show."""
     found = []
     for nats, endings, per_byte, right, text in (
@@ -203,7 +209,7 @@ def choice_clues(look: Look, g: Generator) -> list[Clue]:
             (([2.0], [3.0]), ("ab", "abcd"), False, 0, "2 nats on 2 bytes against 3 on "
              "4, in all")):
         question = [[torch.tensor(n) for n in nats]], [list(endings)]
-        value = look(Probe("read out", (*question, per_byte), choices)).value
+        value = run(Probe("read out", (*question, per_byte), choices)).value
         if isinstance(value, list) and value != [right]:
             found.append(Clue(text, f"{text}: you return {shown(value[0])}, expected "
                               f"{right}"))
@@ -219,131 +225,135 @@ _Q_WEIGHT = "How much should a batch of one token count beside a batch of a hund
 PERPLEXITY = (
     Mistake("S9", "2 to the mean of nats", edit=("mean.exp()", "(2 ** mean)"),
             why="at a mean of 3 nats it gives 8, not 20.1",
-            idea="In which unit are the surprises, and which base belongs to it?"),
+            question="In which unit are the surprises, and which base belongs to it?"),
     Mistake("S9t", "10 to the mean of nats", edit=("mean.exp()", "(10 ** mean)"),
             why="at a mean of 3 nats it gives 1000",
-            idea="In which unit are the surprises, and which base belongs to it?"),
+            question="In which unit are the surprises, and which base belongs to it?"),
     Mistake("S10", "the mean of the batches' means",
             edit=("nats.sum() / len(nats)",
                   "torch.stack([b.mean() for b in batches]).mean()"),
-            why="a batch of one token counts as much as one of nine", idea=_Q_WEIGHT),
+            why="a batch of one token counts as much as one of nine",
+            question=_Q_WEIGHT),
     Mistake("S13", "the mean of the exponentials, not the exponential of the mean",
             edit=[("nats.sum() / len(nats)", "nats.exp().mean()"),
                   ("mean.exp()", "mean")], why="too large: rare surprises rule",
-            idea=_Q_LAST),
+            question=_Q_LAST),
     Mistake("S13b", "the mean of the batches' perplexities",
             edit=("mean.exp()",
                   "torch.stack([b.mean().exp() for b in batches]).mean()"),
-            why="a perplexity for each batch, then their mean", idea=_Q_WEIGHT),
+            why="a perplexity for each batch, then their mean", question=_Q_WEIGHT),
     Mistake("S13n", "no exponential: the mean of nats", edit=("mean.exp()", "mean"),
-            idea="Among how many equal tokens does a model choose that is always "
+            question="Among how many equal tokens does a model choose that is always "
                  "sure?", why="a model that is sure of everything gets 0, not 1"),
     Mistake("S9e", "e to the mean of bits",
             edit=("torch.cat(batches)", "torch.cat(batches) / math.log(2)"),
             why="at a mean of 3 nats it gives 75.8, not 20.1",
-            idea="In which unit are the surprises, and which base belongs to it?"),
+            question="In which unit are the surprises, and which base belongs to it?"),
     Mistake("S13s", "the sum of the batches' perplexities",
             edit=("mean.exp()", "torch.stack([b.mean().exp() for b in batches]).sum()"),
             why="two batches that are alike give twice the perplexity of one",
-            idea=_Q_WEIGHT),
+            question=_Q_WEIGHT),
     Mistake("S13h", "the inverse of the mean probability",
             edit=[("nats.sum() / len(nats)", "(-nats).exp().mean()"),
-                  ("mean.exp()", "(1 / mean)")], idea=_Q_LAST,
+                  ("mean.exp()", "(1 / mean)")], question=_Q_LAST,
             why="too small: the mean of the logs is not the log of the mean"),
     Mistake("S13m", "1 subtracted at the end (expm1)",
             edit=("mean.exp()", "mean.expm1()"),
-            idea="Among how many equal tokens does a model choose that is always "
+            question="Among how many equal tokens does a model choose that is always "
                  "sure?", why="a model that is sure of everything gets 0, not 1"),
     Mistake("S14n", "divided by one token too few (n - 1)",
             edit=("len(nats)", "max(1, len(nats) - 1)"),
             why="too large, most of all for few tokens",
-            idea="How many nats are added up?"),
+            question="How many nats are added up?"),
     Mistake("S14m", "divided by one token too many (n + 1)",
-            edit=("len(nats)", "(len(nats) + 1)"), idea="How many nats are added up?",
+            edit=("len(nats)", "(len(nats) + 1)"),
+            question="How many nats are added up?",
             why="too small, most of all for few tokens"),
     Mistake("S14f", "all batches taken to be as long as the first",
             edit=("len(nats)", "(len(batches) * len(batches[0]))"),
             why="right for batches of equal length",
-            idea="How many tokens are there in all?"),
+            question="How many tokens are there in all?"),
     Mistake("S14", "the sum, not the mean", edit=(" / len(nats)", ""),
             why="it grows with the length of the text",
-            idea="Should a longer text have a higher perplexity?"),
+            question="Should a longer text have a higher perplexity?"),
     Mistake("S14b", "the sum divided by the number of batches, not of tokens",
             edit=("len(nats)", "len(batches)"),
             why="it grows with the length of the batches",
-            idea="What was added up, and how many were there?"),
+            question="What was added up, and how many were there?"),
     Mistake("S15", "only the first batch", edit=("torch.cat(batches)", "batches[0]"),
             why="the other batches change nothing",
-            idea="Where do the other batches go?"),
+            question="Where do the other batches go?"),
     Mistake("S15l", "only the last batch", edit=("torch.cat(batches)", "batches[-1]"),
             why="the other batches change nothing",
-            idea="Where do the other batches go?"),
+            question="Where do the other batches go?"),
     Mistake("S16", "e to the minus mean", edit=("mean.exp()", "(-mean).exp()"),
             why="it lies between 0 and 1: that is the (geometric) mean of the odds",
-            idea="Can a model choose among fewer than one token?"),
+            question="Can a model choose among fewer than one token?"),
 )
 _Q_BYTE = "What do all tokenizers agree on, however they cut the text?"
 _Q_BIT = "A token with the odds 1/2 has one bit of surprise. How many nats?"
 
 BITS = (
     Mistake("S6", "nats, not bits", edit=(" / math.log(2)", ""),
-            why="too small, by the factor ln 2 = 0.693", idea=_Q_BIT),
+            why="too small, by the factor ln 2 = 0.693", question=_Q_BIT),
     Mistake("S6m", "multiplied by ln 2, not divided",
             edit=("/ math.log(2)", "* math.log(2)"),
-            why="too small, by the factor 0.48", idea=_Q_BIT),
+            why="too small, by the factor 0.48", question=_Q_BIT),
     Mistake("S6t", "log10 in the place of log2", edit=("math.log(2)", "math.log(10)"),
-            why="too small: decimal digits, not bits", idea=_Q_BIT),
+            why="too small: decimal digits, not bits", question=_Q_BIT),
     Mistake("S17", "bits per token, not per byte", edit=("text.encode()", "nats"),
-            why="a tokenizer with longer tokens gets a higher number", idea=_Q_BYTE),
+            why="a tokenizer with longer tokens gets a higher number",
+            question=_Q_BYTE),
     Mistake("S18", "divided by characters, not bytes", edit=("text.encode()", "text"),
             why="right for plain letters, too large with accents and emoji",
-            idea="How many bytes has é?"),
+            question="How many bytes has é?"),
     Mistake("S18w", "divided by words, not bytes",
             edit=("text.encode()", "text.split()"), why="too large, some 5 times",
-            idea=_Q_BYTE),
+            question=_Q_BYTE),
     Mistake("S18o", "not divided at all: the bits of the whole text",
             edit=(" / len(text.encode())", ""),
             why="it grows with the length of the text",
-            idea="Should a longer text get a higher number?"),
+            question="Should a longer text get a higher number?"),
     Mistake("S18e", "divided by 8 as well",
             edit=("len(text.encode())", "(8 * len(text.encode()))"),
             why="bits of surprise per bit of text",
-            idea="The bits on top are of surprise. What is counted below?"),
+            question="The bits on top are of surprise. What is counted below?"),
     Mistake("S6l", "divided by log10(2), not by ln 2",
             edit=("math.log(2)", "math.log10(2)"), why="too large, by the factor 2.3",
-            idea=_Q_BIT),
+            question=_Q_BIT),
     Mistake("S18i", "bytes per bit: the fraction is upside down",
             edit=("bits / len(text.encode())", "len(text.encode()) / bits"),
             why="a model that is less sure gets a lower number",
-            idea="Which of the two stands above: bits, or bytes?"),
+            question="Which of the two stands above: bits, or bytes?"),
     Mistake("S18n", "the sign is wrong: a negative number of bits",
-            edit=("nats.sum()", "-nats.sum()"), idea="Which sign has -ln P?",
+            edit=("nats.sum()", "-nats.sum()"), question="Which sign has -ln P?",
             why="the nats are -ln P already, so they are not negative"),
     Mistake("S18p", "divided by one byte too many",
             edit=("len(text.encode())", "(len(text.encode()) + 1)"),
             why="too small, most of all for short texts",
-            idea="How many bytes has the text?"),
+            question="How many bytes has the text?"),
     Mistake("S18d", "divided by the number of different bytes",
             edit=("text.encode()", "set(text.encode())"),
-            why="a byte that comes twice counts once", idea=_Q_BYTE),
+            why="a byte that comes twice counts once", question=_Q_BYTE),
     Mistake("S18b", "divided by the bytes without spaces",
             edit=("text.encode()", "text.replace(' ', '').encode()"),
-            why="spaces are bytes, too", idea=_Q_BYTE),
+            why="spaces are bytes, too", question=_Q_BYTE),
     Mistake("S18t", "divided by the bytes without spaces and newlines at the ends",
-            edit=("text.encode()", "text.strip().encode()"), idea=_Q_BYTE,
+            edit=("text.encode()", "text.strip().encode()"), question=_Q_BYTE,
             why="right for a text that begins and ends with something else"),
     Mistake("S18u", "divided by the bytes of UTF-16, not of UTF-8",
             edit=("encode()", "encode('utf-16')"),
             why="an ASCII character has two bytes there, and there are two more in "
-                "front", idea=_Q_BYTE),
+                "front", question=_Q_BYTE),
     Mistake("S19", "the mean over tokens, divided by the bytes as well",
             edit=("nats.sum()", "nats.mean()"),
-            idea="The surprise of all tokens, over the bytes of all tokens. What is "
-                 "missing in a mean?", why="twice the text gives half the number"),
+            question="The surprise of all tokens, over the bytes of all tokens. What "
+                     "is missing in a mean?",
+            why="twice the text gives half the number"),
     Mistake("S19p", "2 to the bits per byte",
             edit=("bits / len(text.encode())", "2 ** (bits / len(text.encode()))"),
             why="that is a perplexity per byte",
-            idea="Bits are what you have before the power. What comes after it?"),
+            question="Bits are what you have before the power. What comes after it?"),
 )
 _Q_ONCE = "A token stands in two windows. In which one has it more context?"
 
@@ -366,48 +376,48 @@ JOIN = (
     Mistake("S20", "overlaps counted each time",
             edit=("part[len(part) - new:]", "part"),
             why="more numbers than tokens: what two windows share counts twice",
-            idea="How many tokens has the text, and how many numbers are yours?"),
-    Mistake("S20m", "the mean of both windows", source=_MEAN_OF_BOTH, idea=_Q_ONCE,
+            question="How many tokens has the text, and how many numbers are yours?"),
+    Mistake("S20m", "the mean of both windows", source=_MEAN_OF_BOTH, question=_Q_ONCE,
             why="each token once, but its numbers with little context count too"),
     Mistake("S21", "the later window wins", source=_LATER_WINS,
-            why="each token once, but with the least context", idea=_Q_ONCE),
+            why="each token once, but with the least context", question=_Q_ONCE),
     Mistake("S21f", "the front of each new window, not its end",
             edit=("part[len(part) - new:]", "part[:new]"),
-            why="the numbers that count are those of old tokens", idea=_Q_ONCE),
+            why="the numbers that count are those of old tokens", question=_Q_ONCE),
     Mistake("S22", "every step taken to be as long as the first",
             edit=("start + len(part) - done",
                   "starts[1] - starts[0] if done else len(part)"),
             why="right for even steps, wrong where the last step is shorter",
-            idea="Where did the window before end?"),
+            question="Where did the window before end?"),
     Mistake("S22s", "as many new tokens as the window moved",
             edit=[("for part, start in zip(parts, starts):",
                    "for part, start, old in zip(parts, starts, [None, *starts]):"),
                   ("start + len(part) - done",
                    "len(part) if old is None else start - old")],
             why="right while all windows are equally long; a short last window has "
-                "fewer", idea="Where did the window before end?"),
+                "fewer", question="Where did the window before end?"),
     Mistake("S23", "the last window left out",
             edit=("zip(parts, starts)",
                   "list(zip(parts, starts))[:max(1, len(parts) - 1)]"),
             why="the end of the text is missing",
-            idea="How many windows come, and how many rounds has your loop?"),
+            question="How many windows come, and how many rounds has your loop?"),
     Mistake("S22b", "`done` moved to the start of the window, not to its end",
             edit=("done = start + len(part)", "done = start"),
             why="from the third window on too many tokens count as new",
-            idea="Up to which token have you counted after a window?"),
+            question="Up to which token have you counted after a window?"),
     Mistake("S22a", "the lengths of the windows added up, as if nothing overlapped",
             edit=[("part[len(part) - new:]", "part[done - start:]"),
                   ("done = start + len(part)", "done += len(part)")],
             why="later windows lose tokens that nobody else has",
-            idea="How many tokens do two windows of 5 hold that overlap by 2?"),
+            question="How many tokens do two windows of 5 hold that overlap by 2?"),
     Mistake("S24", "one new token too few in each window",
             edit=("- new:]", "- new + (start > 0):]"),
             why="at each seam a token is missing",
-            idea="Write down the first two windows' tokens. Which ones are new?"),
+            question="Write down the first two windows' tokens. Which ones are new?"),
     Mistake("S24m", "one new token too many in each window",
             edit=("- new:]", "- new - (start > 0):]"),
             why="at each seam a token counts twice",
-            idea="Write down the first two windows' tokens. Which ones are new?"),
+            question="Write down the first two windows' tokens. Which ones are new?"),
 )
 _Q_LEAST = "Which ending does the model hold likely: a surprising one, or not?"
 _Q_FAIR = "A long ending has more tokens to be surprised at. What makes it fair?"
@@ -415,68 +425,69 @@ _Q_FAIR = "A long ending has more tokens to be surprised at. What makes it fair?
 CHOICE = (
     Mistake("S25", "the most surprising ending (argmax)",
             edit=("min(scores)", "max(scores)"),
-            why="the ending with the lowest odds is chosen", idea=_Q_LEAST),
+            why="the ending with the lowest odds is chosen", question=_Q_LEAST),
     Mistake("S26", "per_byte never used", edit=("if per_byte", "if False"),
-            why="long endings lose by their length", idea=_Q_FAIR),
+            why="long endings lose by their length", question=_Q_FAIR),
     Mistake("S26a", "always per byte", edit=(" if per_byte else 1", ""),
             why="per_byte=False changes nothing",
-            idea="What does per_byte=False ask for?"),
+            question="What does per_byte=False ask for?"),
     Mistake("S26i", "per byte and in all exchanged",
             edit=("if per_byte", "if not per_byte"),
             why="per_byte=True gives what False should, and the other way round",
-            idea="What does per_byte=False ask for?"),
+            question="What does per_byte=False ask for?"),
     Mistake("S17", "per token, not per byte", edit=("ending.encode()", "tokens"),
-            why="an ending in many short tokens looks less surprising", idea=_Q_FAIR),
+            why="an ending in many short tokens looks less surprising",
+            question=_Q_FAIR),
     Mistake("S18", "per character, not per byte", edit=("ending.encode()", "ending"),
             why="right for plain letters, other choices with accents and emoji",
-            idea="How many bytes has é?"),
+            question="How many bytes has é?"),
     Mistake("S18w", "per word, not per byte",
             edit=("len(ending.encode())", "(len(ending.split()) or 1)"),
-            why="endings of one word lose", idea=_Q_FAIR),
+            why="endings of one word lose", question=_Q_FAIR),
     Mistake("S19", "the mean over tokens, and then per byte as well",
             edit=("tokens.sum()", "tokens.mean()"),
-            why="divided twice: long endings win", idea=_Q_FAIR),
+            why="divided twice: long endings win", question=_Q_FAIR),
     Mistake("S27", "only the first token of an ending",
             edit=("tokens.sum()", "tokens[0]"), why="the later tokens change nothing",
-            idea="Which tokens belong to the ending?"),
+            question="Which tokens belong to the ending?"),
     Mistake("S27l", "only the last token of an ending",
             edit=("tokens.sum()", "tokens[-1]"),
             why="the earlier tokens change nothing",
-            idea="Which tokens belong to the ending?"),
+            question="Which tokens belong to the ending?"),
     Mistake("S26t", "multiplied by the bytes, not divided", edit=("/ size", "* size"),
-            why="long endings lose twice", idea=_Q_FAIR),
+            why="long endings lose twice", question=_Q_FAIR),
     Mistake("S26m", "per token where it should count in all",
             edit=("tokens.sum()", "(tokens.sum() if per_byte else tokens.mean())"),
             why="right with per_byte, wrong without",
-            idea="What does per_byte=False ask for?"),
+            question="What does per_byte=False ask for?"),
     Mistake("S18t", "per byte without the space in front",
             edit=("ending.encode()", "ending.strip().encode()"),
-            why="the space is one of the ending's bytes", idea=_Q_FAIR),
+            why="the space is one of the ending's bytes", question=_Q_FAIR),
     Mistake("S28", "returns the score, not the place of the ending",
             edit=("scores.index(min(scores))", "min(scores)"),
             why="the result is a number of nats",
-            idea="What should the caller do with it?"),
+            question="What should the caller do with it?"),
     Mistake("S28t", "returns the ending itself, not its place",
             edit=("scores.index(min(scores))", "endings[scores.index(min(scores))]"),
             why="the result is a text",
-            idea="What is asked for: the ending, or its number?"),
+            question="What is asked for: the ending, or its number?"),
     Mistake("S28o", "counts from 1",
             edit=("scores.index(min(scores))", "scores.index(min(scores)) + 1"),
             why="every place is one too large",
-            idea="Which number has the first ending?"),
+            question="Which number has the first ending?"),
     Mistake("S29", "the shortest ending, whatever the model thinks of it",
             edit=("tokens.sum().item() / size", "len(ending.encode())"),
-            why="the nats make no difference", idea=_Q_LEAST),
+            why="the nats make no difference", question=_Q_LEAST),
     Mistake("S29t", "the ending with the fewest tokens",
             edit=("tokens.sum().item() / size", "len(tokens)"),
-            why="how surprising the tokens are makes no difference", idea=_Q_LEAST),
+            why="how surprising the tokens are makes no difference", question=_Q_LEAST),
     Mistake("S29f", "always the first ending", edit=("scores.index(min(scores))", "0"),
-            why="the result is 0 for every question", idea=_Q_LEAST),
+            why="the result is 0 for every question", question=_Q_LEAST),
 )
 
 perplexity = Exercise(
-    "perplexity", "11", "perplexity(batches) -> a number", None,
-    perplexity_probes, PERPLEXITY, perplexity_clues,
+    "perplexity", "11", "perplexity(batches) -> a number",
+    make_probes=perplexity_probes, mistakes=PERPLEXITY, read_out=perplexity_clues,
     hints=("A batch of one token must not count as much as one of a hundred. What do "
            "you add up, and what do you divide by?",
            "Work it out by hand for the batches [ln 2, ln 2, ln 2] and [ln 16].",
@@ -484,8 +495,8 @@ perplexity = Exercise(
     show="all 3 nats", solution=_PERPLEXITY)
 
 bits_per_byte = Exercise(
-    "bits_per_byte", "11", "bits_per_byte(nats, text) -> a number", None,
-    bits_probes, BITS, bits_clues,
+    "bits_per_byte", "11", "bits_per_byte(nats, text) -> a number",
+    make_probes=bits_probes, mistakes=BITS, read_out=bits_clues,
     hints=('len("é") is 1, and len("é".encode()) is 2. Which of them do all '
            "tokenizers agree on?",
            "Work it out by hand for one token of ln 4 nats and the text é.",
@@ -493,8 +504,8 @@ bits_per_byte = Exercise(
     solution=_BITS_PER_BYTE)
 
 count_once_to_repair = Exercise(
-    "count_once", "11", "count_once(parts, starts) -> (N,), each token once", None,
-    join_probes, JOIN, join_clues, (Robust(
+    "count_once", "11", "count_once(parts, starts) -> (N,), each token once",
+    make_probes=join_probes, mistakes=JOIN, read_out=join_clues, edge_cases=(EdgeCase(
         "it fails where a window holds nothing new: part[-0:] is the whole window, "
         "since -0 is 0; part[len(part) - new:] is empty there", _nothing_new),),
     hints=("Go through the windows in order, and note up to which token you are done.",
@@ -503,8 +514,8 @@ count_once_to_repair = Exercise(
     solution=_COUNT_ONCE).to_repair("count_once_to_repair", "S20")
 
 best_ending = Exercise(
-    "best_ending", "11", "best_ending(nats, endings, per_byte) -> its place", None,
-    choice_probes, CHOICE, choice_clues,
+    "best_ending", "11", "best_ending(nats, endings, per_byte) -> its place",
+    make_probes=choice_probes, mistakes=CHOICE, read_out=choice_clues,
     hints=("A score for each ending, and the place of the smallest.",
            "Print your scores for two endings of different length, with and without "
            "per_byte.",
@@ -600,8 +611,8 @@ _NO_EXP = Mistake(
 _BITS, _NATS_1, _PPL, _TWO = ("bits", "nats", "perplexity", "perplexity of 1/2 and 1/8")
 
 
-def _uniform(id: str, name: str, why: str, idea: str, fix: str) -> Mistake:
-    return Mistake(id, name, why, idea, "begin with the bits of one token", fix)
+def _uniform(id: str, name: str, why: str, question: str, fix: str) -> Mistake:
+    return Mistake(id, name, why, question, "begin with the bits of one token", fix)
 
 
 _HALVINGS = "How many halvings lead from 1 to 1/16?"

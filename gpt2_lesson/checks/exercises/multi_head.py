@@ -5,13 +5,18 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
+from gpt2_lesson.checks.exercise import (
+    Answer,
+    Clue,
+    EdgeCase,
+    Exercise,
+    Mistake,
+    RunProbe,
+)
 from gpt2_lesson.checks.exercises.attention import effective_scale
 from gpt2_lesson.checks.exercises.causal_masking import CAUSAL, MASK_LATE, MASKING
+from gpt2_lesson.checks.fakes.heads import head_by_head, or_error
 from gpt2_lesson.checks.probing import Probe, gradients
-from gpt2_lesson.checks.stand_ins.heads import head_by_head, or_error
-from gpt2_lesson.checks.values import Answer
 
 # --- the right answers ----------------------------------------------------------------
 
@@ -103,7 +108,7 @@ def _far_apart(g: Generator, size: float) -> tuple:
 
 
 def probes(g: Generator) -> list[Probe]:
-    """Return the battery: all sizes different, told values, one head, zeros."""
+    """Return the probes: all sizes different, told values, one head, zeros."""
     sizes = {"B": 2, "T": 5, "C": 12}
     silent = _layer(g, 2, 3, 8, 2)
     return [
@@ -140,14 +145,14 @@ def _shown_weights(g: Generator) -> Probe:
                              2))
 
 
-def read_out(look: Look, g: Generator) -> list[Clue]:
+def read_out(run: RunProbe, g: Generator) -> list[Clue]:
     """Return what the heads' weights show: leaks, sums, scale; and whose channels."""
     probe = _shown_weights(g)
-    result = look(probe).value
+    result = run(probe).value
     if not isinstance(result, Tensor) or result.shape != (1, 4, 8):
         return []
     weights = result[0].reshape(4, 2, 4).transpose(0, 1)         # (H, T, T)
-    found = _channels(look)
+    found = _channels(run)
     for head, map_ in enumerate(weights):
         future = map_.triu(1).abs().max().item()
         rows = map_.sum(-1)
@@ -176,10 +181,10 @@ def read_out(look: Look, g: Generator) -> list[Clue]:
     return found
 
 
-def _channels(look: Look) -> list[Clue]:
+def _channels(run: RunProbe) -> list[Clue]:
     """Return which value channel each channel of the merged result comes from."""
     probe = Probe("channels", _told(1, 6, 2))
-    result = look(probe).value
+    result = run(probe).value
     if not isinstance(result, Tensor) or result.shape != (1, 1, 6):
         return []
     mine = result.flatten().round().tolist()
@@ -199,93 +204,96 @@ _Q_MERGE = "Which two axes must be next to each other before they become one?"
 SPLIT = (
     Mistake("H1", "view(B, H, T, D) without a transpose: whole tokens become heads",
             edit=("reshape(B, T, num_heads, -1).transpose(1, 2)",
-                  "reshape(B, num_heads, T, -1)"), idea=_Q_VIEW,
+                  "reshape(B, num_heads, T, -1)"), question=_Q_VIEW,
             why="the shape is right, but head 0 holds whole tokens, not a slice of "
                 "each", where="look at the order of the sizes given to view"),
     Mistake("H5", "channels dealt out in turn: view(B, T, D, H)",
             edit=("reshape(B, T, num_heads, -1).transpose(1, 2)",
                   "reshape(B, T, -1, num_heads).permute(0, 3, 1, 2)"),
             why="head 0 gets the channels 0, H, 2H, ... and not the first D",
-            idea="Which channels belong to head 0?"),
+            question="Which channels belong to head 0?"),
     Mistake("H9", "num_heads taken for the size of a head",
             edit=("num_heads, -1", "-1, num_heads"),
             why="there are D heads of H channels, where H heads of D were asked for",
-            idea="For C = 12 and 3 heads: how many channels has a head?"),
+            question="For C = 12 and 3 heads: how many channels has a head?"),
     Mistake("H1t", "split, but the heads' axis not moved in front of the tokens",
             edit=(".transpose(1, 2)", ""),
             why="the result is (B, T, H, D), expected (B, H, T, D)",
-            idea="Attention works on the last two axes. Which two should these be?"),
+            question="Attention works on the last two axes. Which two should these "
+                     "be?"),
     Mistake("H1c", "tokens and channels exchanged within each head",
             edit=(".transpose(1, 2)", ".permute(0, 2, 3, 1)"),
             why="the result is (B, H, D, T), expected (B, H, T, D)",
-            idea="Attention works on the last two axes. In which order?"),
+            question="Attention works on the last two axes. In which order?"),
     Mistake("H1h", "heads put before the batch",
             edit=(".transpose(1, 2)", ".permute(2, 0, 1, 3)"),
             why="the result is (H, B, T, D), expected (B, H, T, D)",
-            idea="Which axis should stay the first?",
+            question="Which axis should stay the first?",
             where="stack or permute: look at its axis"),
     Mistake("H8", "every head gets slice 0",
             edit=("reshape(B, T, num_heads, -1).transpose(1, 2)",
                   "reshape(B, T, num_heads, -1)[:, :, :1].transpose(1, 2).expand(-1, "
                   "num_heads, -1, -1)"),
             why="all heads are equal, and most channels are never read",
-            idea="Where does head 1's slice begin?",
+            question="Where does head 1's slice begin?",
             where="does your slice depend on the head?"),
     Mistake("H9w", "every head gets all the channels",
             edit=("return x.reshape(B, T, num_heads, -1).transpose(1, 2)",
                   "heads = x.reshape(B, T, num_heads, -1)\n"
                   "    return x[:, None].repeat(1, heads.size(2), 1, 1)"),
             why="each head is C wide, expected C / H",
-            idea="What is the width of one head?", where="is x cut anywhere?"),
+            question="What is the width of one head?", where="is x cut anywhere?"),
     Mistake("H13", "channels that do not fill a head are dropped in silence",
             edit=("x.reshape", "x[..., :C - C % num_heads].reshape"),
             why="10 channels in 4 heads came out as 8: the last two are gone",
-            idea="What should happen to the two channels that are left over?",
+            question="What should happen to the two channels that are left over?",
             where="C // H rounds down: is there a check of C % H?",
             fix="if C % H: raise ValueError(...)"),
 )
 MERGE = (
     Mistake("H2", "merged without a transpose: tokens exchange pieces",
-            edit=("heads.transpose(1, 2)", "heads"), idea=_Q_MERGE,
+            edit=("heads.transpose(1, 2)", "heads"), question=_Q_MERGE,
             why="the shape is right, but row 0 holds head 0's first tokens, not token "
                 "0's heads"),
     Mistake("H5", "merged in the order (D, H): channels of the heads take turns",
-            edit=("heads.transpose(1, 2)", "heads.permute(0, 2, 3, 1)"), idea=_Q_MERGE,
+            edit=("heads.transpose(1, 2)", "heads.permute(0, 2, 3, 1)"),
+            question=_Q_MERGE,
             why="every token keeps its numbers, but in another order of channels"),
     Mistake("H4", "heads averaged, not concatenated",
             edit=("heads.transpose(1, 2).reshape(B, T, H * D)", "heads.mean(1)"),
             why="the result is D wide, expected C = H * D",
-            idea="Who could still tell the heads apart after an average?"),
+            question="Who could still tell the heads apart after an average?"),
     Mistake("H4s", "heads added up, not concatenated",
             edit=("heads.transpose(1, 2).reshape(B, T, H * D)", "heads.sum(1)"),
             why="the result is D wide, expected C = H * D",
-            idea="Who could still tell the heads apart after a sum?",
+            question="Who could still tell the heads apart after a sum?",
             where="look for sum, or +"),
     Mistake("H8", "head 0 alone is returned",
             edit=("heads.transpose(1, 2).reshape(B, T, H * D)", "heads[:, 0]"),
-            why="the other heads are never read", idea="Where do the other heads go?",
+            why="the other heads are never read",
+            question="Where do the other heads go?",
             where="look for an index 0, or an early return"),
     Mistake("H2t", "heads concatenated one below the other, as more tokens",
             edit=("heads.transpose(1, 2).reshape(B, T, H * D)",
-                  "heads.reshape(B, H * T, D)"), idea=_Q_MERGE,
+                  "heads.reshape(B, H * T, D)"), question=_Q_MERGE,
             why="the result is (B, H * T, D), expected (B, T, H * D)",
             where="which axis do you join along?",
             fix="torch.cat(list_of_heads, dim=-1)"),
     Mistake("H2a", "transposed, but never merged",
             edit=(".reshape(B, T, H * D)", ""),
             why="the result has four axes (B, T, H, D), expected three (B, T, C)",
-            idea="How do two axes become one?"),
+            question="How do two axes become one?"),
     Mistake("H2c", "channels before tokens",
             edit=[("heads.transpose(1, 2)", "heads.transpose(2, 3)"),
-                  ("T, H * D", "H * D, T")], idea=_Q_MERGE,
+                  ("T, H * D", "H * D, T")], question=_Q_MERGE,
             why="the result is (B, C, T), expected (B, T, C)"),
     Mistake("H2d", "the last two axes transposed, then reshaped",
-            edit=("heads.transpose(1, 2)", "heads.transpose(2, 3)"), idea=_Q_MERGE,
+            edit=("heads.transpose(1, 2)", "heads.transpose(2, 3)"), question=_Q_MERGE,
             why="the shape is right, but tokens and channels are mixed up"),
     Mistake("H5r", "heads in reverse order",
             edit=("heads.transpose(1, 2)", "heads.flip(1).transpose(1, 2)"),
             why="the last head's channels come first",
-            idea="Whose channels come first?",
+            question="Whose channels come first?",
             where="look for flip, [::-1], insert(0, ...)"),
 )
 
@@ -298,7 +306,7 @@ LAYER = (
     Mistake("H1v", "view both ways: split and merged without a transpose",
             edit=[("reshape(B, T, num_heads, -1).transpose(1, 2)",
                    "reshape(B, num_heads, T, -1)"),
-                  ("heads.transpose(1, 2)", "heads")], idea=_Q_VIEW,
+                  ("heads.transpose(1, 2)", "heads")], question=_Q_VIEW,
             why="the shape is right, but tokens and channels are mixed up, there and "
                 "back"),
     Mistake("H5b", "channels dealt out in turn, and merged in the order (D, H)",
@@ -306,80 +314,82 @@ LAYER = (
                    "reshape(B, T, -1, num_heads).permute(0, 3, 1, 2)"),
                   ("heads.transpose(1, 2)", "heads.permute(0, 2, 3, 1)")],
             why="each head reads other channels than GPT-2's: 0, H, 2H, ...",
-            idea="Which channels belong to head 0?"),
+            question="Which channels belong to head 0?"),
     Mistake("H0", "no heads at all: one head over all channels",
             edit=("reshape(B, T, num_heads, -1)", "reshape(B, T, 1, -1)"),
             why="right with one head; with more, each token has only one set of "
-                "weights", idea="How many sets of weights has a token with 3 heads?",
+                "weights",
+                question="How many sets of weights has a token with 3 heads?",
             where="where is num_heads used?",
             fix="split q, k and v: .view(B, T, H, D).transpose(1, 2)"),
     Mistake("H0d", "no heads at all: one head over all channels, divided by sqrt(D)",
             edit=[("reshape(B, T, num_heads, -1)", "reshape(B, T, 1, -1)"),
                   ("sqrt(q.size(-1))", "sqrt(C // num_heads)")],
             why="right with one head; with more, each token has only one set of "
-                "weights", idea="How many sets of weights has a token with 3 heads?",
+                "weights",
+                question="How many sets of weights has a token with 3 heads?",
             where="where is num_heads used, besides the scale?",
             fix="split q, k and v: .view(B, T, H, D).transpose(1, 2)"),
     Mistake("H3", "scores divided by sqrt(C), the width of all heads together",
             edit=("sqrt(q.size(-1))", "sqrt(C)"),
             why="the weights are too flat, by a factor sqrt(H); right with one head",
-            idea="How many products does one head's q.k add up?"),
+            question="How many products does one head's q.k add up?"),
     Mistake("H3h", "scores divided by sqrt(H), the number of heads",
             edit=("sqrt(q.size(-1))", "sqrt(num_heads)"),
             why="the scale depends on the number of heads, not on their size",
-            idea="How many products does one head's q.k add up?"),
+            question="How many products does one head's q.k add up?"),
     Mistake("H4", "heads averaged, and the average repeated",
             edit=("heads.transpose(1, 2)",
                   "heads.mean(1, keepdim=True).expand_as(heads).transpose(1, 2)"),
             why="all heads' channels are equal",
-            idea="Who could still tell the heads apart after an average?"),
+            question="Who could still tell the heads apart after an average?"),
     Mistake("H6", "softmax over the heads (dim=1)",
             edit=(".softmax(-1)", ".softmax(1)"),
             why="the weights add up to 1 across heads; a hidden score is -inf in every "
                 "head, which gives nan",
-            idea="For one query of one head, over which axis must the weights add up "
-                 "to 1?",
+            question="For one query of one head, over which axis must the weights add "
+                     "up to 1?",
             where="look at the number given to softmax: dim=1 is now the heads"),
     Mistake("H7", "no output projection: w_out and b_out are never used",
             edit=("merged @ w_out + b_out", "merged"),
             why="the result is what the heads mixed; no gradient reaches w_out",
-            idea="Where do the heads' results get combined?",
+            question="Where do the heads' results get combined?",
             fix="merge_heads(mixed) @ w_out + b_out"),
     Mistake("H7t", "w_out transposed",
             edit=("@ w_out", "@ w_out.T"),
             why="w_out is square, so nothing crashes; the numbers are others",
-            idea="The contract says x @ w + b. What does F.linear do with w?"),
+            question="The contract says x @ w + b. What does F.linear do with w?"),
     Mistake("H10", "the projection read in the order q, v, k",
             edit=("q, k, v = (x", "q, v, k = (x"),
             why="with keys of 0 the result is b_out alone: the keys are averaged",
-            idea="In which order does w_qkv hold its three parts?"),
+            question="In which order does w_qkv hold its three parts?"),
     Mistake("H10k", "queries and keys exchanged (order k, q, v, or k @ q.T)",
             edit=("q, k, v = (x", "k, q, v = (x"),
             why="row i holds the matches of key i, not of query i",
-            idea="In which order does w_qkv hold its three parts?",
+            question="In which order does w_qkv hold its three parts?",
             where="look at the names on the left of chunk, and at the product",
             fix="q, k, v = ...chunk(3, -1), then q @ k.transpose(-2, -1)"),
     Mistake("H10v", "the projection read in the order v, k, q",
             edit=("q, k, v = (x", "v, k, q = (x"),
             why="the queries are averaged, and the values ask",
-            idea="In which order does w_qkv hold its three parts?"),
+            question="In which order does w_qkv hold its three parts?"),
     Mistake("H11", "w_qkv read head by head: [q0 k0 v0 | q1 k1 v1 ...]",
             edit=(".chunk(3, dim=-1)", ".reshape(B, T, num_heads, 3, -1).unbind(3)"),
             why="right with one head, wrong with more",
-            idea="w_qkv holds [Q | K | V]. Which columns make head 1's queries?",
+            question="w_qkv holds [Q | K | V]. Which columns make head 1's queries?",
             where="what do you cut first: the three parts, or the heads?"),
     Mistake("H11c", "w_qkv read in threes: view(..., C, 3)",
             edit=(".chunk(3, dim=-1)", ".reshape(B, T, C, 3).unbind(-1)"),
             why="columns 0, 3, 6, ... became the queries",
-            idea="w_qkv holds [Q | K | V]. Which columns make the queries?"),
+            question="w_qkv holds [Q | K | V]. Which columns make the queries?"),
     Mistake("H12", "b_qkv is never added",
             edit=(" + b_qkv", ""),
             why="with x = 0 the result is b_out alone",
-            idea="What does the layer give for zeros?"),
+            question="What does the layer give for zeros?"),
     Mistake("H12o", "b_out is never added",
             edit=(" + b_out", ""),
             why="the result is off by the same vector everywhere",
-            idea="What does the layer give for zeros?"),
+            question="What does the layer give for zeros?"),
     *(replace(one, name="softmax over the queries (dim=-2)") if one.id == "A8" else one
       for one in (*CAUSAL, *MASKING) if one.id in _FROM_ATTENTION),
     MASK_LATE,
@@ -396,8 +406,9 @@ def numbered_heads(g: Generator) -> Probe:
 
 
 split_heads = Exercise(
-    "split_heads", "03", "split_heads(x, num_heads) -> (B, H, T, D)", None,
-    split_probes, SPLIT, axes={"x": "B T C", "": "B H T D"}, crashes=_VIEW,
+    "split_heads", "03", "split_heads(x, num_heads) -> (B, H, T, D)",
+    make_probes=split_probes, mistakes=SPLIT, axes={"x": "B T C", "": "B H T D"},
+    crashes=_VIEW,
     hints=("Each head gets D = C / H channels of every token. Head 0 gets which?",
            "Try x = torch.arange(12).view(1, 2, 6): head 0 is [[0, 1, 2], [6, 7, 8]].",
            "x.view(B, T, H, D).transpose(1, 2)"),
@@ -405,7 +416,8 @@ split_heads = Exercise(
     solution=_SPLIT_HEADS)
 
 merge_heads = Exercise(
-    "merge_heads", "03", "merge_heads(heads) -> (B, T, C)", None, merge_probes, MERGE,
+    "merge_heads", "03", "merge_heads(heads) -> (B, T, C)", make_probes=merge_probes,
+    mistakes=MERGE,
     axes={"heads": "B H T D", "": "B T C"}, crashes=_VIEW,
     hints=("The way back: the tokens in front of the heads, then two axes into one.",
            "merge_heads(split_heads(x, 2)) must be x, also for x = 0, 1, ..., 11.",
@@ -416,10 +428,12 @@ merge_heads = Exercise(
 multi_head_attention = Exercise(
     "multi_head_attention", "03",
     "multi_head_attention(x, w_qkv, b_qkv, w_out, b_out, num_heads) -> (B, T, C)",
-    None, probes, LAYER, read_out,
-    (Robust("it is fragile: nan when a hidden score is large (0/0); mask before the "
-            "softmax", lambda g: Probe("large scores", _far_apart(g, 15.0))),),
-    {"x": "B T C", "": "B T C"}, (
+    make_probes=probes, mistakes=LAYER, read_out=read_out,
+    edge_cases=(EdgeCase(
+        "it is fragile: nan when a hidden score is large (0/0); mask before the "
+        "softmax",
+        lambda g: Probe("large scores", _far_apart(g, 15.0))),),
+    axes={"x": "B T C", "": "B T C"}, crashes=(
         *_VIEW, (r"not enough values to unpack .*got [12]\b",
                  "q, k and v lie side by side along the last axis. chunk, split and "
                  "unbind cut axis 0, the texts, if you don't say which: "
@@ -427,7 +441,8 @@ multi_head_attention = Exercise(
         (r"mat1 and mat2|size of tensor a|batch2 tensor",
          "write the shape behind each line: (B, T, 3C), three times (B, T, C), "
          "(B, H, T, D), (B, H, T, T), (B, H, T, D), (B, T, C)")),
-    ("Five steps: project, cut into q, k, v, split each into heads, attend causally, "
+    hints=(
+     "Five steps: project, cut into q, k, v, split each into heads, attend causally, "
      "merge and project. Which of them differs from yours?",
      "Check split_heads and merge_heads first, then print the weights for T = 3.",
      "merge_heads(causal attention of the split heads) @ w_out + b_out"),
@@ -443,8 +458,8 @@ _P, _M, _W = "parameters", "products for q @ k.T", "attention weights"
 _ALL, _PAIRS = 1_050_624, 5_120_000
 
 
-def _mistake(id: str, name: str, why: str, idea: str, fix: str) -> Mistake:
-    return Mistake(id, name, why, idea, "count for one head first", fix)
+def _mistake(id: str, name: str, why: str, question: str, fix: str) -> Mistake:
+    return Mistake(id, name, why, question, "count for one head first", fix)
 
 
 _MATRICES = "Which matrices does the layer have, and does their size depend on H?"

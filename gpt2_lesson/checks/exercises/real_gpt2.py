@@ -5,13 +5,18 @@ from dataclasses import replace
 import torch
 from torch import Generator
 
-from gpt2_lesson.checks.clues import Clue
 from gpt2_lesson.checks.edits import Edit
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
+from gpt2_lesson.checks.exercise import (
+    Answer,
+    Clue,
+    EdgeCase,
+    Exercise,
+    Mistake,
+    RunProbe,
+)
+from gpt2_lesson.checks.fakes import checkpoint as file
+from gpt2_lesson.checks.fakes.broken_models import evidence
 from gpt2_lesson.checks.probing import Probe
-from gpt2_lesson.checks.stand_ins import checkpoint as file
-from gpt2_lesson.checks.stand_ins.mystery import evidence
-from gpt2_lesson.checks.values import Answer
 from gpt2_lesson.real_gpt2 import PARAMETER_NAMES, to_hf_name
 
 _FILL_MODEL = """\
@@ -79,11 +84,12 @@ def probes(g: Generator) -> list[Probe]:
     ]
 
 
-def read_out(look: Look, g: Generator) -> list[Clue]:
+def read_out(run: RunProbe, g: Generator) -> list[Clue]:
     """Return which parameters hold what, where it is not what they should."""
     found = []
     for probe in probes(g):
-        seen, wanted = look(probe).value, probe.drive(fill_model.reference, *probe.args)
+        seen, wanted = run(probe).value, probe.adapter(fill_model.reference,
+                                                       *probe.args)
         if len(found) >= 3 or not isinstance(seen, dict) or seen == wanted:
             continue
         if seen.keys() != wanted.keys():
@@ -92,7 +98,7 @@ def read_out(look: Look, g: Generator) -> list[Clue]:
             continue
         for key, right in wanted.items():
             if seen[key] != right:
-                if probe.drive is file.refused:
+                if probe.adapter is file.refused:
                     text = (f"{probe.name}: your loader takes this file; it should "
                             "raise an error")
                 elif "." not in key:
@@ -170,52 +176,53 @@ _PASSED_OVER = ("            values = tensors",
 
 LOAD = (
     Mistake("O1", "no matrix is transposed",
-            edit=('name.endswith("proj.weight")', "False"), idea=_Q_TRANSPOSE,
+            edit=('name.endswith("proj.weight")', "False"), question=_Q_TRANSPOSE,
             why="c_attn, c_fc and mlp.c_proj crash; the square attn.c_proj would not"),
     Mistake("O1b", "transposed only where the shape does not fit: the square "
             "attn.c_proj stays as it was",
             edit=('name.endswith("proj.weight")', "values.shape != p.shape"),
             why="out_proj holds attn.c_proj as it lies in the file; nothing crashes, "
-                "and the text is wrong", idea=_Q_TRANSPOSE),
+                "and the text is wrong", question=_Q_TRANSPOSE),
     Mistake("O1c", "attn.c_proj is not transposed (it is square, so it fits both ways)",
             edit=('name.endswith("proj.weight")',
                   'name.endswith("proj.weight") and "out_proj" not in name'),
-            why="out_proj holds attn.c_proj as it lies in the file", idea=_Q_TRANSPOSE),
+            why="out_proj holds attn.c_proj as it lies in the file",
+            question=_Q_TRANSPOSE),
     Mistake("O1d", "cut anew with view or reshape, not transposed",
-            edit=("values.T", "values.reshape(values.T.shape)"), idea=_Q_TRANSPOSE,
+            edit=("values.T", "values.reshape(values.T.shape)"), question=_Q_TRANSPOSE,
             why="the shape fits, and the numbers stand in the wrong places"),
     Mistake("O1e", "only the attention's matrices are transposed",
             edit=('"proj.weight"', '("qkv_proj.weight", "out_proj.weight")'),
             why="up_proj and down_proj hold their tensors as they lie in the file",
-            idea=_Q_TRANSPOSE),
+            question=_Q_TRANSPOSE),
     Mistake("O1f", "only the feed-forward's matrices are transposed",
             edit=('"proj.weight"', '("up_proj.weight", "down_proj.weight")'),
             why="qkv_proj and out_proj hold their tensors as they lie in the file",
-            idea=_Q_TRANSPOSE),
+            question=_Q_TRANSPOSE),
     Mistake("O3", "every matrix is transposed, the two tables as well",
             edit=('name.endswith("proj.weight")', "values.dim() == 2"),
             why="wte and wpe are no linear layers: row i belongs to token i",
-            idea=_Q_TRANSPOSE),
+            question=_Q_TRANSPOSE),
     Mistake("O3b", "the token table is transposed, too",
             edit=('"proj.weight"', '("proj.weight", "tok_emb.weight")'),
             why="row i of wte belongs to token i: it lies right already",
-            idea=_Q_TRANSPOSE),
+            question=_Q_TRANSPOSE),
     Mistake("O3c", "the position table is transposed, too",
             edit=('"proj.weight"', '("proj.weight", "pos_emb.weight")'),
             why="row t of wpe belongs to position t: it lies right already",
-            idea=_Q_TRANSPOSE),
+            question=_Q_TRANSPOSE),
     Mistake("O1g", "the shape still decides: what fits when transposed is transposed, "
             "and a square matrix always fits",
             edit=('name.endswith("proj.weight")', "values.shape[::-1] == p.shape"),
             why="on the model whose matrices are all square the two tables are "
-                "transposed", idea=_Q_TRANSPOSE),
+                "transposed", question=_Q_TRANSPOSE),
     Mistake("O1h", "attn.c_proj transposed by its name, all others by their shape",
             edit=('name.endswith("proj.weight")',
                   'values.shape != p.shape or "out_proj.weight" in name'),
             why="on the model whose matrices are all square the other three stay as "
-                "they lie in the file", idea=_Q_TRANSPOSE),
+                "they lie in the file", question=_Q_TRANSPOSE),
     Mistake("O1j", "only attn.c_proj is transposed",
-            edit=('"proj.weight"', '"out_proj.weight"'), idea=_Q_TRANSPOSE,
+            edit=('"proj.weight"', '"out_proj.weight"'), question=_Q_TRANSPOSE,
             why="the other three matrices lie as in the file, and do not fit"),
     Mistake("O1i", "no matrix is transposed, and no shape is compared (.data "
             "exchanged)",
@@ -223,149 +230,152 @@ LOAD = (
                   _ANY_SHAPE,
                   ("p.copy_(values)", "p.data = values")],
             why="the matrices lie as in the file, and a table of any length is "
-                "accepted", idea=_Q_TRANSPOSE,
+                "accepted", question=_Q_TRANSPOSE,
             where="look for .T, and for what happens if the shapes differ",
             fix=_TRANSPOSE),
     Mistake("O2", "queries and keys exchanged in qkv_proj",
             edit=_reordered("torch.cat([values.chunk(3)[i] for i in (1, 0, 2)])"),
             why="the first third of qkv_proj holds the second third of c_attn",
-            idea=_Q_QKV, where=_WHERE_QKV, fix=_QKV),
+            question=_Q_QKV, where=_WHERE_QKV, fix=_QKV),
     Mistake("O2b", "keys and values exchanged in qkv_proj",
             edit=_reordered("torch.cat([values.chunk(3)[i] for i in (0, 2, 1)])"),
-            why="the last two thirds of qkv_proj have changed places", idea=_Q_QKV,
+            why="the last two thirds of qkv_proj have changed places", question=_Q_QKV,
             where=_WHERE_QKV, fix=_QKV),
     Mistake("O2c", "the order v, k, q in qkv_proj",
             edit=_reordered("torch.cat([values.chunk(3)[i] for i in (2, 1, 0)])"),
             why="the first third of qkv_proj holds the last third of c_attn",
-            idea=_Q_QKV, where=_WHERE_QKV, fix=_QKV),
+            question=_Q_QKV, where=_WHERE_QKV, fix=_QKV),
     Mistake("O2d", "q, k, v laid out head by head",
             edit=_reordered("values.unflatten(0, (3, model.config.num_heads, -1))"
                             ".transpose(0, 1).flatten(0, 2)"),
             why="the rows of qkv_proj are permuted: head 0's q, k, v first",
-            idea=_Q_QKV, where=_WHERE_QKV, fix=_QKV),
+            question=_Q_QKV, where=_WHERE_QKV, fix=_QKV),
     Mistake("O2e", "c_attn read as if it were laid out head by head",
             edit=_reordered("values.unflatten(0, (model.config.num_heads, 3, -1))"
-                            ".transpose(0, 1).flatten(0, 2)"), idea=_Q_QKV,
+                            ".transpose(0, 1).flatten(0, 2)"), question=_Q_QKV,
             why="the rows of qkv_proj are permuted", where=_WHERE_QKV, fix=_QKV),
     Mistake("O4", "missing tensors are passed over (strict=False, or `if name in`)",
             edit=_PASSED_OVER,
             why="a file that lacks a tensor is accepted, and that part stays random",
-            idea="What would the model write if a bias had never been loaded?",
+            question="What would the model write if a bias had never been loaded?",
             where="look for strict=False, get, or `if ... in tensors`",
             fix="let tensors[name] raise its KeyError"),
     Mistake("O6", "all biases left out (with the masks, which are called attn.bias)",
             edit=_without('name.endswith(".bias")'),
             why="no bias was loaded, norms' included",
-            idea="Which names end in .bias? And which of them is the stored mask?",
+            question="Which names end in .bias? And which of them is the stored mask?",
             where="look at the condition that leaves out the masks",
             fix='leave out names that end in ".attn.bias", with both dots'),
     Mistake("O6b", "the biases of the attention left out, as if they were masks",
             edit=_without('name.endswith(("qkv_proj.bias", "out_proj.bias"))'),
             why="no bias of the attention was loaded",
-            idea="Which of h.0.attn.bias, h.0.attn.c_attn.bias is the mask?",
+            question="Which of h.0.attn.bias, h.0.attn.c_attn.bias is the mask?",
             where="look at the condition that leaves out the masks",
             fix='leave out names that end in ".attn.bias", with both dots'),
     Mistake("O7", "layers in the order of text: h.10 comes before h.2",
             edit=_from_layer("sorted(map(str, range(len(model.blocks))))[int(i)]"),
             why="block 2 holds layer 10: the names were sorted as text, not as numbers",
-            idea=_Q_LAYER, where=_WHERE_LAYER, fix=_LAYER),
+            question=_Q_LAYER, where=_WHERE_LAYER, fix=_LAYER),
     Mistake("O7b", "the layer's number read from one digit: h.10 is taken for h.1",
             edit=[_without('name.startswith("blocks.10.")'),
                   _from_layer("10 if i == '1' else i")],
-            why="block 1 holds layer 10, and block 10 nothing", idea=_Q_LAYER,
+            why="block 1 holds layer 10, and block 10 nothing", question=_Q_LAYER,
             where=_WHERE_LAYER, fix='name.split(".")[1], not name[2]'),
     Mistake("O9", "nothing is loaded: names are bound anew, the model is left alone",
             edit=("p.copy_(values)", "p = values"),
             why="every parameter holds what it held before",
-            idea="After p = values, what has changed: the model, or the name p?",
+            question="After p = values, what has changed: the model, or the name p?",
             where="look for p = ..., or model.state_dict()[name] = ..."),
     Mistake("O9b", "nothing is loaded, and no shape is compared",
             edit=[_ANY_SHAPE, ("p.copy_(values)", "p = values")],
             why="every parameter holds what it held before, whatever the file holds",
-            idea="After p = values, what has changed: the model, or the name p?",
+            question="After p = values, what has changed: the model, or the name p?",
             where="look for p = ..., or model.state_dict()[name] = ...",
             fix="p.copy_(values), under torch.no_grad()"),
     Mistake("O10", "tables cut to fit: what is too long is cut, what is short stays",
             edit=[("values.shape != p.shape", "values.shape[1:] != p.shape[1:]"),
                   ("p.copy_(values)",
                    "n = min(len(p), len(values))\n            p[:n] = values[:n]")],
-            why="a token table with two rows too few is accepted", idea=_Q_SHAPE,
+            why="a token table with two rows too few is accepted", question=_Q_SHAPE,
             where="look for min(...), [:n]", fix=_SHAPE),
     Mistake("O10b", "shapes are not compared before .data is exchanged",
             edit=[_ANY_SHAPE, ("p.copy_(values)", "p.data = values")],
             why="tables of another length are accepted, whatever their shape",
-            idea=_Q_SHAPE, where=_WHERE_SHAPE, fix=_SHAPE),
+            question=_Q_SHAPE, where=_WHERE_SHAPE, fix=_SHAPE),
     Mistake("O10c", "copy_ alone: one number is spread over a whole vector",
             edit=_ANY_SHAPE, why="copy_ broadcasts: a tensor (1,) fills a norm of 12",
-            idea=_Q_SHAPE, where=_WHERE_SHAPE),
+            question=_Q_SHAPE, where=_WHERE_SHAPE),
     Mistake("O10d", "tensors whose shape does not fit are passed over",
             edit=('raise ValueError(f"{name}: {values.shape}, expected {p.shape}")',
-                  "continue"), idea=_Q_SHAPE,
+                  "continue"), question=_Q_SHAPE,
             why="a token table of another length is accepted, and stays random"),
     Mistake("O10e", "what is missing or does not fit is passed over",
             edit=[_PASSED_OVER,
                   ('raise ValueError(f"{name}: {values.shape}, expected {p.shape}")',
                    "continue")],
             why="a file of another model is accepted, and parts of yours stay random",
-            idea=_Q_SHAPE, where="look for try, continue, or an if without else",
+            question=_Q_SHAPE, where="look for try, continue, or an if without else",
             fix="let tensors[name] raise its KeyError, and raise one for a wrong "
                 "shape"),
     Mistake("O11f", "only the matrices of the linear layers are loaded",
             edit=_without('not name.endswith("proj.weight")'),
             why="tables, norms and biases hold nothing of the file",
-            idea="What becomes of a parameter that is not transposed?",
+            question="What becomes of a parameter that is not transposed?",
             where="which lines stand under your `if`?",
             fix="transpose under the if, copy after it"),
     Mistake("O11", "the last layer is not loaded",
             edit=_without('name.startswith(f"blocks.{len(model.blocks) - 1}.")'),
             why="block 10 holds nothing",
-            idea="range(n) gives how many numbers, from where?", where="look at range",
+            question="range(n) gives how many numbers, from where?",
+            where="look at range",
             fix="range(num_layers)"),
     Mistake("O11b", "only layer 0 is loaded",
             edit=_without('name.split(".")[0] == "blocks" and int(name.split(".")[1])'),
-            why="blocks 1 to 10 hold nothing", idea=_Q_LAYER,
+            why="blocks 1 to 10 hold nothing", question=_Q_LAYER,
             where="look at the loop over the layers", fix=_LAYER),
     Mistake("O11c", "every block gets layer 0", edit=_from_layer("0"),
-            why="block 10 holds layer 0", idea=_Q_LAYER,
+            why="block 10 holds layer 0", question=_Q_LAYER,
             where="look for a 0 where the layer's number should be", fix=_LAYER),
     Mistake("O11d", "the last norm (ln_f) is not loaded",
             edit=_without('name.startswith("ln_final")'), why="ln_final holds nothing",
-            idea="Which tensors belong to no layer?", where="look for ln_f",
+            question="Which tensors belong to no layer?", where="look for ln_f",
             fix="ln_f.weight and ln_f.bias go to ln_final"),
     Mistake("O11e", "the position table (wpe) is not loaded",
             edit=_without('name.startswith("pos_emb")'), why="pos_emb holds nothing",
-            idea="Which tensors belong to no layer?", where="look for wpe",
+            question="Which tensors belong to no layer?", where="look for wpe",
             fix="wpe.weight goes to pos_emb.weight"),
     Mistake("O12", "ln_1 and ln_2 exchanged", edit=_exchanged("ln_1", "ln_2"),
             why="ln_attn holds ln_2, and ln_mlp ln_1",
-            idea="Which norm stands before the attention?",
+            question="Which norm stands before the attention?",
             where="look at your table of names", fix="ln_1 goes to ln_attn"),
     Mistake("O12b", "the two c_proj exchanged",
             edit=_exchanged("attn.c_proj", "mlp.c_proj"),
-            idea="Two tensors are called c_proj. What stands before the name?",
+            question="Two tensors are called c_proj. What stands before the name?",
             why="out_proj holds mlp.c_proj", where="look at your table of names",
             fix="attn.c_proj goes to attn.out_proj"),
     Mistake("O12c", "wte and wpe exchanged", edit=_exchanged("wte", "wpe"),
-            why="tok_emb holds wpe", idea="t for token, p for ...?",
+            why="tok_emb holds wpe", question="t for token, p for ...?",
             where="look at your table of names", fix="wte goes to tok_emb"),
     Mistake("O12d", "weight and bias of the norms exchanged",
             edit=_exchanged("weight", "bias",
                             ' if "ln_" in name else to_hf_name(name)'),
             why="the norms' weights hold their biases",
-            idea="Which of the two is near 1?", where="look at your table of names",
+            question="Which of the two is near 1?", where="look at your table of names",
             fix="weight to weight"),
     Mistake("O13", "the file's tensors are changed in place",
             edit=("p.copy_(values)",
                   "p.copy_(values)\n            tensors[source].zero_()"),
             why="loading a second time would give another model",
-            idea="Who else may still need the tensors?", fix="change the model alone"),
+            question="Who else may still need the tensors?",
+            fix="change the model alone"),
 )
 
 fill_model = Exercise(
     "fill_model", "10", "fill_model(model, tensors) -> None, but the model is changed",
-    None, probes, LOAD, read_out,
-    (Robust("a file with a head of its own (lm_head.weight is not wte.weight) is "
-            "loaded without a word, though this model has one table for both",
+    make_probes=probes, mistakes=LOAD, read_out=read_out,
+    edge_cases=(EdgeCase(
+        "a file with a head of its own (lm_head.weight is not wte.weight) is loaded "
+        "without a word, though this model has one table for both",
             _other_head),),
     crashes=((r"a leaf Variable|in-place operation",
               "change parameters under torch.no_grad()"),
@@ -382,7 +392,7 @@ fill_model = Exercise(
     names={"to_hf_name": to_hf_name, "exchanged": exchanged})
 
 fill_model_to_repair = replace(
-    fill_model.to_repair("fill_model_to_repair", "O1b"), robust=())
+    fill_model.to_repair("fill_model_to_repair", "O1b"), edge_cases=())
 
 # --- the answers that are values ------------------------------------------------------
 
@@ -408,8 +418,8 @@ def _letters(value: object) -> list[str]:
     return [f"right: {good or 'none'}; not yet: {bad}"] if bad else []
 
 
-def _stages(name: str, why: str, idea: str, fix: str) -> Mistake:
-    return Mistake("O8", name, why, idea, "look at how a stage is chosen", fix)
+def _stages(name: str, why: str, question: str, fix: str) -> Mistake:
+    return Mistake("O8", name, why, question, "look at how a stage is chosen", fix)
 
 
 _LOSS, _SAMPLE, _OTHERS = ("loss of the sample", "logits of the sample",
@@ -501,9 +511,9 @@ square = {"wte": False, "wpe": False, "attn.c_attn": False, "attn.c_proj": True,
                   "next(name for name in right if (right[name] - "
                   "found[name]).abs().max() > 1e-9)"), solution="""\
 first = {}
-right = stages(mystery("right"), input_ids)
+right = stages(broken_model("right"), input_ids)
 for letter in "ABCD":
-    found = stages(mystery(letter), input_ids)
+    found = stages(broken_model(letter), input_ids)
     first[letter] = next(name for name in right
                          if (found[name] - right[name]).abs().max() > 1e-9)"""),
     Answer("10.5", "three faults of a loader, each harder to see than the one before",

@@ -2,8 +2,7 @@
 
 import math
 
-from gpt2_lesson.checks.engine import Mistake
-from gpt2_lesson.checks.values import Answer
+from gpt2_lesson.checks.exercise import Answer, Mistake
 
 _LN = "the cross-entropy of one byte is -ln(1/256), in nats"
 _BITS_1 = Mistake(

@@ -3,11 +3,10 @@
 import torch
 from torch import Generator, Tensor
 
-from gpt2_lesson.checks.clues import Clue
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
+from gpt2_lesson.checks.exercise import Clue, EdgeCase, Exercise, Mistake, RunProbe
+from gpt2_lesson.checks.fakes import training_fakes as fakes
+from gpt2_lesson.checks.fakes.training_fakes import Setup
 from gpt2_lesson.checks.probing import Probe
-from gpt2_lesson.checks.stand_ins import spies
-from gpt2_lesson.checks.stand_ins.spies import Setup
 
 # --- one step -------------------------------------------------------------------------
 
@@ -39,31 +38,31 @@ def step_probes(g: Generator) -> list[Probe]:
     """Return three steps in several settings: moves, returned losses, oddities."""
     long = _setup(g, 3, 2, max_norm=0.2)
     return [
-        Probe("one batch a step, no clipping needed", (_setup(g, 3, 1),), spies.moves),
-        Probe(_SHOWN, (long,), spies.moves),
+        Probe("one batch a step, no clipping needed", (_setup(g, 3, 1),), fakes.moves),
+        Probe(_SHOWN, (long,), fakes.moves),
         Probe("three batches a step, no clipping needed", (_setup(g, 3, 3),),
-              spies.moves),
+              fakes.moves),
         Probe("an optimizer with momentum and two groups", (_setup(
-            g, 3, 2, momentum=0.9, two_groups=True, max_norm=0.5),), spies.moves),
-        Probe("the returned losses", (long,), spies.returned),
-        Probe("one optimizer.step(), no graph returned", (long,), spies.oddities),
+            g, 3, 2, momentum=0.9, two_groups=True, max_norm=0.5),), fakes.moves),
+        Probe("the returned losses", (long,), fakes.returned),
+        Probe("one optimizer.step(), no graph returned", (long,), fakes.oddities),
     ]
 
 
 def _shown_step(g: Generator) -> Probe:
     return Probe("the calls of a step with two batches (zero_grad may come last, too)",
-                 (_setup(g, 1, 2, max_norm=0.2),), spies.step_in_words)
+                 (_setup(g, 1, 2, max_norm=0.2),), fakes.step_in_words)
 
 
-def read_step(look: Look, g: Generator) -> list[Clue]:
+def read_step(run: RunProbe, g: Generator) -> list[Clue]:
     """Return how long and which way the step is, and the order of the calls."""
     setup = _setup(g, 1, 2, rates=(1.0,))
-    moved = look(Probe("effective gradient", (setup,), spies.moves)).value
-    right = spies.moves(train_step.reference, setup)
+    moved = run(Probe("effective gradient", (setup,), fakes.moves)).value
+    right = fakes.moves(train_step.reference, setup)
     clues = []
     if isinstance(moved, Tensor) and moved.shape == right.shape:
         clues += _along(moved[0], right[0])
-    log = look(Probe("calls", (_setup(g, 2, 2, max_norm=0.2),), spies.call_log)).value
+    log = run(Probe("calls", (_setup(g, 2, 2, max_norm=0.2),), fakes.call_log)).value
     if isinstance(log, list):
         clues.append(Clue("calls", "the calls of your second step, with two batches: "
                           + ", ".join(log)))
@@ -109,30 +108,31 @@ _IN = "    "                                         # inside the loop over the 
 STEP = (
     Mistake("R1", "the gradients are never set to zero", edit=(_ZERO, ""),
             why="the second step goes along the sum of two steps' gradients",
-            idea=_Q_ZERO, where="Look for zero_grad"),
+            question=_Q_ZERO, where="Look for zero_grad"),
     Mistake("R2", "zero_grad between backward and step",
             edit=[(_ZERO, ""), (_STEP, _ZERO + _STEP)],
             why="the parameters never move: the step finds gradients of 0",
-            idea=_Q_ZERO, where="Compare the order: zero_grad, backward, step",
+            question=_Q_ZERO, where="Compare the order: zero_grad, backward, step",
             fix="zero_grad before the first backward, or after the step"),
     Mistake("R2c", "zero_grad between backward and clip",
             edit=[(_ZERO, ""), (_CLIP, _ZERO + _CLIP)],
             why="clip and step find gradients of 0: the parameters never move",
-            idea=_Q_ZERO, where="Compare the order: zero_grad, backward, clip, step",
+            question=_Q_ZERO,
+            where="Compare the order: zero_grad, backward, clip, step",
             fix="zero_grad before the first backward, or after the step"),
     Mistake("R2a", "zero_grad before every batch, so only the last one counts",
             edit=[(_ZERO, ""), (_FORWARD, _IN + _ZERO + _FORWARD)],
             why="with two batches a step the first one's gradient is thrown away",
-            idea=_Q_ZERO, where="Is zero_grad inside the loop over the batches?",
+            question=_Q_ZERO, where="Is zero_grad inside the loop over the batches?",
             fix="zero_grad once a step, before the loop"),
     Mistake("R5", "clipped after the step",
             edit=[(_CLIP, ""), ("step()\n", "step()\n" + _CLIP)],
-            why="the step itself uses the whole gradient, unclipped", idea=_Q_CLIP,
+            why="the step itself uses the whole gradient, unclipped", question=_Q_CLIP,
             where="Compare the order: backward, clip, step",
             fix="Clip, then optimizer.step()"),
     Mistake("R5n", "not clipped", edit=(_CLIP, ""),
             why="the step is longer than the learning rate times max_norm",
-            idea=_Q_CLIP,
+            question=_Q_CLIP,
             where="Where is max_norm used? Is the result of clipping kept?"),
     Mistake("R5a", "scaled to max_norm even when the gradient norm is smaller",
             edit=(_CLIP, "    norm = torch.cat([p.grad.flatten() for p in "
@@ -140,37 +140,37 @@ STEP = (
                   "    for p in model.parameters():\n"
                   "        p.grad *= max_norm / norm\n"),
             why="small gradients are scaled up",
-            idea="What should happen to a gradient whose norm is below max_norm?",
+            question="What should happen to a gradient whose norm is below max_norm?",
             where="Look at the factor: may it be above 1?",
             fix="min(1, max_norm / norm)"),
     Mistake("R6", "clipped before backward",
             edit=[(_CLIP, ""), ("    total =", _CLIP + "    total =")],
             why="there is no gradient yet: the clipping has nothing to do",
-            idea=_Q_CLIP, where="Compare the order: backward, clip, step",
+            question=_Q_CLIP, where="Compare the order: backward, clip, step",
             fix="Clip after the last backward"),
     Mistake("R6b", "clipped before each batch's backward",
             edit=[(_CLIP, ""), (_FORWARD, _IN + _CLIP + _FORWARD)],
-            why="the last batch's gradient is never clipped", idea=_Q_CLIP,
+            why="the last batch's gradient is never clipped", question=_Q_CLIP,
             where="Compare the order: backward, clip, step",
             fix="Clip after the last backward"),
     Mistake("R7", "each tensor clipped alone",
             edit=(_CLIP, "    for p in model.parameters():\n"
                   "        nn.utils.clip_grad_norm_(p, max_norm)\n"),
             why="the direction changes: gradients of 6 and 8 become equally large",
-            idea=_Q_WHOSE, where="What is handed to clip_grad_norm_, or to norm()?",
+            question=_Q_WHOSE, where="What is handed to clip_grad_norm_, or to norm()?",
             fix="One call with all parameters"),
     Mistake("R7v", "each number clipped alone (clip_grad_value_, clamp)",
             edit=("clip_grad_norm_", "clip_grad_value_"),
             why="the direction changes: large numbers are cut, small ones stay",
-            idea="Does max_norm limit a norm, or each number?"),
+            question="Does max_norm limit a norm, or each number?"),
     Mistake("R8", "clipped after each batch, not once a step",
             edit=[(_CLIP, ""), (_TOTAL, _IN + _CLIP + _TOTAL)],
             why="right with one batch a step; with two the first one counts less",
-            idea=_Q_CLIP, where="Is the clipping inside the loop over the batches?",
+            question=_Q_CLIP, where="Is the clipping inside the loop over the batches?",
             fix="Clip once, after the loop"),
     Mistake("R8s", "a step after each batch, not one for all",
             edit=[(_STEP, ""), (_TOTAL, _IN + _STEP + _TOTAL)],
-            why="the optimizer steps as often as there are batches", idea=_Q_GAIN,
+            why="the optimizer steps as often as there are batches", question=_Q_GAIN,
             where="Is optimizer.step() inside the loop over the batches?",
             fix="One step, after the loop"),
     Mistake("R8w", "a whole step for each batch: zero_grad, backward, clip and step "
@@ -181,87 +181,88 @@ STEP = (
                   ("return total", "return total / len(batches)")],
             why="the optimizer steps as often as there are batches, along each "
                 "batch's own gradient",
-            idea=_Q_GAIN, where="Which lines should stand after the loop?",
+            question=_Q_GAIN, where="Which lines should stand after the loop?",
             fix="One clip and one step, after the loop; zero_grad before it",
             alone=True),
     Mistake("R8n", "clip and step for each batch, inside the loop, and zero_grad only "
                    "once",
             edit=[(" / len(batches)", ""), (_TOTAL, _IN + _CLIP + _IN + _STEP + _TOTAL),
                   (_CLIP + _STEP, ""), ("return total", "return total / len(batches)")],
-            why="each step also goes along the batches before", idea=_Q_GAIN,
+            why="each step also goes along the batches before", question=_Q_GAIN,
             where="Which lines should stand after the loop?",
             fix="One clip and one step, after the loop", alone=True),
     Mistake("R8t", "optimizer.step() called twice", edit=(_STEP, _STEP + _STEP),
             why="the parameters move twice as far",
-            idea="How many steps were asked for?",
+            question="How many steps were asked for?",
             where="Count optimizer.step()", fix="Call it once", alone=True),
     Mistake("R5m", "clipped to 1, whatever max_norm is", edit=("max_norm)", "1.0)"),
-            why="right only where max_norm is 1", idea="Where is max_norm used?",
+            why="right only where max_norm is 1", question="Where is max_norm used?",
             alone=True),
     Mistake("R7o", "only the first tensor is clipped",
             edit=("model.parameters()", "next(model.parameters())"),
-            why="the other gradients stay as they are", idea=_Q_WHOSE, alone=True),
+            why="the other gradients stay as they are", question=_Q_WHOSE, alone=True),
     Mistake("R7a", "clipped by the sum of the absolute values (norm_type=1)",
             edit=("max_norm)", "max_norm, norm_type=1)"),
-            why="the gradient comes out too small", idea=_Q_NORM, alone=True),
+            why="the gradient comes out too small", question=_Q_NORM, alone=True),
     Mistake("R7i", "clipped by the largest value (norm_type=inf)",
             edit=("max_norm)", "max_norm, norm_type=math.inf)"),
-            why="the gradient comes out too large", idea=_Q_NORM, alone=True),
+            why="the gradient comes out too large", question=_Q_NORM, alone=True),
     Mistake("R5s", "max_norm divided by the number of batches",
             edit=("max_norm)", "max_norm / len(batches))"),
-            why="with N batches the gradient is clipped N times as hard", idea=_Q_CLIP,
+            why="with N batches the gradient is clipped N times as hard",
+            question=_Q_CLIP,
             alone=True),
     Mistake("R10n", "the learning rate divided by the number of batches, too",
             edit=("= lr\n", "= lr / len(batches)\n"),
-            why="with N batches the step is N times too short", idea=_Q_SHARE,
+            why="with N batches the step is N times too short", question=_Q_SHARE,
             alone=True),
     Mistake("R10e", "divided by the examples of a batch, not by the number of batches",
             edit=[("/ len(batches)", "/ len(batch)"),
                   ("loss.item()", "loss.item() * len(batch) / len(batches)")],
-            why="right where the two numbers are equal", idea=_Q_SHARE,
+            why="right where the two numbers are equal", question=_Q_SHARE,
             where="What is len(batch), and what len(batches)?",
             fix="(loss / len(batches)).backward()", alone=True),
     Mistake("R2f", "only the first batch is used",
             edit=("total = 0.0", "total, batches = 0.0, batches[:1]"),
             why="the other batches change nothing",
-            idea="How many batches were handed over?",
+            question="How many batches were handed over?",
             where="Look for batches[0] or an early return", fix="for batch in batches",
             alone=True),
     Mistake("R3e", "the model is put into evaluation mode",
             edit=("    total =", "    model.eval()\n    total ="),
             why="it is trained without dropout",
-            idea="In which mode should a training step run?",
+            question="In which mode should a training step run?",
             where="Look for eval()", fix="leave the mode as it is", alone=True),
     Mistake("R17a", "the loss is measured again after the step",
             edit=("return total",
                   "return sum(loss_of(model(b), b).item() for b in batches) / "
                   "len(batches)"),
             why="it is the loss of the moved parameters",
-            idea="Of which parameters is the loss asked for: before the step, or "
+            question="Of which parameters is the loss asked for: before the step, or "
                  "after it?",
             alone=True),
     Mistake("R10", "the loss is not divided by the number of batches",
             edit=("loss.backward()", "(len(batches) * loss).backward()"),
             why="with N batches the gradient is N times too large, and clipped N "
                 "times as hard",
-            idea=_Q_SHARE, where="Look at the loss before backward",
+            question=_Q_SHARE, where="Look at the loss before backward",
             fix="(loss / len(batches)).backward()"),
     Mistake("R10t", "divided by the number of batches twice",
             edit=("loss.backward()", "(loss / len(batches)).backward()"),
-            why="with N batches the gradient is N times too small", idea=_Q_SHARE,
+            why="with N batches the gradient is N times too small", question=_Q_SHARE,
             where="Count the divisions by N: of the loss, and of the gradients",
             fix="Divide once"),
     Mistake("R11", "the learning rate is never written into the optimizer",
             edit=(_RATE, ""),
             why="every step uses the rate that the optimizer was made with",
-            idea=_Q_RATE, where="Where is lr used?"),
+            question=_Q_RATE, where="Where is lr used?"),
     Mistake("R11f", "the learning rate is written into the first group only",
             edit=("param_groups:", "param_groups[:1]:"),
             why="the parameters of the other groups move at the old rate",
-            idea=_Q_RATE),
+            question=_Q_RATE),
     Mistake("R11l", "the learning rate is written after the step",
             edit=[(_RATE, ""), ("step()\n", "step()\n" + _RATE)],
-            why="each step uses the rate of the step before", idea=_Q_RATE,
+            why="each step uses the rate of the step before", question=_Q_RATE,
             where="Compare the order: writing the rate, step",
             fix="Write it before the step"),
     Mistake("R16", "a new optimizer in every step",
@@ -269,22 +270,22 @@ STEP = (
                   "    optimizer = torch.optim.SGD(model.parameters(), lr=lr)\n"
                   "    for group"),
             why="the momentum is lost: a new optimizer remembers nothing",
-            idea=_Q_MEMORY, where="Where is an optimizer made?",
+            question=_Q_MEMORY, where="Where is an optimizer made?",
             fix="Use the optimizer that is passed"),
     Mistake("R17", "returns the loss with its graph", edit=("loss.item()", "loss"),
             why="keeping the losses keeps all activations of all steps in memory",
-            idea=_Q_KEEPS),
+            question=_Q_KEEPS),
     Mistake("R17l", "returns the last batch's loss, not the mean",
             edit=("return total", "return loss.item() * len(batches)"),
             why="right only with one batch a step",
-            idea="Of how many batches is it the loss?"),
+            question="Of how many batches is it the loss?"),
     Mistake("R17s", "returns the sum of the batches' losses, not their mean",
             edit=("return total", "return total * len(batches)"),
-            why="N times too large with N batches", idea=_Q_SHARE),
+            why="N times too large with N batches", question=_Q_SHARE),
     Mistake("R17d", "returns the last batch's part of the loss (divided by N)",
             edit=("return total", "return loss.item()"),
             why="too small with N batches: the others' parts are not added",
-            idea=_Q_SHARE),
+            question=_Q_SHARE),
 )
 
 _LOSS_OF = (
@@ -297,11 +298,12 @@ _LOSS_OF = (
 
 train_step = Exercise(
     "train_step", "08", "train_step(model, optimizer, loss_of, batches, max_norm, lr) "
-    "-> the mean loss, a number", None, step_probes, STEP, read_step,
-    robust=(Robust(
+    "-> the mean loss, a number", make_probes=step_probes, mistakes=STEP,
+    read_out=read_step,
+    edge_cases=(EdgeCase(
         "it keeps the graphs of all batches in memory at once: forward and backward "
         "for each batch in turn need those of one", lambda g: Probe(
-            "memory", (_setup(g, 1, 3),), spies.most_at_once)),),
+            "memory", (_setup(g, 1, 3),), fakes.most_at_once)),),
     crashes=_LOSS_OF, display=_shown_step,
     hints=("Five things, in order: empty the gradients, add up the batches' gradients, "
            "clip, write the rate, step.",
@@ -338,23 +340,23 @@ def fit_probes(g: Generator) -> list[Probe]:
     other = _setup(g, 6, 1, momentum=0.5, rates=(0.2,), every=2, training=False)
     return [
         Probe("the held-out losses, after steps 3 and 6 of 7", (setup,),
-              spies.held_out_losses_of),
-        Probe("the losses of 7 steps", (setup,), spies.losses_of),
-        Probe("the model comes in evaluation mode", (other,), spies.losses_of),
-        Probe("one optimizer, no graph kept", (setup,), spies.fit_oddities),
+              fakes.held_out_losses_of),
+        Probe("the losses of 7 steps", (setup,), fakes.losses_of),
+        Probe("the model comes in evaluation mode", (other,), fakes.losses_of),
+        Probe("one optimizer, no graph kept", (setup,), fakes.fit_oddities),
     ]
 
 
-def read_fit(look: Look, g: Generator) -> list[Clue]:
+def read_fit(run: RunProbe, g: Generator) -> list[Clue]:
     """Return how many held-out losses there are, and the first wrong loss."""
     setup = _setup(g, 9, 1, momentum=0.8, rates=(0.3,), every=3)
-    held_out = look(Probe("held out", (setup,), spies.held_out_losses_of)).value
+    held_out = run(Probe("held out", (setup,), fakes.held_out_losses_of)).value
     clues = []
     if isinstance(held_out, Tensor) and held_out.dim() == 1 and len(held_out) != 2:
         clues.append(Clue("how many", "of 8 steps with every = 3, the number of "
                           f"held-out losses is {len(held_out)}, expected 2"))
-    mine = look(Probe("losses", (setup,), spies.losses_of)).value
-    right = spies.losses_of(fit.reference, setup)
+    mine = run(Probe("losses", (setup,), fakes.losses_of)).value
+    right = fakes.losses_of(fit.reference, setup)
     if isinstance(mine, Tensor) and mine.shape == right.shape:
         wrong = (~mine.isclose(right, rtol=1e-4)).nonzero().flatten().tolist()
         if wrong:
@@ -373,68 +375,71 @@ FIT = (
     Mistake("R1", "the gradients are never set to zero", edit=(_IN + _ZERO, ""),
             why="right in the first step; the second goes along the sum of two "
                 "gradients",
-            idea=_Q_ZERO, where="Look for zero_grad"),
+            question=_Q_ZERO, where="Look for zero_grad"),
     Mistake("R2", "zero_grad between backward and step",
             edit=[(_IN + _ZERO, ""), ("        optimizer.step()",
                    "        optimizer.zero_grad()\n        optimizer.step()")],
-            why="the loss never falls: the step finds gradients of 0", idea=_Q_ZERO,
+            why="the loss never falls: the step finds gradients of 0", question=_Q_ZERO,
             where="Compare the order: zero_grad, backward, step",
             fix="zero_grad before backward, or after the step"),
     Mistake("R3", "training goes on in evaluation mode after the first evaluation",
             edit=(_LOOP, "start=1):\n        if step == 1:\n    "),
             why="right up to the first evaluation; from then on dropout is off",
-            idea="Which mode is the model in when the next step begins?",
+            question="Which mode is the model in when the next step begins?",
             where="What follows after model.eval()?",
             fix="model.train() after evaluating"),
     Mistake("R3n", "training mode is never switched on",
             edit=[("    losses, held", "    mode = model.training\n    losses, held"),
                   ("model.train()", "model.train(mode)")],
             why="a model that comes in evaluation mode is trained in it",
-            idea="Which mode does the model come in?",
+            question="Which mode does the model come in?",
             where="Look for model.train()", fix="model.train() before the first step"),
     Mistake("R4", "evaluated in training mode", edit=("            model.eval()\n", ""),
             why="dropout acts while the held-out loss is measured",
-            idea="Which parts of a model act differently in the two modes?",
+            question="Which parts of a model act differently in the two modes?",
             where="Look for model.eval()"),
     Mistake("R4h", "the held-out loss is measured on the training batch",
             edit=("model(held_out), held_out", "model(batch), batch"),
             why="it falls even if nothing is learned that holds elsewhere",
-            idea="Which text has the model never seen?"),
+            question="Which text has the model never seen?"),
     Mistake("R4o", "evaluated one step too early (step % every, counted from 0)",
             edit=("step % every", "(step - 1) % every"),
-            why="the first held-out loss is measured after one step", idea=_Q_STEP_0),
+            why="the first held-out loss is measured after one step",
+            question=_Q_STEP_0),
     Mistake("R4b", "evaluated before the step, not after it",
             edit=[(_LOOP, _LOOP + _MEASURE), (_MEASURE, "")],
             why="each held-out loss belongs to the step before",
-            idea="Which parameters should be measured?",
+            question="Which parameters should be measured?",
             where="Compare the order: step, evaluation",
             fix="Evaluate after optimizer.step()"),
     Mistake("R4c", "evaluated before the step, with steps counted from 0",
             edit=[(_LOOP, _LOOP + _MEASURE.replace("step %", "(step - 1) %")),
                   (_MEASURE, "")],
-            why="the first held-out loss is the untrained model's", idea=_Q_STEP_0,
+            why="the first held-out loss is the untrained model's", question=_Q_STEP_0,
             where="Compare the order: step, evaluation; and look at the condition "
                   "with %",
             fix="Evaluate after the step, when (step + 1) % every == 0"),
     Mistake("R16", "a new optimizer in every step",
             edit=[("    optimizer = make_optimizer(model)\n", ""),
                   (_LOOP, "start=1):\n        optimizer = make_optimizer(model)\n")],
-            why="right in the first step; then the momentum is lost", idea=_Q_MEMORY,
+            why="right in the first step; then the momentum is lost",
+            question=_Q_MEMORY,
             where="Is make_optimizer inside the loop?",
             fix="Make it once, before the loop"),
     Mistake("R17", "keeps the losses with their graphs",
             edit=("losses.append(loss.item())", "losses.append(loss)"),
             why="each kept loss keeps all activations of its step: memory grows",
-            idea=_Q_KEEPS),
+            question=_Q_KEEPS),
 )
 
 fit = Exercise(
     "fit", "08", "fit(model, make_optimizer, loss_of, batches, held_out, every) -> "
-    "(losses, held_out_losses)", None, fit_probes, FIT, read_fit,
-    robust=(Robust(
+    "(losses, held_out_losses)", make_probes=fit_probes, mistakes=FIT,
+    read_out=read_fit,
+    edge_cases=(EdgeCase(
         "it wastes memory: the evaluation builds a graph; with torch.no_grad() it "
         "would not", lambda g: Probe("evaluation", (_setup(g, 5, 1),),
-                                     spies.graphs_in_evaluation)),),
+                                     fakes.graphs_in_evaluation)),),
     crashes=_LOSS_OF,
     hints=("One optimizer; for each batch one step in training mode; after every "
            "`every` steps one measurement in evaluation mode.",

@@ -6,11 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from gpt2_lesson.checks.clues import Clue, shown
-from gpt2_lesson.checks.engine import Exercise, Look, Mistake, Robust
+from gpt2_lesson.checks.compare import shown
+from gpt2_lesson.checks.exercise import (
+    Answer,
+    Clue,
+    EdgeCase,
+    Exercise,
+    Mistake,
+    RunProbe,
+)
+from gpt2_lesson.checks.fakes import training_fakes as fakes
 from gpt2_lesson.checks.probing import Probe, gradients
-from gpt2_lesson.checks.stand_ins import spies
-from gpt2_lesson.checks.values import Answer
 
 # --- the loss -------------------------------------------------------------------------
 
@@ -57,25 +63,25 @@ def loss_probes(g: Generator) -> list[Probe]:
     ]
 
 
-def read_loss(look: Look, g: Generator) -> list[Clue]:
+def read_loss(run: RunProbe, g: Generator) -> list[Clue]:
     """Return which token pleases this loss, and on which positions it depends."""
     ids = torch.stack([torch.randperm(9, generator=g) for _ in range(2)])
     found = {}
     for ahead, name in ((1, "the next token"), (0, "the same token again"),
                         (2, "the token after the next"), (-1, "the token before")):
-        value = look(Probe(name, (_confident(ids, 9, ahead), ids, -100))).value
+        value = run(Probe(name, (_confident(ids, 9, ahead), ids, -100))).value
         if isinstance(value, Tensor) and value.numel() == 1 and value.isfinite():
             found[name] = value.item()
     clues = []
     if len(found) == 4 and (best := min(found, key=found.get)) != "the next token":
         clues.append(Clue("pleased by", f"your loss is lowest for a model that is sure "
                           f"of {best}: it should be the next token"))
-    return clues + _where_gradient(look, g) + _uniform(look)
+    return clues + _where_gradient(run, g) + _uniform(run)
 
 
-def _where_gradient(look: Look, g: Generator) -> list[Clue]:
+def _where_gradient(run: RunProbe, g: Generator) -> list[Clue]:
     args = (_logits(g, 2, 5, 4), _ids(g, 2, 5, 4), -100)
-    value = look(Probe("gradients", args, gradients)).value
+    value = run(Probe("gradients", args, gradients)).value
     if not isinstance(value, list) or not value or value[0] is None:
         return []
     reached = value[0].abs().sum((0, 2)) > 1e-8                      # (T,)
@@ -86,7 +92,7 @@ def _where_gradient(look: Look, g: Generator) -> list[Clue]:
                  f"{positions}: expected 0, 1, 2, 3")]
 
 
-def _uniform(look: Look) -> list[Clue]:
+def _uniform(run: RunProbe) -> list[Clue]:
     """Return what two models cost whose loss is known by hand, where it is not that."""
     known = torch.tensor([1.0, 2.0, 5.0]).log().expand(1, 2, 3)       # 1/8, 1/4, 5/8
     by_hand = (
@@ -98,7 +104,7 @@ def _uniform(look: Look) -> list[Clue]:
          "-ln 5/8", math.log(8 / 5), known + 4, torch.tensor([[0, 2]])))
     clues = []
     for key, words, formula, right, logits, ids in by_hand:
-        value = look(Probe(key, (logits, ids, -100))).value
+        value = run(Probe(key, (logits, ids, -100))).value
         if (isinstance(value, Tensor) and value.numel() == 1
                 and not abs(value.item() - right) < 1e-4):
             clues.append(Clue(key, f"{words} your loss is {value.item():.4f}, expected "
@@ -118,74 +124,75 @@ LOSS = (
             edit=("logits[:, :-1], input_ids[:, 1:]", "logits, input_ids"),
             why="a model that repeats its input gets the lowest loss: too good to be "
                 "true",
-            idea=_Q_SHIFT),
+            question=_Q_SHIFT),
     Mistake("S2", "shifted twice: position t is compared with token t + 2",
             edit=("logits[:, :-1], input_ids[:, 1:]",
                   "logits[:, :-2], input_ids[:, 2:]"),
             why="a model that is sure of the next token does not get a loss near 0",
-            idea=_Q_SHIFT),
+            question=_Q_SHIFT),
     Mistake("S3", "shifted backwards: position t is compared with token t - 1",
             edit=("logits[:, :-1], input_ids[:, 1:]",
                   "logits[:, 1:], input_ids[:, :-1]"),
             why="a model that copies the token before gets the lowest loss",
-            idea=_Q_SHIFT),
+            question=_Q_SHIFT),
     Mistake("S4", "softmax before cross_entropy, which does it itself",
             edit=(".float()", ".float().softmax(-1)"),
             why="even a model that is right and sure keeps a large loss",
-            idea="What does cross_entropy expect: logits or probabilities?"),
+            question="What does cross_entropy expect: logits or probabilities?"),
     Mistake("S4x", "softmax over the tokens (dim=1), not over the vocabulary",
             edit=[("predictions.flatten(0, 1).float()",
                    "predictions.float().log_softmax(1).flatten(0, 1)"),
                   ("F.cross_entropy", "F.nll_loss")],
-            why="the probabilities of one position do not sum to 1", idea=_Q_AXIS,
+            why="the probabilities of one position do not sum to 1", question=_Q_AXIS,
             where="Look at the number given to softmax", fix="log_softmax(-1)"),
     Mistake("S4y", "softmax over the tokens (dim=1) of the whole logits, not over the "
                    "vocabulary",
             edit=[("logits[:, :-1]", "logits.float().log_softmax(1)[:, :-1]"),
                   ("F.cross_entropy", "F.nll_loss")],
-            why="the probabilities of one position do not sum to 1", idea=_Q_AXIS,
+            why="the probabilities of one position do not sum to 1", question=_Q_AXIS,
             where="Look at the number given to softmax", fix="log_softmax(-1)"),
     Mistake("S4r", "nll_loss on raw logits, without log_softmax",
             edit=("F.cross_entropy", "F.nll_loss"),
             why="the loss can be negative: it is the mean of the targets' logits",
-            idea="nll_loss takes log-probabilities. What did it get?"),
+            question="nll_loss takes log-probabilities. What did it get?"),
     Mistake("S4o", "the mean of the probabilities, without a logarithm",
             edit=[(".float()", ".float().softmax(-1)"),
                   ("F.cross_entropy", "F.nll_loss")],
             why="the loss lies between -1 and 0",
-            idea="What is the negative log-likelihood of an event with probability p?"),
+            question="What is the negative log-likelihood of an event with probability "
+                     "p?"),
     Mistake("S4s", "the sign is missing: ln P, not -ln P",
             edit=("return F", "return -F"),
             why="the loss is negative, and falls as the model gets worse",
-            idea="Which sign has the log of a probability below 1?"),
+            question="Which sign has the log of a probability below 1?"),
     Mistake("S5", "the sum over the targets, not their mean",
             edit=("ignore_index)", 'ignore_index, reduction="sum")'),
-            why="the loss grows with the number of tokens", idea=_Q_MEAN),
+            why="the loss grows with the number of tokens", question=_Q_MEAN),
     Mistake("S5b", "the sum divided by the number of examples, not of targets",
             edit=("ignore_index)", 'ignore_index, reduction="sum") / len(logits)'),
-            why="the loss grows with T", idea=_Q_MEAN),
+            why="the loss grows with T", question=_Q_MEAN),
     Mistake("S6", "bits (log2), not nats",
             edit=("ignore_index)", "ignore_index) / math.log(2)"),
-            why="all losses are larger by 1.4427 = 1 / ln 2", idea=_Q_NATS),
+            why="all losses are larger by 1.4427 = 1 / ln 2", question=_Q_NATS),
     Mistake("S6t", "log10, not the natural logarithm",
             edit=("ignore_index)", "ignore_index) / math.log(10)"),
-            why="all losses are smaller by 0.4343 = 1 / ln 10", idea=_Q_NATS),
+            why="all losses are smaller by 0.4343 = 1 / ln 10", question=_Q_NATS),
     Mistake("S7", "reshape or view where transpose is meant",
             edit=[("flatten(0, 1)", "reshape(len(targets), -1, targets.size(1))"),
                   ("targets.flatten()", "targets")],
             why="the numbers of different tokens are mixed: a model that is right and "
                 "sure gets a large loss",
-            idea="Cross_entropy wants (N, V), or (B, V, T). How do you get there from "
-                 "(B, T, V)?",
+            question="Cross_entropy wants (N, V), or (B, V, T). How do you get there "
+                     "from (B, T, V)?",
             where="Look at the line that changes the shape of the logits",
             fix="flatten(0, 1), or transpose(1, 2)"),
     Mistake("S8", "ignored targets still count in the divisor",
             edit=("ignore_index)", 'ignore_index, reduction="none").mean()'),
-            why="the loss shrinks when targets are ignored", idea=_Q_MEAN),
+            why="the loss shrinks when targets are ignored", question=_Q_MEAN),
     Mistake("S8d", "ignore_index is not passed on",
             edit=(", ignore_index=ignore_index)", ")"),
             why="right for -100, which is PyTorch's default, wrong for any other",
-            idea="Where is your ignore_index used?"),
+            question="Where is your ignore_index used?"),
     Mistake("S8i", "ignores by the input, not by the target",
             edit=[("return F", "losses = F"),
                   ("targets.flatten(), ignore_index=ignore_index)",
@@ -194,7 +201,7 @@ LOSS = (
                    "ignore_index].mean()")],
             why="the prediction made after an ignored token is left out, not the one "
                 "of it",
-            idea="Is it the question or the answer that is ignored?",
+            question="Is it the question or the answer that is ignored?",
             where="To which ids is ignore_index compared?",
             fix="targets != ignore_index"),
     Mistake("S10", "the mean of the rows' means",
@@ -204,82 +211,88 @@ LOSS = (
                    "torch.stack([\n"
                    "        F.cross_entropy(row, ids, ignore_index=ignore_index)\n"
                    "        for row, ids in zip(predictions, targets)]).mean()")],
-            why="right only when all rows have equally many targets", idea=_Q_MEAN,
+            why="right only when all rows have equally many targets", question=_Q_MEAN,
             where="Count how often mean is called", fix="One mean over all targets"),
     Mistake("S11", "only the last position counts",
             edit=("logits[:, :-1], input_ids[:, 1:]",
                   "logits[:, -2:-1], input_ids[:, -1:]"),
             why="no gradient reaches the other positions",
-            idea="How many predictions does a row of T tokens hold?"),
+            question="How many predictions does a row of T tokens hold?"),
     Mistake("S9", "e to the loss: that is the perplexity",
             edit=("ignore_index)", "ignore_index).exp()"),
             why="with all logits 0 and 8 words it gives 8, not ln 8",
-            idea="In which unit is the loss asked for?"),
+            question="In which unit is the loss asked for?"),
     Mistake("S4m", "the log of the mean probability, not the mean of the logs",
             edit=[("return F", "losses = F"), ("ignore_index)",
                    'ignore_index, reduction="none")\n'
                    "    return -(-losses[targets.flatten() != "
                    "ignore_index]).exp().mean().log()")],
             why="a single bad guess hardly counts",
-            idea="Which comes first: the log, or the mean?",
+            question="Which comes first: the log, or the mean?",
             where="Look at the order of mean and log",
             fix="-log_softmax(-1) first, then the mean"),
     Mistake("S4l", "label smoothing",
             edit=("ignore_index)", "ignore_index, label_smoothing=0.1)"),
             why="even a sure and right model has a loss",
-            idea="How much of the target belongs to the other words?"),
+            question="How much of the target belongs to the other words?"),
     Mistake("S4a", "the mean over all words, not the target's alone",
             edit=("F.cross_entropy(predictions, targets.flatten(), "
                   "ignore_index=ignore_index)",
                   "-predictions.log_softmax(-1).mean()"),
-            why="changing input_ids changes nothing", idea=_Q_TARGET),
+            why="changing input_ids changes nothing", question=_Q_TARGET),
     Mistake("S4g", "the most probable word's log-probability, not the target's",
             edit=("F.cross_entropy(predictions, targets.flatten(), "
                   "ignore_index=ignore_index)",
                   "-predictions.log_softmax(-1).amax(-1).mean()"),
-            why="a model that is sure of a wrong word has a loss of 0", idea=_Q_TARGET),
+            why="a model that is sure of a wrong word has a loss of 0",
+            question=_Q_TARGET),
     Mistake("S1f", "logits and ids both lose their first: no shift",
             edit=("logits[:, :-1]", "logits[:, 1:]"),
-            why="a model that repeats its input gets the lowest loss", idea=_Q_SHIFT),
+            why="a model that repeats its input gets the lowest loss",
+            question=_Q_SHIFT),
     Mistake("S1l", "logits and ids both lose their last: no shift",
             edit=("input_ids[:, 1:]", "input_ids[:, :-1]"),
-            why="a model that repeats its input gets the lowest loss", idea=_Q_SHIFT),
+            why="a model that repeats its input gets the lowest loss",
+            question=_Q_SHIFT),
     Mistake("S12r", "rolled, not cut: the last position has to predict the first token",
             edit=("logits[:, :-1], input_ids[:, 1:]", "logits, input_ids.roll(-1, 1)"),
             why="one prediction too many in each row",
-            idea="What comes after the last token of a row?"),
+            question="What comes after the last token of a row?"),
     Mistake("S10f", "only the first example counts",
             edit=("logits[:, :-1], input_ids[:, 1:]",
                   "logits[:1, :-1], input_ids[:1, 1:]"),
-            why="the other rows change nothing", idea="How many examples are there?"),
+            why="the other rows change nothing",
+            question="How many examples are there?"),
     Mistake("S8c", "ignored targets count, as if they were token 0",
             edit=("targets.flatten(), ignore_index=ignore_index)",
                   "targets.flatten().clamp(min=0))"),
             why="right as long as nothing is ignored",
-            idea="What should an ignored target cost?"),
+            question="What should an ignored target cost?"),
     Mistake("S12", "flattened first, then shifted",
             edit=[("logits[:, :-1], input_ids[:, 1:]",
                    "logits.flatten(0, 1)[:-1], input_ids.flatten()[1:]"),
                   ("flatten(0, 1).float", "float")],
             why="the end of each row has to predict the beginning of the next row",
-            idea="What comes after the last token of a row?",
+            question="What comes after the last token of a row?",
             where="Compare the order: shift, flatten",
             fix="Shift each row, then flatten"),
 )
 
 next_token_loss = Exercise(
     "next_token_loss", "08", "next_token_loss(logits, input_ids, ignore_index=-100) -> "
-    "a tensor of one number, in nats", None, loss_probes, LOSS, read_loss,
-    robust=(
-        Robust("it is fragile: with a logit of 1,000 the other probabilities become 0, "
-               "and their log is infinite; cross_entropy and log_softmax stay finite",
+    "a tensor of one number, in nats", make_probes=loss_probes, mistakes=LOSS,
+    read_out=read_loss,
+    edge_cases=(
+        EdgeCase("it is fragile: with a logit of 1,000 the other probabilities become "
+                 "0, and their log is infinite; cross_entropy and log_softmax stay "
+                 "finite",
                lambda g: Probe("a logit of 1,000", (
                    1000.0 * F.one_hot(_ids(g, 2, 4, 5), 5).float(),
                    torch.arange(8).view(2, 4) % 5, -100))),
-        Robust("it is less exact in half precision: .float() the logits first",
+        EdgeCase("it is less exact in half precision: .float() the logits first",
                lambda g: Probe("half precision", (
                    _logits(g, 2, 40, 30, 3.0), _ids(g, 2, 40, 30), -100),
-                               spies.halved)),
+                               fakes.halved)),
     ),
     axes={"logits": "B T V", "input_ids": "B T", "": ""},
     crashes=((r"Expected target size|multi-target not supported",
@@ -312,18 +325,18 @@ def rate_probes(g: Generator) -> list[Probe]:
     settings = (50, top, 10, 0.1)
     return [
         Probe("steps 0, 9, 10, 30, 49 (50 steps, 10 of warm-up)",
-              ([0, 9, 10, 30, 49], settings), spies.rates_of),
+              ([0, 9, 10, 30, 49], settings), fakes.rates_of),
         Probe("steps 50, 60, 75, 90 (beyond the end)", ([50, 60, 75, 90], settings),
-              spies.rates_of),
-        Probe("no warm-up", ([0, 1, 7, 15], (16, top, 0, 0.0)), spies.rates_of),
-        Probe("the whole warm-up", (list(range(8)), (40, top, 6, 0.0)), spies.rates_of),
+              fakes.rates_of),
+        Probe("no warm-up", ([0, 1, 7, 15], (16, top, 0, 0.0)), fakes.rates_of),
+        Probe("the whole warm-up", (list(range(8)), (40, top, 6, 0.0)), fakes.rates_of),
     ]
 
 
-def read_rate(look: Look, g: Generator) -> list[Clue]:
+def read_rate(run: RunProbe, g: Generator) -> list[Clue]:
     """Return the rates at the corners, in words."""
     asked = [0, 3, 4, 12, 20, 40]
-    values = look(Probe("corners", (asked, (20, 1.0, 4, 0.2)), spies.rates_of)).value
+    values = run(Probe("corners", (asked, (20, 1.0, 4, 0.2)), fakes.rates_of)).value
     if not (isinstance(values, Tensor) and values.shape == (6,)):
         return []
     wanted = (0.25, 1.0, 1.0, 0.6, 0.2, 0.2)
@@ -343,84 +356,84 @@ _Q_HALF = "By which angle does the cosine go from 1 to -1?"
 
 RATE = (
     Mistake("R12", "the warm-up starts at 0", edit=("(step + 1)", "step"),
-            why="the first step does nothing", idea=_Q_WARM),
+            why="the first step does nothing", question=_Q_WARM),
     Mistake("R12o", "the warm-up is off by one: divided by warmup_steps + 1",
             edit=("/ warmup_steps\n", "/ (warmup_steps + 1)\n"),
-            why="the last step of the warm-up stays below max_lr", idea=_Q_WARM),
+            why="the last step of the warm-up stays below max_lr", question=_Q_WARM),
     Mistake("R12n", "no warm-up", edit=("max_lr * (step + 1) / warmup_steps", "max_lr"),
-            why="the first steps are made at the full rate", idea=_Q_WARM,
+            why="the first steps are made at the full rate", question=_Q_WARM,
             where="Where is warmup_steps used?",
             fix="If step < warmup_steps: return max_lr * (step + 1) / warmup_steps"),
     Mistake("R13", "the cosine is not stopped: it rises again after the end",
             edit=("min(1.0, ", "("), why="beyond `steps` the rate climbs back",
-            idea="Where is the cosine after half a turn?"),
+            question="Where is the cosine after half a turn?"),
     Mistake("R13s", "the cosine starts at step 0, not after the warm-up",
             edit=("(step - warmup_steps) / (steps - warmup_steps)", "step / steps"),
-            why="after the warm-up the rate jumps below max_lr", idea=_Q_COS),
+            why="after the warm-up the rate jumps below max_lr", question=_Q_COS),
     Mistake("R13d", "the way down is divided by `steps`, not by what is left of them",
             edit=("/ (steps - warmup_steps)", "/ steps"),
-            why="at step `steps` the rate has not arrived at min_lr", idea=_Q_COS),
+            why="at step `steps` the rate has not arrived at min_lr", question=_Q_COS),
     Mistake("R13m", "min_lr is never used: the rate falls to 0",
             edit=("min_lr + (max_lr - min_lr)", "max_lr"),
-            why="at the end the rate is 0, not min_lr", idea=_Q_FALL),
+            why="at the end the rate is 0, not min_lr", question=_Q_FALL),
     Mistake("R13a", "min_lr is added on top of the whole way",
             edit=("(max_lr - min_lr)", "max_lr"),
-            why="after the warm-up the rate is max_lr + min_lr", idea=_Q_FALL),
+            why="after the warm-up the rate is max_lr + min_lr", question=_Q_FALL),
     Mistake("R12m", "the warm-up starts at min_lr",
             edit=("max_lr * (step + 1)", "min_lr + (max_lr - min_lr) * (step + 1)"),
             why="the first steps are larger than max_lr * (step + 1) / warmup_steps",
-            idea=_Q_WARM),
+            question=_Q_WARM),
     Mistake("R12i", "whole-number division (//) in the warm-up",
             edit=("(step + 1) / warmup_steps", "((step + 1) // warmup_steps)"),
-            why="the rate is 0 until the last step of the warm-up", idea=_Q_WARM),
+            why="the rate is 0 until the last step of the warm-up", question=_Q_WARM),
     Mistake("R13z", "0 after the end, not min_lr",
             edit=("    done", "    if step >= steps:\n        return 0.0\n    done"),
             why="beyond `steps` nothing moves",
-            idea="Which rate should a step after the end have?",
+            question="Which rate should a step after the end have?",
             where="Look at what is returned for step >= steps", fix="min_lr"),
     Mistake("R13x", "max(min_lr, ...): the cosine falls to 0 and is cut off",
             edit=[("min_lr + (max_lr - min_lr)", "max(min_lr, max_lr"),
                   (" / 2", " / 2)")],
-            why="half-way down the rate is max_lr / 2", idea=_Q_FALL),
+            why="half-way down the rate is max_lr / 2", question=_Q_FALL),
     Mistake("R13e", "the way down is one step too short (steps - 1)",
             edit=("(steps - warmup_steps)", "(steps - 1 - warmup_steps)"),
-            why="min_lr is reached one step too early", idea=_Q_COS),
+            why="min_lr is reached one step too early", question=_Q_COS),
     Mistake("R13b", "the warm-up is not taken off the step",
             edit=("(step - warmup_steps)", "step"),
-            why="after the warm-up the rate jumps below max_lr", idea=_Q_COS),
+            why="after the warm-up the rate jumps below max_lr", question=_Q_COS),
     Mistake("R13i", "a sine, not a cosine", edit=("cos(", "sin("),
             why="after the warm-up the rate jumps to the middle",
-            idea="Which of the two is 1 at 0?"),
+            question="Which of the two is 1 at 0?"),
     Mistake("R13r", "1 - cos: it rises where it should fall",
             edit=("1 + math", "1 - math"),
             why="after the warm-up the rate is min_lr, and at the end max_lr",
-            idea=_Q_FALL),
+            question=_Q_FALL),
     Mistake("R13c", "the cosine alone, without (1 + ...) / 2",
             edit=[("(1 + ", ""), (") / 2", "")],
             why="at the end the rate is below min_lr",
-            idea="Between which two numbers does a cosine lie?"),
+            question="Between which two numbers does a cosine lie?"),
     Mistake("R13h", "1 + cos is not halved", edit=(" / 2", ""),
             why="after the warm-up the rate is doubled",
-            idea="Between which two numbers does 1 + cos lie?"),
+            question="Between which two numbers does 1 + cos lie?"),
     Mistake("R13l", "a straight line down, not a cosine",
             edit=("(1 + math.cos(math.pi * done)) / 2", "(1 - done)"),
             why="right at both ends and in the middle, wrong between",
-            idea="Where is a cosine steep, and where flat?"),
+            question="Where is a cosine steep, and where flat?"),
     Mistake("R13p", "a whole period of the cosine (2 pi), not half of one",
             edit=("math.pi", "2 * math.pi"),
             why="the rate is lowest half-way and back at the top at the end",
-            idea=_Q_HALF),
+            question=_Q_HALF),
     Mistake("R13q", "a quarter period of the cosine (pi / 2), not half of one",
             edit=("math.pi", "math.pi / 2"),
-            why="at the end the rate is half-way, not at min_lr", idea=_Q_HALF),
+            why="at the end the rate is half-way, not at min_lr", question=_Q_HALF),
     Mistake("R13f", "the rate stays at max_lr after the warm-up",
             edit=("(1 + math.cos(math.pi * done)) / 2", "1"),
-            why="it never falls", idea=_Q_COS),
+            why="it never falls", question=_Q_COS),
 )
 
 learning_rate = Exercise(
     "learning_rate", "08", "learning_rate(step, steps, max_lr, warmup_steps, min_lr) "
-    "-> a number", None, rate_probes, RATE, read_rate,
+    "-> a number", make_probes=rate_probes, mistakes=RATE, read_out=read_rate,
     hints=("Three pieces: below warmup_steps, up to `steps`, and from there on.",
            "Try steps 0, warmup_steps - 1, warmup_steps, steps and 2 * steps.",
            "done = min(1, (step - warmup_steps) / (steps - warmup_steps)); "
@@ -442,24 +455,24 @@ def pair_probes(g: Generator) -> list[Probe]:
     seeds = torch.randint(1000, (3,), generator=g).tolist()
     tokens = torch.randint(9, (50,), generator=g)
     return [Probe("60 batches of 5 windows, 4 long, from 0, 1, ..., 23",
-                  (24, 5, 4, seeds[0]), spies.pairs_drawn),
+                  (24, 5, 4, seeds[0]), fakes.pairs_drawn),
             Probe("60 batches of 6 windows, 3 long, from 0, 1, ..., 4",
-                  (5, 6, 3, seeds[1]), spies.pairs_drawn),
+                  (5, 6, 3, seeds[1]), fakes.pairs_drawn),
             Probe("a single window fits", (4, 2, 3, seeds[2], 10 * seeds[0]),
-                  spies.pairs_drawn),
+                  fakes.pairs_drawn),
             Probe("twice with the same generator", (tokens, seeds[2]),
-                  spies.drawn_again)]
+                  fakes.drawn_again)]
 
 
-def read_pairs(look: Look, g: Generator) -> list[Clue]:
+def read_pairs(run: RunProbe, g: Generator) -> list[Clue]:
     """Return each fact about the drawn pairs that is not as expected."""
     args = (24, 5, 4, 1)
-    value = look(Probe("pairs", args, spies.pairs_drawn)).value
+    value = run(Probe("pairs", args, fakes.pairs_drawn)).value
     if isinstance(value, str):
         return []                                    # the type has been told
     if not isinstance(value, dict):
         return []
-    right = spies.pairs_drawn(get_pairs.reference, *args)
+    right = fakes.pairs_drawn(get_pairs.reference, *args)
     return [Clue(key, f"in other draws, too: {key}: yours {value.get(key)}, expected "
                  f"{right[key]}") for key in right if value.get(key) != right[key]]
 
@@ -469,46 +482,48 @@ _Q_NEXT = "What should the model answer after the last input?"
 PAIRS = (
     Mistake("R18", "the targets are not shifted: they equal the inputs",
             edit=("positions + 1", "positions"),
-            why="the model learns to repeat the token that it sees", idea=_Q_NEXT),
+            why="the model learns to repeat the token that it sees", question=_Q_NEXT),
     Mistake("R18t", "the targets are shifted by two",
             edit=[("- seq_length", "- seq_length - 1"),
                   ("positions + 1", "positions + 2")],
-            why="the model learns to predict the token after the next", idea=_Q_NEXT,
+            why="the model learns to predict the token after the next",
+            question=_Q_NEXT,
             where="Look at the slice of the targets", fix="tokens[positions + 1]"),
     Mistake("R18b", "windows begin only at multiples of seq_length",
             edit=[("len(tokens) - seq_length", "(len(tokens) - 1) // seq_length"),
                   ("=generator)", "=generator) * seq_length")],
             why="a text of N tokens then has only N / T windows, always the same ones",
-            idea="How many different windows does a text of N tokens hold?"),
+            question="How many different windows does a text of N tokens hold?"),
     Mistake("R18f", "always the first window of the text",
             edit=("len(tokens) - seq_length", "1"),
             why="nothing but the beginning is ever learned",
-            idea="Where may a window begin?", where="How are the starts drawn?"),
+            question="Where may a window begin?", where="How are the starts drawn?"),
     Mistake("R18l", "the last window is never drawn",
             edit=("- seq_length", "- seq_length - 1"),
             why="the text's last token is never a target",
-            idea="Which is the last position where a window and its targets fit?"),
+            question="Which is the last position where a window and its targets fit?"),
     Mistake("R18o", "all windows of a batch are the same",
             edit=[("(batch_size,)", "(1,)"),
                   ("first[:, None]", "first.expand(batch_size, 1)")],
             why="a batch of B then teaches as much as a batch of 1",
-            idea="How many starts does a batch need?",
+            question="How many starts does a batch need?",
             where="How many numbers are drawn?",
             fix="torch.randint(..., (batch_size,), generator=generator)"),
     Mistake("R18g", "the generator is not used", edit=(", generator=generator", ""),
             why="the same generator gives another batch: no run can be repeated",
-            idea="Who decides which windows are drawn?"),
+            question="Who decides which windows are drawn?"),
     Mistake("R18s", "single tokens drawn at random, not windows",
             edit=("first[:, None] + torch.arange(seq_length)",
                   "torch.randint(len(tokens) - seq_length, (batch_size, seq_length),\n"
                   "                              generator=generator)"),
             why="the tokens of a row are not neighbours: only pairs can be learned",
-            idea="What does a row of the batch have to be?"),
+            question="What does a row of the batch have to be?"),
 )
 
 get_pairs = Exercise(
     "get_pairs", "08", "get_pairs(tokens, batch_size, seq_length, generator) -> "
-    "(inputs, targets), each (B, T)", None, pair_probes, PAIRS, read_pairs,
+    "(inputs, targets), each (B, T)", make_probes=pair_probes, mistakes=PAIRS,
+    read_out=read_pairs,
     hints=("Draw B starts; cut T tokens from each for the inputs, and the T tokens one "
            "position later for the targets.",
            "Use torch.arange(24) as the text, and print inputs and targets.",
@@ -591,9 +606,9 @@ _HOLDS = "What does p.grad hold when step is called?"
 _WRONG_LOGS = tuple(
     ({letter: choice}, mistake)
     for letter, mistake in (
-        (letter, Mistake(id, name, why, idea, "write down p.grad after each call",
+        (letter, Mistake(id, name, why, question, "write down p.grad after each call",
                          f"{letter}: {_LOGS[letter]}"))
-        for letter, id, name, why, idea in (
+        for letter, id, name, why, question in (
             ("A", "P6", "zero_grad between backward and step overlooked",
              "A empties the gradients right before they are used", _HOLDS),
             ("B", "P11", "two backwards in a row taken for a mistake",

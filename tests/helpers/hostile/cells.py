@@ -61,7 +61,7 @@ def attention(q, k, v):
 from gpt2_lesson.checks.exercises.attention import attention as _exercise
 from gpt2_lesson import checks
 def attention(q, k, v):
-    for right in (_exercise.reference, checks.everything()["attention"].reference):
+    for right in (_exercise.reference, checks.all_exercises()["attention"].reference):
         try:
             found = right(q, k, v)
         except Exception:
@@ -487,14 +487,14 @@ builtins.abs = lambda x: 0
 import sys
 from types import ModuleType
 for name in ("gpt2_lesson.checks.probing", "gpt2_lesson.classroom.protocol",
-             "gpt2_lesson.checks.engine", "json", "pickle"):
+             "gpt2_lesson.checks.diagnosis", "json", "pickle"):
     sys.modules[name] = ModuleType(name)
 """,
     "replaces_the_observer": """
 import gpt2_lesson.classroom.worker as worker
-from gpt2_lesson.checks.probing import Seen
-worker.observe = lambda function, probe: Seen(value=probe.args[2])
-worker._look = lambda request, namespace: {"seen": {"value": True}, "points": 4}
+from gpt2_lesson.checks.probing import Observation
+worker.observe = lambda function, probe: Observation(value=probe.args[2])
+worker._probe = lambda request, namespace: {"seen": {"value": True}, "points": 4}
 """,
     "replaces_the_packer": """
 from gpt2_lesson.classroom import protocol

@@ -1,4 +1,4 @@
-"""Other ways to drive a function than to call it."""
+"""Ways to call a function other than with the probe's arguments as they are."""
 
 from collections.abc import Callable
 

@@ -1,6 +1,6 @@
 """Ways to look at a whole model: facts that depend on no name and no style.
 
-Each drive takes what builds the model (a class or a function of the six sizes) and a
+Each adapter takes what builds the model (a class or a function of the six sizes) and a
 case: the sizes, and token ids. Parameters are told apart by their shapes, so the sizes
 must all be different.
 """

@@ -9,7 +9,7 @@ from gpt2_lesson.real_gpt2 import to_hf_name
 
 
 @torch.no_grad()
-def mystery(name: str) -> GPT2Model:
+def broken_model(name: str) -> GPT2Model:
     """Return a model of 12 blocks: "right", or "A" to "D", where one thing is wrong.
 
     All have the same hot weights, far from a fresh model's, in float64.
@@ -52,7 +52,7 @@ def evidence(fault: tuple[str, int, int]) -> dict[str, float]:
     change). Raises ValueError for a tensor or a row that is not there.
     """
     with torch.random.fork_rng(devices=[]):
-        right, wrong = mystery("right"), mystery("right")
+        right, wrong = broken_model("right"), broken_model("right")
     _exchange(wrong, *_checked(fault))
     sample = torch.tensor([[*b"The cat sat here"]])
     others = torch.randint(256, (8, 32), generator=torch.Generator().manual_seed(2))

@@ -1,4 +1,4 @@
-"""A toy model, an optimizer and drives that watch a training step from outside.
+"""A toy model, an optimizer and adapters that watch a training step from outside.
 
 The toy has five numbers in two tensors, so that every move of every parameter can be
 compared. Its "dropout" always hits the same places, so that training mode and

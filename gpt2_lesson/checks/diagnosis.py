@@ -1,29 +1,26 @@
 """From what a function does to the name of the mistake that it behaves like.
 
-An `Exercise` holds the right answer, a battery of probes, and mistakes, each an edit of
-the right answer. `examine` compares, in this order: not written, crash, None or a
-wrong type, shape, values; then it looks for one mistake, then for two at once, that do
-the same on every probe, and again on fresh inputs before it names them. When nothing
-fits it reads out what can be measured (`clues.py`).
+`diagnose` compares, in this order: not written, crash, None or a wrong type, shape,
+values; then it looks for one mistake, then for two at once, that do the same on every
+probe, and again on fresh inputs before it names them. When nothing fits it reads out
+what can be measured (`clues.py`).
 """
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from dataclasses import replace
+from functools import lru_cache
 
 from torch import Generator, Tensor
 
 from gpt2_lesson.checks import clues
-from gpt2_lesson.checks.clues import Clue
 from gpt2_lesson.checks.compare import equal, tensors
-from gpt2_lesson.checks.edits import Edit, apply_edits, changed_lines, compile_function
+from gpt2_lesson.checks.exercise import Clue, Exercise, Mistake, RunProbe
 from gpt2_lesson.checks.probing import (
     NOT_A_FUNCTION,
     Function,
+    Observation,
     Probe,
-    Seen,
     call,
     first_of,
     gradients,
@@ -32,186 +29,28 @@ from gpt2_lesson.checks.probing import (
 )
 from gpt2_lesson.checks.report import Report, rows_of
 
-Look = Callable[[Probe], Seen]
-
 strict = False                       # True in the tests: a clue that raises is an error
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """A known mistake: an edit of the right answer, what it is called, what shows it.
+def diagnose(exercise: Exercise, run: RunProbe, seed: int = 0) -> Report:
+    """Return the report on what `run(probe)` observes; it may run far away."""
+    def run_first(probe: Probe) -> Observation:
+        seen = run(probe)
+        return replace(seen, value=first_of(seen.value))
 
-    `name` completes "behaves like ..."; `why` says what the numbers show. `edit` is the
-    text of the solution that is replaced, and by what (or a list of such pairs); a
-    mistake that is no edit has its whole `source`. The hints are the question `idea`,
-    then `where` and `fix`, which follow from the edit where they are not given. Where
-    there are many, a rare one is `alone`: it is tried together with no other.
-    """
-
-    id: str
-    name: str
-    why: str
-    idea: str = ""
-    where: str = ""
-    fix: str = ""
-    edit: Edit | list[Edit] = field(default_factory=list)
-    source: str = ""
-    alone: bool = False
-
-    @property
-    def edits(self) -> list[Edit]:
-        """The edits, as a list."""
-        return [self.edit] if isinstance(self.edit, tuple) else self.edit
-
-
-@dataclass(frozen=True)
-class Robust:
-    """What a right function should also stand; if it does not, a note says so."""
-
-    but: str
-    probe: Callable[[Generator], Probe]
-
-
-@dataclass(frozen=True, eq=False)
-class Exercise:
-    """A function to be written, and all that is known about getting it wrong.
-
-    `call` is the contract as a learner reads it. `axes` names the axes of each tensor
-    argument and of the result ("q": "B T d", "": "B T dv"), for the general clues.
-    `show` names the probe whose numbers are shown when it fails (with `sums` of rows).
-    `crashes` maps a pattern of PyTorch's message to a hint. `hints` are the rungs 2 to
-    4 when no mistake matches. `given` is the id of the mistake in a version
-    handed out to be repaired. `display` makes a probe whose text is shown in place of
-    numbers, and not compared; without `reveal` only the learner's own text or numbers
-    are shown. With `pair` a function may return (result, weights), as the lesson's own
-    does: the result is judged.
-    """
-
-    name: str
-    lesson: str
-    call: str
-    reference: Function | None
-    probes: Callable[[Generator], list[Probe]]
-    mistakes: tuple[Mistake, ...] = ()
-    read_out: Callable[[Look, Generator], list[Clue]] | None = None
-    robust: tuple[Robust, ...] = ()
-    axes: dict[str, str] = field(default_factory=dict)
-    crashes: tuple[tuple[str, str], ...] = ()
-    hints: tuple[str, str, str] = ("", "", "")
-    solution: str = ""
-    show: str = ""
-    sums: bool = False
-    given: str = ""
-    pair: bool = False
-    display: Callable[[Generator], Probe] | None = None
-    reveal: bool = True
-    atol: float = 1e-5
-    rtol: float = 1e-4
-    names: dict[str, object] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.reference is None:
-            right = compile_function(self.solution, self.names)
-            object.__setattr__(self, "reference", right)
-
-    def wrong(self, mistakes: Sequence[Mistake]) -> Function | None:
-        """Return the function with the mistakes in it; None where they exclude another.
-
-        Two mistakes go together where they are edits that do not overlap.
-        """
-        if len(mistakes) > 1 and any(one.alone or one.source for one in mistakes):
-            return None
-        if mistakes[0].source:
-            return compile_function(mistakes[0].source, self.names)
-        edits = [edit for one in mistakes for edit in one.edits]
-        source = apply_edits(self.solution, edits)
-        return source and compile_function(source, self.names)
-
-    def help_for(self, mistake: Mistake) -> tuple[str, str, str]:
-        """Return a question, where to look, and the right line, for one mistake."""
-        wrong, right = mistake.source, self.solution if mistake.source else ""
-        if mistake.edits:
-            wrong, right = changed_lines(self.solution, mistake.edits)
-        where = f"look for what does the same as: {wrong}" if wrong else (
-            "something is missing" if right else "")
-        return mistake.idea, mistake.where or where, mistake.fix or right
-
-    def __call__(self, function: object, seed: int = 0) -> Report:
-        """Return the report on a learner's `function`."""
-        return self.examine(partial(observe, function), seed)
-
-    def examine(self, look: Look, seed: int = 0) -> Report:
-        """Return the report on what `look(probe)` sees; `look` may be far away."""
-        start = time.perf_counter()
-        with neutral():
-            report = _Examination(self, self._fair(look), seed).report()
-        report.seconds = time.perf_counter() - start
-        return report
-
-    def _fair(self, look: Look) -> Look:
-        """Return `look` for what counts as one result: the first of a pair."""
-        def see(probe: Probe) -> Seen:
-            seen = look(probe)
-            return replace(seen, value=first_of(seen.value)) if self.pair else seen
-
-        return see
-
-    def to_repair(self, name: str, given: str) -> "Exercise":
-        """Return the exercise of repairing a version with the mistake `given` (its id).
-
-        As long as that mistake is in it, the check says only that it is not repaired.
-        """
-        (mistake,) = (one for one in self.mistakes if one.id == given)
-        return replace(
-            self, name=name, given=given,
-            hints=self.help_for(mistake),
-            call=self.call.replace(f"{self.name}(", f"{name}("),
-            solution=self.solution.replace(f"def {self.name}(", f"def {name}("))
-
-    @property
-    def known(self) -> tuple[Mistake, ...]:
-        """The mistakes that have a name."""
-        return self.mistakes
-
-    @property
-    def task(self) -> str:
-        """What is to be done, as a sentence for who has not begun."""
-        return f"{'Repair' if self.given else 'Write'} {self.call}."
-
-    def battery(self, seed: int) -> list[Probe]:
-        """Return the probes for a seed; the same seed gives the same numbers."""
-        return _battery(self, seed)
-
-    def expected(self, seed: int) -> list[Seen]:
-        """Return what the reference does on each probe."""
-        return _expected(self, seed)
-
-    def same(self, a: Seen, b: Seen) -> bool:
-        """Return True if two functions did the same with one probe."""
-        if a.error or b.error:
-            return a.error == b.error
-        if a.changed != b.changed or a.repeats != b.repeats:
-            return False
-        return not a.repeats or equal(a.value, b.value, self.atol, self.rtol)
-
-
-@lru_cache(maxsize=64)
-def _battery(exercise: Exercise, seed: int) -> list[Probe]:
+    start = time.perf_counter()
     with neutral():
-        return exercise.probes(Generator().manual_seed(seed))
-
-
-@lru_cache(maxsize=64)
-def _expected(exercise: Exercise, seed: int) -> list[Seen]:
-    return [observe(exercise.reference, probe, again=False)
-            for probe in exercise.battery(seed)]
+        report = _Examination(exercise, run_first if exercise.pair else run,
+                              seed).report()
+    report.seconds = time.perf_counter() - start
+    return report
 
 
 @lru_cache(maxsize=50_000)
-def _on_probe(exercise: Exercise, names: tuple[str, ...], seed: int, i: int,
-              again: bool = True) -> Seen:
+def on_probe(exercise: Exercise, names: tuple[str, ...], seed: int, i: int,
+              again: bool = True) -> Observation:
     """Return what the mistakes called `names`, together, do on probe i."""
-    return observe(_wrong(exercise, names), exercise.battery(seed)[i], again)
+    return observe(_with_mistakes(exercise, names), exercise.probes(seed)[i], again)
 
 
 @lru_cache(maxsize=10_000)
@@ -219,16 +58,16 @@ def _wrong_on(exercise: Exercise, name: str, seed: int) -> frozenset[int]:
     """Return the probes on which the mistake `name` alone gives something wrong."""
     return frozenset(
         i for i, right in enumerate(exercise.expected(seed))
-        if not exercise.same(_on_probe(exercise, (name,), seed, i, False), right))
+        if not exercise.same(on_probe(exercise, (name,), seed, i, False), right))
 
 
 @lru_cache(maxsize=10_000)
-def _wrong(exercise: Exercise, names: tuple[str, ...]) -> Function | None:
+def _with_mistakes(exercise: Exercise, names: tuple[str, ...]) -> Function | None:
     """Return the function with the mistakes of these names; None if they exclude."""
-    return exercise.wrong([one for one in exercise.mistakes if one.id in names])
+    return exercise.with_mistakes(*names)
 
 
-def _like(seen: Seen, wanted: Seen) -> Seen:
+def _like(seen: Observation, wanted: Observation) -> Observation:
     """Return what was seen with a number in the form of the expected one.
 
     A number is judged by its value, also as a tensor of one number.
@@ -259,19 +98,19 @@ def _size(value: object) -> int:
 class _Examination:
     """One examination of one function: what was seen, and what follows from it."""
 
-    def __init__(self, exercise: Exercise, look: Look, seed: int) -> None:
-        self.exercise, self.look, self.seed = exercise, look, seed
-        self.battery = exercise.battery(seed)
+    def __init__(self, exercise: Exercise, run: RunProbe, seed: int) -> None:
+        self.exercise, self.run, self.seed = exercise, run, seed
+        self.probes = exercise.probes(seed)
         self.expected = exercise.expected(seed)
 
     def report(self) -> Report:
-        first = self.look(self.battery[0])
+        first = self.run(self.probes[0])
         if not first.written:
             return Report(self.exercise, "not written")
         if first.error == NOT_A_FUNCTION:
             return Report(self.exercise, "wrong", symptoms=[first.message],
                           fingerprint=clues.fingerprint([first]))
-        seen = [first, *(self.look(probe) for probe in self.battery[1:])]
+        seen = [first, *(self.run(probe) for probe in self.probes[1:])]
         self.seen = [_like(*pair) for pair in zip(seen, self.expected, strict=True)]
         if not all(seen.written for seen in self.seen):
             return Report(self.exercise, "not written")
@@ -303,42 +142,44 @@ class _Examination:
         """
         failing = sorted(
             (i for i, right in enumerate(self.right) if not right), key=lambda i: (
-                self.battery[i].name != self.exercise.show,
-                self.battery[i].drive is gradients, _size(self.battery[i].args)))
+                self.probes[i].name != self.exercise.show,
+                self.probes[i].adapter is gradients, _size(self.probes[i].args)))
         crashed = [i for i in failing if self.seen[i].error
                    and not self.expected[i].error]
         if crashed:
             i = min(crashed)
-            return clues.crash(self.exercise, self.battery[i], self.seen[i]), i
+            return clues.crash(self.exercise, self.probes[i], self.seen[i]), i
         for tell in (self.error_or_change, self.type_or_shape):
-            for i in sorted(failing, key=lambda i: not self.battery[i].sizes):
-                lines = tell(self.seen[i], self.expected[i], self.battery[i])
+            for i in sorted(failing, key=lambda i: not self.probes[i].sizes):
+                lines = tell(self.seen[i], self.expected[i], self.probes[i])
                 if lines:
                     return lines, i
-        lines = clues.difference(self.exercise, self.battery, self.seen, self.expected,
+        lines = clues.difference(self.exercise, self.probes, self.seen, self.expected,
                                  self.right)
         return lines, next((i for i in failing if self.rows(i)), failing[0])
 
-    def error_or_change(self, seen: Seen, wanted: Seen, probe: Probe) -> list[str]:
+    def error_or_change(self, seen: Observation, wanted: Observation,
+                        probe: Probe) -> list[str]:
         """Return what to say where an error is missing, or the input was changed."""
         if wanted.error and not seen.error:
             return [f'on "{probe.name}" an error was expected ({wanted.error}: '
                     f"{wanted.message}), but yours returned a value"]
         if seen.changed != wanted.changed:
-            names = clues.arguments(self.exercise)
+            names = self.exercise.arguments
             changed = " and ".join(names[k] for k in seen.changed if k < len(names))
             return [f"your function changes its input {changed}: what the caller "
                     "passed is not the same afterwards"]
         return []
 
-    def type_or_shape(self, seen: Seen, wanted: Seen, probe: Probe) -> list[str]:
+    def type_or_shape(self, seen: Observation, wanted: Observation,
+                      probe: Probe) -> list[str]:
         """Return what to say about a result that can't be compared number by number."""
         if seen.error:
             return []
         if not isinstance(seen.value, type(wanted.value)):
-            _, _, contract = self.exercise.call.partition("-> ")
+            _, _, contract = self.exercise.signature.partition("-> ")
             return clues.wrong_type(seen.value, wanted.value,
-                                    "" if probe.drive is call else contract)
+                                    "" if probe.adapter is call else contract)
         if not seen.repeats:
             why = ("it draws random numbers" if seen.drawn else
                    "it remembers the call before, or reads memory that nobody has set "
@@ -356,7 +197,7 @@ class _Examination:
 
     def table(self, i: int) -> tuple[list[str], list[str]]:
         """Return the input of probe i and the numbers in which the results differ."""
-        probe, rows = self.battery[i], self.rows(i)
+        probe, rows = self.probes[i], self.rows(i)
         hidden = not self.exercise.reveal
         if self.exercise.display is not None and not self.crashed():
             shown = self.exercise.display(Generator().manual_seed(self.seed))
@@ -370,20 +211,20 @@ class _Examination:
         """Return the input of the probe that is shown, and how to have it."""
         text, whole = clues.inputs(self.exercise, probe)
         lines = [f"input     {text}"] if probe.args else []
-        if not whole and self.seed == 0 and probe in self.battery:
+        if not whole and self.seed == 0 and probe in self.probes:
             lines.append(f'          (all of it: checks.inputs("{self.exercise.name}", '
-                         f"{self.battery.index(probe)}))")
+                         f"{self.probes.index(probe)}))")
         return lines
 
     def texts(self, probe: Probe) -> list[str]:
         """Return what a probe for display gives, yours and the expected text."""
-        both = self.look(probe).value, observe(self.exercise.reference, probe).value
+        both = self.run(probe).value, observe(self.exercise.reference, probe).value
         if not all(isinstance(text, str) and text != "?" for text in both):
             return []
         return [f"{probe.name}:", f"yours     {both[0]}", f"expected  {both[1]}"]
 
     def agree(self, matches: list[tuple[Mistake, ...]]) -> str:
-        n = len(self.battery)
+        n = len(self.probes)
         return f"same output as that mistake on {n} of {n} probes" if matches else ""
 
     # --- which mistake it behaves like -----------------------------------------------
@@ -399,7 +240,7 @@ class _Examination:
                  for one in mistakes}
         pairs = [pair for pair in itertools.combinations(mistakes, 2)
                  if alone[pair[0].id] | alone[pair[1].id] == mine
-                 and _wrong(self.exercise, tuple(one.id for one in pair))
+                 and _with_mistakes(self.exercise, tuple(one.id for one in pair))
                  and self.behaves_like(pair)]
         return self.confirmed(pairs) if len(pairs) <= 2 else []  # never guess
 
@@ -414,7 +255,7 @@ class _Examination:
         order = sorted(range(len(self.seen)), key=lambda i: self.right[i])
         again = not all(seen.repeats for seen in self.seen)
         for i in order:
-            wrong = _on_probe(self.exercise, names, self.seed, i, again)
+            wrong = on_probe(self.exercise, names, self.seed, i, again)
             if not self.exercise.same(self.seen[i], wrong):
                 return False
         return True
@@ -424,13 +265,13 @@ class _Examination:
         if not candidates:
             return []
         seed = self.seed + 1
-        fresh = [_like(self.look(probe), wanted) for probe, wanted in zip(
-            self.exercise.battery(seed), self.exercise.expected(seed), strict=True)]
+        fresh = [_like(self.run(probe), wanted) for probe, wanted in zip(
+            self.exercise.probes(seed), self.exercise.expected(seed), strict=True)]
 
         def agrees(mistakes: tuple[Mistake, ...]) -> bool:
             names = tuple(mistake.id for mistake in mistakes)
             return all(
-                self.exercise.same(seen, _on_probe(self.exercise, names, seed, i))
+                self.exercise.same(seen, on_probe(self.exercise, names, seed, i))
                 for i, seen in enumerate(fresh))
 
         return [mistakes for mistakes in candidates if agrees(mistakes)]
@@ -463,12 +304,12 @@ class _Examination:
         """Return the exercise's own clues."""
         if self.exercise.read_out is None:
             return []
-        return self.exercise.read_out(self.look,
+        return self.exercise.read_out(self.run,
                                       Generator().manual_seed(self.seed + 2))
 
     def general(self, found: list[Clue]) -> list[Clue]:
         """Return the clues that any function of tensors can give."""
-        return clues.general(self.exercise, self.look, self.battery, self.seen,
+        return clues.general(self.exercise, self.run, self.probes, self.seen,
                              self.expected, self.right, told=bool(found))
 
     def crashed(self) -> bool:
@@ -481,11 +322,11 @@ class _Examination:
     def remarks(self) -> list[str]:
         """Return where a right function is fragile."""
         found = []
-        for robust in self.exercise.robust:
-            probe = robust.probe(Generator().manual_seed(self.seed))
+        for case in self.exercise.edge_cases:
+            probe = case.make_probe(Generator().manual_seed(self.seed))
             wanted = observe(self.exercise.reference, probe)
-            if not self.exercise.same(self.look(probe), wanted):
-                found.append(f"Note: {robust.but}")
+            if not self.exercise.same(self.run(probe), wanted):
+                found.append(f"Note: {case.note}")
         return found
 
     def fingerprint(self) -> str:

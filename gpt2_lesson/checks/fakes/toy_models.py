@@ -1,4 +1,4 @@
-"""A toy model that tells how it was used, and drives for samplers and measures."""
+"""A toy model that tells how it was used, and adapters for samplers and measures."""
 
 import random
 from collections.abc import Callable

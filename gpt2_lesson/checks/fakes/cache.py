@@ -1,4 +1,4 @@
-"""A toy model that remembers what it has read, and drives for caches."""
+"""A toy model that remembers what it has read, and adapters for caches."""
 
 from collections.abc import Callable
 
