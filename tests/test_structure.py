@@ -17,6 +17,10 @@ LEAVES = {"validation", "files", "interrupts", "renamed", "vocabulary_files"}
 FILES_OF_MODELS = {"checkpoints", "model_files"}     # after lesson 07, for 08 to 12
 MODEL = ["attention", "causal_masking", "multi_head", "feed_forward", "layer_norm",
          "gpt2_model"]
+# Each part imports only parts before it.
+PARTS = ["lessons", "corpora", "plots", "widgets", "checks", "authoring", "classroom",
+         "runs", "bench", "cli"]
+COMMANDS = sorted((PACKAGE / "cli").glob("*.py"))
 MODULES = [PACKAGE / f"{name}.py" for name in LESSONS
            if (PACKAGE / f"{name}.py").exists()]
 
@@ -139,6 +143,32 @@ def circles() -> list[list[str]]:
 
 def test_no_module_imports_itself_through_others() -> None:
     assert circles() == []
+
+
+def part_of(module: str) -> str:
+    """Return the part of the package that a module belongs to."""
+    first = module.split(".")[0]
+    return first if first in PARTS else "lessons"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_imports_only_parts_before_it(part: str) -> None:
+    before = PARTS[:PARTS.index(part) + 1]
+    for path in PACKAGE.rglob("*.py"):
+        if part_of(name_of(path)) == part:
+            found = set(map(part_of, imports(path, late=True)))
+            assert found <= set(before), path
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
+def test_a_command_only_parses_its_arguments(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = (ast.Import, ast.ImportFrom, ast.Assign, ast.Expr, ast.FunctionDef)
+    assert all(isinstance(node, kinds) for node in tree.body)
+    lines = dict(functions(path))
+    assert all(count <= 40 for count in lines.values())
+    if path.stem not in ("__init__", "__main__", "arguments"):
+        assert {"add_arguments", "run"} <= set(lines) and sum(lines.values()) <= 60
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
