@@ -337,7 +337,7 @@ def layer_norm_block() -> Shapes:
 @drawing("generation_loop", 400, "From probabilities to text, one token at a time",
          "A loop. The ids so far go into the model, which gives logits. They are "
          "divided by the temperature and cut to the top k; softmax makes "
-         "probabilities; one id is drawn and appended to the ids, and the loop "
+         "probabilities; one id is sampled and appended to the ids, and the loop "
          "begins again.")
 def generation_loop() -> Shapes:
     return [box(20, 40, 190, 92, "ids so far:\nThe cat sat", BLUE),
@@ -347,7 +347,7 @@ def generation_loop() -> Shapes:
             arrow((605, 132), (605, 237)),
             box(510, 240, 190, 92, "÷ temperature,\nkeep the top k", PURPLE),
             box(265, 240, 190, 92, "softmax:\nprobabilities", PURPLE),
-            box(20, 240, 190, 92, "draw one id:\non", RED),
+            box(20, 240, 190, 92, "sample one id:\non", RED),
             arrow((510, 286), (458, 286)), arrow((265, 286), (213, 286)),
             arrow((115, 240), (115, 135)),
             text(130, 188, "append", 21, "start", bold=True),
@@ -356,10 +356,10 @@ def generation_loop() -> Shapes:
 
 @drawing("gpt2_model_stack", 800, "The whole model, with its shapes and parameters",
          "Token ids (B, T) become vectors (B, T, C): token embedding plus position "
-         "embedding. Twelve blocks, then a layer norm, keep that shape. The token "
-         "table is used again, transposed, to give logits (B, T, V). GPT-2 small: "
-         "38,597,376 and 786,432 for the tables, 12 times 7,087,872 for the blocks, "
-         "1,536 for the last norm, 124,439,808 in all.")
+         "embedding. Twelve blocks, then a layer norm, keep that shape. The "
+         "embedding matrix is used again, transposed, to give logits (B, T, V). GPT-2 "
+         "small: 38,597,376 and 786,432 for the embeddings, 12 times 7,087,872 for the "
+         "blocks, 1,536 for the last norm, 124,439,808 in all.")
 def gpt2_model_stack() -> Shapes:
     shapes = [text(315, 28, "input_ids", 21, bold=True),
               arrow((220, 46), (220, 88)), arrow((420, 46), (420, 88)),
@@ -442,22 +442,22 @@ def tokenizer_merges() -> Shapes:
     return shapes
 
 
-@drawing("real_gpt2_turned", 420, "Matrices lie the other way round in GPT-2's file",
+@drawing("real_gpt2_turned", 420, "Matrices are transposed in GPT-2's file",
          "Two rows. Above: in the file, c_attn is a wide matrix, inputs as rows and "
-         "outputs as columns, used as x @ W; in nn.Linear it is turned, a high matrix, "
-         "used as x @ W.T; not turned it does not fit, and the program stops. Below: "
-         "the matrix c_proj of the attention is square; not turned it fits all the "
-         "same, and nothing stops.")
+         "outputs as columns, used as x @ W; in nn.Linear it is transposed, a tall "
+         "matrix, used as x @ W.T; if it is not transposed, it does not fit, and the "
+         "program stops. Below: the matrix c_proj of the attention is square; it fits "
+         "even if it is not transposed, and nothing stops.")
 def real_gpt2_turned() -> Shapes:
     return [text(130, 26, "in the file", 21, bold=True),
             text(400, 26, "in nn.Linear", 21, bold=True),
-            text(600, 26, "not turned?", 21, bold=True),
+            text(600, 26, "not transposed?", 21, bold=True),
             box(30, 85, 200, 76, "c_attn\n(C, 3C)", BLUE),
-            arrow((238, 123), (347, 123)), text(292, 104, "turn", 19),
+            arrow((238, 123), (347, 123)), text(292, 104, ".T", 19),
             box(355, 50, 90, 150, "qkv\n(3C, C)", BLUE),
             text(600, 123, "does not fit:\nthe program stops", 20),
             box(85, 260, 90, 90, "c_proj\n(C, C)", RED),
-            arrow((183, 305), (347, 305)), text(265, 286, "turn", 19),
+            arrow((183, 305), (347, 305)), text(265, 286, ".T", 19),
             box(355, 260, 90, 90, "out\n(C, C)", RED),
             text(600, 305, "fits, and is wrong\nin 12 matrices", 20, bold=True),
             text(130, 385, "x @ W + b", 20), text(400, 385, "x @ W.T + b", 20)]
@@ -465,7 +465,7 @@ def real_gpt2_turned() -> Shapes:
 
 @drawing("measuring_stride", 300, "Overlapping windows: only what is new counts",
          "A text of fourteen tokens, and under it three windows of eight tokens, each "
-         "three places further on. In the first window all tokens count. In the second "
+         "three tokens further on. In the first window all tokens count. In the second "
          "and the third only the last three do; the five before them are context.")
 def measuring_stride() -> Shapes:
     cell, left = 40, 130

@@ -61,7 +61,7 @@ def main() -> None:
             bar.set_postfix_str(str(run))
             try:
                 known[run] = names["climb"](*run)[1]
-            except FloatingPointError:           # the rate is too large
+            except FloatingPointError:           # the learning rate is too large
                 known[run] = math.inf
             with open(TABLE, "a", encoding="utf-8", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerow(

@@ -165,7 +165,7 @@ def show_bars(values: Any, labels: Sequence[str], *, xlabel: str = "", ylabel: s
 def show_histograms(samples: Mapping[str, Any], *, bins: int | Sequence[float] = 40,
                     xlabel: str, ylabel: str = "fraction of values", title: str = "",
                     alt: str) -> None:
-    """Show how the values of each named tensor spread, over common bins.
+    """Show the distribution of each named tensor's values, over common bins.
 
     Heights are fractions of its values, so tensors of different sizes compare.
     Values that are not finite are left out, and their number is added to the name.
@@ -424,7 +424,7 @@ def _name_cells(ax: Axes, cells: np.ndarray, rows: Sequence[str] | None,
 
 def _name_ticks(axis: Axis, names: Sequence[str], *, at: float = 0.0, room: float = 0,
                 small: bool = False) -> None:
-    """Put the names at their ticks, in two lines or turned if `room` is too small."""
+    """Put the names at their ticks, in two lines or rotated if `room` is too small."""
     if room >= 6:
         fill = textwrap.TextWrapper(int(room), break_long_words=False).fill
         names = [fill(name) for name in names]
@@ -521,7 +521,7 @@ def _name_colours(ax: Axes, names: int) -> None:
 # ---------------------------------------------------------------- text
 
 def _wrap(text: str) -> list[tuple[int, int]]:
-    """Return (line, column) of each character: break after spaces and at line ends."""
+    """Return (line, column) of each character: break after spaces and at newlines."""
     places: list[tuple[int, int]] = []
     line = column = word = 0
     for index, character in enumerate(text):

@@ -1,7 +1,7 @@
-"""Make the package's modules from the lessons.
+"""Generate the package's modules from the lessons.
 
-nbdev does the work; what it passes over in silence is an error here. The modules are
-made and checked in a temporary folder first, so a failed export changes nothing.
+nbdev does the work; what it ignores without a message is an error here. The modules are
+written and checked in a temporary folder first, so a failed export changes nothing.
 """
 
 import ast

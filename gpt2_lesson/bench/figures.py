@@ -17,7 +17,7 @@ import numpy as np
 
 from gpt2_lesson.widgets import Figure, Record, attention
 
-CASES = {  # spread of the scores, layers, heads, tokens
+CASES = {  # standard deviation of the scores, layers, heads, tokens
     "12 x 12 heads, 128 tokens, few large weights": (4.0, 12, 12, 128),
     "12 x 12 heads, 128 tokens, nearly equal weights": (0.1, 12, 12, 128),
     "one head, 1024 tokens": (1.0, 1, 1, 1024),

@@ -89,7 +89,7 @@ def report(
     rounds: int,
     limit: float,
 ) -> None:
-    """Time the calls in turn; print tokens/s, our share of `limit` and our ratio."""
+    """Time the calls in turn; print tokens/s, the fraction of `limit`, and ratios."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()  # warm-up
@@ -101,7 +101,7 @@ def report(
     for name, times in seconds.items():
         print(f"{title}, {name:12} {tokens / median(times):9.1f}")
     print(
-        f"  share of the machine's limit ({limit:.0f}): "
+        f"  fraction of the machine's limit ({limit:.0f}): "
         f"{tokens / median(seconds['ours']) / limit:.0%}"
     )
     for ours in [name for name in seconds if name.startswith("ours")]:

@@ -1,4 +1,4 @@
-"""What comes out: a table for the teacher, a page for each student."""
+"""The results: a table for the teacher and a page for each student."""
 
 import csv
 import html
@@ -97,7 +97,7 @@ def page(kept: dict) -> str:
         parts.append(report or _pre(text or kept["written"].get(one, "")
                                     or "nothing written"))
     if said := [*kept["warnings"], *kept["notes"]]:
-        parts.append("<h2>What was noticed</h2><ul>")
+        parts.append("<h2>Warnings</h2><ul>")
         parts += [f"<li>{html.escape(clean(one))}</li>" for one in said] + ["</ul>"]
     if not kept["isolated"]:
         parts.append("<p>Graded without isolation.</p>")
@@ -111,7 +111,7 @@ def _score(kept: dict, one: str) -> str:
 
 
 def _to_come(kept: dict) -> str:
-    """Return how many points are still to be given, in words; "" for none."""
+    """Return how many points are still to be given, as text; "" for none."""
     more = sum(kept["most"][one] for one, points in kept["points"].items()
                if points is None)
     return f", and up to {_number(more)} by hand" if more else ""

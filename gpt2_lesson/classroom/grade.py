@@ -68,7 +68,7 @@ class Options:
             raise ValueError(f"--jobs is {self.jobs}, expected 1 or more")
         if not 0 <= self.partial <= 1:
             raise ValueError(
-                f"--partial is {self.partial}, expected a share from 0 to 1")
+                f"--partial is {self.partial}, expected a fraction from 0 to 1")
         if not self.time_limit > 0:
             raise ValueError(
                 f"--time-limit is {self.time_limit}, expected seconds above 0")
@@ -102,7 +102,7 @@ def grade_class(name: str, options: Options) -> None:
 
 @contextmanager
 def _private_files() -> Iterator[None]:
-    """Let what is written be the teacher's alone."""
+    """Give only the teacher access to what is written."""
     before = os.umask(0o077)
     try:
         yield

@@ -1,6 +1,6 @@
-"""One student's results: ask the process in the sandbox, judge here.
+"""One student's results: ask the process in the sandbox, compare here.
 
-The functions are looked at in one sandbox, where the lesson's own module is withheld;
+The functions are tested in one sandbox, where the lesson's own module is withheld;
 the values are taken from another, where it is there. A process that dies is started
 again, and the cell that killed it is left out, so that the rest still counts.
 """
@@ -79,7 +79,7 @@ def course_folders(
     """Give the folders to import from: for "function", and for "answer".
 
     `lessons` are the modules in order; those from number `own` on are withheld while
-    functions are looked at.
+    functions are tested.
     """
     with tempfile.TemporaryDirectory(prefix="course-", dir=scratch) as folder:
         Path(folder).chmod(0o755)

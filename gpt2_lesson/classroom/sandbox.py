@@ -225,7 +225,7 @@ class SandboxProcess:
             raise SandboxClosed(self._end()) from None
 
     def _end(self) -> str:
-        """Return how the process ended, in words."""
+        """Return how the process ended, as text."""
         try:
             status = self.process.wait(2)
         except subprocess.TimeoutExpired:
@@ -246,7 +246,7 @@ def open_sandbox(
     hidden: tuple[Path, ...] = (), cache: Path | None = None,
     scratch: Path | None = None,
 ) -> Sandbox:
-    """Return a sandbox that was tried: it starts, and its walls hold.
+    """Return a sandbox that has passed the self-test.
 
     Raises IsolationError when this machine can't build one.
     """
@@ -254,15 +254,15 @@ def open_sandbox(
     for mode in ["root", "user"] if os.geteuid() == 0 else ["user"]:
         sandbox = Sandbox(mode, hidden, cache, scratch=scratch)
         try:
-            try_walls(sandbox)
+            run_selftest(sandbox)
             return sandbox
         except (IsolationError, OSError) as error:
             reasons.append(f"as {'root' if mode == 'root' else 'a user'}: {error}")
     raise IsolationError(REFUSAL.format(reason="\n".join(reasons)))
 
 
-def try_walls(sandbox: Sandbox) -> None:
-    """Try the walls from within. Raises IsolationError, naming those that give way."""
+def run_selftest(sandbox: Sandbox) -> None:
+    """Run the self-test inside. Raises IsolationError, naming what is not isolated."""
     if sys.platform != "linux":
         raise IsolationError(f"needs Linux, this is {sys.platform}")
     code = Path(__file__).with_name("selftest.py").read_text(encoding="utf-8")
@@ -276,7 +276,7 @@ def try_walls(sandbox: Sandbox) -> None:
                     said += process.receive(time.monotonic() + 60)
             process.drained.join(2)
             text = (said or process.output).decode("utf-8", "replace").strip()
-    if said != b"all walls hold":
+    if said != b"isolated":
         raise IsolationError(text.splitlines()[-1] if text else "it says nothing")
 
 

@@ -1,4 +1,4 @@
-# Run in a sandbox before any submission, by `sandbox.try_walls`, which calls `main`.
+# Run in a sandbox before any submission, by `sandbox.run_selftest`, which calls `main`.
 import ctypes
 import errno
 import os
@@ -37,7 +37,7 @@ def answered(number):
 
 
 def main(channel, course, secrets, system_calls):
-    """Send each wall that gives way, or that all hold.
+    """Send what is possible and should not be, or "isolated".
 
     `secrets` are paths that must not be seen.
     """
@@ -52,7 +52,7 @@ def main(channel, course, secrets, system_calls):
         "reaches the machine's host": gives(socket.socket, 40),              # AF_VSOCK
         "sees other processes": os.getpid() != 1 or os.path.exists("/proc/self"),
         "sees a hidden file": any(map(os.path.lexists, secrets)),
-        "writes outside /tmp": any(gives(open, f"{folder}/wall", "w") for folder in (
+        "writes outside /tmp": any(gives(open, f"{folder}/x", "w") for folder in (
             "", "/usr", "/usr/lib", "/dev", "/etc", course, *sys.path)),
         "may change the root": gives(os.chroot, "/tmp"),
         "starts a process": gives(fork),
@@ -63,4 +63,4 @@ def main(channel, course, secrets, system_calls):
         "may call io_uring_setup": answered(425),
     }
     given = [name for name, is_open in checks.items() if is_open]
-    os.write(channel, ("; ".join(given) or "all walls hold").encode())
+    os.write(channel, ("; ".join(given) or "isolated").encode())

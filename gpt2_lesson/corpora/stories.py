@@ -67,7 +67,7 @@ GRAMMAR: dict[str, list[str] | dict[str, int] | Given] = {
         "Home went {owner} and the {colour} {thing} {path}.\n": 1,
         "Off went {owner} with the {colour} {thing} {path}.\n": 1,
     },
-    # Who is in it. Names begin alike, so that a reader has to look back to tell them.
+    # Who is in it. Names begin alike, so that a model has to attend to both.
     "hero": ["Mia", "Milo", "Mara", "Tom", "Tess", "Nora", "Noah", "Nell"],
     "friend": ["Moss", "Mint", "Max", "Tuck", "Toby", "Tim", "Nib", "Nan"],
     "animal": ["mole", "mouse", "hare", "fox", "goat", "cat", "puppy", "hen"],
@@ -172,10 +172,10 @@ def log_probability(text: str) -> float:
 
 
 def nll(text: str) -> list[float]:
-    """Return -log P(byte | bytes before it) in nats, for each byte of one story.
+    """Return -ln P(byte | bytes before it) in nats, for each byte of one story.
 
-    Options that begin alike share their first bytes: only where they part is there
-    anything to be surprised at. Raises ValueError as `log_probability` does.
+    Options that begin alike have common first bytes: these are certain, and count 0.
+    Raises ValueError as `log_probability` does.
     """
     validation.text("text", text)
     at = 0

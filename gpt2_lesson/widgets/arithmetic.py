@@ -33,7 +33,7 @@ def arithmetic(
     q (T, 2), k (T, 2) and v (T, Dv), Dv up to 4, of T tokens (up to 8). The reader
     chooses which token asks, divides by the root of 2 or not, hides the future or not;
     `mask=False` leaves that last button out.
-    At first the last token asks, with the root and without the mask. Without
+    At first the query is the last token's, scaled, without the mask. Without
     arguments it shows lesson 01's numbers. Raises ValueError for other shapes and for
     numbers that are not finite.
     """

@@ -10,7 +10,7 @@ from gpt2_lesson.widgets.capture import plural
 from gpt2_lesson.widgets.figure import MOST_BYTES, Figure
 from gpt2_lesson.widgets.packing import pack, pack_triangles
 
-UNITS = {"loss": "nats per token"}  # of curves that are known by their name
+UNITS = {"loss": "nats per token"}  # of curves with these names
 MOST_MAPS = 3  # side by side
 AXES = {"influence": "row: whose output moves; column: which token was changed"}
 CANNOT_DRAW = "every matrix of one setting needs its counterpart in all others"
@@ -22,7 +22,7 @@ def choose(
     numbers: Mapping[str, str | float] | None = None,
     meter: tuple[str, Mapping[str, float]] | None = None,
     *,
-    shares: Sequence[str] = ("weights",),
+    fractions: Sequence[str] = ("weights",),
     axes: Mapping[str, str] | None = None,
     alt: str | None = None,
 ) -> Figure:
@@ -31,9 +31,9 @@ def choose(
     `frames` maps a setting's name to its one to three matrices (T, T), by title, the
     same titles and shapes in every setting. `tokens` names the T rows and columns;
     `numbers` gives a sentence or a number for each setting, `meter` a name and a value
-    of 0 or more for each, drawn as a bar (0 = none). Maps titled as in `shares` are
+    of 0 or more for each, drawn as a bar (0 = none). Maps titled as in `fractions` are
     coloured from 0 to 1, with the sum of each row beside it; the others from 0 to their
-    largest value in any setting. `axes` says in words what a map's rows and columns
+    largest value in any setting. `axes` says what a map's rows and columns
     are. NaN is hatched. Raises ValueError for what does not fit together.
     """
     tokens = validation.names("tokens", tokens)
@@ -49,11 +49,12 @@ def choose(
         meter = parts[0], parts[1]
     _check_keys(meter[1] if meter else None, maps, "meter")
     titles = list(next(iter(maps.values())))
-    unknown = {*validation.names("shares", shares)} - {*titles, "weights"}
+    unknown = {*validation.names("fractions", fractions)} - {*titles, "weights"}
     if unknown:
-        raise ValueError(f"shares holds {sorted(unknown)}, expected some of {titles}")
+        raise ValueError(
+            f"fractions holds {sorted(unknown)}, expected some of {titles}")
     alt = alt or _alt_of_choice(maps, meter)
-    state = _state_of_choice(maps, titles, shares, axes or {}) | {
+    state = _state_of_choice(maps, titles, fractions, axes or {}) | {
         "tokens": [str(token) for token in tokens],
         "numbers": [_said((numbers or {}).get(name, "")) for name in maps],
         "meter": meter and [meter[0], [_or_none(meter[1][name]) for name in maps]],
@@ -140,13 +141,13 @@ def _check_keys(given: Mapping[str, Any] | None, maps: Mapping, what: str) -> No
                          f"setting: {list(maps)}")
 
 
-def _state_of_choice(maps: Mapping, titles: list[str], shares: Sequence[str],
+def _state_of_choice(maps: Mapping, titles: list[str], fractions: Sequence[str],
                      axes: Mapping[str, str]) -> dict:
     """Return what is drawn of the maps, packed in the order setting, map, row."""
     stacked = np.stack([[mine[title] for title in titles] for mine in maps.values()])
     return {
         "kind": "choose", "settings": list(maps), "titles": titles,
-        "shares": [title in shares for title in titles],
+        "fractions": [title in fractions for title in titles],
         "axes": [axes.get(title, AXES.get(title, "rows: query, columns: key"))
                  for title in titles],
         "maps": pack(stacked.astype(np.float32)),

@@ -160,7 +160,7 @@ def test_a_page_runs_no_script(attacked, attack: str) -> None:
     assert "script-src" not in text and "default-src 'none'" in text
 
 
-# ------------------------------------------------------------------ the walls
+# ------------------------------------------------------------------ isolation
 
 
 @pytest.mark.parametrize("machine", MACHINES)
@@ -251,7 +251,7 @@ def holes() -> dict[str, tuple[str, sandbox.Sandbox]]:
 def test_a_hole_in_the_wall_is_noticed(hole: str) -> None:
     wall, leaky = holes()[hole]
     with pytest.raises(IsolationError, match=wall):
-        sandbox.try_walls(leaky)
+        sandbox.run_selftest(leaky)
 
 
 LAYOUTS = {  # where the course is, and where its environment

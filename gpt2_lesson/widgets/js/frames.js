@@ -72,7 +72,7 @@ function cellSide(room, size, most) {
 }
 
 async function mountChoice(root, state) {
-  const { tokens, settings, titles, shares, meter } = state;
+  const { tokens, settings, titles, fractions, meter } = state;
   const size = tokens.length;
   const get = stackedMaps(await unpackFloats(state.maps), titles.length, size);
   const spans = titles.map((_, m) => spanOf(get, settings.length, m, size));
@@ -86,9 +86,9 @@ async function mountChoice(root, state) {
     onread: (row, column) => { Object.assign(now, { map: m, row, column }); read(); },
   }));
   const tables = titles.map((title, m) => tableView(`Table: ${title}`,
-    ["token", ...tokens.map(tokenName), ...(shares[m] ? ["row sum"] : [])],
+    ["token", ...tokens.map(tokenName), ...(fractions[m] ? ["row sum"] : [])],
     () => tokens.map((token, t) => [tokenName(token), ...tokens.map((_, s) =>
-      number(get(now.setting, m, t, s), 4)), ...(shares[m] ? [number(sumAt(m, t), 4)] : [])])));
+      number(get(now.setting, m, t, s), 4)), ...(fractions[m] ? [number(sumAt(m, t), 4)] : [])])));
   const legend = radioGroup("Setting", settings, (k) => { now.setting = k; show(); });
   const row = el("div", { class: "columns" }, maps.map((map) => map.node));
   root.replaceChildren(legend, ...(gauge ? [gauge.node] : []), about, row, said, ...tables);
@@ -101,10 +101,10 @@ async function mountChoice(root, state) {
     const beside = wide > 620 ? titles.length : 1;
     const side = cellSide(Math.min(wide / beside - 140, 300), size, 40);
     maps.forEach((map, m) => map.paint({
-      cell: side, share: (t, s) => placeOf(get(now.setting, m, t, s), shares[m], spans[m]),
-      table: colourTable(spans[m].low < 0 && !shares[m] ? "signed" : "shares", isDark()),
+      cell: side, share: (t, s) => placeOf(get(now.setting, m, t, s), fractions[m], spans[m]),
+      table: colourTable(spans[m].low < 0 && !fractions[m] ? "signed" : "shares", isDark()),
       write: side >= 30 ? (t, s) => shortCell(get(now.setting, m, t, s)) : null,
-      note: shares[m] ? (t) => `\u03a3 ${number(sumAt(m, t))}`.replace("not a number", "nan") : null,
+      note: fractions[m] ? (t) => `\u03a3 ${number(sumAt(m, t))}`.replace("not a number", "nan") : null,
     }));
     mark();
   }
@@ -123,14 +123,14 @@ async function mountChoice(root, state) {
   function sentence() {
     const missing = titles.map((title, m) => missingText(title, m)).filter(Boolean).join(" ");
     if (now.row < 0) {
-      const sums = shares.includes(true) ? ` \u03a3 is the sum of a row: 1 if it holds attention weights.` : "";
+      const sums = fractions.includes(true) ? ` \u03a3 is the sum of a row: 1 if it holds attention weights.` : "";
       return `${settings[now.setting]}. ${missing || "Point at a cell, or use the arrow keys, to read it."}${sums}`;
     }
     const cells = titles.map((title, m) => {
       const x = get(now.setting, m, now.row, now.column);
       return `${title} ${Number.isFinite(x) ? number(x, 4) : number(x)}`;
     });
-    const m = shares.indexOf(true);
+    const m = fractions.indexOf(true);
     const sum = m < 0 ? "" : ` The row of ${titles[m]} adds up to ${number(sumAt(m, now.row))}.`;
     return `${settings[now.setting]}: row ${quoted(tokens[now.row])}, column `
       + `${quoted(tokens[now.column])}: ${cells.join(", ")}.${sum} ${missing}`;

@@ -119,7 +119,7 @@ async function show(view, state) {
   follow(view);
 }
 
-/** Tell Python what the reader looks at now. */
+/** Tell Python what the reader has chosen. */
 function share(view, change) {
   view.quiet = true;
   for (const name of SHARED) if (name in change) view.model.set(name, change[name]);
@@ -127,7 +127,7 @@ function share(view, change) {
   view.model.save_changes();
 }
 
-/** Look at what Python, or another view, looks at. */
+/** Show what Python, or another view, shows. */
 function follow(view) {
   if (view.quiet || !view.figure) return;
   view.figure.set(Object.fromEntries(SHARED.map((name) => [name, view.model.get(name)])));
