@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from gpt2_lesson import checks
 from gpt2_lesson.authoring.notebooks import NOTEBOOKS, lessons, matches_name, word
+from gpt2_lesson.checks.exercise import Answer, Exercise
 from gpt2_lesson.classroom import feedback
 from gpt2_lesson.classroom.grader import (
     PACKAGE,
@@ -121,7 +122,8 @@ def find_release(name: str, notebooks: Path) -> Release:
         raise ValueError(f"{path} has no graded cells")
     known = checks.all_exercises()
     for one in release.exercises:
-        if one.kind != "by hand" and one.name not in known:
+        kind = Answer if one.kind == "answer" else Exercise
+        if one.kind != "by hand" and not isinstance(known.get(one.name), kind):
             raise ValueError(f"{path}: the cell {one.grade_id!r} asks for the check "
                              f"{one.name!r}, which does not exist")
     return release

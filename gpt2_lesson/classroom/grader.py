@@ -24,6 +24,7 @@ from typing import Any
 from gpt2_lesson import checks
 from gpt2_lesson.checks.answers import judge
 from gpt2_lesson.checks.diagnosis import diagnose
+from gpt2_lesson.checks.exercise import Answer
 from gpt2_lesson.checks.probing import Observation, Probe
 from gpt2_lesson.checks.report import Report
 from gpt2_lesson.classroom.null_checks import WITHHELD
@@ -303,12 +304,12 @@ class _Run:
         check = checks.all_exercises()[exercise.name]
         try:
             self.opened()
-            if self.kind == "function":
-                run = _RemoteProbes(self, exercise)
-                report = diagnose(check, run, self.marker.seed(exercise))
-            else:
+            if isinstance(check, Answer):
                 value = self.asked(do="value", name=exercise.variable).get("value")
                 report = judge(check, value)
+            else:
+                run = _RemoteProbes(self, exercise)
+                report = diagnose(check, run, self.marker.seed(exercise))
             return _result(exercise, report)
         except SandboxClosed as error:
             text = f"{exercise.name}: {error}"

@@ -472,6 +472,7 @@ def test_trust_is_loud_and_marked(course: Path, capsys) -> None:
     ("checks.attention(attention).points(5)", 4, "gives 5 points"),
     ("checks.attention(attention).points(4)", None, "has the points None"),
     ("checks.no_such(attention).points(4)", 4, "does not exist"),
+    ('checks.answer("attention", attention).points(4)', 4, "does not exist"),
 ])
 def test_a_set_that_cannot_be_graded_is_refused(
     course: Path, capsys, source: str, points: int | None, said: str
