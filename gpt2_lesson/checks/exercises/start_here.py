@@ -120,6 +120,65 @@ _PRODUCT = Mistake(
     "four terms, and the loss is a quarter of that", "What is the loss of one word?",
     "look for the logarithm", "-math.log(p) of each, then the mean")
 
+_SUMMED = Mistake(
+    "S23", "the sum over the characters, not their mean",
+    "a longer text would make any model worse",
+    "Should a text twice as long have twice the loss?", "look at the last step",
+    "token_nll(story).mean()")
+_COUNTED = Mistake(
+    "S24", "divided by all characters, the first one too",
+    "the first character is not predicted, so it has no NLL",
+    "How many numbers does token_nll return?", "look at the division",
+    "token_nll(story).mean()")
+_NEXT = Mistake(
+    "S25", "one character too far: the NLL of the a of lamp",
+    "after the l, only one character is possible: the a costs nothing",
+    "Which character does entry 0 of token_nll belong to?", "look at the index",
+    'token_nll(snowy)[snowy.index("lamp") - 1]')
+_FOGGY = Mistake(
+    "S26", "the l after foggy, not after snowy",
+    "this is about ln 4: on a foggy dusk, four things can be found",
+    "Which text did you measure?", "look at the text that token_nll was given",
+    'snowy = story.replace("foggy", "snowy")')
+_IN_BITS = Mistake(
+    "S27", "bits, not nats", "the numbers are right in bits; a bit is 0.693 nats",
+    "In which unit does token_nll count?", "look for log2 or a division by ln 2",
+    "leave the division out")
+
+_RULED_OUT = Mistake(
+    "S28", "the frequencies of the words, with 0 for those that did not come",
+    "nothing has a lower loss, but two words are ruled out",
+    "What would the loss be if 'of' came next?", "look at the last two numbers",
+    "0.01 for each of the two, and a little less for the others")
+_ON_ONE = Mistake(
+    "S29", "everything on the most frequent word",
+    "'mat' is cheap now, and 'sofa' and 'moon' cost 4.6 nats each",
+    "What does each of the four words cost?", "look at 'sofa' and 'moon'",
+    "'mat' came twice as often as 'sofa': twice the probability")
+_NO_OPINION = Mistake(
+    "S30", "no opinion", "the loss is ln 5 = 1.61, whatever comes",
+    "Which words came more often than others?", "look at the frequencies",
+    "'mat' came twice in four texts: about 1/2")
+_OLD_OPINION = Mistake(
+    "S31", "the opinion of 00.3, unchanged", "its loss is 1.18",
+    "Did 'moon' come less often than 'sofa'?", "compare 0.25 and 0.1 with what came",
+    "'sofa' and 'moon' came equally often: the same probability")
+
+
+def _better(value: object) -> list[str]:
+    """Return what is wrong with five probabilities: sum, smallest, or their loss."""
+    probs = [float(p) for p in value]
+    if len(probs) != 5:
+        return [f"{len(probs)} numbers, expected five, in the order of `words`"]
+    if min(probs) < 0.01 - 1e-6:
+        return [f"the smallest is {min(probs):.4g}, expected at least 0.01"]
+    if abs(sum(probs) - 1) > 1e-3:
+        return [f"they add up to {sum(probs):.4g}, expected 1"]
+    mat, sofa, moon, *_ = probs
+    loss = -(2 * math.log(mat) + math.log(sofa) + math.log(moon)) / 4
+    return [f"the loss is {loss:.3f} nats, expected less than 1.07"] * (loss >= 1.07)
+
+
 ANSWERS = (
     Answer("00.1", "the loss, in nats, of a model with no opinion about 256 bytes",
            math.log(256), decimals=1, precision="one decimal is", predict=True,
@@ -158,4 +217,41 @@ ANSWERS = (
                   "-(2 ln 0.6 + ln 0.25 + ln 0.1) / 4"),
            solution="came = [0.6, 0.6, 0.25, 0.1]\n"
                     "loss = sum(-math.log(p) for p in came) / len(came)"),
+    Answer("00.4", "the loss of the story, the NLL of the l of lamp after snowy, and "
+           "the loss of the forecast, in nats",
+           {"story": 0.2260, "snowy l": 9.8969, "forecast": 8.4717},
+           rtol=0.001, atol=0.0041, precision="two decimals are",
+           wrong=(({"story": 11.0741, "forecast": 271.0936}, _SUMMED),
+                  ({"story": 11.0741}, _SUMMED), ({"forecast": 271.0936}, _SUMMED),
+                  ({"story": 0.2215, "forecast": 8.2150}, _COUNTED),
+                  ({"forecast": 8.2150}, _COUNTED),
+                  ({"snowy l": 0.0}, _NEXT), ({"snowy l": 1.3944}, _FOGGY),
+                  ({"story": 0.3261, "snowy l": 14.2782, "forecast": 12.2221},
+                   _IN_BITS)),
+           hints=("token_nll(story) returns a tensor with one number for each "
+                  "character but the first. What is the loss, in terms of these?",
+                  'story.index("lamp") is the position of the l. Entry 0 of token_nll '
+                  "belongs to the character at position 1.",
+                  'token_nll(story).mean().item(), and after snowy = '
+                  'story.replace("foggy", "snowy"): '
+                  'token_nll(snowy)[snowy.index("lamp") - 1].item()'),
+           solution='snowy = story.replace("foggy", "snowy")\n'
+                    "measured = {\n"
+                    '    "story": token_nll(story).mean().item(),\n'
+                    '    "snowy l": token_nll(snowy)[snowy.index("lamp") - 1].item(),\n'
+                    '    "forecast": token_nll(forecast).mean().item(),\n'
+                    "}"),
+    Answer("00.5", "five probabilities whose loss over mat, mat, sofa, moon is below "
+           "1.07 nats, each at least 0.01",
+           [0.49, 0.245, 0.245, 0.01, 0.01], atol=0.002, test=_better,
+           wrong=(([0.5, 0.25, 0.25, 0, 0], _RULED_OUT),
+                  ([0.96, 0.01, 0.01, 0.01, 0.01], _ON_ONE),
+                  ([0.2] * 5, _NO_OPINION),
+                  ([0.6, 0.25, 0.1, 0.04, 0.01], _OLD_OPINION)),
+           hints=("The model of 00.3 has a loss of 1.18. Which of its five numbers is "
+                  "larger than the texts deserve?",
+                  "How often did each of the five words come in the four texts?",
+                  "0.01 for Tuesday and for of; the other 0.98 in the proportions 2, 1 "
+                  "and 1"),
+           solution="best = [0.49, 0.245, 0.245, 0.01, 0.01]"),
 )
