@@ -25,6 +25,8 @@ SETS: dict[str, tuple[str, ...]] = {
     "03.3": ("multi_head_attention_to_repair",),
     "03.4": ("cached_attention",),
     "03.5": ("generate_cached_to_repair",),
+    "03.6": ("03.6",),
+    "03.7": ("03.7",),
     "04.1": ("04.1",),
     "04.2": ("gelu", "feed_forward"),
     "04.3": ("gelu_to_repair",),

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from catalogue import Catalogue
 
-from gpt2_lesson import checks
+from gpt2_lesson import checks, widgets
+from gpt2_lesson.corpora import story_model
+from gpt2_lesson.corpora.stories import stories
 from gpt2_lesson.multi_head import MultiHeadAttention
 from gpt2_lesson.multi_head import merge_heads as lesson_merge
 from gpt2_lesson.multi_head import split_heads as lesson_split
@@ -292,3 +294,47 @@ def test_one_number_where_two_are_asked_for_is_told_the_form() -> None:
         "parameters": 1_050_624, "products for q @ k.T": [5_120_000, 5_120_000],
         "attention weights": [10_000, 80_000]})
     assert not report.passed and "'parameters' should be a list of 2" in str(report)
+
+
+def story_maps() -> torch.Tensor:
+    """Return the weights of ten stories as the problem set makes them."""
+    return torch.stack([
+        torch.as_tensor(widgets.capture(
+            story_model(), torch.tensor([list(text[:100].encode())])).weights)
+        for text in stories(10, seed=5).splitlines()])
+
+
+@pytest.mark.parametrize("offset, name", [
+    (-1, ""), (0, "the weight on the character itself"),
+    (-2, "the weight two characters back"),
+    (1, "the weight on the character after (always 0)")])
+def test_which_diagonal_was_measured(offset: int, name: str) -> None:
+    table = story_maps().diagonal(offset, -2, -1).mean((0, -1))
+    report = checks.answer("03.6", [[round(value, 2) for value in row]
+                                    for row in table.tolist()])
+    assert report.passed == (not name) and name in str(report)
+
+
+EYE = torch.eye(6)
+BY_HAND = {                       # rows 0 to 5 are the position's, 6 to 11 the letter's
+    "": {},
+    "the two halves of the result exchanged": {"w_out": torch.eye(12).roll(6, 0)},
+    "the right targets, with queries that are too short": {
+        "q": torch.cat([5 * EYE.roll(1, 0), 5 * EYE[:1].expand(6, 6)], 1)},
+    "a head that attends to the token itself": {
+        "q": torch.cat([30 * EYE, 30 * EYE[:1].expand(6, 6)], 1)},
+    "a head that searches for the position after": {
+        "q": torch.cat([30 * EYE.roll(1, 1), 30 * EYE[:1].expand(6, 6)], 1)},
+    "the values say positions, not letters": {"value_rows": slice(0, 6)},
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_two_heads_by_hand(name: str) -> None:
+    part = {"q": torch.cat([30 * EYE.roll(1, 0), 30 * EYE[:1].expand(6, 6)], 1),
+            "w_out": torch.eye(12), "value_rows": slice(6, 12), **BY_HAND[name]}
+    w_qkv = torch.zeros(12, 36)
+    w_qkv[:6, :12], w_qkv[:6, 12:24] = part["q"], EYE.repeat(1, 2)
+    w_qkv[part["value_rows"], 24:] = EYE.repeat(1, 2)
+    report = checks.answer("03.7", [w_qkv, part["w_out"]])
+    assert report.passed == (not name) and name in str(report)

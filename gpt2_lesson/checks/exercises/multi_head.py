@@ -1,6 +1,8 @@
 """Lesson 03: splitting into heads, merging, the layer (catalogue: H, some A and M)."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import torch
 from torch import Generator, Tensor
@@ -17,6 +19,10 @@ from gpt2_lesson.checks.exercises.attention import effective_scale
 from gpt2_lesson.checks.exercises.causal_masking import CAUSAL, MASK_LATE, MASKING
 from gpt2_lesson.checks.fakes.heads import head_by_head, or_error
 from gpt2_lesson.checks.probing import Probe, gradients
+from gpt2_lesson.corpora import story_model
+from gpt2_lesson.corpora.stories import stories
+from gpt2_lesson.looking_inside import attention_maps
+from gpt2_lesson.multi_head import MultiHeadAttention
 
 # --- the right answers ----------------------------------------------------------------
 
@@ -490,6 +496,144 @@ _SMALL = _mistake("P10", "an eighth of the weights with 8 heads",
                   "a map is T x T for each head, whatever its channels", _MAPS,
                   "H * T * T")
 
+@cache
+def _on_diagonal(offset: int) -> Tensor:
+    """Return the story model's mean weight on the key `offset` from the query, (4, 4).
+
+    Over ten stories of 100 characters, without the positions that have no such key.
+    """
+    texts = [text[:100] for text in stories(10, seed=5).splitlines()]
+    ids = torch.tensor([list(text.encode()) for text in texts])
+    maps = attention_maps(story_model(), ids)                    # (L, B, H, T, T)
+    return maps.diagonal(offset, -2, -1).mean((1, 3))
+
+
+def _measured(table: Callable[[], Tensor]) -> Callable[[object], bool]:
+    """Return a test for a value that is this table to two decimals."""
+    def is_it(value: object) -> bool:
+        given = torch.as_tensor(value, dtype=torch.float32)
+        return given.shape == (4, 4) and bool((given - table()).abs().max() < 0.006)
+
+    return is_it
+
+
+_WHICH = "Which entries of a map are the weights on the character before?"
+_DIAGONAL = "maps.diagonal(-1, -2, -1).mean((0, -1))"
+_OWN = Mistake("P12", "the weight on the character itself",
+               "the main diagonal is where query and key are the same character",
+               _WHICH, "the offset of the diagonal", _DIAGONAL)
+_TWO = Mistake("P13", "the weight two characters back",
+               "the second diagonal below the main one is two characters back",
+               _WHICH, "the offset of the diagonal", _DIAGONAL)
+_NEXT = Mistake("P14", "the weight on the character after (always 0)",
+                "above the main diagonal are the keys that a causal mask hides",
+                _WHICH, "the sign of the offset", _DIAGONAL)
+_EQUAL = Mistake("P15", "the mean of all weights of a map",
+                 "each row sums to 1, so that mean is 1/100 for every head",
+                 _WHICH, "which entries are averaged", _DIAGONAL)
+
+
+def _halves(value: object) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return letters and both halves of the result at positions 1 to 5, for 4 texts."""
+    w_qkv, w_out = (torch.as_tensor(part, dtype=torch.float64) for part in value)
+    layer = MultiHeadAttention(12, 2).double().eval().requires_grad_(False)
+    layer.qkv_proj.weight.copy_(w_qkv.T)
+    layer.out_proj.weight.copy_(w_out.T)
+    layer.qkv_proj.bias.zero_()
+    layer.out_proj.bias.zero_()
+    g, one_hot = Generator().manual_seed(3), torch.eye(6, dtype=torch.float64)
+    found = []
+    for _ in range(4):
+        letters = torch.randperm(6, generator=g)
+        x = torch.cat([one_hot, one_hot[letters]], dim=-1)       # (6, 12)
+        found.append((one_hot[letters], *layer(x[None])[0, 1:].split(6, dim=-1)))
+    return found
+
+
+def _two_heads(value: object) -> list[str]:
+    """Return what keeps [w_qkv, w_out] from the letter before and the first letter."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return ["expected a list of two: [w_qkv, w_out]"]
+    for name, part, shape in (("w_qkv", value[0], (12, 36)),
+                              ("w_out", value[1], (12, 12))):
+        if torch.as_tensor(part).shape != shape:
+            return [f"{name} has the shape {tuple(torch.as_tensor(part).shape)}, "
+                    f"expected {shape}"]
+    wrong = {}
+    for letters, before, first in _halves(value):
+        for name, half, wanted in (
+                ("first six channels (the letter before)", before, letters[:-1]),
+                ("last six channels (the first letter)", first,
+                 letters[:1].expand(5, 6))):
+            gap = (half - wanted).abs().nan_to_num(torch.inf).max().item()
+            wrong[name] = max(gap, wrong.get(name, 0.0))
+    return [f"the {name} are off by up to {gap:.2g}, expected at most 0.01"
+            for name, gap in wrong.items() if not gap <= 0.01]
+
+
+def _solved(length: float = 30.0) -> list[Tensor]:
+    """Return weights by hand; with a small `length` of the queries, too flat ones."""
+    w_qkv, w_out = torch.zeros(12, 36), torch.eye(12)
+    q, k, v = w_qkv.split(12, dim=-1)                # views: filling them fills w_qkv
+    q[:6, :6] = length * torch.eye(6).roll(1, 0)     # position t asks for t - 1
+    q[:6, 6] = length                                # every position asks for 0
+    k[:6] = torch.eye(6).repeat(1, 2)                # a key says its position
+    v[6:] = torch.eye(6).repeat(1, 2)                # a value says its letter
+    return [w_qkv, w_out]
+
+
+def _exchanged(value: object) -> bool:
+    """Return True if the halves of the result are in the other order."""
+    w_qkv, w_out = (torch.as_tensor(part) for part in value)
+    return not _two_heads([w_qkv, w_out.roll(6, -1)])
+
+
+def _flat(value: object) -> bool:
+    """Return True if ten times as large queries would do."""
+    w_qkv, w_out = (torch.as_tensor(part).clone() for part in value)
+    w_qkv[:, :12] *= 10
+    return not _two_heads([w_qkv, w_out])
+
+
+def _before_is(wanted: Callable[[Tensor], Tensor]) -> Callable[[object], bool]:
+    """Return a test for a first half that is `wanted(letters)` at positions 1 to 4."""
+    def is_it(value: object) -> bool:
+        return all(before[:4].allclose(wanted(letters)[1:5], atol=0.01)
+                   for letters, before, _ in _halves(value))
+
+    return is_it
+
+
+def _means(letters: Tensor) -> Tensor:
+    """Return for each position the mean of its letter and all before it."""
+    return letters.cumsum(0) / torch.arange(1, 7)[:, None]
+
+
+_EXCHANGED = Mistake("P16", "the two halves of the result exchanged",
+                     "the first six channels have the first letter of the text",
+                     "Which channels of the result belong to head 0?",
+                     "the first six and the last six columns of q",
+                     "let head 0 search for the position before")
+_FLAT = Mistake("P17", "the right targets, with queries that are too short",
+                "the scores are too close together, so each head mixes letters",
+                "By how much must the largest score lead the others?",
+                "the size of the numbers in q",
+                "q[:6, :6] = 30 * torch.eye(6).roll(1, 0)")
+_ITSELF = Mistake("P19", "a head that attends to the token itself",
+                  "the first six channels have the letter of position t, not t - 1",
+                  "Which key should the query of position 3 be equal to?",
+                  "the rows of q, against those of k",
+                  "q[:6, :6] = 30 * torch.eye(6).roll(1, 0)")
+_AFTER = Mistake("P20", "a head that searches for the position after, which is hidden",
+                 "all keys that are left match equally badly, so it takes their mean",
+                 "Which key should the query of position 3 be equal to?",
+                 "the sign of the number given to roll, or the axis",
+                 "q[:6, :6] = 30 * torch.eye(6).roll(1, 0)")
+_POSITION = Mistake("P18", "the values say positions, not letters",
+                    "each head attends to the right token and returns where it is",
+                    "Which channels of x say the letter?",
+                    "the rows of v that are not 0", "v[6:] = torch.eye(6).repeat(1, 2)")
+
 ANSWERS = (
     Answer("03.1", "parameters, products and weights, with 1 head and with 8",
            {"parameters": [1_050_624, 1_050_624],
@@ -511,4 +655,37 @@ ANSWERS = (
            solution='predicted = {"parameters": [1_050_624, 1_050_624],\n'
                     '             "products for q @ k.T": [5_120_000, 5_120_000],\n'
                     '             "attention weights": [10_000, 80_000]}'),
+    Answer("03.6", "the mean weight of each head on the character before, as a table "
+           "(4, 4)", lambda: _on_diagonal(-1), atol=0.0051,
+           precision="two decimals are",
+           wrong=((_measured(lambda: _on_diagonal(0)), _OWN),
+                  (_measured(lambda: _on_diagonal(-2)), _TWO),
+                  (_measured(lambda: torch.zeros(4, 4)), _NEXT),
+                  (_measured(lambda: torch.full((4, 4), 0.01)), _EQUAL)),
+           hints=("A map has a row for each query and a column for each key. Where in "
+                  "row 5 is the weight on character 4?",
+                  "These entries are a diagonal, one below the main one. "
+                  "maps.diagonal(offset, -2, -1) returns a diagonal of every map.",
+                  _DIAGONAL),
+           solution=f"previous = {_DIAGONAL}"),
+    Answer("03.7", "w_qkv (12, 36) and w_out (12, 12) of two heads, one for the letter "
+           "before and one for the first letter", _solved, test=_two_heads,
+           wrong=((_exchanged, _EXCHANGED), (_flat, _FLAT),
+                  (_before_is(lambda letters: letters), _ITSELF),
+                  (_before_is(_means), _AFTER),
+                  (_before_is(lambda _: torch.eye(6).double().roll(1, 0)), _POSITION)),
+           hints=("Keys say where a token is, values say which letter it is. Which "
+                  "rows of w_qkv, then, are 0 for the keys, and which for the values?",
+                  "In head 0 the query of position t is a long copy of the key of "
+                  "position t - 1; in head 1 every query is a long copy of the key of "
+                  "position 0.",
+                  "q, k, v = w_qkv.split(12, dim=-1); "
+                  "q[:6, :6] = 30 * torch.eye(6).roll(1, 0); q[:6, 6] = 30; "
+                  "k[:6] = torch.eye(6).repeat(1, 2); "
+                  "v[6:] = torch.eye(6).repeat(1, 2)"),
+           solution="w_qkv, w_out = torch.zeros(12, 36), torch.eye(12)\n"
+                    "q, k, v = w_qkv.split(12, dim=-1)\n"
+                    "q[:6, :6] = 30 * torch.eye(6).roll(1, 0)\n"
+                    "q[:6, 6] = 30\n"
+                    "k[:6] = v[6:] = torch.eye(6).repeat(1, 2)"),
 )
