@@ -68,15 +68,15 @@ def prepare_text(
         anywhere = torch.arange(0, len(tokens), len(tokens) // len(begins))
         starts = torch.cat([begins, anywhere])
         return Text(tokens, starts, windows, lines, tokenizer, found)
-    tokens, held_out = as_tokens(first, tokenizer), as_tokens(rest, tokenizer)
-    if len(held_out) < seq_length:
+    tokens, unseen = as_tokens(first, tokenizer), as_tokens(rest, tokenizer)
+    if len(unseen) < seq_length:
         unit = "bytes" if kind == "bytes" else "tokens"
         raise ValueError(
-            f"{name} has {len(tokens) + len(held_out)} {unit}, and its last tenth is "
+            f"{name} has {len(tokens) + len(unseen)} {unit}, and its last tenth is "
             f"used for validation: expected at least {10 * seq_length} {unit}, ten "
             f"windows of {seq_length}; use a longer text or a smaller --seq-length"
         )
-    windows = list(held_out.unfold(0, seq_length, seq_length - 1))  # each target once
+    windows = list(unseen.unfold(0, seq_length, seq_length - 1))  # each target once
     return Text(tokens, None, windows, None, tokenizer, found)
 
 

@@ -13,10 +13,10 @@ from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.looking_inside import ablate_heads, inputs_of
 from gpt2_lesson.widgets.capture import blocks_of, byte_name
 from gpt2_lesson.widgets.figure import Figure
-from gpt2_lesson.widgets.packing import pack_shares
+from gpt2_lesson.widgets.packing import pack_fractions
 from gpt2_lesson.widgets.sampling import named
 
-LIKELIEST = 5  # tokens shown before, and after, each ablation
+TOP_K = 5  # tokens shown before, and after, each ablation
 
 
 def ablate_each(model: GPT2Model, input_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,11 +180,11 @@ def _measured(log_probs: Tensor, wanted: list[int], against: list[int]) -> Tenso
 def _bars(before: Tensor, without: Tensor, always: list[int], names: list[str]) -> dict:
     """Return each head's tokens to be shown, as places in "names", with their
     probabilities."""
-    top = before.topk(min(LIKELIEST, len(before))).indices.tolist()
+    top = before.topk(min(TOP_K, len(before))).indices.tolist()
     shown, after = [], []
     for log_probs in without.flatten(0, 1):
-        now = log_probs.topk(min(LIKELIEST, len(before))).indices.tolist()
-        ids = list(dict.fromkeys([*always[:LIKELIEST], *top, *now]))[: 2 * LIKELIEST]
+        now = log_probs.topk(min(TOP_K, len(before))).indices.tolist()
+        ids = list(dict.fromkeys([*always[:TOP_K], *top, *now]))[: 2 * TOP_K]
         shown.append(ids)
         after.append([_digits(x) for x in log_probs[ids].exp()])
     used = sorted({i for ids in shown for i in ids})
@@ -194,7 +194,7 @@ def _bars(before: Tensor, without: Tensor, always: list[int], names: list[str]) 
         "before": [_digits(x) for x in before[used].exp()],
         "shown": [[index[i] for i in ids] for ids in shown],
         "after": after,
-        "always": [index[i] for i in always[:LIKELIEST]],
+        "always": [index[i] for i in always[:TOP_K]],
     }
 
 
@@ -205,7 +205,7 @@ def _last_weights(model: GPT2Model, input_ids: Tensor) -> str:
     with torch.no_grad():
         rows = [attn.weights(x)[0, :, -1].float().cpu()
                 for attn, x in zip(attentions, given, strict=True)]
-    return pack_shares(torch.stack(rows).numpy())
+    return pack_fractions(torch.stack(rows).numpy())
 
 
 def _digits(value: Tensor) -> float:

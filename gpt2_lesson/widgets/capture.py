@@ -111,7 +111,7 @@ def capture(
             _maps(attentions[layer], given[2 * layer], heads) for layer in layers
         ]
     lens = logit_lens(model, input_ids)[:, 0].float()                # (L + 1, T, V)
-    likeliest = lens.topk(min(LENS, config.vocab_size))
+    top = lens.topk(min(LENS, config.vocab_size))
     sums = lens.logsumexp(-1, keepdim=True)      # probabilities are exp(logit - sum)
     weights, totals, sizes = (_stacked(parts) for parts in zip(*maps, strict=True))
     return Record(
@@ -123,8 +123,8 @@ def capture(
         totals=totals,
         sizes=sizes,
         logits=_numbers(lens[-1]),
-        lens_ids=likeliest.indices.cpu().numpy(),
-        lens_probs=_numbers((likeliest.values - sums).exp()),
+        lens_ids=top.indices.cpu().numpy(),
+        lens_probs=_numbers((top.values - sums).exp()),
         stream=_stacked([x.norm(dim=-1) for x in stream[:-1]]),
         from_attention=_stacked(
             [(y[0] - x).norm(dim=-1) for x, y in zip(stream, middle, strict=False)]

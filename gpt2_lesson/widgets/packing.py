@@ -18,7 +18,7 @@ def pack(values: np.ndarray) -> str:
     return base64.b64encode(gzip.compress(values.tobytes(), 9, mtime=0)).decode()
 
 
-def pack_shares(values: np.ndarray) -> str:
+def pack_fractions(values: np.ndarray) -> str:
     """Return numbers in 0..1, packed in 16 bits: at most 7.7e-6 off.
 
     unpackShares in core.js unpacks them.
@@ -39,7 +39,7 @@ def pack_triangles(
     rows, columns = np.tril_indices(size)
     kept = weights[:, rows, columns]
     if exact:
-        return {"code": "u16", "data": pack_shares(kept)}
+        return {"code": "u16", "data": pack_fractions(kept)}
     coded = np.rint(np.sqrt(np.clip(kept, 0, 1)) * levels).astype(np.uint8)
     return {"code": "u8sqrt", "levels": levels, "data": pack(coded)}
 

@@ -7,10 +7,10 @@ import numpy as np
 from gpt2_lesson import plots, validation
 from gpt2_lesson.widgets.capture import Record, check_finite
 from gpt2_lesson.widgets.figure import Figure
-from gpt2_lesson.widgets.packing import pack, pack_shares
+from gpt2_lesson.widgets.packing import pack, pack_fractions
 from gpt2_lesson.widgets.sampling import place
 
-LIKELIEST = 5  # next tokens shown for each layer
+TOP_K = 5  # next tokens shown for each layer
 LOOKS = 3  # heads shown for each layer, those with the largest weights
 
 
@@ -33,14 +33,14 @@ def trace(record: Record, position: int = -1, alt: str | None = None) -> Figure:
     state = {
         "tokens": record.tokens, "position": at, "names": names,
         "blocks": len(record.stream), "captured": record.layers,
-        "likeliest": ids.shape[-1], "looks": heads.shape[-1],
+        "top_k": ids.shape[-1], "looks": heads.shape[-1],
         "next": names_of_next(record), "next_reading": followed,
         "lens": pack(ids.astype(np.uint32)),
-        "probs": pack_shares(record.lens_probs[..., :LIKELIEST]),
+        "probs": pack_fractions(record.lens_probs[..., :TOP_K]),
         "next_probs": pack(record.lens_next.astype(np.float32)),
         "norms": pack(_norms(record)),
         "keys": pack(keys.astype(np.uint16)), "heads": pack(heads.astype(np.uint16)),
-        "weights": pack_shares(weights),
+        "weights": pack_fractions(weights),
     }
     alt = alt or _point(record, at)
     rows = len(record.lens_probs)
@@ -59,8 +59,8 @@ def _names(record: Record) -> tuple[np.ndarray, list[str], list[int]]:
     Last the place (T,) of the token after each, -1 where the lens never reads it. Two
     tokens may have one name, so they are told apart by place.
     """
-    used, places = np.unique(record.lens_ids[..., :LIKELIEST], return_inverse=True)
-    shape = record.lens_ids[..., :LIKELIEST].shape
+    used, places = np.unique(record.lens_ids[..., :TOP_K], return_inverse=True)
+    shape = record.lens_ids[..., :TOP_K].shape
     place_of = {int(i): at for at, i in enumerate(used)}
     after = [*record.input_ids[1:], record.lens_ids[-1, -1, 0]]
     return (places.reshape(shape), [record.name(int(i)) for i in used],

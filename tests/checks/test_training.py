@@ -383,7 +383,7 @@ HONEST_STEP = [zero_after, keep_zeros, clipped_by_hand, by_autograd, model_zero_
 
 RIGHT_FIT = """\
 optimizer = make_optimizer(model)
-losses, held_out_losses = [], []
+losses, val_losses = [], []
 for step, batch in enumerate(batches):
     model.train()
     optimizer.zero_grad()
@@ -394,8 +394,8 @@ for step, batch in enumerate(batches):
     if (step + 1) % every == 0:
         model.eval()
         with torch.no_grad():
-            held_out_losses.append(loss_of(model(held_out), held_out).item())
-return losses, held_out_losses"""
+            val_losses.append(loss_of(model(val_batch), val_batch).item())
+return losses, val_losses"""
 MEASURE = RIGHT_FIT[RIGHT_FIT.index("    if (step"):RIGHT_FIT.index("return")]
 
 
@@ -413,7 +413,7 @@ FIT = {
         model.eval()
 """), ("return", "        model.train(was)\nreturn")),
     "R4": refit(("        model.eval()\n", "")),
-    "R4h": refit(("model(held_out), held_out", "model(batch), batch")),
+    "R4h": refit(("model(val_batch), val_batch", "model(batch), batch")),
     "R4o": refit(("(step + 1) % every", "step % every")),
     "R4b": refit((MEASURE, ""),
                  ("    model.train()\n", MEASURE + "    model.train()\n")),
@@ -426,7 +426,7 @@ FIT = {
 }
 
 
-def fit_modes_once(model, make_optimizer, loss_of, batches, held_out, every):
+def fit_modes_once(model, make_optimizer, loss_of, batches, val_batch, every):
     optimizer, losses, others = make_optimizer(model), [], []
     model.train()
     for i in range(len(batches)):
@@ -438,12 +438,12 @@ def fit_modes_once(model, make_optimizer, loss_of, batches, held_out, every):
         if i % every == every - 1:
             model.train(False)
             with torch.inference_mode():
-                others += [float(loss_of(model(held_out), held_out))]
+                others += [float(loss_of(model(val_batch), val_batch))]
             model.train()
     return losses, others
 
 
-def fit_tensors(model, make_optimizer, loss_of, batches, held_out, every):
+def fit_tensors(model, make_optimizer, loss_of, batches, val_batch, every):
     model.train()
     optimizer, losses, others = make_optimizer(model), [], []
     for step, batch in enumerate(batches, 1):
@@ -454,16 +454,16 @@ def fit_tensors(model, make_optimizer, loss_of, batches, held_out, every):
         losses.append(loss.detach())
         if not step % every:
             model.eval()
-            others.append(loss_of(model(held_out), held_out).detach())
+            others.append(loss_of(model(val_batch), val_batch).detach())
             model.train()
     return losses, others
 
 
-def fit_helpers(model, make_optimizer, loss_of, batches, held_out, every):
+def fit_helpers(model, make_optimizer, loss_of, batches, val_batch, every):
     @torch.no_grad()
     def measure():
         model.eval()
-        loss = loss_of(model(held_out), held_out)
+        loss = loss_of(model(val_batch), val_batch)
         model.train()
         return loss.item()
 
@@ -484,7 +484,7 @@ def fit_helpers(model, make_optimizer, loss_of, batches, held_out, every):
     return losses, others
 
 
-def fit_by_copy(model, make_optimizer, loss_of, batches, held_out, every):
+def fit_by_copy(model, make_optimizer, loss_of, batches, val_batch, every):
     import copy
 
     optimizer, losses, others = make_optimizer(model.train()), [], []
@@ -498,11 +498,11 @@ def fit_by_copy(model, make_optimizer, loss_of, batches, held_out, every):
         if step % every == every - 1:
             frozen = copy.deepcopy(model).eval()
             with torch.no_grad():
-                others.append(loss_of(frozen(held_out), held_out).item())
+                others.append(loss_of(frozen(val_batch), val_batch).item())
     return losses, others
 
 
-def fit_in_rounds(model, make_optimizer, loss_of, batches, held_out, every):
+def fit_in_rounds(model, make_optimizer, loss_of, batches, val_batch, every):
     optimizer, losses, others = make_optimizer(model), [], []
     for begin in range(0, len(batches), every):
         model.train()
@@ -516,12 +516,12 @@ def fit_in_rounds(model, make_optimizer, loss_of, batches, held_out, every):
         if len(some) == every:
             model.eval()
             with torch.no_grad():
-                others.append(loss_of(model(held_out), held_out).item())
+                others.append(loss_of(model(val_batch), val_batch).item())
     model.train()
     return losses, others
 
 
-def fit_by_while(model, make_optimizer, loss_of, batches, held_out, every):
+def fit_by_while(model, make_optimizer, loss_of, batches, val_batch, every):
     optimizer = make_optimizer(model)
     losses, others, step = [], [], 0
     while step < len(batches):
@@ -536,12 +536,12 @@ def fit_by_while(model, make_optimizer, loss_of, batches, held_out, every):
         if step % every == 0:
             model.eval()
             with torch.no_grad():
-                others.append(loss_of(model(held_out), held_out).item())
+                others.append(loss_of(model(val_batch), val_batch).item())
             model.train()
     return losses, others
 
 
-def fit_evaluating(model, make_optimizer, loss_of, batches, held_out, every):
+def fit_evaluating(model, make_optimizer, loss_of, batches, val_batch, every):
     from gpt2_lesson.generation import evaluating
 
     model.train()
@@ -554,12 +554,12 @@ def fit_evaluating(model, make_optimizer, loss_of, batches, held_out, every):
         losses.append(loss.item())
         if step % every == 0:
             with evaluating(model):
-                others.append(loss_of(model(held_out), held_out).item())
+                others.append(loss_of(model(val_batch), val_batch).item())
     return losses, others
 
 
-def fit_as_dict(model, make_optimizer, loss_of, batches, held_out, every):
-    optimizer, log = make_optimizer(model), {"losses": [], "held out": []}
+def fit_as_dict(model, make_optimizer, loss_of, batches, val_batch, every):
+    optimizer, log = make_optimizer(model), {"losses": [], "validation": []}
     for step, batch in enumerate(batches, start=1):
         model.train()
 
@@ -573,7 +573,7 @@ def fit_as_dict(model, make_optimizer, loss_of, batches, held_out, every):
         if step % every == 0:
             model.eval()
             with torch.no_grad():
-                log["held out"].append(loss_of(model(held_out), held_out).item())
+                log["validation"].append(loss_of(model(val_batch), val_batch).item())
     return tuple(log.values())
 
 
@@ -1112,10 +1112,10 @@ def test_logits_of_a_wrong_layout_are_told_the_layout() -> None:
 
 def test_two_lists_are_asked_for_and_may_come_in_a_list() -> None:
     report = checks.fit(function_of(checks.fit, refit((
-        "return losses, held_out_losses", "return losses"))))
-    assert report.symptoms[0].endswith("held_out_losses), but a list of 7")
+        "return losses, val_losses", "return losses"))))
+    assert report.symptoms[0].endswith("val_losses), but a list of 7")
     assert checks.fit(function_of(checks.fit, refit((
-        "return losses, held_out_losses", "return [losses, held_out_losses]")))).passed
+        "return losses, val_losses", "return [losses, val_losses]")))).passed
 
 
 def test_predictions_of_logs_must_be_choices(monkeypatch, tmp_path) -> None:

@@ -52,13 +52,13 @@ def gelu_probes(g: Generator) -> list[Probe]:
                   gradients)]
 
 
-def _sized(g: Generator, b: int, t: int, c: int, f: int, spread: float = 1.0) -> tuple:
+def _sized(g: Generator, b: int, t: int, c: int, f: int, std: float = 1.0) -> tuple:
     """Return x, w1, b1, w2, b2, such that GELU gets numbers of about 1.5."""
     return (torch.randn(b, t, c, generator=g),
             1.5 * torch.randn(c, f, generator=g) / math.sqrt(c),
-            spread * torch.randn(f, generator=g),
+            std * torch.randn(f, generator=g),
             torch.randn(f, c, generator=g) / math.sqrt(f),
-            spread * torch.randn(c, generator=g))
+            std * torch.randn(c, generator=g))
 
 
 def network_probes(g: Generator) -> list[Probe]:

@@ -121,11 +121,11 @@ def _row_clues(y: Tensor | None, which: str) -> list[Clue]:
     """Return that rows have a mean other than 0, or a deviation other than 1."""
     if y is None:
         return []
-    mean, spread = y.mean(-1).flatten(), y.std(-1, correction=0).flatten()
-    if mean.abs().max() < 1e-3 and (spread - 1).abs().max() < 1e-3:
+    mean, std = y.mean(-1).flatten(), y.std(-1, correction=0).flatten()
+    if mean.abs().max() < 1e-3 and (std - 1).abs().max() < 1e-3:
         return []
     return [Clue("rows", f"{which}, with weight 1 and bias 0: your results have means "
-                 f"{_range(mean)} and standard deviations {_range(spread)}, "
+                 f"{_range(mean)} and standard deviations {_range(std)}, "
                  "expected 0 and 1")]
 
 

@@ -317,9 +317,9 @@ train_step = Exercise(
 # --- a whole training run -------------------------------------------------------------
 
 _FIT = """\
-def fit(model, make_optimizer, loss_of, batches, held_out, every):
+def fit(model, make_optimizer, loss_of, batches, val_batch, every):
     optimizer = make_optimizer(model)
-    losses, held_out_losses = [], []
+    losses, val_losses = [], []
     for step, batch in enumerate(batches, start=1):
         model.train()
         optimizer.zero_grad()
@@ -330,8 +330,8 @@ def fit(model, make_optimizer, loss_of, batches, held_out, every):
         if step % every == 0:
             model.eval()
             with torch.no_grad():
-                held_out_losses.append(loss_of(model(held_out), held_out).item())
-    return losses, held_out_losses"""
+                val_losses.append(loss_of(model(val_batch), val_batch).item())
+    return losses, val_losses"""
 
 
 def fit_probes(g: Generator) -> list[Probe]:
@@ -339,8 +339,8 @@ def fit_probes(g: Generator) -> list[Probe]:
     setup = _setup(g, 8, 1, momentum=0.8, rates=(0.3,), every=3)
     other = _setup(g, 6, 1, momentum=0.5, rates=(0.2,), every=2, training=False)
     return [
-        Probe("the held-out losses, after steps 3 and 6 of 7", (setup,),
-              fakes.held_out_losses_of),
+        Probe("the validation losses, after steps 3 and 6 of 7", (setup,),
+              fakes.val_losses_of),
         Probe("the losses of 7 steps", (setup,), fakes.losses_of),
         Probe("the model comes in evaluation mode", (other,), fakes.losses_of),
         Probe("one optimizer, no graph kept", (setup,), fakes.fit_oddities),
@@ -348,13 +348,13 @@ def fit_probes(g: Generator) -> list[Probe]:
 
 
 def read_fit(run: RunProbe, g: Generator) -> list[Clue]:
-    """Return how many held-out losses there are, and the first wrong loss."""
+    """Return how many validation losses there are, and the first wrong loss."""
     setup = _setup(g, 9, 1, momentum=0.8, rates=(0.3,), every=3)
-    held_out = run(Probe("held out", (setup,), fakes.held_out_losses_of)).value
+    losses = run(Probe("validation", (setup,), fakes.val_losses_of)).value
     clues = []
-    if isinstance(held_out, Tensor) and held_out.dim() == 1 and len(held_out) != 2:
+    if isinstance(losses, Tensor) and losses.dim() == 1 and len(losses) != 2:
         clues.append(Clue("how many", "of 8 steps with every = 3, the number of "
-                          f"held-out losses is {len(held_out)}, expected 2"))
+                          f"validation losses is {len(losses)}, expected 2"))
     mine = run(Probe("losses", (setup,), fakes.losses_of)).value
     right = fakes.losses_of(fit.reference, setup)
     if isinstance(mine, Tensor) and mine.shape == right.shape:
@@ -395,27 +395,27 @@ FIT = (
             question="Which mode does the model come in?",
             where="Look for model.train()", fix="model.train() before the first step"),
     Mistake("R4", "evaluated in training mode", edit=("            model.eval()\n", ""),
-            why="dropout acts while the held-out loss is measured",
+            why="dropout acts while the validation loss is measured",
             question="Which parts of a model act differently in the two modes?",
             where="Look for model.eval()"),
-    Mistake("R4h", "the held-out loss is measured on the training batch",
-            edit=("model(held_out), held_out", "model(batch), batch"),
+    Mistake("R4h", "the validation loss is measured on the training batch",
+            edit=("model(val_batch), val_batch", "model(batch), batch"),
             why="it falls even if nothing is learned that holds elsewhere",
             question="Which text has the model never seen?"),
     Mistake("R4o", "evaluated one step too early (step % every, counted from 0)",
             edit=("step % every", "(step - 1) % every"),
-            why="the first held-out loss is measured after one step",
+            why="the first validation loss is measured after one step",
             question=_Q_STEP_0),
     Mistake("R4b", "evaluated before the step, not after it",
             edit=[(_LOOP, _LOOP + _MEASURE), (_MEASURE, "")],
-            why="each held-out loss belongs to the step before",
+            why="each validation loss belongs to the step before",
             question="Which parameters should be measured?",
             where="Compare the order: step, evaluation",
             fix="Evaluate after optimizer.step()"),
     Mistake("R4c", "evaluated before the step, with steps counted from 0",
             edit=[(_LOOP, _LOOP + _MEASURE.replace("step %", "(step - 1) %")),
                   (_MEASURE, "")],
-            why="the first held-out loss is the untrained model's", question=_Q_STEP_0,
+            why="the first validation loss is the untrained model's", question=_Q_STEP_0,
             where="Compare the order: step, evaluation; and look at the condition "
                   "with %",
             fix="Evaluate after the step, when (step + 1) % every == 0"),
@@ -433,8 +433,8 @@ FIT = (
 )
 
 fit = Exercise(
-    "fit", "08", "fit(model, make_optimizer, loss_of, batches, held_out, every) -> "
-    "(losses, held_out_losses)", make_probes=fit_probes, mistakes=FIT,
+    "fit", "08", "fit(model, make_optimizer, loss_of, batches, val_batch, every) -> "
+    "(losses, val_losses)", make_probes=fit_probes, mistakes=FIT,
     read_out=read_fit,
     edge_cases=(EdgeCase(
         "it wastes memory: the evaluation builds a graph; with torch.no_grad() it "
@@ -447,7 +447,7 @@ fit = Exercise(
            "which you evaluate.",
            "(step + 1) % every == 0: model.eval(), loss without gradients, "
            "model.train()"),
-    show="the held-out losses, after steps 3 and 6 of 7",
+    show="the validation losses, after steps 3 and 6 of 7",
     solution=_FIT)
 
 fit_to_repair = fit.to_repair("fit_to_repair", "R3")

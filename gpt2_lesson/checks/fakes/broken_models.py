@@ -18,8 +18,8 @@ def broken_model(name: str) -> GPT2Model:
     model = GPT2Model(256, 48, 4, 12, 32, 192, 0.0).double().eval()
     generator = torch.Generator().manual_seed(1)
     for p in model.parameters():
-        spread = 0.3 if p.dim() == 1 else 1.5 / p.size(1) ** 0.5
-        p.add_(spread * torch.randn(p.shape, generator=generator, dtype=p.dtype))
+        std = 0.3 if p.dim() == 1 else 1.5 / p.size(1) ** 0.5
+        p.add_(std * torch.randn(p.shape, generator=generator, dtype=p.dtype))
     {"A": _one, "B": _two, "C": _three, "D": _four}.get(name, lambda model: None)(model)
     return model
 

@@ -246,8 +246,8 @@ def run_fit(fit: Function, setup: Setup) -> tuple[Toy, list[SpySGD], object]:
         return optimizer
 
     batches = [batch for step in setup.steps[1:] for batch in step]
-    held_out = setup.steps[0][0]
-    found = fit(toy, make_optimizer, toy_loss, batches, held_out, setup.every)
+    val_batch = setup.steps[0][0]
+    found = fit(toy, make_optimizer, toy_loss, batches, val_batch, setup.every)
     return toy, made, found
 
 
@@ -259,7 +259,7 @@ def pair_part(found: object, i: int) -> object:
         isinstance(part, Tensor) and part.dim() == 1) for part in found]
     if listed == [True, True]:
         return numbers(found[i])
-    return (f"not a pair of lists, (losses, held_out_losses), but a "
+    return (f"not a pair of lists, (losses, val_losses), but a "
             f"{type(found).__name__} of {len(found)}")
 
 
@@ -268,8 +268,8 @@ def losses_of(fit: Function, setup: Setup) -> object:
     return pair_part(run_fit(fit, setup)[2], 0)
 
 
-def held_out_losses_of(fit: Function, setup: Setup) -> object:
-    """Return the held-out losses."""
+def val_losses_of(fit: Function, setup: Setup) -> object:
+    """Return the validation losses."""
     return pair_part(run_fit(fit, setup)[2], 1)
 
 
@@ -291,7 +291,7 @@ def graphs_in_evaluation(fit: Function, setup: Setup) -> int:
 def trace_fit(fit: Function) -> None:
     """Print the calls of a training of five steps, a new line at each zero_grad.
 
-    The held-out loss is wanted after every second step.
+    The validation loss is wanted after every second step.
     """
     ids = tuple((torch.tensor([[0, 1, i % 3, 2]]),) for i in range(6))
     with _told():

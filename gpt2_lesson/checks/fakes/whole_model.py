@@ -164,11 +164,11 @@ def initial_weights(build: Build, case: Case) -> dict[str, object]:
         2.0, round(loss / math.log(V), 1))}
 
 
-def _step(spread: float) -> float:
+def _step(std: float) -> float:
     """Return the nearest of 0.02, 0.0141, 0.01, ... and 0.0283, 0.04, ..."""
-    if not 0 < spread < math.inf:
-        return spread
-    return round(0.02 * 2 ** (round(2 * math.log2(spread / 0.02)) / 2), 4)
+    if not 0 < std < math.inf:
+        return std
+    return round(0.02 * 2 ** (round(2 * math.log2(std / 0.02)) / 2), 4)
 
 
 def left_behind(build: Build, case: Case) -> int:

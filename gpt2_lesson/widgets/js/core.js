@@ -124,7 +124,7 @@ export async function unpackFloats(text) {
   return new Float32Array((await unpackBytes(text)).buffer);
 }
 
-/** Return the numbers in 0..1 that Python's `pack_shares` wrote. */
+/** Return the numbers in 0..1 that Python's `pack_fractions` wrote. */
 export async function unpackShares(text) {
   const codes = new Uint16Array((await unpackBytes(text)).buffer);
   return Float32Array.from(codes, (code) => code / 65535);

@@ -23,9 +23,9 @@ export function traceOf(data, position) {
  *
  * `hit`: it is the token that comes next; that goes by place, as names may be shared.
  */
-function readingsAt({ tokens, names, lens, probs, likeliest, next_reading: next }, floor, position) {
-  const from = (floor * tokens.length + position) * likeliest;
-  return Array.from({ length: likeliest }, (_, i) => ({
+function readingsAt({ tokens, names, lens, probs, top_k: count, next_reading: next }, floor, position) {
+  const from = (floor * tokens.length + position) * count;
+  return Array.from({ length: count }, (_, i) => ({
     name: names[lens[from + i]], probs: probs[from + i], hit: lens[from + i] === next[position] }));
 }
 

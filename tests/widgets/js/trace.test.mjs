@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { settledAt, traceOf, traceSentence } from "../../../gpt2_lesson/widgets/js/trace.js";
 
-// Two tokens, one block with two heads looking, two likeliest next tokens.
+// Two tokens, one block with two heads looking, the two most probable next tokens.
 const data = {
   tokens: ["a", " "], next: [" ", "b"], next_reading: [0, 1], names: [" ", "b", "c"], blocks: 1, captured: [0],
-  likeliest: 2, looks: 2,
+  top_k: 2, looks: 2,
   lens: [2, 0, 1, 2, 0, 1, 1, 0], probs: [0.6, 0.3, 0.5, 0.4, 0.8, 0.1, 0.9, 0.05],
   nextProbs: [0.3, 0.5, 0.8, 0.9], norms: [1, 2, 3, 4, 5, 6],
   keys: [0, 0, 1, 0], heads: [1, 0, 0, 1], weights: [1, 1, 0.75, 0.5],
