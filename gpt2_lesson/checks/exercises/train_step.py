@@ -389,7 +389,7 @@ FIT = (
             where="What follows after model.eval()?",
             fix="model.train() after evaluating"),
     Mistake("R3n", "training mode is never switched on",
-            edit=[("    losses, held", "    mode = model.training\n    losses, held"),
+            edit=[("    losses, val", "    mode = model.training\n    losses, val"),
                   ("model.train()", "model.train(mode)")],
             why="a model that comes in evaluation mode is trained in it",
             question="Which mode does the model come in?",
@@ -415,7 +415,8 @@ FIT = (
     Mistake("R4c", "evaluated before the step, with steps counted from 0",
             edit=[(_LOOP, _LOOP + _MEASURE.replace("step %", "(step - 1) %")),
                   (_MEASURE, "")],
-            why="the first validation loss is the untrained model's", question=_Q_STEP_0,
+            why="the first validation loss is the untrained model's",
+            question=_Q_STEP_0,
             where="Compare the order: step, evaluation; and look at the condition "
                   "with %",
             fix="Evaluate after the step, when (step + 1) % every == 0"),
