@@ -132,7 +132,7 @@ def show_lines(lines: Mapping[str, Any], *, xlabel: str, ylabel: str, title: str
         for name, level in levels.items():
             ax.axhline(level, color="#777777", linestyle="--", linewidth=1, zorder=1)
             ends.append((name, ax.get_xlim()[1], level, "#777777"))
-        fig.draw_without_rendering()       # the axes must stand before names are placed
+        fig.draw_without_rendering()       # the axes must be final before that
         _name_ends(ax, ends)
 
 

@@ -1,1 +1,1 @@
-"""Authors' tools: from notebooks to the package's modules, and to pages."""
+"""Tools for authors: from notebooks to the package's modules and to pages."""

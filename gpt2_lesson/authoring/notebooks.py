@@ -127,8 +127,8 @@ def normalise(notebook: NotebookNode, alive: bool = False) -> NotebookNode:
 
     Fixed metadata; readable cell ids; tags and folded outputs kept; no empty cells,
     widget state, timings, addresses or paths of this machine; of a progress bar the
-    last line, without times; of a figure that answers back the picture with its alt
-    text, unless `alive`.
+    last line, without times; of an interactive figure the picture with its alt text,
+    unless `alive`.
     """
     cells = [
         _normal_cell(cell, alive) for cell in notebook.cells if cell.source.strip()

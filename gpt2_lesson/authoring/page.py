@@ -1,8 +1,8 @@
-"""Write lessons as pages to read without a network.
+"""Write lessons as pages for reading offline.
 
-A page is one file. Its pictures lie inside it, its formulas are MathML, and its figures
-answer back. What a page links to in the course, such as its exercises, is written
-beside it as it is stored, and not run.
+A page is a single file that contains its pictures; its formulas are MathML, and its
+figures are interactive. What a page links to in the course, such as its exercises, is
+written with the outputs that are stored in it, and not run.
 """
 
 import base64

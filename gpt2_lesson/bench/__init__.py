@@ -1,1 +1,1 @@
-"""Measurements: of our speed, of the checks, of a figure in a browser."""
+"""Measurements: the speed of the model, of the checks, and of a figure."""

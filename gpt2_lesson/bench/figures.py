@@ -81,11 +81,11 @@ def report(rounds: int) -> int:
     return int(over > 0)
 
 
-def record(spread: float, layers: int, heads: int, tokens: int) -> Record:
-    """Return a record of random scores; a large `spread` gives few large weights."""
+def record(std: float, layers: int, heads: int, tokens: int) -> Record:
+    """Return a record of random scores; a large `std` gives few large weights."""
     draw = np.random.default_rng(0)
     shape = (layers, heads, tokens, tokens)
-    scores = spread * draw.standard_normal(shape, np.float32)
+    scores = std * draw.standard_normal(shape, np.float32)
     weights = np.tril(np.exp(scores))
     sums = weights.sum(-1)
     ids = np.arange(tokens) % 90

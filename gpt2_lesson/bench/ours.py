@@ -53,7 +53,7 @@ def bench(model_name: str, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         save_gpt2(model, folder)
         ratio = loading(folder, rounds)
-        loaded = load_gpt2(folder)  # its matrices lie as in GPT-2's file
+        loaded = load_gpt2(folder)  # its matrices are stored as in GPT-2's file
         print(f"loading a file of it, beside safetensors' own reading {ratio:.2f}")
     writing = {
         "ours": lambda: generate(loaded, prompt, new_tokens, temperature=0),
@@ -113,7 +113,7 @@ def report(
 def trainer(
     model: GPT2Model, ids: Tensor, precision: str = "float32"
 ) -> Callable[[], float]:
-    """Return a call that takes one training step of ours."""
+    """Return a call that takes one training step with the course's model."""
     optimizer = make_optimizer(model, max_lr=1e-4)
     return lambda: train_step(model, optimizer, [ids], precision=precision)
 

@@ -1,7 +1,7 @@
 """Exams from the problem sets, for one class (`gpt2-lesson release --exam SEED`).
 
-Nothing of an exam is committed: grading/exam holds the sources with the hidden tests,
-what students get, and settings for nbgrader, which is run from there.
+An exam is never committed: grading/exam contains the sources with the hidden tests, the
+notebooks for the students, and the settings of nbgrader, which is run from there.
 """
 
 import copy
@@ -54,7 +54,7 @@ MOST_PROBES, MOST_NUMBERS = 3, 150
 
 
 def make_exam(root: Path, sets: list[str], seed: int) -> list[str]:
-    """Return what was written, a line each: an exam of each set below grading/exam.
+    """Write an exam of each set to grading/exam; return the files, one per line.
 
     The same seed gives the same hidden tests.
     """
@@ -72,9 +72,9 @@ def make_exam(root: Path, sets: list[str], seed: int) -> list[str]:
 
 
 def exam(notebook: NotebookNode, seed: int) -> NotebookNode:
-    """Return a set as an exam: no hints, no afterthoughts, no names of mistakes.
+    """Return a set as an exam: no hints, no afterwords, no names of mistakes.
 
-    Checks of functions that take and return plain data get hidden tests of their own.
+    Checks of functions that take and return plain data also get hidden tests.
     """
     notebook = copy.deepcopy(notebook)
     cells: list[NotebookNode] = []
@@ -92,7 +92,7 @@ def exam(notebook: NotebookNode, seed: int) -> NotebookNode:
 
 
 def _asked(part: list[NotebookNode]) -> list[NotebookNode]:
-    """Return of a part of the set what belongs to an exam: up to its last question."""
+    """Return the cells of a part that belong to an exam: up to its last question."""
     if not part:
         return []
     first = part[0].source
@@ -113,7 +113,7 @@ def _asked(part: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def _hide(cell: NotebookNode, seed: int) -> None:
-    """Put hidden tests before the check of a function, where they can be written."""
+    """Insert hidden tests before the check of a function, where that is possible."""
     check = CHECK.match(last_line(cell))
     if check and check["check"] and (tests := hidden_tests(check["check"], seed)):
         # nbgrader gives no points to a cell that writes to stderr: a warning is enough.
@@ -125,10 +125,10 @@ def _hide(cell: NotebookNode, seed: int) -> None:
 
 
 def hidden_tests(name: str, seed: int) -> Callable[[str], list[str]] | None:
-    """Return what makes lines of tests for a function's name; None if none fit.
+    """Return a function from a name to lines of tests, or None if there are none.
 
-    Inputs are drawn with the seed and written out, and so is what the reference
-    returns: nothing of the checks is imported.
+    The tests contain random inputs, which depend on the seed, and the results of the
+    solution: they import nothing from the checks.
     """
     from gpt2_lesson import checks
     from gpt2_lesson.checks.exercise import Exercise
@@ -141,7 +141,7 @@ def hidden_tests(name: str, seed: int) -> Callable[[str], list[str]] | None:
             args = [_short(arg) for arg in probe.args]
             wanted = exercise.reference(*copy.deepcopy(args))
             texts = [literal(arg) for arg in args], literal(_short(wanted, 7))
-        except Exception:                     # no plain data, or an error is the answer
+        except Exception:                     # not plain data, or an error
             continue
         if probe.adapter.__name__ == "call":
             found.append(texts)
@@ -169,7 +169,7 @@ def _short(value: object, digits: int = 4) -> object:
 
 
 def literal(value: object) -> str:
-    """Return Python that makes a value: numbers, texts, tensors, lists of them.
+    """Return Python code for a value: numbers, strings, tensors, lists of them.
 
     Raises TypeError for anything else, ValueError for a tensor too large to be read.
     """
@@ -190,7 +190,7 @@ def literal(value: object) -> str:
 
 
 def _digits(value: Tensor) -> object:
-    """Return a tensor as nested lists, its float32 numbers without false digits."""
+    """Return a tensor as nested lists, with the shortest decimals for float32."""
     def short(part: object) -> object:
         if isinstance(part, list):
             return [short(one) for one in part]

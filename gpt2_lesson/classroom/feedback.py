@@ -30,7 +30,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 def record(
     submission: Submission, marks: Marks, release: Release, key: str, isolated: bool
 ) -> dict:
-    """Return what is kept of a submission: plain data, the pages are made from it."""
+    """Return the stored result of a submission: plain data, for table and page."""
     return with_points({
         "key": key, "student": submission.student, "set": release.name,
         "points": {one.grade_id: one.points for one in marks.results},
@@ -45,9 +45,9 @@ def record(
 
 
 def with_points(kept: dict, given: dict[str, float]) -> dict:
-    """Return what is kept with the points `given` by hand, and the sums anew.
+    """Return a stored result with the points `given` by hand, and the new sums.
 
-    They count if the text is the one that was there when the table was written.
+    The points count only if the text has not changed since the table was written.
     """
     points, notes = dict(kept["points"]), list(kept["notes"])
     for one, value in given.items():
@@ -65,14 +65,14 @@ def with_points(kept: dict, given: dict[str, float]) -> dict:
 
 
 def mark_read(path: Path) -> None:
-    """Note that points in the table are from now on for the texts that are kept."""
+    """Record that points in the table now belong to the stored texts."""
     kept = read(path)
     if kept and kept["read"] != kept["written"]:
         write(path, json.dumps(kept | {"read": kept["written"]}, indent=1))
 
 
 def page(kept: dict) -> str:
-    """Return a student's feedback: HTML without scripts, every foreign text escaped."""
+    """Return a student's feedback: HTML without scripts; all other text is escaped."""
     name = html.escape(clean(kept["student"]))
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -118,7 +118,7 @@ def _to_come(kept: dict) -> str:
 
 
 def _name(one: str) -> str:
-    """Return what a graded cell asks for: leaks, for leaks-check."""
+    """Return the name of the exercise of a graded cell: leaks, for leaks-check."""
     return html.escape(one.removesuffix("-check"))
 
 
@@ -138,9 +138,9 @@ def _pre(text: str) -> str:
 # ------------------------------------------------------------------ the class
 
 def table(kept: list[dict], release: Release) -> str:
-    """Return the grades as CSV: a row a student, in the order given.
+    """Return the grades as CSV, a row for each student, in the given order.
 
-    A cell that a spreadsheet would take for a formula begins with an apostrophe.
+    A cell that a spreadsheet would read as a formula begins with an apostrophe.
     """
     ids = [one.grade_id for one in release.exercises]
     out = io.StringIO()
@@ -161,7 +161,7 @@ def table(kept: list[dict], release: Release) -> str:
 def given_by_hand(path: Path, release: Release) -> dict[str, dict[str, float]]:
     """Return the points that the teacher wrote into the table: student, cell, points.
 
-    Raises ValueError for what can't be points. A spreadsheet may have saved the table.
+    A spreadsheet may have saved the table. Raises ValueError for invalid points.
     """
     if not path.exists():
         return {}
@@ -185,7 +185,7 @@ def given_by_hand(path: Path, release: Release) -> dict[str, dict[str, float]]:
 
 
 def _points(text: str) -> float:
-    """Return the number that a text means, with a point or a comma; or NaN."""
+    """Return the number in a text, with a decimal point or comma; NaN if invalid."""
     try:
         return float(text.replace(",", "."))
     except ValueError:
@@ -193,7 +193,7 @@ def _points(text: str) -> float:
 
 
 def cell(text: str) -> str:
-    """Return a text as it may stand in a table that a spreadsheet opens."""
+    """Return a text that is safe in a table that a spreadsheet opens."""
     guarded = f"'{text}" if text.startswith(FORMULA) else text
     return clean(guarded)
 
@@ -201,13 +201,13 @@ def cell(text: str) -> str:
 # ------------------------------------------------------------------ files
 
 def write(path: Path, text: str) -> None:
-    """Write a file whole; a link at `path` is replaced, not followed."""
+    """Write a file atomically; a link at `path` is replaced, not followed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, text, follow_links=False)
 
 
 def read(path: Path) -> dict | None:
-    """Return what was kept of a student; None for nothing, or what can't be read."""
+    """Return the stored result of a student, or None if it is missing or unreadable."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -51,7 +51,7 @@ class Options:
     """How to grade. `partial` is the fraction of the points for one known mistake.
 
     `time_limit` is seconds for one cell or function; a submission gets ten times that.
-    Without a `seed` that of the probes is secret.
+    Without a `seed`, the seed of the probes is secret.
     """
 
     out: Path
@@ -76,7 +76,7 @@ class Options:
 
 
 def grade_class(name: str, options: Options) -> None:
-    """Grade the problem set that `name` means, and write the table and the pages."""
+    """Grade the problem set called `name`, and write the table and the pages."""
     release = find_release(name, options.notebooks)
     path = options.out / f"grades_{release.name}.csv"
     given = feedback.given_by_hand(path, release)
@@ -112,7 +112,7 @@ def _private_files() -> Iterator[None]:
 
 
 def find_release(name: str, notebooks: Path) -> Release:
-    """Return the set as it was given out, or its source if there is no release.
+    """Return the released set, or its source if there is no release.
 
     Raises FileNotFoundError, and ValueError for a set that can't be graded.
     """
@@ -130,7 +130,7 @@ def find_release(name: str, notebooks: Path) -> Release:
 
 
 def _find(name: str, notebooks: Path) -> Path:
-    """Return the file of the set that `name` means. Raises FileNotFoundError."""
+    """Return the file of the set called `name`. Raises FileNotFoundError."""
     found: dict[str, Path] = {}
     for folder in ("exercises", "solutions"):
         for path in sorted((notebooks / folder).glob("*/*.ipynb")):
@@ -166,7 +166,7 @@ def _own(name: str, modules: list[str]) -> int:
 
 
 def _sandbox(options: Options, scratch: Path) -> Sandbox:
-    """Return what makes sandboxes. Raises IsolationError, unless all is trusted."""
+    """Return what creates sandboxes. Raises IsolationError, unless all is trusted."""
     downloads = cache_folder().resolve()
     cache = downloads if downloads.is_dir() else None
     if options.trust_submissions:
@@ -179,7 +179,7 @@ def _sandbox(options: Options, scratch: Path) -> Sandbox:
 
 
 def _course_digest() -> str:
-    """Return the digest of the program that grades, and of where it is."""
+    """Return a digest of the grading program and its folder."""
     digest = hashlib.sha256(f"{PACKAGE} {sys.version} {torch.__version__}".encode())
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(f"{path} {path.stat().st_size} ".encode() + path.read_bytes())
@@ -197,7 +197,7 @@ class _Job:
         self.course = _course_digest()
 
     def key(self, raw: bytes, warnings: list[str]) -> str:
-        """Return the digest of all that the marks depend on."""
+        """Return a digest of everything that the grades depend on."""
         options = self.options
         settings = [self.course, options.partial, options.mode, options.seed,
                     self.marker.sandbox.mode, self.marker.seconds, warnings,
@@ -207,7 +207,7 @@ class _Job:
         return digest.hexdigest()
 
     def results(self, student: str) -> Path:
-        """Return the file of what is kept of a student."""
+        """Return the file with the stored result of a student."""
         name = f"{self.marker.release.name}.json"
         return self.options.out / "results" / student / name
 
@@ -217,7 +217,7 @@ class _Job:
         return self.options.out / "feedback" / student / name / f"{name}.html"
 
     def grade(self, student: str) -> dict:
-        """Return what is kept of a student; nothing that is odd about one stops it."""
+        """Return the result of a student; no submission can stop the others."""
         try:
             return self._grade(student)
         except ProbeError:
@@ -227,7 +227,7 @@ class _Job:
                                f"{type(error).__name__}: {error}")
 
     def _grade(self, student: str) -> dict:
-        """Return what is kept of a student, graded now or before, and write it."""
+        """Return the result of a student, graded now or before, and store it."""
         checks.settings.partial = self.options.partial
         checks.settings.mode = self.options.mode
         release = self.marker.release
@@ -247,13 +247,13 @@ class _Job:
         return kept
 
     def broken(self, student: str, reason: str) -> dict:
-        """Return what is kept of a student who could not be graded; write the page."""
+        """Return the result of a student who could not be graded; write the page."""
         submission = Submission(student, warnings=[reason])
         kept = feedback.record(submission, self.marker.mark(submission),
                                self.marker.release, "", bool(self.marker.sandbox.mode))
         kept |= {"read": kept["written"]}
         kept = feedback.with_points(kept, self.given.get(feedback.cell(student), {}))
-        with suppress(OSError):             # the page may be what could not be written
+        with suppress(OSError):             # writing the page may be what failed
             feedback.write(self.page(student), feedback.page(kept))
         return kept
 
@@ -263,7 +263,7 @@ _grading = False
 
 
 def _begin(job: _Job) -> None:
-    """Keep the job; stop at once, with no sandbox left, when the teacher stops."""
+    """Store the job; stop at once, leaving no sandbox, when the teacher stops."""
     global _job
     _job = job
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -272,18 +272,18 @@ def _begin(job: _Job) -> None:
 
 
 def _stop(*_: object) -> None:
-    """End the student in hand, whose sandbox ends on the way, and take no other.
+    """Stop grading the current student, close its sandbox, and take no other one.
 
-    A SystemExit would be taken for what a function does, if it falls into a probe.
+    A SystemExit could be mistaken for the behaviour of a function in a probe.
     """
     global _job
-    if _job is not None:                    # a second signal finds the sandbox closing
+    if _job is not None:                    # a second signal, while closing
         _job = None
         raise KeyboardInterrupt if _grading else SystemExit
 
 
 def _end_with_parent() -> None:
-    """End this process if the command was killed: it would wait for work for ever."""
+    """End this process if the command was killed: it would wait for work forever."""
     if (parent := parent_process()) is not None:
         parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
@@ -305,10 +305,10 @@ def _grade(student: str) -> dict:
 
 
 def _all(job: _Job, students: list[str], jobs: int) -> list[dict]:
-    """Return what is kept of all students, in their order.
+    """Return the results of all students, in order.
 
-    Each process judges one student at a time. If one dies, those not yet done are tried
-    again, one by one, so that only the student who broke it is lost.
+    Each process grades one student at a time. If one dies, the remaining students are
+    graded one by one, so that only the submission that broke it is lost.
     """
     kept, again = {}, []
     with tqdm(total=len(students), unit="student", disable=None) as bar:
@@ -321,7 +321,7 @@ def _all(job: _Job, students: list[str], jobs: int) -> list[dict]:
                         bar.update()
                     except BrokenProcessPool:
                         again.append(futures[future])
-            except BaseException:           # Ctrl-C, or a fault of ours: no more
+            except BaseException:           # Ctrl-C, or a bug here: stop
                 for process in active_children():
                     process.terminate()
                 pool.shutdown(cancel_futures=True)
@@ -342,7 +342,7 @@ def _pool(job: _Job, processes: int) -> ProcessPoolExecutor:
 
 
 def _summary(kept: list[dict], release: Release, path: Path) -> None:
-    """Print how the class did, and what needs a look."""
+    """Print a summary of the class, and what needs attention."""
     most = max(one["max"] for one in kept)
     mean = sum(one["total"] for one in kept) / len(kept)
     print(f"{len(kept)} students, on average {mean:.1f} of {most:g} points: {path}")

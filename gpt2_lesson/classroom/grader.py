@@ -1,8 +1,8 @@
 """One student's results: ask the process in the sandbox, compare here.
 
 The functions are tested in one sandbox, where the lesson's own module is withheld;
-the values are taken from another, where it is there. A process that dies is started
-again, and the cell that killed it is left out, so that the rest still counts.
+the values come from another sandbox, which has the module. A process that dies is
+started again without the cell that killed it, so that the rest still counts.
 """
 
 import hmac
@@ -39,7 +39,7 @@ from gpt2_lesson.classroom.submissions import Cell, Exercise, Release, Submissio
 from gpt2_lesson.classroom.worker import REQUEST
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# What is there of the package, besides lessons, `checks/__init__.py` and top modules.
+# The parts of the package that exist in the sandbox, besides lessons and top modules.
 ALWAYS = ["classroom/__init__.py", "classroom/protocol.py", "classroom/worker.py",
           "classroom/null_checks.py", "checks/probing.py", "checks/fakes",
           "corpora"]
@@ -47,23 +47,23 @@ WORK = "from gpt2_lesson.classroom.worker import main; main(channel)"
 MOST_PROCESSES = 6                          # of a submission in each of its two runs
 IN_THE_SANDBOX = ("gpt2_lesson.checks.probing", "gpt2_lesson.checks.fakes")
 GRACE = 5.0                                 # seconds beyond the worker's own limit
-JUDGING = 120.0                             # seconds, of all that we compute ourselves
+JUDGING = 120.0                             # seconds, for everything computed here
 
 
 @dataclass
 class Result:
-    """What one exercise got; `text` and `html` are the report's, "" without one."""
+    """The result of one exercise; `text` and `html` are the report, or ""."""
 
     grade_id: str
     most: float
-    points: float | None                    # None: to be judged by hand
+    points: float | None                    # None: to be graded by hand
     text: str = ""
     html: str = ""
 
 
 @dataclass
 class Marks:
-    """What one submission got, and how it went."""
+    """The results of one submission, and what happened."""
 
     results: list[Result] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -77,7 +77,7 @@ class Marks:
 def course_folders(
     lessons: list[str], own: int, scratch: Path
 ) -> Iterator[dict[str, Path]]:
-    """Give the folders to import from: for "function", and for "answer".
+    """Yield the folders to import from: for "function", and for "answer".
 
     `lessons` are the modules in order; those from number `own` on are withheld while
     functions are tested.
@@ -93,7 +93,7 @@ def course_folders(
 
 
 def _copy(folder: Path, parts: list[str]) -> None:
-    """Copy parts of the package, readable by all; `checks` gets an empty door."""
+    """Copy parts of the package, readable by all; `checks/__init__.py` is empty."""
     package = folder / "gpt2_lesson"
     for part in parts:
         target = package / part
@@ -112,10 +112,10 @@ def _copy(folder: Path, parts: list[str]) -> None:
 
 @dataclass
 class Marker:
-    """What is needed to mark any submission of a release.
+    """What is needed to grade any submission of a release.
 
-    `seconds` is what one cell or one function may take; a submission gets ten times
-    that. `secret` makes the probes' seed, which no student knows.
+    `seconds` is the limit for one cell or one function; a submission gets ten times
+    that. `secret` decides the seed of the probes, which no student knows.
     """
 
     release: Release
@@ -127,21 +127,21 @@ class Marker:
 
     @cached_property
     def constants(self) -> dict[str, dict[str, object]]:
-        """Return what withheld lessons still hold: constants that the set itself uses.
+        """Return what withheld lessons still contain: constants that the set uses.
 
-        The set's own cells import them, so they are no answers:
+        The cells of the set import them, so they are not answers, for instance
         tokenizer.GPT2_SPLIT_PATTERN.
         """
         found: dict[str, dict[str, object]] = {}
         for module, name in self.release.constants:
             value = getattr(import_module(module), name)
-            with suppress(ProbeError):      # of a class of ours: stays withheld
+            with suppress(ProbeError):      # of a class of the course: stays withheld
                 _pickled({name: value})
                 found.setdefault(module, {})[name] = value
         return found
 
     def mark(self, submission: Submission) -> Marks:
-        """Return the marks of a submission, whatever it does."""
+        """Return the results of a submission, whatever it does."""
         began, marks = time.monotonic(), Marks()
         found: dict[str, Result] = {}
         for kind in ("function", "answer"):
@@ -163,7 +163,7 @@ class Marker:
 
 
 def try_grading(marker: Marker) -> None:
-    """Grade a right and a wrong answer of each kind, as those of any student.
+    """Grade a right and a wrong answer of each kind, like those of a student.
 
     Raises IsolationError unless the right ones get their points, and only they.
     """
@@ -193,9 +193,9 @@ value, wrong_value = {answer.expected!r}, None"""
 
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError after so many seconds: what came must not stop the class.
+    """Raise TimeoutError after so many seconds: no result may stop the class.
 
-    Works in the main thread of a process, where all submissions are judged.
+    Works in the main thread of a process, where all submissions are graded.
     """
     def stop(*_: object) -> None:
         raise TimeoutError("took too long to judge")
@@ -219,9 +219,9 @@ class _Run:
         ends = {one: max([i for i, cell in enumerate(submission.cells) if cell.exercise
                           and cell.exercise.kind == one], default=-1)
                 for one in ("function", "answer")}
-        # What stands behind the last exercise need not run.
+        # Cells after the last exercise need not run.
         self.cells = submission.cells[:None if self.late else ends[kind] + 1]
-        # Errors are told from where the lessons are there: of cells before an answer.
+        # Errors of cells are reported from the sandbox that has the lessons.
         self.told = ends["answer"] if kind == "function" else -1
         self.given = {cell.source.strip() for cell in marker.release.cells}
         self.bad: set[int] = set()          # cells that killed the process
@@ -277,7 +277,7 @@ class _Run:
         self.talk = None
 
     def ran(self, i: int, cell: Cell) -> None:
-        """Run cell i where a process is open; if it dies, the cell is not run again."""
+        """Run cell i in the open process; if that dies, the cell is not run again."""
         if self.talk is None or i in self.bad or cell.exercise or (
                 not cell.source.strip()):
             return
@@ -289,18 +289,18 @@ class _Run:
             self.note(f"cell {i + 1} {error}")
             return
         given = cell.source.strip() in self.given and WITHHELD in reply.get(
-            "message", "")                  # the set's own cell uses the lesson
+            "message", "")                  # a cell of the set uses the lesson
         if reply.get("error") and i > self.told and not given:
             self.note(f"cell {i + 1}, line {reply['line']}: {reply['error']}: "
                       f"{reply['message']}")
 
     def note(self, text: str) -> None:
-        """Keep a note once, and not too many."""
+        """Add a note, once, and not too many of them."""
         if text not in self.marks.notes and len(self.marks.notes) < 40:
             self.marks.notes.append(text)
 
     def judged(self, exercise: Exercise) -> Result:
-        """Return the result of one exercise; nothing that comes may break the judge."""
+        """Return the result of one exercise; no reply may break the grader."""
         check = checks.all_exercises()[exercise.name]
         try:
             self.opened()
@@ -315,7 +315,7 @@ class _Run:
             text = f"{exercise.name}: {error}"
         except ProbeError:
             raise
-        except Exception as error:          # what came broke the judge: no points
+        except Exception as error:          # the reply broke the grader: no points
             text = f"{exercise.name}: can't be judged: {type(error).__name__}: {error}"
         self.note(text)
         return Result(exercise.grade_id, exercise.points, 0, text)
@@ -330,9 +330,9 @@ class _Run:
 
 
 class _RemoteProbes:
-    """Show probes to a function far away; a dead process is seen as an error.
+    """Run probes on a function in the sandbox; a dead process counts as an error.
 
-    The probes' names stay here: they tell what the input is made of.
+    The probes' names stay here, because they say how the input was made.
     """
 
     def __init__(self, run: _Run, exercise: Exercise) -> None:
@@ -356,7 +356,7 @@ class _RemoteProbes:
 
 
 def _seen(reply: dict) -> Observation:
-    """Return what a reply tells, every part checked. Raises SandboxClosed."""
+    """Return the content of a reply, after checking it. Raises SandboxClosed."""
     if reply.get("error"):
         return Observation(error=_short(reply["error"]),
                            message=_short(reply.get("message")))
@@ -376,12 +376,12 @@ def _seen(reply: dict) -> Observation:
 
 
 def _short(text: object, most: int = 400) -> str:
-    """Return a text that came, capped, its control characters shown; "" for no text."""
+    """Return a received text, cut to a limit and made printable; "" for no text."""
     return clean(text[:most], lines=True) if isinstance(text, str) else ""
 
 
 def clean(text: str, lines: bool = False) -> str:
-    """Return text without control characters and lone surrogates, which are shown."""
+    """Return text whose control characters and lone surrogates are escaped."""
     kept = "\n\t" if lines else ""
     text = "".join(c if c.isprintable() or c in kept else f"\\x{ord(c):02x}"
                    for c in text)
@@ -395,11 +395,11 @@ def _result(exercise: Exercise, report: Report) -> Result:
 
 
 class ProbeError(RuntimeError):
-    """A probe of ours needs what is not in the sandbox: no student's fault."""
+    """A probe needs something that is not in the sandbox: not the student's fault."""
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles what the worker can read, and nothing of us that it must not see."""
+    """Pickles only what the worker can read and may see."""
 
     def reducer_override(self, thing: object) -> Any:
         if isinstance(thing, type | FunctionType):
@@ -423,7 +423,7 @@ def _pickled(request: dict) -> bytes:
 
 @dataclass
 class _Talk:
-    """Requests to a process and its replies, one for one."""
+    """Requests to a process, and its replies, one at a time."""
 
     process: SandboxProcess
     seconds: float

@@ -1,4 +1,4 @@
-"""Steps of our own in nbgrader's pipelines (`nbgrader_config.py` puts them in place).
+"""The course's own steps in nbgrader's pipelines (see `nbgrader_config.py`).
 
 nbgrader is for teachers and authors: nothing else in the package imports this file.
 """
@@ -33,11 +33,11 @@ WRITE = "# your code here\nraise NotImplementedError"
 
 
 class ClearSolutions(preprocessors.ClearSolutions):
-    """Replace each solution by what a learner begins with.
+    """Replace each solution by what a learner starts from.
 
-    In a function that is an error which the checks take for "not written yet"; at the
-    top of a cell `name = ...` for each name that the solution gives a value; and with a
-    line `### INSTEAD` in the region the commented lines after it, without their "# ".
+    In a function this is an error that the checks recognise as "not written yet"; at
+    the top level of a cell, `name = ...` for each name that the solution assigns. After
+    a line `### INSTEAD`, it is the commented lines, without their "# ".
     """
 
     def _replace_solution_region(self, cell: NotebookNode, language: str) -> bool:
@@ -50,7 +50,7 @@ class ClearSolutions(preprocessors.ClearSolutions):
 
 
 def _stub(kind: str, margin: str, solution: str) -> str:
-    """Return what stands in the place of a solution, without its margin."""
+    """Return what replaces a solution, without indentation."""
     solution, instead, given = dedent(solution).partition(f"{INSTEAD}\n")
     if instead and kind == "code":
         return re.sub(r"^# ?", "", given.rstrip("\n"), flags=re.M)
@@ -66,10 +66,10 @@ def _stub(kind: str, margin: str, solution: str) -> str:
 
 
 class FindCells(NbGraderPreprocessor):
-    """Give a student's cells back nbgrader's metadata that an editor has dropped.
+    """Restore nbgrader's metadata that an editor removed from a student's cells.
 
-    Without them a right answer gets no points and nobody is told. Cells are known by
-    their ids; what was put back, and what is missing for good, goes to the log.
+    Without them a right answer gets no points, without a warning. Cells are identified
+    by their ids; what was restored and what is still missing is logged.
     """
 
     def preprocess(self, nb: NotebookNode, resources: Any) -> tuple[NotebookNode, Any]:

@@ -1,6 +1,6 @@
-"""Stands for `gpt2_lesson.checks` in the sandbox: takes everything, says nothing.
+"""Replaces `gpt2_lesson.checks` in the sandbox: accepts every call and does nothing.
 
-The cells of a set call the checks as they go; here they are only to run. What a lesson
+The cells of a set call the checks; here these calls need only run. What a lesson
 exports is `Withheld` while the functions that it would answer are graded.
 """
 
@@ -13,7 +13,7 @@ WITHHELD = "is not there while your function is graded"
 
 
 class Null:
-    """Answers every call, attribute, item and comparison with nothing."""
+    """An object whose calls, attributes, items and comparisons do nothing."""
 
     def __init__(self, name: str = "checks") -> None:
         self.__name__ = name
@@ -62,7 +62,7 @@ class Withheld:
 
 
 class _Stand(ModuleType):
-    """A module of which nothing is there."""
+    """A module without any content."""
 
     kind: type = Null
 
@@ -73,30 +73,30 @@ class _Stand(ModuleType):
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds what the sandbox lacks of the package: lessons, widgets, tools."""
+    """Finds modules that the sandbox does not have: lessons, widgets, tools."""
 
     def __init__(self, withheld: list[str], constants: dict[str, dict]) -> None:
         self.withheld, self.constants = withheld, constants
 
     def find_spec(self, name: str, path: object = None, target: object = None):
-        """Return a stand-in's spec for a module of ours, else None."""
+        """Return the spec of an empty module for one of the course, else None."""
         if not name.startswith("gpt2_lesson."):
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        """Return the stand-in."""
+        """Return the empty module."""
         module = _Stand(spec.name)
         module.kind = Withheld if spec.name.split(".")[1] in self.withheld else Null
         vars(module).update(self.constants.get(spec.name, {}))
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Do nothing: nothing is there."""
+        """Do nothing: the module is empty."""
 
 
 def install(withheld: list[str], constants: dict[str, dict]) -> None:
-    """Let imports of absent modules succeed; `constants` are what they still hold."""
+    """Let imports of absent modules succeed; `constants` is what they contain."""
     sys.meta_path.append(Finder(withheld, constants))
     checks = sys.modules["gpt2_lesson.checks"]
     checks.__class__ = _Stand

@@ -1,8 +1,8 @@
-"""The problem sets: from the notebooks with solutions to what learners open.
+"""The problem sets: from the notebooks with solutions to those of the learners.
 
-A set is a notebook, notebooks/solutions/SET/SET.ipynb. nbgrader makes from it what
-learners open, notebooks/exercises/SET/SET.ipynb. What nbgrader must know about a cell
-is read off its text (`label`), so authors write no metadata:
+A set is a notebook, notebooks/solutions/SET/SET.ipynb. From it nbgrader makes the
+learners' notebook, notebooks/exercises/SET/SET.ipynb. What nbgrader must know about a
+cell follows from its text (`label`), so authors write no metadata:
 
 - a code cell with `### BEGIN SOLUTION` ... `### END SOLUTION` is for an answer;
 - a code cell whose last line is `checks.NAME(ANSWER).points(N)` gives N points;
@@ -51,7 +51,7 @@ def problem_sets(root: Path) -> list[str]:
 
 
 def find(name: str, root: Path) -> str:
-    """Return the set that `name` means: 01, attention or 01_attention.
+    """Return the set called `name`: 01, attention or 01_attention.
 
     Raises FileNotFoundError when there is none.
     """
@@ -63,12 +63,12 @@ def find(name: str, root: Path) -> str:
 
 
 def place(root: Path, folder: str, name: str) -> Path:
-    """Return where a set stands below one of the two folders."""
+    """Return the path of a set within one of the two folders."""
     return root / folder / name / f"{name}.ipynb"
 
 
 def release(root: Path, sets: list[str]) -> list[str]:
-    """Return what changed, a line each, after putting sources and exercises in step."""
+    """Update sources and exercises; return what changed, one line each."""
     made = exercises({name: source(place(root, SOURCES, name)) for name in sets})
     done = []
     for name, (labelled, exercise) in made.items():
@@ -82,7 +82,7 @@ def release(root: Path, sets: list[str]) -> list[str]:
 
 
 def differences(root: Path, sets: list[str], orphans: bool = True) -> list[str]:
-    """Return which sets are out of step; empty when all agree."""
+    """Return which sets differ from their source; empty if none does."""
     made = exercises({name: source(place(root, SOURCES, name)) for name in sets})
     found = []
     for name, (labelled, exercise) in made.items():
@@ -115,7 +115,7 @@ def source(path: Path) -> NotebookNode:
 
 
 def at_headings(cell: NotebookNode) -> list[NotebookNode]:
-    """Return a text cell cut before each heading of an exercise; others as they are."""
+    """Return a text cell split before each heading of an exercise; others unchanged."""
     parts = re.split(r"\n+(?=## \d\d\.\d)", cell.source.strip("\n"))
     if cell.cell_type != "markdown" or len(parts) == 1:
         return [cell]
@@ -168,7 +168,7 @@ def bound_names(code: str) -> list[str]:
 
 
 def label(cell: NotebookNode, where: str = "") -> None:
-    """Set nbgrader's metadata of a cell by what stands in it.
+    """Set nbgrader's metadata of a cell according to its text.
 
     Raises ValueError for a check that gives no points, or one in an answer's cell.
     """
@@ -214,10 +214,10 @@ def is_answer(cell: NotebookNode) -> bool:
 
 
 def exercises(sources: dict[str, NotebookNode]) -> dict[str, tuple[str, str]]:
-    """Return for each set its source and what learners open, both as a file's text.
+    """Return the source and the learners' notebook of each set, as text.
 
-    nbgrader works in a temporary folder. Raises ValueError for what it refuses,
-    ImportError without it.
+    nbgrader works in a temporary folder. Raises ValueError for what it refuses, and
+    ImportError if it is not installed.
     """
     with scratch_folder("release") as folder:
         texts = {name: nbformat.writes(notebook) + "\n"
@@ -231,7 +231,7 @@ def exercises(sources: dict[str, NotebookNode]) -> dict[str, tuple[str, str]]:
 
 
 def _released(root: Path, name: str) -> str:
-    """Return the text of what nbgrader makes of a set below `root`."""
+    """Return the notebook that nbgrader makes of a set in `root`, as text."""
     try:
         from nbgrader.converters import GenerateAssignment
         from nbgrader.converters.base import NbGraderException
@@ -271,7 +271,7 @@ class _Complaints(logging.Handler):
 
 
 def _normal_exercise(notebook: NotebookNode) -> NotebookNode:
-    """Return an exercise in normal form; what nbgrader closed stays closed."""
+    """Return an exercise in normal form; cells that nbgrader locked stay locked."""
     closed = {cell.id: {key: value for key, value in cell.metadata.items()
                         if key in ("deletable", "editable")} for cell in notebook.cells}
     normal = normalise(notebook)

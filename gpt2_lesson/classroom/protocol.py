@@ -1,7 +1,7 @@
-"""The language between the sandbox and us: a JSON header, then the tensors' raw bytes.
+"""Messages from the sandbox: a JSON header, then the raw bytes of the tensors.
 
-The sandbox sends, we read; nothing that comes can run code. What does not fit the rules
-raises ProtocolError: the sender is a student's process, and every byte may be forged.
+Reading a message cannot run code. A message that breaks the rules raises ProtocolError:
+it is sent by a student's process, and every byte of it may be forged.
 """
 
 import json
@@ -26,11 +26,11 @@ MOST_DEPTH, MOST_PARTS, MOST_TEXT, MOST_DIGITS = 12, 200_000, 100_000, 400
 
 
 class ProtocolError(ValueError):
-    """What came is not in the language."""
+    """The bytes are not a valid message."""
 
 
 class Other:
-    """Something that is no plain data; of its class only the name came."""
+    """A value that is not plain data, represented by the name of its class."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -41,7 +41,7 @@ class Other:
 def pack(message: dict[str, Any]) -> bytes:
     """Return a message, a dict of plain data, as bytes.
 
-    A value that no rule covers becomes the name of its class.
+    Any other value becomes the name of its class.
     """
     blocks: list[bytes] = []
     header = json.dumps({key: _encode(value, blocks, 0)
@@ -105,7 +105,7 @@ def _encode_tensor(value: Tensor, blocks: list[bytes]) -> list:
 # ------------------------------------------------------------------ outside
 
 class Reader:
-    """Cut the stream of bytes into messages; keep only what is not yet complete."""
+    """Split the bytes into messages; keep only an incomplete one."""
 
     def __init__(self, most: int = 4 * MOST_BODY) -> None:
         self.buffer, self.left = bytearray(), most
@@ -158,7 +158,7 @@ class _Decoder:
         self.body, self.at, self.parts = body, 0, 0
 
     def value(self, value: Any, depth: int) -> Any:
-        """Return one value. Raises ProtocolError for anything not in the language."""
+        """Return one value. Raises ProtocolError for an invalid one."""
         self.parts += 1
         if depth > MOST_DEPTH + 1 or self.parts > MOST_PARTS:
             raise ProtocolError("too deep, or too many parts")
@@ -217,7 +217,7 @@ class _Decoder:
         self.at += size
         if not numel:
             return torch.empty(shape, dtype=dtype)
-        if dtype is torch.bool:                # a byte of 7 is no bool: undefined
+        if dtype is torch.bool:                # a byte of 7 is not a valid bool
             return torch.frombuffer(data, dtype=torch.uint8).ne(0).reshape(shape)
         return torch.frombuffer(data, dtype=dtype).reshape(shape)
 
@@ -241,5 +241,5 @@ def _integer(digits: str) -> int:
 
 
 def _text(text: str) -> str:
-    """Return text that every file can hold: no lone surrogates, capped."""
+    """Return text that any file can store: no lone surrogates, limited length."""
     return text[:MOST_TEXT].encode("utf-8", "replace").decode("utf-8")

@@ -1,11 +1,11 @@
-"""A sandbox for other people's code: no network, no files of ours, no rights.
+"""A sandbox for untrusted code: no network, none of your files, no privileges.
 
 Linux namespaces (`unshare`) and `setpriv`, both of util-linux, do the work: as root, or
 as any user where the system allows user namespaces. Elsewhere it refuses.
 
-bubblewrap does most of this with less code of ours, and was tried. It can't limit the
-number of files in /tmp: 3 million empty ones, 3 GB of the kernel's memory, fit into
-64 MB. And where it isn't installed nothing could be graded; util-linux is everywhere.
+bubblewrap would do most of this with less code here, and was tried. It can't limit the
+number of files in /tmp: 3 million empty files, 3 GB of kernel memory, fit into 64 MB.
+And without it nothing could be graded, while util-linux is installed everywhere.
 """
 
 import json
@@ -48,7 +48,7 @@ allowed; or the container of notebooks/teaching/grading.md"""
 
 
 class IsolationError(RuntimeError):
-    """This machine can't build the sandbox; the text says why and what helps."""
+    """This machine can't create the sandbox; the text says why and what helps."""
 
 
 class SandboxClosed(Exception):
@@ -57,7 +57,7 @@ class SandboxClosed(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What the code may use: bytes, and seconds of the processor."""
+    """Limits for the code: bytes, and seconds of processor time."""
 
     memory: int = 2 << 30
     tmp: int = 64 * MEGABYTE
@@ -78,9 +78,9 @@ class Limits:
 class Sandbox:
     """How to start a process in a sandbox. `mode` is "root", "user" or "" (none).
 
-    `hidden` are folders that must not be seen, even where Python's own folders hold
-    them. `cache` is the folder to be seen as that of downloads. `scratch` is where the
-    mount points are made (None: the temporary folder).
+    `hidden` are folders that must not be visible, even inside Python's own folders.
+    `cache` is the visible folder of downloads. `scratch` is the folder for mount points
+    (None: the temporary folder).
     """
 
     mode: str
@@ -91,11 +91,10 @@ class Sandbox:
 
     @contextmanager
     def process(self, folder: Path, code: str) -> Iterator["SandboxProcess"]:
-        """Give a process that runs `code` in a sandbox, `folder` first on its path.
+        """Yield a process that runs `code` in a sandbox, `folder` first on its path.
 
-        `code` is Python; it finds the number of the descriptor to talk to us as
-        `channel` and the folder as `course`. When the block ends all processes of the
-        sandbox do.
+        `code` is Python. In it, `channel` is the file descriptor for messages, and
+        `course` is the folder. All processes of the sandbox end with the block.
         """
         ours, theirs = socket.socketpair()
         output, to_output = os.pipe()
@@ -121,7 +120,7 @@ class Sandbox:
     def _command(
         self, folder: Path, code: str, root: str, channel: int
     ) -> tuple[list[str], dict[str, str]]:
-        """Return the words that start `code`, and their environment."""
+        """Return the command that starts `code`, and its environment."""
         course, cache, user = str(folder), str(self.cache), secrets.choice(USERS)
         if self.mode:
             ours = _free_path(OURS)
@@ -150,10 +149,10 @@ class Sandbox:
                 json.dumps(plan)], environment
 
     def _mounts(self) -> dict[str, str | None]:
-        """Return what is shown or hidden: the place, and what is there or None.
+        """Return what is visible or hidden: the path, and its source or None.
 
-        Every path is resolved, and what lies deeper counts: .venv in a hidden folder
-        is shown, and so is the package's copy in .venv hidden.
+        Every path is resolved, and the deepest one counts: .venv in a hidden folder is
+        visible, and the package's copy in .venv is hidden again.
         """
         shown = {str(path): str(path) for path in _python_folders()}
         installed = [Path(folder, "gpt2_lesson") for folder in _site_folders()]
@@ -161,7 +160,7 @@ class Sandbox:
         return hidden | shown
 
     def secrets(self) -> list[str]:
-        """Return paths that exist here, and that no process of ours may see."""
+        """Return existing paths that no process in the sandbox may see."""
         mounts = self._mounts()
         shown = [Path(place) for place, source in mounts.items() if source]
         found = []
@@ -172,7 +171,7 @@ class Sandbox:
         return found
 
     def _namespaces(self) -> list[str]:
-        """Return unshare's words: which namespaces are new."""
+        """Return the arguments of unshare: the new namespaces."""
         user = ["--user", "--map-root-user"] if self.mode == "user" else []
         return [*user, "--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup",
                 "--fork", "--kill-child"]
@@ -182,7 +181,7 @@ class Sandbox:
         return system_call_filter(os.uname().machine)
 
     def _rights(self, user: int) -> list[str]:
-        """Return setpriv's words: a user who owns nothing (as root), and no rights."""
+        """Return the arguments of setpriv: a user without files or privileges."""
         nobody = ["--reuid", str(user), "--regid", str(user), "--clear-groups"]
         return [*(nobody if self.mode == "root" else []), "--bounding-set=-all",
                 "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs",
@@ -190,9 +189,9 @@ class Sandbox:
 
 
 class SandboxProcess:
-    """A process in a sandbox: bytes go in and come out, until it closes.
+    """A process in a sandbox, to which bytes are sent and from which they are received.
 
-    `output` is the end of what it printed. What it sends is forged until checked.
+    `output` is the end of what it printed. Nothing that it sends can be trusted.
     """
 
     def __init__(self, process: subprocess.Popen, channel: socket.socket, output: int):
@@ -206,7 +205,7 @@ class SandboxProcess:
             self.channel.sendall(data)
 
     def receive(self, deadline: float) -> bytes:
-        """Return some bytes that came, one or more. Raises SandboxClosed."""
+        """Return received bytes, one or more. Raises SandboxClosed."""
         with self._told(deadline):
             data = self.channel.recv(1 << 16)
         if not data:
@@ -236,7 +235,7 @@ class SandboxProcess:
         return f"ended the process (status {status})"
 
     def _drain(self, output: int) -> None:
-        """Read what is printed and keep the end of it, so that no pipe is ever full."""
+        """Read what is printed and keep the end, so that the pipe never fills up."""
         with os.fdopen(output, "rb", buffering=0) as stream:
             while data := stream.read(1 << 16):
                 self.output = (self.output + data)[-OUTPUT_KEPT:]
@@ -248,7 +247,7 @@ def open_sandbox(
 ) -> Sandbox:
     """Return a sandbox that has passed the self-test.
 
-    Raises IsolationError when this machine can't build one.
+    Raises IsolationError when this machine can't create one.
     """
     reasons = []
     for mode in ["root", "user"] if os.geteuid() == 0 else ["user"]:
@@ -305,14 +304,14 @@ def _children(pid: int) -> list[int]:
 
 
 def _free_path(path: str) -> str:
-    """Return `path`, with as many underscores as make it nobody's on this machine."""
+    """Return `path`, with underscores added until no such path exists."""
     while os.path.lexists(path):
         path += "_"
     return path
 
 
 def _site_folders() -> list[str]:
-    """Return where the packages are, in Python's order: torch's, and every `site`."""
+    """Return the folders of packages, in Python's order: torch's, and every `site`."""
     import torch
 
     named = [path for path in map(Path, sys.path)
@@ -322,10 +321,10 @@ def _site_folders() -> list[str]:
 
 
 def _python_folders() -> set[Path]:
-    """Return what Python needs: resolved paths, wherever the environment lies.
+    """Return what Python needs: resolved paths, wherever the environment is.
 
-    The interpreter is the one behind the environment's link; of its own folder only
-    programs and libraries are shown, since the course may be there, too.
+    The interpreter is the target of the environment's link. Of its folder only programs
+    and libraries are visible, since the course may be there, too.
     """
     bases = {Path(sys.executable).resolve().parents[1], Path(sys.base_prefix).resolve()}
     paths = [*map(Path, ("/usr", "/lib", "/lib64", "/bin", "/sbin",
@@ -336,7 +335,7 @@ def _python_folders() -> set[Path]:
 
 
 def _links() -> list[tuple[str, str]]:
-    """Return the links in the root that lead into /usr: /lib -> usr/lib."""
+    """Return the links in the root folder that point into /usr: /lib -> usr/lib."""
     return [(f"/{name}", os.readlink(f"/{name}"))
             for name in ("lib", "lib64", "bin", "sbin") if os.path.islink(f"/{name}")]
 

@@ -1,10 +1,10 @@
-"""Build the sandbox around this process, then run a command in it; part of `sandbox`.
+"""Create the sandbox around this process, then run a command in it; part of `sandbox`.
 
-It is started by `unshare` in fresh namespaces, as their root, and needs nothing but
-Python itself: `python -I -S sandbox_init.py PLAN`, where PLAN is JSON. The old file
-system is not hidden but gone: the new root is an empty tmpfs, into which only what PLAN
-names is mounted, read-only. What namespaces and limits leave open, memory and messages
-that belong to the kernel, a filter of system calls closes.
+`unshare` starts it in new namespaces, as their root, and it needs only Python itself:
+`python -I -S sandbox_init.py PLAN`, where PLAN is JSON. The old file system is not
+hidden but removed: the new root is an empty tmpfs, into which only what PLAN names is
+mounted, read-only. A filter of system calls covers what namespaces and limits do not:
+memory and messages that belong to the kernel.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(plan: dict) -> None:
-    """Mount, change the root, set the limits, drop every right, become the command."""
+    """Mount, change the root, set limits, drop all privileges, become the command."""
     root = plan["root"]
     os.umask(0o022)                     # whatever the teacher's is
     with open("/proc/self/oom_score_adj", "w") as file:
@@ -48,10 +48,10 @@ def main(plan: dict) -> None:
 
 
 def furnish(view: str, plan: dict) -> None:
-    """Put into the sandbox what it needs to run Python, and an empty /tmp.
+    """Mount what is needed to run Python, and an empty /tmp.
 
-    A mount without a source is an empty folder, which hides what is there. What lies
-    deeper comes later: a folder may be shown within one that is hidden.
+    A mount without a source is an empty folder, which hides what is below. Deeper paths
+    are mounted later: a folder may be visible within a hidden one.
     """
     for folder in ("", "/dev", "/tmp"):
         os.mkdir(view + folder)

@@ -1,4 +1,4 @@
-"""What a release asks, and what a student handed in: never trusted, never run here."""
+"""The exercises of a release, and submissions, which are never trusted or run here."""
 
 import ast
 import json
@@ -22,10 +22,10 @@ class SubmissionError(ValueError):
 
 @dataclass(frozen=True)
 class Exercise:
-    """A graded cell of a release: which check judges which name, for how many points.
+    """A graded cell of a release: a check, the name that it grades, and the points.
 
     `kind` is "function", "answer" or "by hand"; `name` is the check's; `title` is the
-    heading above, "02.4 Who leaks?"; `given` is what stands there before an answer.
+    heading above, "02.4 Who leaks?"; `given` is the text before an answer.
     """
 
     grade_id: str
@@ -39,7 +39,7 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Cell:
-    """A code cell: its source, nbgrader's id ("" for none), and what it is.
+    """A code cell: its source, nbgrader's id ("" for none), and its kind.
 
     `kind` is "free" (the student's), "locked" (the release's) or "graded".
     """
@@ -52,7 +52,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Release:
-    """A problem set as it was given out."""
+    """A problem set as it was released."""
 
     name: str
     cells: list[Cell]
@@ -71,15 +71,15 @@ class Release:
 
     @property
     def exercises(self) -> list[Exercise]:
-        """Return all exercises, those judged by hand last."""
+        """Return all exercises, those graded by hand last."""
         return [cell.exercise for cell in self.cells if cell.exercise] + self.by_hand
 
 
 @dataclass
 class Submission:
-    """One student's notebook: the cells to run, in order, and what is odd about it.
+    """One student's notebook: the cells to run, in order, and warnings about it.
 
-    `late` holds exercises whose cell was not found: judged at the end, by name.
+    `late` has the exercises whose cell was not found: graded at the end, by name.
     """
 
     student: str
@@ -136,7 +136,7 @@ def _points(path: Path, data: dict) -> float:
 
 
 def _exercise(path: Path, source: str, grade_id: str, points: float) -> Exercise:
-    """Return what a graded cell asks. Raises ValueError for another form."""
+    """Return the exercise of a graded cell. Raises ValueError for an invalid cell."""
     wrong = ValueError(f"{path}: the graded cell {grade_id!r} must be {FORMS}")
     try:
         lines = ast.parse(source).body
@@ -168,8 +168,7 @@ def _exercise(path: Path, source: str, grade_id: str, points: float) -> Exercise
 def read_submission(folder: Path, student: str, release: Release) -> Submission:
     """Return what `student` handed in under `folder`/STUDENT/SET/SET.ipynb.
 
-    Whatever is wrong with it becomes a warning; a file that can't be used leaves no
-    cells.
+    Any problem with it becomes a warning; an unusable file has no cells.
     """
     submission = Submission(student)
     try:
@@ -219,7 +218,7 @@ def _found(path: Path, name: str, warnings: list[str]) -> bytes:
 
 
 def _other_name(path: Path, warnings: list[str]) -> bytes:
-    """Return the only notebook of the folder, if there is one under another name."""
+    """Return the only notebook of the folder, if it has another name."""
     found = sorted(path.parent.glob("*.ipynb"))
     if len(found) != 1:
         raise SubmissionError(f"no {path.name}, and {len(found)} other notebooks")
@@ -228,7 +227,7 @@ def _other_name(path: Path, warnings: list[str]) -> bytes:
 
 
 def _bytes(path: Path) -> bytes:
-    """Return a regular file's bytes; no link is followed, no pipe waited for."""
+    """Return the bytes of a regular file, without following links or waiting."""
     def without_links(path: str, flags: int) -> int:
         return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
@@ -269,7 +268,7 @@ def _source(cell: dict) -> str:
 
 
 def _nbgrader(cell: dict) -> dict:
-    """Return a cell's nbgrader metadata, {} for none or nonsense."""
+    """Return a cell's nbgrader metadata, {} if missing or invalid."""
     metadata = cell.get("metadata")
     data = metadata.get("nbgrader") if isinstance(metadata, dict) else None
     if isinstance(data, dict) and isinstance(data.get("grade_id", ""), str):
@@ -278,7 +277,7 @@ def _nbgrader(cell: dict) -> dict:
 
 
 def _matched(code: list[dict], release: Release, warnings: list[str]) -> list[Cell]:
-    """Return the cells to run: graded and locked ones are the release's own."""
+    """Return the cells to run; graded and locked ones are taken from the release."""
     known = {cell.grade_id: cell for cell in release.cells if cell.grade_id}
     ids = [_nbgrader(cell).get("grade_id", "") for cell in code]
     if known and not any(one in known for one in ids):

@@ -1,7 +1,7 @@
-"""The system calls that nobody needs in a sandbox, and a filter that refuses them.
+"""System calls that are not needed in a sandbox, and a filter that refuses them.
 
-They reach what belongs to the kernel and not to a process, so that no namespace and no
-limit of ours covers it: keyrings, shared memory, files without a name, other processes.
+They use what belongs to the kernel and not to a process, and so escape namespaces and
+limits: keyrings, shared memory, files without a name, other processes.
 """
 
 import errno
@@ -23,7 +23,7 @@ SYSTEM_CALLS = {                        # refused; their numbers on these two ma
     "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40),
     "pivot_root": (155, 41), "chroot": (161, 51), "open_by_handle_at": (304, 265),
 }
-NEW = 424       # from here on numbers are the same everywhere: io_uring, pidfd, clone3
+NEW = 424       # these numbers are the same on all machines: io_uring, pidfd, clone3
 SOCKET = (41, 198)
 FAMILIES = (1, 2, 10, 16)               # UNIX, INET, INET6, NETLINK: all in the netns
 LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06

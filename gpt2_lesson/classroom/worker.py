@@ -1,8 +1,8 @@
-"""Runs in the sandbox: students' cells, and the probes that we send; knows no answer.
+"""Runs in the sandbox: students' cells, and probes; it knows no answers.
 
-What comes from us is pickled (we are trusted here); what goes back is plain data
-(`protocol`), one reply to each request. Nothing here protects anything: once a cell has
-run, this process is the student's.
+Requests are pickled (the grader is trusted here); replies are plain data (`protocol`),
+one for each request. Nothing here protects anything: once a cell has run, the student's
+code controls this process.
 """
 
 import ast
@@ -27,7 +27,7 @@ LOOP = asyncio.new_event_loop()
 
 
 class TookTooLong(TimeoutError):
-    """A cell or a function ran for longer than it may."""
+    """A cell or a function exceeded its time limit."""
 
 
 def main(channel: int) -> None:
@@ -44,7 +44,7 @@ def main(channel: int) -> None:
 
 
 def _namespace() -> dict:
-    """Return what the cells share, as in a notebook: the names of a __main__."""
+    """Return the namespace of the cells, as in a notebook: that of __main__."""
     main = ModuleType("__main__")
     sys.modules["__main__"] = main
     vars(main).update(display=lambda *args, **kwargs: None,
@@ -61,7 +61,7 @@ def _next(connection: socket.socket) -> dict | None:
 
 
 def _answer(request: dict, namespace: dict) -> dict:
-    """Do what is asked, within its seconds; return the reply, whatever is raised."""
+    """Carry out a request within its time limit; return the reply, or an error."""
     try:
         signal.signal(signal.SIGALRM, _alarm)
         signal.setitimer(signal.ITIMER_REAL, request["seconds"])
@@ -78,13 +78,13 @@ def _alarm(*_: object) -> None:
 
 
 def _hello(request: dict, namespace: dict) -> dict:
-    """Hide the lesson's modules, before anything of the student runs."""
+    """Hide the lesson's modules before any code of the student runs."""
     null_checks.install(request["withheld"], request["constants"])
     return {"hello": True}
 
 
 def _run(request: dict, namespace: dict) -> dict:
-    """Run a cell: an error in it is noted, and the cells after it run all the same."""
+    """Run a cell; an error in it is recorded, and later cells still run."""
     import linecache
 
     source, name = request["source"], request["name"]
@@ -126,7 +126,7 @@ def _indent(line: str) -> str:
 
 
 def _probe(request: dict, namespace: dict) -> dict:
-    """Show a probe to the function of a name."""
+    """Run a probe on the function called by a name."""
     probe: Probe = request["probe"]
     seen: Observation = observe(namespace.get(request["name"]), probe)
     return {"seen": vars(seen)}

@@ -1,4 +1,4 @@
-"""Texts to learn from: stories, the Python manual, Shakespeare, a file of your own."""
+"""Texts for training: stories, the Python manual, Shakespeare, or your own file."""
 
 import difflib
 import os
@@ -65,7 +65,7 @@ def split(text: bytes, fraction: float = 0.9) -> tuple[bytes, bytes]:
 
 
 def _stories() -> bytes:
-    """Return 20,000 stories, the same ones each time (4.7 MB, 3 s to tell)."""
+    """Return 20,000 stories, always the same ones (4.7 MB, generated in 3 s)."""
     return stories.stories(20_000).encode()
 
 
@@ -88,7 +88,7 @@ TEXTS: dict[str, Callable[[], bytes]] = {
 
 
 def _not_found(name: str) -> Exception:
-    """Return the error for a `name` that is neither a text of ours nor a file."""
+    """Return the error for a `name` that is neither a built-in text nor a file."""
     if os.path.dirname(name) or os.path.splitext(name)[1]:
         return FileNotFoundError(
             f"no file {name}; check the path (this folder is {os.getcwd()})"

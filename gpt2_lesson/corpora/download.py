@@ -1,7 +1,7 @@
 """Download a file once, checked by its SHA-256, and keep it in a cache folder.
 
-A download that was cut off goes on where it stopped. A file gets its name only when it
-is complete and right: a file that is there can be trusted after a look at its hash.
+An interrupted download continues where it stopped. A file gets its name only when it is
+complete and its SHA-256 is right.
 """
 
 import os
@@ -62,7 +62,7 @@ def _check_cached(path: Path, sha256: str) -> None:
 
 
 def _download(url: str, part: Path, timeout: float) -> None:
-    """Write `url` to `part`, going on after the bytes that are there already."""
+    """Write `url` to `part`, after the bytes that are already there."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url)
     if have:
