@@ -198,8 +198,8 @@ def read_probabilities(run: RunProbe, g: Generator) -> list[Clue]:
             sums = ", ".join(f"{value:.3g}" for value in p.sum(-1).tolist())
             found.append(Clue(f"sum{text}", "the probabilities of a row do not add "
                               f"up to 1{text}: their sums are {sums}"))
-    return (found + _kept_clue(cut, logits) + _slope(plain, logits, 1)
-            + _slope(hot, logits, 2))[:3]
+    return (found + _kept_clue(cut, logits) + _factor(plain, logits, 1)
+            + _factor(hot, logits, 2))[:3]
 
 
 def _numbers(value: object, logits: Tensor) -> Tensor | None:
@@ -224,20 +224,20 @@ def _kept_clue(p: Tensor | None, logits: Tensor) -> list[Clue]:
     return []
 
 
-def _slope(p: Tensor | None, logits: Tensor, temperature: float) -> list[Clue]:
-    """Regress the log probabilities on the logits: the slope is 1/temperature."""
+def _factor(p: Tensor | None, logits: Tensor, temperature: float) -> list[Clue]:
+    """Regress the log probabilities on the logits: the factor is 1/temperature."""
     if p is None or not (p > 1e-12).all() or not p.isfinite().all():
         return []
     logs, x = (part - part.mean(-1, keepdim=True)
                for part in (p.log(), logits.double()))
-    slope = ((logs * x).sum() / (x * x).sum()).item()
-    if (logs - slope * x).abs().max() > 0.01:
+    factor = ((logs * x).sum() / (x * x).sum()).item()
+    if (logs - factor * x).abs().max() > 0.01:
         return [Clue("no softmax", f"at temperature {temperature} your log "
                      "probabilities do not follow the logits, so your result is "
                      "not their softmax")]
-    if abs(slope - 1 / temperature) > 1e-3:
-        return [Clue(f"slope {temperature}", "your log probabilities are "
-                     f"{slope:.3g} times the logits at temperature {temperature}, "
+    if abs(factor - 1 / temperature) > 1e-3:
+        return [Clue(f"factor {temperature}", "your log probabilities are "
+                     f"{factor:.3g} times the logits at temperature {temperature}, "
                      f"expected {1 / temperature:.3g} times")]
     return []
 
@@ -475,7 +475,7 @@ PROBABILITIES = (
                   "logits.topk(min(top_k, logits.size(-1))).values"),
             why="nobody can tell which tokens they belong to",
             question="What is the probability of a forbidden token?"),
-    Mistake("G16l", "log_softmax in the place of softmax",
+    Mistake("G16l", "log_softmax instead of softmax",
             edit=(".softmax(-1)", ".log_softmax(-1)"),
             why="all values are 0 or negative",
             question="Are logarithms of probabilities probabilities?"),
@@ -572,7 +572,7 @@ GENERATION = (
     Mistake("G12t", "the model is in training mode afterwards, even if it came in "
                     "evaluation mode",
             edit=("model.train(was_training)", "model.train()"),
-            why="whoever uses it next gets dropout", question=_Q_MODE),
+            why="the next one who uses it gets dropout", question=_Q_MODE),
     Mistake("G13", "no no_grad: gradients are recorded",
             edit=("torch.no_grad()", "torch.enable_grad()"),
             why="the ids are right, but each step keeps memory for a backward pass "
@@ -608,7 +608,7 @@ GENERATION = (
     Mistake("G22s", "the second most probable token",
             edit=("argmax(-1, keepdim=True)", "topk(2).indices[:, 1:]"),
             why="every new token is the runner-up",
-            question="Which place has the largest logit in topk, counted from 0?"),
+            question="At which index of topk is the largest logit, counted from 0?"),
     Mistake("G25", "the model sees the prompt at every step",
             edit=("model(ids[", "model(input_ids["),
             why="every new token is the same: the new ones are never read",

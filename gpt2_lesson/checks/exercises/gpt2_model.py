@@ -107,8 +107,8 @@ def embed_read_out(run: RunProbe, g: Generator) -> list[Clue]:
                      seen[0, t].tolist()) if abs(value) > 1e-5]
         texts.append(" + ".join(parts) or "nothing")
     return [Clue("rows", f"read with the ids 3, 1, 3, 0: at position 0 your result is "
-                 f"{texts[0]}, and at position 2 it is {texts[1]}; expected 1 x token "
-                 "row 3 + 1 x position row of the position")]
+                 f"{texts[0]}, and at position 2 it is {texts[1]}; expected 1 x "
+                 "tok_emb row 3 + 1 x pos_emb row of the position")]
 
 
 def model_probes(g: Generator) -> list[Probe]:
@@ -195,7 +195,7 @@ def _leaks(table: object) -> list[Clue]:
 
 
 def _where(run: RunProbe, probe: Probe) -> list[Clue]:
-    """Return whether the logits are wrong with blocks, or positions, silenced."""
+    """Return whether the logits are wrong with blocks, or positions, ablated."""
     right = {}
     for without in ("", "blocks", "positions"):
         other = replace(probe, args=(*probe.args, without))
@@ -210,7 +210,7 @@ def _where(run: RunProbe, probe: Probe) -> list[Clue]:
                      "at how the blocks are built and called")]
     if right["positions"]:
         return [Clue("in positions", "with positions of 0 your logits are right: look "
-                     "at which rows of the position table are added, and where")]
+                     "at which rows of pos_emb are added, and where")]
     return [Clue("around blocks", "even with blocks that add 0 your logits are wrong: "
                  "look at what comes before the blocks (two tables, added) and after "
                  "(last norm, head)")]
@@ -276,15 +276,15 @@ EMBED = (
     Mistake("E5e", "one position for all tokens: row T - 1", edit=("[:T]", "[T - 1]"),
             why="the same token gives the same vector at every position",
             question="How many rows does a text of 5 tokens need?"),
-    Mistake("E6", "token rows multiplied by sqrt(C)",
+    Mistake("E6", "token embeddings multiplied by sqrt(C)",
             edit=("tok_emb[input_ids]",
                   "tok_emb[input_ids] * math.sqrt(tok_emb.size(1))"),
-            why="with pos_emb = 0 your result is sqrt(C) times the token rows",
+            why="with pos_emb = 0 your result is sqrt(C) times tok_emb's rows",
             question="Who scales its embeddings: GPT-2, or the transformer of 2017?"),
-    Mistake("E6o", "token rows divided by sqrt(C)",
+    Mistake("E6o", "token embeddings divided by sqrt(C)",
             edit=("tok_emb[input_ids]",
                   "tok_emb[input_ids] / math.sqrt(tok_emb.size(1))"),
-            why="with pos_emb = 0 your result is smaller than the token rows",
+            why="with pos_emb = 0 your result is smaller than tok_emb's rows",
             question="Should the model scale what it learned itself?"),
     Mistake("E5r", "positions in reverse order", edit=("[:T]", "[:T].flip(0)"),
             why="the first token gets row T - 1", question=_Q_PLACE),
@@ -292,19 +292,19 @@ EMBED = (
             edit=("[:T]", "[:T].mean(0)"),
             why="the same token gives the same vector at every position",
             question="How many rows does a text of 5 tokens need?"),
-    Mistake("E9h", "the mean of token row and position row, not their sum",
+    Mistake("E9h", "the mean of token and positional embedding, not their sum",
             edit=("tokens + positions", "(tokens + positions) / 2"),
             why="the result is half as large as it should be",
             question="Are the two rows added, or averaged?"),
     Mistake("E9m", "positions subtracted", edit=("tokens + ", "tokens - "),
-            why="with tok_emb = 0 your result is minus the position rows",
+            why="with tok_emb = 0 your result is minus pos_emb's rows",
             question="Which sign should a position have?"),
     Mistake("E9n", "a layer norm on the sum",
             edit=("tokens + positions",
                   "F.layer_norm(tokens + positions, tokens.shape[-1:])"),
             why="each vector has mean 0 and variance 1",
             question="Which part of the model norms: the embeddings, or the blocks?"),
-    Mistake("E6z", "token rows never used",
+    Mistake("E6z", "token embeddings never used",
             edit=("tokens + positions", "positions.expand_as(tokens)"),
             why="changing the ids changes nothing",
             question="Where does the text enter the model?"),
@@ -321,7 +321,7 @@ EMBED = (
             why="a position near 0 wipes the token out",
             question="What does adding keep that multiplying loses?"),
     Mistake("E10", "positions added twice", edit=("pos_emb[:T]", "2 * pos_emb[:T]"),
-            why="with tok_emb = 0 your result is twice the position rows",
+            why="with tok_emb = 0 your result is twice pos_emb's rows",
             question="How often are positions added to the residual stream?"),
     Mistake("E11", "no gradient reaches pos_emb (detach, no_grad, .data)",
             edit=("[:T]", "[:T].detach()"),
@@ -345,7 +345,7 @@ _HEAD = ("        self.ln_final = LayerNorm(d_model)\n",
          "        self.head = nn.Linear(d_model, vocab_size, bias=False)\n")
 
 WHOLE = (
-    Mistake("W1", "the head is not tied to the token table",
+    Mistake("W1", "the head is not tied to the embedding matrix",
             edit=[_HEAD, ("self.tok_emb.weight", "self.head.weight")],
             why="one V x C table too many: at GPT-2's size 163,037,184 parameters, "
                 "not 124,439,808", question=_Q_TIE,
@@ -438,7 +438,7 @@ WHOLE = (
             why="the count is right, and the head gets the residual stream without a "
                 "norm",
                 question="Where does the residual stream have its largest numbers?",
-            where="look at the place of ln_final", fix="after the last block"),
+            where="look at where ln_final is applied", fix="after the last block"),
     Mistake("W7c", "a last norm is built, and never called",
             edit=("        x = self.ln_final(x)\n", ""),
             why="the count is right, and no gradient reaches the norm",
@@ -508,7 +508,7 @@ WHOLE = (
             edit=("TransformerBlock(d_model, num_heads", "TransformerBlock(d_model, 1"),
             why="the count is right, the logits are not",
             question="Which number of heads do your blocks get?"),
-    Mistake("W15", "the position table has one row too many",
+    Mistake("W15", "the positional embeddings have one row too many",
             edit=("nn.Embedding(max_seq_length", "nn.Embedding(max_seq_length + 1"),
             why="C parameters too many",
             question="How many positions has a text of max_seq_length tokens?"),
@@ -528,9 +528,9 @@ WHOLE = (
                 question="Which token would id 50,300 be?"),
     Mistake("E1", "positions never added, though there is a table",
             edit=(" + self.pos_emb.weight[:T]", ""),
-            why="no gradient reaches the position table",
+            why="no gradient reaches the positional embeddings",
             question="How does the model know order?"),
-    Mistake("E1b", "no position table at all",
+    Mistake("E1b", "no positional embeddings at all",
             edit=[("        self.pos_emb = nn.Embedding(max_seq_length, d_model)\n",
                    ""),
                   (" + self.pos_emb.weight[:T]", "")],
@@ -540,7 +540,7 @@ WHOLE = (
             fix="self.pos_emb = nn.Embedding(max_seq_length, d_model)"),
     Mistake("E4", "all positions added, not the first T", edit=("[:T]", ""),
             why="it works only for texts of max_seq_length tokens",
-            question="Which rows of the position table does a text of 5 tokens need?"),
+            question="Which rows of pos_emb does a text of 5 tokens need?"),
     Mistake("E5", "positions counted from 1",
             edit=("self.pos_emb.weight[:T]", "self.pos_emb(torch.arange(1, T + 1))"),
             why="a text of max_seq_length tokens gets an index too large",
@@ -550,7 +550,7 @@ WHOLE = (
                   "self.tok_emb(input_ids) * math.sqrt(self.tok_emb.embedding_dim)"),
             why="the token outweighs its position sqrt(C) times",
             question="Who scales its embeddings: GPT-2, or the transformer of 2017?"),
-    Mistake("E8", "sines and cosines in place of a learned position table",
+    Mistake("E8", "sines and cosines instead of learned positional embeddings",
             edit=[("self.pos_emb = nn.Embedding(max_seq_length, d_model)",
                    'self.register_buffer("pos_emb", waves(max_seq_length, d_model))'),
                   ("self.pos_emb.weight", "self.pos_emb")],
@@ -668,8 +668,8 @@ GPT2 = Exercise(
               "self.tok_emb(input_ids); its table is self.tok_emb.weight"),
              (r"mat1 and mat2", "if it is the head: x is (B, T, C) and the table "
               "(V, C), so x @ table.T or F.linear(x, table)"),
-             (r"size of tensor a", "token rows are (B, T, C): which rows of the "
-              "position table fit them?"),
+             (r"size of tensor a", "token embeddings are (B, T, C): which rows "
+              "of pos_emb fit them?"),
              (r"before Module.__init__", "call super().__init__() first in __init__"),
              (r"index out of range",
               "an index is as large as a table: tok_emb has vocab_size rows, pos_emb "
@@ -677,7 +677,7 @@ GPT2 = Exercise(
              (r"should be a Tensor|must be Tensor|not tuple",
               "return the logits alone")),
     hints=("Five parts: two tables, added; the blocks, one after the other; a last "
-           "norm; the token table again. Count each one's parameters by hand.",
+           "norm; the embedding matrix again. Count each one's parameters by hand.",
            "Build it with d_model=12, and print each parameter's name and shape.",
            "logits = F.linear(self.ln_final(x), self.tok_emb.weight)"),
     atol=1e-4, rtol=1e-3, solution=_GPT2, names={
@@ -718,7 +718,7 @@ _MEDIUM = (
     (354_873_425, _off("W8", "a bias of the head counted", "50,257 too many: V")),
     (354_871_296, _off("W12", "the vocabulary padded to 50,304",
                          "48,128 too many: 47 rows of the table")),
-    (353_774_592, _off("E8", "the position table not counted",
+    (353_774_592, _off("E8", "the positional embeddings not counted",
                          "1,048,576 too few: T x C")),
     (304_466_944, _off("P1", "d_ff left at 3072", "d_ff is 4 C: 4096 here")),
     (354_601_984, _off("P2", "the linear layers' biases not counted",
@@ -733,7 +733,7 @@ _MEDIUM = (
 
 _CAUSES = {"A": "untied head", "B": "list of blocks", "C": "[block] * 12",
            "D": "no last norm", "E": "bias of the head", "F": "padded vocabulary",
-           "G": "no position table"}
+           "G": "no positional embeddings"}
 
 
 def _exchanged(one: str, other: str) -> dict[str, str]:
@@ -763,7 +763,7 @@ _ROWS = Mistake(
     "Which of the two differences can be divided by 768?",
     "subtract 124,439,808, then divide", "36,096 = 47 x 768")
 _NORMS = Mistake(
-    "P8", "the last norm and the position table exchanged",
+    "P8", "the last norm and the positional embeddings exchanged",
     "1,536 is 2 x 768, and 786,432 is 1024 x 768",
     "How many numbers are in a norm, and how many in a table of 1024 rows?",
     "divide both differences by 768", "D lacks 2 rows of 768, G 1024")
@@ -837,7 +837,7 @@ _DEEP = Mistake(
     "the entry with two blocks", "True")
 _PLACED = Mistake(
     "P12", "positions taken not to matter in one block",
-    "with its position added, a token has another key and value at each place",
+    "with its position added, a token has another key and value at each position",
     "What is added to a token before the block reads it?",
     "the entry with positions", "True")
 
@@ -871,11 +871,11 @@ medium = V * C + T * C + L * (12 * C**2 + 13 * C) + 2 * C"""),
                "one is 50,257?",
                "A block has 7,087,872 parameters. How many blocks does PyTorch find in "
                "[block] * 12, and how many in a list of twelve different ones?",
-               "A is one token table too many; B lacks twelve blocks, C eleven."),
+               "A is one embedding matrix too many; B lacks twelve blocks, C eleven."),
         solution="""\
 causes = {"A": "untied head", "B": "list of blocks", "C": "[block] * 12",
           "D": "no last norm", "E": "bias of the head", "F": "padded vocabulary",
-          "G": "no position table"}"""),
+          "G": "no positional embeddings"}"""),
     Answer("07.4", "the loss at initialisation: as it comes, with token embeddings of "
            "standard deviation 1, with position embeddings of standard deviation 1",
            [5.55, 63.0, 5.56], (

@@ -88,7 +88,7 @@ GROUPS = (
                   "p for _, p in model.named_parameters(remove_duplicate=False) if "
                   "p.dim() >= 2"),
             why="an optimizer refuses a parameter that it is given twice",
-            question="How many tensors are the token table and the head?",
+            question="How many tensors are the embedding matrix and the head?",
             where="Do you collect by module, or from model.parameters()?",
             fix="model.parameters() lists each tensor once"),
 )

@@ -296,7 +296,7 @@ next_token_loss = Exercise(
     ),
     axes={"logits": "B T V", "input_ids": "B T", "": ""},
     crashes=((r"Expected target size|multi-target not supported",
-              "cross_entropy looks for the V logits on axis 1: flatten predictions to "
+              "cross_entropy expects the V logits on axis 1: flatten predictions to "
               "(N, V) and targets to (N,), or transpose predictions to (B, V, T - 1)"),
              (r"input batch_size|target batch_size",
               "predictions and targets must be equally many: which loses its first, "
@@ -320,7 +320,7 @@ def learning_rate(step, steps, max_lr, warmup_steps, min_lr):
 
 
 def rate_probes(g: Generator) -> list[Probe]:
-    """Return the rates at the corners, half-way and beyond the end."""
+    """Return learning rates at the corners, half-way and beyond the end."""
     top = 0.5 + torch.rand(1, generator=g).item()
     settings = (50, top, 10, 0.1)
     return [
@@ -334,7 +334,7 @@ def rate_probes(g: Generator) -> list[Probe]:
 
 
 def read_rate(run: RunProbe, g: Generator) -> list[Clue]:
-    """Return the rates at the corners, in words."""
+    """Return what the learning rates at the corners show."""
     asked = [0, 3, 4, 12, 20, 40]
     values = run(Probe("corners", (asked, (20, 1.0, 4, 0.2)), fakes.rates_of)).value
     if not (isinstance(values, Tensor) and values.shape == (6,)):
@@ -349,8 +349,8 @@ def read_rate(run: RunProbe, g: Generator) -> list[Clue]:
             if not abs(value - right) < 1e-4]
 
 
-_Q_WARM = "Which rate should the first step have, and which the last of the warm-up?"
-_Q_FALL = "Between which two rates does it fall?"
+_Q_WARM = "What should it be at the first step, and at the last of the warm-up?"
+_Q_FALL = "From which value does it fall, and to which?"
 _Q_COS = "How much of the way down is done at step `warmup_steps`, and at `steps`?"
 _Q_HALF = "By which angle does the cosine go from 1 to -1?"
 
@@ -361,59 +361,59 @@ RATE = (
             edit=("/ warmup_steps\n", "/ (warmup_steps + 1)\n"),
             why="the last step of the warm-up stays below max_lr", question=_Q_WARM),
     Mistake("R12n", "no warm-up", edit=("max_lr * (step + 1) / warmup_steps", "max_lr"),
-            why="the first steps are made at the full rate", question=_Q_WARM,
+            why="the first steps are made at max_lr", question=_Q_WARM,
             where="Where is warmup_steps used?",
             fix="If step < warmup_steps: return max_lr * (step + 1) / warmup_steps"),
     Mistake("R13", "the cosine is not stopped: it rises again after the end",
-            edit=("min(1.0, ", "("), why="beyond `steps` the rate climbs back",
+            edit=("min(1.0, ", "("), why="beyond `steps` it climbs back",
             question="Where is the cosine after half a turn?"),
     Mistake("R13s", "the cosine starts at step 0, not after the warm-up",
             edit=("(step - warmup_steps) / (steps - warmup_steps)", "step / steps"),
-            why="after the warm-up the rate jumps below max_lr", question=_Q_COS),
+            why="after the warm-up it jumps below max_lr", question=_Q_COS),
     Mistake("R13d", "the way down is divided by `steps`, not by what is left of them",
             edit=("/ (steps - warmup_steps)", "/ steps"),
-            why="at step `steps` the rate has not arrived at min_lr", question=_Q_COS),
-    Mistake("R13m", "min_lr is never used: the rate falls to 0",
+            why="at step `steps` it has not arrived at min_lr", question=_Q_COS),
+    Mistake("R13m", "min_lr is never used: falls to 0",
             edit=("min_lr + (max_lr - min_lr)", "max_lr"),
-            why="at the end the rate is 0, not min_lr", question=_Q_FALL),
+            why="at the end it is 0, not min_lr", question=_Q_FALL),
     Mistake("R13a", "min_lr is added on top of the whole way",
             edit=("(max_lr - min_lr)", "max_lr"),
-            why="after the warm-up the rate is max_lr + min_lr", question=_Q_FALL),
+            why="after the warm-up it is max_lr + min_lr", question=_Q_FALL),
     Mistake("R12m", "the warm-up starts at min_lr",
             edit=("max_lr * (step + 1)", "min_lr + (max_lr - min_lr) * (step + 1)"),
             why="the first steps are larger than max_lr * (step + 1) / warmup_steps",
             question=_Q_WARM),
     Mistake("R12i", "whole-number division (//) in the warm-up",
             edit=("(step + 1) / warmup_steps", "((step + 1) // warmup_steps)"),
-            why="the rate is 0 until the last step of the warm-up", question=_Q_WARM),
+            why="it is 0 until the last step of the warm-up", question=_Q_WARM),
     Mistake("R13z", "0 after the end, not min_lr",
             edit=("    done", "    if step >= steps:\n        return 0.0\n    done"),
             why="beyond `steps` nothing moves",
-            question="Which rate should a step after the end have?",
+            question="What should it be at a step after the end?",
             where="Look at what is returned for step >= steps", fix="min_lr"),
     Mistake("R13x", "max(min_lr, ...): the cosine falls to 0 and is cut off",
             edit=[("min_lr + (max_lr - min_lr)", "max(min_lr, max_lr"),
                   (" / 2", " / 2)")],
-            why="half-way down the rate is max_lr / 2", question=_Q_FALL),
+            why="half-way down it is max_lr / 2", question=_Q_FALL),
     Mistake("R13e", "the way down is one step too short (steps - 1)",
             edit=("(steps - warmup_steps)", "(steps - 1 - warmup_steps)"),
             why="min_lr is reached one step too early", question=_Q_COS),
     Mistake("R13b", "the warm-up is not taken off the step",
             edit=("(step - warmup_steps)", "step"),
-            why="after the warm-up the rate jumps below max_lr", question=_Q_COS),
+            why="after the warm-up it jumps below max_lr", question=_Q_COS),
     Mistake("R13i", "a sine, not a cosine", edit=("cos(", "sin("),
-            why="after the warm-up the rate jumps to the middle",
+            why="after the warm-up it jumps to the middle",
             question="Which of the two is 1 at 0?"),
     Mistake("R13r", "1 - cos: it rises where it should fall",
             edit=("1 + math", "1 - math"),
-            why="after the warm-up the rate is min_lr, and at the end max_lr",
+            why="after the warm-up it is min_lr, and at the end max_lr",
             question=_Q_FALL),
     Mistake("R13c", "the cosine alone, without (1 + ...) / 2",
             edit=[("(1 + ", ""), (") / 2", "")],
-            why="at the end the rate is below min_lr",
+            why="at the end it is below min_lr",
             question="Between which two numbers does a cosine lie?"),
     Mistake("R13h", "1 + cos is not halved", edit=(" / 2", ""),
-            why="after the warm-up the rate is doubled",
+            why="after the warm-up it is doubled",
             question="Between which two numbers does 1 + cos lie?"),
     Mistake("R13l", "a straight line down, not a cosine",
             edit=("(1 + math.cos(math.pi * done)) / 2", "(1 - done)"),
@@ -421,12 +421,12 @@ RATE = (
             question="Where is a cosine steep, and where flat?"),
     Mistake("R13p", "a whole period of the cosine (2 pi), not half of one",
             edit=("math.pi", "2 * math.pi"),
-            why="the rate is lowest half-way and back at the top at the end",
+            why="it is lowest half-way and back at the top at the end",
             question=_Q_HALF),
     Mistake("R13q", "a quarter period of the cosine (pi / 2), not half of one",
             edit=("math.pi", "math.pi / 2"),
-            why="at the end the rate is half-way, not at min_lr", question=_Q_HALF),
-    Mistake("R13f", "the rate stays at max_lr after the warm-up",
+            why="at the end it is half-way, not at min_lr", question=_Q_HALF),
+    Mistake("R13f", "stays at max_lr after the warm-up",
             edit=("(1 + math.cos(math.pi * done)) / 2", "1"),
             why="it never falls", question=_Q_COS),
 )
@@ -561,7 +561,7 @@ def _wrong_logs(value: object) -> list[str]:
 
 
 def _rate_off(value: object) -> list[str]:
-    """Return on which side of the largest rates that work the measured ones lie."""
+    """Return on which side of the right learning rates the measured ones are."""
     if not isinstance(value, dict) or value.keys() != _rates(0, 0).keys():
         return ["expected a dict with the entries 'plain' and 'momentum 0.9'"]
     found = []
@@ -572,16 +572,16 @@ def _rate_off(value: object) -> list[str]:
         elif not mine < 1.05 * right:
             found.append(f"{name}: with {mine:.4g} a weight ends farther from 0 than 1")
         elif mine < 0.95 * right:
-            found.append(f"{name}: {mine:.4g} works, and larger rates do too"
+            found.append(f"{name}: {mine:.4g} works, and so do larger ones"
                          if mine > 0 else f"{name}: {mine:.4g} goes nowhere, or uphill")
     return found
 
 
 _INVERSE = Mistake(
-    "P1", "the rate that is fastest along the steep weight, not the largest that works",
+    "P1", "what is fastest along the steep weight, not the largest that works",
     "at 1/50 the steep weight arrives in one step; twice that still shrinks it",
-    "A step multiplies a by 1 - 50 lr. For which rates is that between -1 and 1?",
-    "Try a rate 1.5 times as large", "Double the rate until it fails, then halve")
+    "A step multiplies a by 1 - 50 lr. For which lr is that between -1 and 1?",
+    "Try one 1.5 times as large", "Double it until it fails, then halve")
 _FLAT = Mistake(
     "P2", "the limit of the flat weight b", "the steep weight fails long before",
     "Which of the two weights runs away first?", "Look at both weights at the end",
@@ -598,7 +598,7 @@ _EQUAL = Mistake(
     "Look at the argument momentum", "torch.optim.SGD(..., momentum=momentum)")
 
 _SWAPPED = Mistake(
-    "P5", "the two rates exchanged", "each is the other's limit",
+    "P5", "the two learning rates exchanged", "each is the other's limit",
     "With which momentum did you find the smaller one?",
     "Compare the names with the numbers", "The smaller one belongs to plain")
 
