@@ -195,7 +195,7 @@ def test_two_mistakes_at_once_are_both_named() -> None:
 def test_an_unknown_scale_is_measured(factor: float, scale: str) -> None:
     report = checks.attention(
         lambda q, k, v: (q @ k.mT * factor / math.sqrt(q.size(-1))).softmax(-1) @ v)
-    assert f"your effective scale is {scale} where d = 9" in report.clues[0].text
+    assert f"your effective scale is {scale} where D = 9" in report.clues[0].text
 
 
 def test_right_but_fragile() -> None:
@@ -225,9 +225,9 @@ def on_its_line(name: str, *lines: str):
 
 @pytest.mark.parametrize(("name", "line", "said"), [
     ("attention", "s = q @ k / 2", "the last two axes of k"),
-    ("attention", "s = q @ k.T / 2", "k.T turns all three axes round"),
+    ("attention", "s = q @ k.T / 2", "k.T reverses all three axes"),
     ("attention", "s = torch.bmm(q, k)", "the last two axes of k"),
-    ("attention", "s = (q @ k.mT).softmax(-1).mT @ v.mT", "(B, T, T) @ (B, T, dv)"),
+    ("attention", "s = (q @ k.mT).softmax(-1).mT @ v.mT", "(B, T, T) @ (B, T, Dv)"),
     ("attention", "s = q * v", "two shapes do not fit"),
     ("causal_attention", "s = (q @ k.mT).masked_fill(torch.ones(2, 2) == 1, 0)",
      "two shapes do not fit"),

@@ -226,12 +226,12 @@ def test_two_mistakes_at_once_are_both_named() -> None:
 
 
 def test_which_keys_are_seen_is_told_as_the_table_shows_it() -> None:
-    """It once said "may look at 4 of the keys, yours looks at 4"."""
+    """It once said "may attend to 4 of the keys, yours attends to 4"."""
     form = refusing(lambda q, k: torch.ones(q, k).triu(1))
     report = checks.causal_mask(form)
     assert {mistake.id for mistake in report.matches[0]} == {"M3t", "M16f"}
     report = checks.causal_mask(refusing(lambda q, k: torch.ones(q, k).triu(2)))
-    assert any("the keys 0, 1, 2, 3, yours looks at 2, 3, 4" in clue.text
+    assert any("the keys 0, 1, 2, 3, yours attends to 2, 3, 4" in clue.text
                for clue in report.clues), str(report)
 
 

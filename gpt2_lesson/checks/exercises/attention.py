@@ -28,7 +28,7 @@ def qkv(g: Generator, b: int, t: int, d: int, dv: int, size: float = 1.0) -> tup
 def _identity(g: Generator) -> Probe:
     q, k, _ = qkv(g, 2, 6, 9, 1, 1.2)
     return Probe("v is the identity: the result is the weights",
-                 (q, k, torch.eye(6).repeat(2, 1, 1)), sizes={"B": 2, "T": 6, "d": 9})
+                 (q, k, torch.eye(6).repeat(2, 1, 1)), sizes={"B": 2, "T": 6, "D": 9})
 
 
 def _large(g: Generator, key: int) -> Probe:
@@ -41,12 +41,12 @@ def _large(g: Generator, key: int) -> Probe:
 
 def probes(g: Generator) -> list[Probe]:
     """Return the probes: all sizes different, square, special values, gradients."""
-    sizes = {"B": 3, "T": 5, "d": 4, "dv": 7}
+    sizes = {"B": 3, "T": 5, "D": 4, "Dv": 7}
     q, k, v = qkv(g, 2, 6, 3, 4)
     return [
-        Probe("B, T, d, dv all different", qkv(g, 3, 5, 4, 7, 1.5), sizes=sizes),
+        Probe("B, T, D, Dv all different", qkv(g, 3, 5, 4, 7, 1.5), sizes=sizes),
         _identity(g),
-        Probe("one example, T = d = dv", qkv(g, 1, 4, 4, 4, 1.5)),
+        Probe("one example, T = D = Dv", qkv(g, 1, 4, 4, 4, 1.5)),
         Probe("q is 0", (torch.zeros_like(q), k, v)),
         Probe("T = 1", qkv(g, 2, 1, 3, 4)),
         _large(g, 0),
@@ -93,7 +93,7 @@ def span(values: Tensor) -> str:
 
 
 def effective_scale(weights: Tensor, scores: Tensor, d: int) -> list[Clue]:
-    """Regress the logs of the weights in a row on q.k: the slope is the scale."""
+    """Regress the logs of the weights in a row on q.k, which gives the scale."""
     allowed = (weights[:, -1] > 1e-7).all()
     if not allowed:
         return []
@@ -103,13 +103,13 @@ def effective_scale(weights: Tensor, scores: Tensor, d: int) -> list[Clue]:
     miss = (logs - slope * dots).abs().max().item()
     if miss < 1e-2 and abs(slope - d**-0.5) > 1e-3:
         return [Clue("scale", f"in the last row your effective scale is {slope:.4f} "
-                     f"where d = {d}, expected {d**-0.5:.4f} (1/sqrt(d))",
+                     f"where D = {d}, expected {d**-0.5:.4f} (1/sqrt(D))",
                      question="By what are the scores divided, how often, and does it "
-                          "depend on d alone?")]
+                          "depend on D alone?")]
     if miss > 1e-2:
         return [Clue("not q.k", "the last row of your weights is not the softmax of a "
                      "multiple of q.k: the logs do not follow the dot products",
-                     question="What stands between q.k and the weights, beside one "
+                     question="What happens between q.k and the weights, besides one "
                               "scale and one softmax?")]
     return []
 
@@ -117,27 +117,27 @@ def effective_scale(weights: Tensor, scores: Tensor, d: int) -> list[Clue]:
 # --- mistakes -------------------------------------------------------------------------
 
 _Q_SCALE = ("By how much should q.k shrink so that its standard deviation is 1 for "
-            "every d?")
+            "every D?")
 _Q_AXIS = "For one query, over which axis must the weights add up to 1?"
 _Q_SUM = "What must the weights of one query add up to?"
 _Q_COMPARED = "Which two things are compared?"
 _Q_MINE = "Who else may still need q?"
 
 WEIGHTING = (
-    Mistake("A1", "no scale: the scores are not divided by sqrt(d)",
+    Mistake("A1", "no scale: the scores are not divided by sqrt(D)",
             edit=(" / math.sqrt(q.size(-1))", ""), question=_Q_SCALE,
             why="the weights are too sharp: the effective scale is 1, expected "
-                "1/sqrt(d)"),
-    Mistake("A2", "scores divided by d, not by sqrt(d) (or by sqrt(d) twice)",
+                "1/sqrt(D)"),
+    Mistake("A2", "scores divided by D, not by sqrt(D) (or by sqrt(D) twice)",
             edit=("math.sqrt(q.size(-1))", "q.size(-1)"), question=_Q_SCALE,
-            why="the weights are too flat: the effective scale is 1/d",
+            why="the weights are too flat: the effective scale is 1/D",
             where="count how often, and by what, the scores are divided"),
-    Mistake("A3", "scores multiplied by sqrt(d)",
+    Mistake("A3", "scores multiplied by sqrt(D)",
             edit=("/ math.sqrt", "* math.sqrt"), question=_Q_SCALE,
-            why="the weights are far too sharp: the effective scale is sqrt(d)"),
-    Mistake("A2f", "scores divided by the fourth root of d",
+            why="the weights are far too sharp: the effective scale is sqrt(D)"),
+    Mistake("A2f", "scores divided by D ** 0.25, not by sqrt(D)",
             edit=("math.sqrt(q.size(-1))", "q.size(-1) ** 0.25"), question=_Q_SCALE,
-            why="the weights are too sharp: the effective scale is d ** -0.25"),
+            why="the weights are too sharp: the effective scale is D ** -0.25"),
     Mistake("A2m", "the scores with the wrong sign",
             edit=("/ math.sqrt", "/ -math.sqrt"),
             why="the key that fits best gets the least",
@@ -146,16 +146,16 @@ WEIGHTING = (
             edit=("scores.softmax(-1)",
                   "torch.full_like(scores, 1 / scores.size(-1))"),
             why="changing q or k changes nothing",
-            question="How does a query say what it looks for?",
+            question="How does a query say what it searches for?",
             where="what are q and k used for?",
             fix="softmax of q @ k.transpose(-2, -1)"),
     Mistake("A4", "scores divided by sqrt(T), the number of tokens",
             edit=("sqrt(q.size(-1))", "sqrt(q.size(-2))"),
             why="the scale changes with the length of the text",
             question="Which axis does the dot product add up over?"),
-    Mistake("A5", "scores divided by sqrt(dv), the width of the values",
+    Mistake("A5", "scores divided by sqrt(Dv), the width of the values",
             edit=("sqrt(q.size(-1))", "sqrt(v.size(-1))"),
-            why="the scale is right only where d = dv",
+            why="the scale is right only where D = Dv",
             question="Whose channels does q.k add up?"),
     Mistake("A6", "scores divided by sqrt(B), the number of examples",
             edit=("sqrt(q.size(-1))", "sqrt(q.size(0))"),
@@ -164,15 +164,15 @@ WEIGHTING = (
     Mistake("A7", "scaled after the softmax, not before",
             edit=[(" / math.sqrt(q.size(-1))", ""),
                   (".softmax(-1)", ".softmax(-1) / math.sqrt(q.size(-1))")],
-            why="the rows of the weights add up to 1/sqrt(d), not to 1",
+            why="the rows of the weights add up to 1/sqrt(D), not to 1",
             question=_Q_SUM),
     Mistake("A7t", "divided by T after the softmax: averaged twice",
             edit=("weights @ v", "weights @ v / q.size(-2)"),
             why="the rows of the weights add up to 1/T, not to 1",
             question=_Q_SUM),
-    Mistake("A7v", "divided by sqrt(dv) after the softmax, as well",
+    Mistake("A7v", "divided by sqrt(Dv) after the softmax, as well",
             edit=("weights @ v", "weights @ v / math.sqrt(v.size(-1))"),
-            why="the rows of the weights add up to 1/sqrt(dv), not to 1",
+            why="the rows of the weights add up to 1/sqrt(Dv), not to 1",
             question=_Q_SUM),
     Mistake("A8", "softmax over the queries (dim=-2, here the same as dim=1)",
             edit=(".softmax(-1)", ".softmax(-2)"), question=_Q_AXIS,
@@ -216,7 +216,7 @@ WEIGHTING = (
     Mistake("A14", "sigmoid in the place of softmax",
             edit=(".softmax(-1)", ".sigmoid()"),
             why="rows add up to anything; with q = 0 each weight is 0.5",
-            question="Sigmoid looks at one score at a time. What makes a row add up to "
+            question="Sigmoid takes one score at a time. What makes a row add up to "
                      "1?"),
     Mistake("A15", "softmax twice",
             edit=(".softmax(-1)", ".softmax(-1).softmax(-1)"),
@@ -225,8 +225,8 @@ WEIGHTING = (
             where="count the softmaxes, also inside functions that you call"),
     Mistake("A16", "k @ q.T: queries and keys exchanged",
             edit=("q @ k.transpose(-2, -1)", "k @ q.transpose(-2, -1)"),
-            why="row i holds the matches of key i, not of query i",
-            question="Whose matches are in row i?"),
+            why="row i contains the scores of key i, not of query i",
+            question="Whose scores are in row i?"),
     Mistake("A17", "q @ q.T: the keys are never used",
             edit=("q @ k.transpose(-2, -1)", "q @ q.transpose(-2, -1)"),
             why="changing k changes nothing, and no gradient reaches it",
@@ -243,11 +243,11 @@ WEIGHTING = (
     Mistake("A19", "averages the keys, not the values",
             edit=("weights @ v", "weights @ k"),
             why="the result has the keys' width, and v is never used",
-            question="What does a token hand over: its key or its value?"),
+            question="What does a token pass on: its key or its value?"),
     Mistake("A19q", "averages the queries, not the values",
             edit=("weights @ v", "weights @ q"),
             why="the result has the queries' width, and v is never used",
-            question="What does a token hand over: its query or its value?"),
+            question="What does a token pass on: its query or its value?"),
     Mistake("A23", "v is added to the result: that is the residual's part",
             edit=("weights @ v", "v + weights @ v"),
             why="yours minus the expected result is v",
@@ -278,7 +278,7 @@ WEIGHTING = (
             why="the caller's q is not the same after the call",
             question=_Q_MINE,
             where="look for /=, *=, += and names ending in _",
-            fix="q = q / math.sqrt(d) makes a new tensor"),
+            fix="q = q / math.sqrt(D) makes a new tensor"),
     Mistake("A21g", "changes its input in place, unseen by autograd (no_grad, .data)",
             edit=("scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))",
                   "q.data /= math.sqrt(q.size(-1))\n"
@@ -286,7 +286,7 @@ WEIGHTING = (
             why="the caller's q is not the same after the call, and its gradient is "
                 "wrong", question=_Q_MINE,
             where="look for no_grad and .data",
-            fix="q = q / math.sqrt(d) makes a new tensor"),
+            fix="q = q / math.sqrt(D) makes a new tensor"),
     Mistake("A21d", "dropout that is always on",
             edit=("weights @ v", "F.dropout(weights, 0.3) @ v"),
             why="two calls give different results", question="When should dropout act?",
@@ -311,23 +311,23 @@ UNASKED = Mistake(
 
 _SHAPES = (r"((batch2 tensor|mat1 and mat2|einsum\(\)).*\|(?=.*(@|matmul|bmm|einsum))|"
            r"size of tensor a.*\|(?=.*\.T\b))")
-CRASHES = (                                                     # first: k is turned
+CRASHES = (                                                     # first: k transposed
     (_SHAPES + r"(?!.*\bk\b(?!\.(mT|transpose|size|shape))).*\bv\b",
-     "(B, T, T) @ (B, T, dv) gives (B, T, dv): print the shape of your weights"),
+     "(B, T, T) @ (B, T, Dv) gives (B, T, Dv): print the shape of your weights"),
     (_SHAPES + r".*\bk\b",
-     "the last two axes of k have to change places: (B, T, d) @ (B, d, T) gives "
-     "(B, T, T). k.transpose(-2, -1) does that; k.T turns all three axes round"))
+     "the last two axes of k have to be exchanged: (B, T, D) @ (B, D, T) gives "
+     "(B, T, T). k.transpose(-2, -1) does that; k.T reverses all three axes"))
 HINTS = ("Three steps: match (q.k), turn the matches of each query into weights, "
          "average the values by the weights. Which of them differs from yours?",
          "Work out scores and weights for T = 3 by hand, and print yours: which is "
          "the first number that differs?",
-         "softmax(q @ k.transpose(-2, -1) / sqrt(d)) @ v")
+         "softmax(q @ k.transpose(-2, -1) / sqrt(D)) @ v")
 
 attention = Exercise(
-    "attention", "01", "attention(q, k, v) -> (B, T, dv)", make_probes=probes,
+    "attention", "01", "attention(q, k, v) -> (B, T, Dv)", make_probes=probes,
     mistakes=(*WEIGHTING, UNASKED), read_out=read_out,
-    axes={"q": "B T d", "k": "B T d", "v": "B T dv",
-    "": "B T dv"},
+    axes={"q": "B T d", "k": "B T d", "v": "B T Dv",
+    "": "B T Dv"},
     crashes=CRASHES, hints=HINTS, show="v is the identity: the result is the weights",
     sums=True, pair=True, solution=_ATTENTION)
 
@@ -335,7 +335,7 @@ attention_to_repair = attention.to_repair("attention_to_repair", "A8")
 
 # --- the answers that are values ------------------------------------------------------
 
-# The mean of the largest of 64 weights for d = 4, 16, 64, 256, measured.
+# The mean of the largest of 64 weights for D = 4, 16, 64, 256, measured.
 _WITHOUT = [0.277, 0.578, 0.794, 0.896]
 _WITH = [0.106, 0.107, 0.107, 0.107]
 _BY_D = [0.045, 0.027, 0.021, 0.018]
@@ -352,7 +352,7 @@ def _two_back(value: object) -> list[str]:
     q, k = (torch.as_tensor(part, dtype=torch.float64) for part in value)
     for name, part in (("q", q), ("k", k)):
         if part.dim() != 2 or part.size(0) != 8:
-            return [f"{name} has the shape {tuple(part.shape)}, expected (8, d)"]
+            return [f"{name} has the shape {tuple(part.shape)}, expected (8, D)"]
     if q.size(1) != k.size(1):
         return [f"q has {q.size(1)} channels and k has {k.size(1)}: expected the same"]
     return _looks(_scaled(q, k))
@@ -376,7 +376,7 @@ def _looks(scores: Tensor) -> list[str]:
 
 
 def _unscaled(value: object) -> bool:
-    """Return True if q.k alone would do, and q.k / sqrt(d) is far from it."""
+    """Return True if q.k alone would do, and q.k / sqrt(D) is far from it."""
     q, k = (torch.as_tensor(part, dtype=torch.float64) for part in value)
     weights = _scaled(q, k).softmax(-1)
     return not _looks(q @ k.T) and bool((weights[2:].diagonal() < 0.9).any())
@@ -394,8 +394,8 @@ _NO_SOFTMAX = Mistake(
     "the entry for q = 0", "[1/3, 1/3, 1/3]")
 _ITSELF = Mistake(
     "P9", "the score of a token alone, not its weight",
-    "the weights of a query add up to 1, also where there is one only",
-    "What is 7 divided by the sum of all there is, e to the 7 by e to the 7?",
+    "the weights of a query add up to 1, even if there is only one",
+    "What is e to the 7, divided by the sum of all powers, which is e to the 7?",
     "the entry for T = 1", "[1.0]")
 _ALONE = Mistake(
     "P10", "no weight for a token alone", "the weights of a query add up to 1",
@@ -420,9 +420,9 @@ _SWAPPED = Mistake(
     "Which of the two has the larger scores?", "which scale belongs to which row?",
     "without the scaling the scale is 1")
 _TWICE = Mistake(
-    "P2", "divided by d, not by sqrt(d)", "the weights get flatter as d grows",
-    "What is the standard deviation of a dot product of d random numbers?",
-    "look at the scale with the scaling", "scale = 1 / math.sqrt(d)")
+    "P2", "divided by D, not by sqrt(D)", "the weights get flatter as D grows",
+    "What is the standard deviation of a dot product of D random numbers?",
+    "look at the scale with the scaling", "scale = 1 / math.sqrt(D)")
 _MEAN = Mistake(
     "P3", "the mean of all weights, not of the largest ones",
     "64 weights that add up to 1 have the mean 1/64, whatever they are",
@@ -434,13 +434,13 @@ _AFTER = Mistake(
     "scores, or the weights?", "look at the order of scale and softmax",
     "(scale * scores).softmax(-1)")
 _SCORES = Mistake(
-    "P5", "the largest score, not the largest weight", "numbers above 1 are no weights",
+    "P5", "the largest score, not the largest weight", "a weight is never above 1",
     "How does a score become a weight?", "is there a softmax before amax?",
     "(scale * scores).softmax(-1).amax(-1).mean()")
 _KEYS = Mistake(
     "P6", "the largest weight of each key, not of each query",
     "softmax and the maximum run along different axes",
-    "Which axis of the weights adds up to 1?", "look at the numbers given to softmax "
+    "Which axis of the weights adds up to 1?", "look at the axes given to softmax "
     "and to amax", ".softmax(-1).amax(-1)")
 _EVERYTHING = Mistake(
     "P7", "the maximum over everything, not for each query",
@@ -449,21 +449,21 @@ _EVERYTHING = Mistake(
     "look for .max() without an axis", "weights.amax(-1).mean()")
 
 _UNSCALED = Mistake(
-    "P14", "sharp enough without the scaling by 1/sqrt(d), and not with it",
-    "the scores are divided by sqrt(d), so their differences are smaller",
+    "P14", "sharp enough without the scaling by 1/sqrt(D), and not with it",
+    "the scores are divided by sqrt(D), so their differences are smaller",
     "By how much are your scores divided before the softmax?",
-    "the length of the queries", "make q longer: multiply it by sqrt(d)")
+    "the length of the queries", "make q longer: multiply it by sqrt(D)")
 _ONE_BACK = Mistake(
-    "P16", "one place back, not two", "token t attends to token t - 1",
+    "P16", "one position back, not two", "token t attends to token t - 1",
     "Which key should win for token 5?", "the number given to roll", "k.roll(2, 0)")
 _AHEAD = Mistake(
-    "P15", "two places ahead, not back (or q and k exchanged)",
+    "P15", "two positions ahead, not back (or q and k exchanged)",
     "token t attends to token t + 2", "Which key should win for token 5?",
     "the sign of the number given to roll, and the order in [q, k]", "k.roll(2, 0)")
 
 
 def _shifted(places: int) -> Callable[[object], bool]:
-    """Return a test for queries that attend so many places further on than asked."""
+    """Return a test for queries that attend so many positions further on than asked."""
     def does(value: object) -> bool:
         q, k = (torch.as_tensor(part, dtype=torch.float64) for part in value)
         best = _scaled(q, k).argmax(-1)
@@ -498,7 +498,7 @@ ANSWERS = (
                   "q = 0 makes all scores 0, so all weights are equal."),
            solution='predicted = {"q is 0": [0.33, 0.33, 0.33], "T = 1": [1.0],\n'
                     '             "one score of 1000": [1.0, 0.0, 0.0]}'),
-    Answer("01.4", "the largest of 64 weights for d = 4, 16, 64, 256",
+    Answer("01.4", "the largest of 64 weights for D = 4, 16, 64, 256",
            _largest(_WITHOUT, _WITH), rtol=0.05, atol=0.0051,
            precision="two decimals are",
            wrong=((_largest(_WITH, _WITHOUT), _SWAPPED),
@@ -510,16 +510,16 @@ ANSWERS = (
                   (_largest([0.148, 0.393, 0.557, 0.612],
                             [0.0757, 0.0953, 0.1005, 0.1015]), _KEYS),
                   (_over_everything, _EVERYTHING)),
-           hints=("q, k = torch.randn(2, 64, 64, d) makes all queries and keys. Their "
+           hints=("q, k = torch.randn(2, 64, 64, D) makes all queries and keys. Their "
                   "product has the shape (64 texts, 64 queries, 64 keys).",
                   "The largest weight of each query first, then the mean of these: "
                   ".amax(-1) over the keys, .mean() over the rest.",
                   "(scale * q @ k.transpose(-2, -1)).softmax(-1).amax(-1).mean()"),
-           solution="def largest_weight(d, scale):\n"
-                    "    q, k = torch.randn(2, 64, 64, d)\n"
+           solution="def largest_weight(D, scale):\n"
+                    "    q, k = torch.randn(2, 64, 64, D)\n"
                     "    return (scale * q @ k.transpose(-2, -1)).softmax(-1)"
                     ".amax(-1).mean().item()"),
-    Answer("01.5", "q and k, (8, d) each, with which token t attends to token t - 2",
+    Answer("01.5", "q and k, (8, D) each, with which token t attends to token t - 2",
            lambda: [30 * _SOLVED.roll(2, 0), _SOLVED], test=_two_back,
            wrong=((_unscaled, _UNSCALED),
                   (_shifted(1), _ONE_BACK), (_shifted(4), _AHEAD)),
@@ -528,7 +528,7 @@ ANSWERS = (
                   "The query of token t should have its largest dot product with the "
                   "key of token t - 2. Twice as long queries make twice as large "
                   "scores: with 7 other keys at score 0, the chosen score has to be at "
-                  "least ln(7 * 99) = 6.54 after the division by sqrt(d).",
+                  "least ln(7 * 99) = 6.54 after the division by sqrt(D).",
                   "k = torch.eye(8), and row t of q is a long copy of row t - 2 of k."),
            solution="k = torch.eye(8)\nq = 30 * k.roll(2, 0)"),
 )

@@ -193,7 +193,7 @@ MASK_LATE = Mistake(
     "M11", "masked after the softmax, without dividing by the new sum",
     edit=[("    scores = scores.masked_fill(~allowed, -torch.inf)\n", ""),
           ("weights @ v", "weights.tril() @ v")],
-    why="the rows add up to less than 1; and the future still has a say, in "
+    why="the rows add up to less than 1; and the future still counts, in "
         "the sum that each weight was divided by",
     question="The hidden weights are gone. Do the others still add up to 1?",
     where="compare the order: mask, softmax",
@@ -203,7 +203,7 @@ MASK_ONLY = (
             edit=("return scores", "return scores.softmax(-1)"),
             why="yours are weights from 0 to 1; a softmax over them gives hidden keys "
                 "a weight again",
-            question="What is left to do for the caller: softmax, or nothing?"),
+            question="What does the caller do with your result: softmax, or nothing?"),
     Mistake("M1i", "right, but the caller's scores are changed in place",
             edit=("scores.masked_fill(", "scores.masked_fill_("),
             why="the scores are not the same after the call",
@@ -239,10 +239,10 @@ _ABOVE = EdgeCase("it is fragile: it fails where a hidden score is 10,000 (all v
 _BELOW = EdgeCase(_FRAGILE, _far_below)
 
 causal_attention = Exercise(
-    "causal_attention", "02", "causal_attention(q, k, v) -> (B, T, dv)",
+    "causal_attention", "02", "causal_attention(q, k, v) -> (B, T, Dv)",
     make_probes=probes, mistakes=(*CAUSAL, *MASKING, *MASK_FINITE, MASK_LATE),
     read_out=partial(read_out, causal=True), edge_cases=(*_HALF, _ABOVE, _BELOW),
-    axes={"q": "B T d", "k": "B T d", "v": "B T dv", "": "B T dv"}, crashes=CRASHES,
+    axes={"q": "B T d", "k": "B T d", "v": "B T Dv", "": "B T Dv"}, crashes=CRASHES,
     hints=HINTS,
     show="v is the identity: the result is the weights", sums=True,
     solution=_CAUSAL_ATTENTION)
@@ -298,8 +298,8 @@ def read_mask(run: RunProbe, g: Generator) -> list[Clue]:
             found.append(Clue(
                 f"row of {pair}", f"causal_mask{pair}: query {wrong[0]} is token "
                                   f"{place}"
-                f"; it may look at the keys {', '.join(map(str, range(place + 1)))}, "
-                f"yours looks at {', '.join(map(str, seen)) or 'none'}"))
+                f"; it may attend to the keys {', '.join(map(str, range(place + 1)))}, "
+                f"yours attends to {', '.join(map(str, seen)) or 'none'}"))
     return found
 
 
@@ -332,13 +332,13 @@ TABLE = (
             fix="key <= query, query number i at num_keys - num_queries + i"),
     Mistake("M4", "the diagonal hidden: a token may not see itself",
             edit=("<=", "<"),
-            why="each row has one True too few, its own place",
+            why="each row has one True too few, at its own position",
             question="May a token attend to itself?",
             where="look at < and <=, or at `diagonal`"),
     Mistake("M5", "one future token visible",
             edit=("- num_queries", "- num_queries + 1"), question=_Q_FIRST,
             why="each row has one True too many",
-            where="look at the number added to the place, or at `diagonal`"),
+            where="look at the number added to the position, or at `diagonal`"),
     Mistake("M15", "aligned at the top left: the queries taken for the first tokens",
             edit=(" + num_keys - num_queries", ""), question=_Q_LAST,
             why="query 0 is taken for token 0, whatever came before",
@@ -354,7 +354,7 @@ TABLE = (
                   "    allowed ="), question=_Q_LAST,
             why="right for one query, and for as many queries as keys; in between the "
                 "future shows", where="look for an `if`, or print causal_mask(2, 5)",
-            fix="query number i stands at num_keys - num_queries + i"),
+            fix="query number i is at num_keys - num_queries + i"),
     Mistake("M16", "1 and 0 (int) in the place of True and False",
             edit=("return allowed", "return allowed.int()"),
             why="masked_fill refuses it, and ~ of 1 is -2, which counts as True",
@@ -363,17 +363,17 @@ TABLE = (
     Mistake("M16f", "1.0 and 0.0 (float) in the place of True and False",
             edit=("return allowed", "return allowed.float()"),
             why="torch.ones gives floats; ~ refuses them",
-            question="What does torch.ones hold?", fix="end with .bool()"),
+            question="What does torch.ones contain?", fix="end with .bool()"),
     Mistake("M16a", "0 and -inf, to be added to scores, in the place of True and False",
             edit=("return allowed", "return torch.where(allowed, 0.0, -torch.inf)"),
-            why="the contract asks for a table of yes and no",
-            question="Who turns No into minus infinity: the mask, or attention?",
+            why="the contract asks for a table of True and False",
+            question="What turns False into minus infinity: the mask, or attention?",
             where="look at the last step"),
     Mistake("M17", "rows and columns exchanged: (num_keys, num_queries)",
             edit=[("torch.arange(num_keys)", "torch.arange(num_keys)[:, None]"),
                   ("(num_queries)[:, None]", "(num_queries)")], question=_Q_FIRST,
-            why="with 2 queries and 5 keys it is (5, 2); with as many, a table turned "
-                "over", where="a row is a query"),
+            why="with 2 queries and 5 keys it is (5, 2); with as many, it is "
+                "transposed", where="a row is a query"),
     Mistake("M18", "a row for every key: (num_keys, num_keys)",
             edit=("torch.arange(num_queries)[:, None] + num_keys - num_queries",
                   "torch.arange(num_keys)[:, None]"), question=_Q_LAST,
@@ -403,12 +403,12 @@ TABLE = (
 
 causal_mask = Exercise(
     "causal_mask", "02", "causal_mask(num_queries, num_keys) -> (num_queries, "
-    "num_keys), True = may look",
+    "num_keys), True = may attend",
     make_probes=table_probes, mistakes=TABLE, read_out=read_mask,
     crashes=((r"bitwise_not|~", "~ works on True and False only: .bool() first"),
              (r"^ValueError", "if the error is your own: only more queries than keys "
               "should raise it")),
-    hints=("The queries are the last tokens. At which place does query i stand?",
+    hints=("The queries are the last tokens. At which position is query i?",
            "Print your mask for 1 query and 4 keys: it should be True throughout.",
            "torch.arange(num_keys) <= torch.arange(num_keys)[-num_queries:, None]"),
     show="2 queries, 5 keys", solution=_CAUSAL_MASK)
@@ -513,7 +513,7 @@ LEAKS = (
     Mistake("N3", "a test that looks after the changed token, not before it",
             edit=("[:, :j]", "[:, j + 1:]"), question=_Q_LEAK,
             why="a function that reads the past is called a leak"),
-    Mistake("N3f", "a test that looks at the changed token and after it",
+    Mistake("N3f", "a test that counts the changed token and those after it",
             edit=("[:, :j]", "[:, j:]"), question=_Q_LEAK,
             why="a function that reads the past is called a leak"),
     Mistake("N4", "a test that calls any change of any output a leak",
@@ -670,7 +670,7 @@ leaks = Exercise(
 _ROLL = Mistake(
     "N20", "overlooking that roll takes the last token round to the front",
     "output 0 of C is the last token",
-    "What does C put at place 0, which has no token before it?",
+    "What does C put at position 0, which has no token before it?",
     "print x.roll(1, 1) for tokens 1, 2, 3", "C leaks, from the last token to output 0")
 _EXAMPLES = Mistake(
     "N21", "taking a mean over the examples for a leak in time",
