@@ -258,7 +258,7 @@ class TestCatalogue(Catalogue):
 @pytest.mark.parametrize(("place", "words"), [
     ("torch.arange(read, ids.size(1)) + 2 * (i > 0)",
      "call 2 of the model passes the positions 7; 5 tokens have been read, so the next "
-     "stand at 5"),
+     "are at 5"),
     ("torch.arange(read * 2, read + ids.size(1))", "passes the positions 10; 5 tokens")
 ])
 def test_the_first_wrong_position_is_told(place: str, words: str) -> None:

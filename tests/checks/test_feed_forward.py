@@ -192,7 +192,7 @@ def test_half_precision_is_as_measured() -> None:
     assert "before rounding" in checks.answer("04.4", value).named
     index = {"largest gap": gap.max(), "at": gap.argmax(),
              "differ in half": (erf.half() != tanh.half()).sum()}
-    assert "the place in the list" in checks.answer("04.4", index).named
+    assert "the index in the list" in checks.answer("04.4", index).named
 
 
 def test_all_in_half_precision_has_a_name() -> None:

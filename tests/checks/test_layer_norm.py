@@ -350,7 +350,7 @@ def test_errors_of_the_unbiased_variance_are_as_measured() -> None:
     ([1e-5, 2e-5, 3e-5, 5e-5], "1% off: unbiased variance (0.00% off)"),
     ([1e-5, 2e-5, 0, 0], "1% off: unbiased variance (0.00% off)"),
     ([0.1] * 4, "nearly 0 everywhere"),
-    ([-0.003, 0.003, -0.003, 0.003], "mean not taken off"),
+    ([-0.003, 0.003, -0.003, 0.003], "mean not subtracted"),
     ([2, 2, 2, 2], "nearly 0 everywhere"), ([[1, 2, 3, 4]], "one row of four")])
 def test_a_row_that_unmasks(row: list, says: str) -> None:
     report = checks.answer("05.5", row)

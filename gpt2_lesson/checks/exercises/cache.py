@@ -115,7 +115,7 @@ def generation_probes(g: Generator) -> list[Probe]:
 
 
 def attention_read_out(run: RunProbe, g: Generator) -> list[Clue]:
-    """Return whom each token looks at: missing and future ones, sums, scale."""
+    """Return which tokens each attends to: missing and future ones, sums, scale."""
     probe = _identity(g)
     value = run(probe).value
     if not isinstance(value, Tensor) or value.shape != (1, 1, 1, 4, 4):
@@ -136,8 +136,8 @@ def attention_read_out(run: RunProbe, g: Generator) -> list[Clue]:
                          f"{_tokens(range(t + 1))}")]
     sums = weights.sum(-1)
     if not sums.allclose(torch.ones(4), atol=1e-4):
-        return [Clue("row sums", "everybody looks at the right tokens, but the weights "
-                     f"of a token add up to {sums.min():.3g} to {sums.max():.3g}, "
+        return [Clue("row sums", "every token attends to the right ones, but its "
+                     f"weights add up to {sums.min():.3g} to {sums.max():.3g}, "
                      "expected 1")]
     (q,), (k,) = (part[0] for part in probe.args[:2])            # (T, D) each
     return effective_scale(weights[None], q @ k.transpose(-2, -1), q.size(-1))
@@ -159,7 +159,7 @@ def generation_read_out(run: RunProbe, g: Generator) -> list[Clue]:
         if positions != wanted:
             return [Clue("positions", f"call {call} of the model passes the positions "
                          f"{_tokens(positions)}; {place} tokens have been read, so the "
-                         f"next stand at {_tokens(wanted)}")]
+                         f"next are at {_tokens(wanted)}")]
         place += len(positions)
     if place < 8:
         return [Clue("unread", f"of 5 tokens and 4 new ones the model was given only "

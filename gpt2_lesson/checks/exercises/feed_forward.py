@@ -211,7 +211,7 @@ _OTHER_NUMBERS = (
     Mistake("F6", "sqrt(2)/pi for sqrt(2/pi)",
             edit=("math.sqrt(2 / math.pi)", "math.sqrt(2) / math.pi"),
             why="the factor inside tanh is 0.45, expected 0.80", question=_Q_FORM),
-    Mistake("F6b", "2/pi without the root",
+    Mistake("F6b", "2/pi for sqrt(2/pi)",
             edit=("math.sqrt(2 / math.pi)", "2 / math.pi"),
             why="the factor inside tanh is 0.64, expected 0.80", question=_Q_FORM),
     Mistake("F6c", "sqrt(pi/2), the fraction upside down",
@@ -237,7 +237,7 @@ GELU = (
             why="near 0 the result is x / 2, too flat on the left", question=_Q_FORM),
     Mistake("F6y", "the power takes the whole sum: (x + 0.044715 x)**3",
             edit=("x**3)", "x)**3"),
-            why="brackets stand around x too", question=_Q_FORM),
+            why="the brackets are around x, too", question=_Q_FORM),
     Mistake("F6z", "the constant is cubed, too: (0.044715 x)**3",
             edit=("0.044715 * x**3", "(0.044715 * x)**3"),
             why="0.044715 cubed is 0.00009, so the term is lost", question=_Q_FORM),
@@ -278,7 +278,7 @@ NETWORK = (
       for one in (*_OTHER_FUNCTIONS, *_OTHER_NUMBERS) if one.id not in _TOO_FINE),
     Mistake("F8", "no activation: two linear maps, worth one",
             edit=("gelu(x @ w1 + b1)", "x @ w1 + b1"),
-            why="f(2x) - f(0) is twice f(x) - f(0): nothing bends",
+            why="f(2x) - f(0) is twice f(x) - f(0): there is no nonlinearity",
             question=_Q_NETWORK),
     Mistake("F9", "the activation after the second linear map",
             edit=[("gelu(x @ w1 + b1)", "x @ w1 + b1"),
@@ -469,9 +469,9 @@ _HALVED = Mistake(
     "What fraction of the bell curve lies below 8?", "the value at 8", "[0, 0, 8]")
 _SHORT = "two significant digits are"
 _PLACE = Mistake(
-    "P7", "the place in the list, not the x that stands there",
+    "P7", "the index in the list, not the x with that index",
     "argmax gives an index; all x lie between 2 and 4",
-    "At which x does the largest gap stand?", "look at argmax", "x[gap.argmax()]")
+    "At which x is the gap largest?", "look at argmax", "x[gap.argmax()]")
 _ALL_HALF = Mistake(
     "P8", "the gap of results in half precision, not in double precision",
     "half precision has steps of 1/512 there, so each gap is 0 or at least one step, "
@@ -492,7 +492,7 @@ ANSWERS = (
                   "-8 times nearly 0, 0 times a half, 8 times nearly 1."),
            solution="predicted = [0.0, 0.0, 8.0]"),
     Answer("04.4", "the largest gap of the two forms, where it is, and how many of the "
-           "1,024 numbers from 2 to 4 differ in half precision",
+           "1,024 values of x from 2 to 4 differ in half precision",
            _gap(0.000473, 2.699, 156), rtol=0.02, precision=_SHORT,
            wrong=((_gap(0.000473, 2.699, 1024), Mistake(
                "P4", "compared before rounding to half precision",

@@ -183,7 +183,7 @@ def read_block(run: RunProbe, g: Generator) -> list[Clue]:
     y = run(Probe("silent", (x, ln_attn, Silent(), ln_mlp, Silent()))).value
     if isinstance(y, Tensor) and y.shape == x.shape and not y.allclose(x, atol=1e-5):
         found.append(Clue("silent", "with attn and mlp returning 0 your block should "
-                          "return x, and does not: x must stand alone in the sum"))
+                          "return x, and does not: the sum must contain the plain x"))
     return found or _reads_clue(text)
 
 
@@ -194,7 +194,7 @@ _READS = {"ln_attn": ("x", "the block's input"),
 
 
 def _reads_clue(text: str) -> list[Clue]:
-    """Return the first layer that reads something else than it should, in words."""
+    """Return the first layer that reads something else than it should."""
     for name, (wanted, words) in _READS.items():
         given = _inside(text, name)[0]
         if given != wanted:
@@ -202,11 +202,11 @@ def _reads_clue(text: str) -> list[Clue]:
             return [Clue("reads", f"{name} reads {given} in your block; it should read "
                          f"{words}")]
     return [Clue("added", "each layer reads what it should; what is added up differs: "
-                 "the residual stream and the result of each branch, each once")]
+                 "the residual stream and the result of each sublayer, each once")]
 
 
 def _inside(text: str, name: str) -> list[str]:
-    """Return what stands in the brackets of each `name(...)` in a formula."""
+    """Return what is in the brackets of each `name(...)` in a formula."""
     found = []
     for match in re.finditer(rf"\b{name}\(", text):
         depth, end = 1, match.end()
@@ -222,10 +222,10 @@ def _inside(text: str, name: str) -> list[str]:
 _Q_UNIT = ("The standard deviation is the root of the variance. Which of them has x's "
            "unit?")
 _Q_MEAN = "What should the mean of each row be afterwards?"
-_Q_LEFT = "What is left of a row when its mean is taken off?"
+_Q_LEFT = "What is the mean of a row from which its mean has been subtracted?"
 _Q_FIRST = "What does Python do first: the minus, or the division?"
 _Q_VARIANCE = "The mean of the squares: of how many?"
-_Q_EPS = "What is eps added to: the variance or its root?"
+_Q_EPS = "What is eps added to: the variance or its square root?"
 _Q_AXIS = "Which numbers does one token's mean run over?"
 _Q_AFFINE = "What multiplies each channel, and what is added to it?"
 
@@ -257,7 +257,7 @@ LAYER_NORM = (
     Mistake("L4q", "eps is squared", edit=("+ eps", "+ eps**2"),
             why="rows of standard deviation 0.001 come out 3.3 times too large",
             question=_Q_EPS),
-    Mistake("L4t", "twice eps (added in two places)", edit=("+ eps", "+ 2 * eps"),
+    Mistake("L4t", "eps added twice", edit=("+ eps", "+ 2 * eps"),
             why="rows of standard deviation 0.001 come out too small", question=_Q_EPS),
     Mistake("L3n", "eps added to the numerator, not to the variance",
             edit=("difference / (variance + eps)", "(difference + eps) / variance"),
@@ -266,17 +266,17 @@ LAYER_NORM = (
                      "by?"),
     Mistake("L1s", "the sum of the squares, not their mean",
             edit=("(difference**2).mean(", "(difference**2).sum("),
-            why="the result is too small, by the root of C: at C = 4 by half",
+            why="the result is too small, by a factor of sqrt(C): half at C = 4",
             question=_Q_VARIANCE),
     Mistake("L1n", "divided by the length of the row (its norm)",
             edit=("(variance + eps).sqrt()",
                   "(difference.norm(dim=-1, keepdim=True) + eps)"),
-            why="the result is too small, by the root of C: at C = 4 by half",
+            why="the result is too small, by a factor of sqrt(C): half at C = 4",
             question=_Q_VARIANCE),
     Mistake("L1z", "F.normalize: divided by the length of the row",
             edit=("difference / (variance + eps).sqrt()",
                   "F.normalize(difference, dim=-1)"),
-            why="the result is too small, by the root of C: at C = 4 by half",
+            why="the result is too small, by a factor of sqrt(C): half at C = 4",
             question=_Q_VARIANCE),
     Mistake("L12n", "x.std(): the unbiased variance, and no eps",
             edit=[("(difference**2).mean(", "x.var("), (" + eps", "")],
@@ -286,7 +286,7 @@ LAYER_NORM = (
     Mistake("L2p", "brackets are missing: ... / variance.sqrt() + eps * weight + bias",
             edit=[("(variance + eps).sqrt()", "variance.sqrt()"),
                   ("normed *", "normed + eps *")],
-            why="eps is multiplied by the weight, and the variance stays alone under "
+            why="eps is multiplied by the weight, and the variance alone is under "
                 "the root",
             question=_Q_EPS),
     Mistake("L16m", "no gradient passes through the mean (detach, no_grad)",
@@ -302,12 +302,12 @@ LAYER_NORM = (
     Mistake("L5m", "one mean for the whole tensor",
             edit=("x.mean(-1, keepdim=True)", "x.mean()"),
             why="changing one token changes all others", question=_Q_AXIS),
-    Mistake("L10s", "the sum taken off, not the mean", edit=("x.mean", "x.sum"),
+    Mistake("L10s", "the sum subtracted, not the mean", edit=("x.mean", "x.sum"),
             why="a row of equal numbers does not give the bias", question=_Q_LEFT),
-    Mistake("L10p", "the mean added, not taken off",
+    Mistake("L10p", "the mean added, not subtracted",
             edit=("difference /", "(x + mean) /"),
             why="the result has not the mean 0", question=_Q_LEFT),
-    Mistake("L10m", "the median taken off, not the mean",
+    Mistake("L10m", "the median subtracted, not the mean",
             edit=("x.mean(-1, keepdim=True)", "x.median(-1, keepdim=True).values"),
             why="the result has not the mean 0", question=_Q_LEFT),
     Mistake("L23", "scaled from 0 to 1 by the smallest and the largest number",
@@ -403,10 +403,10 @@ LAYER_NORM = (
             edit=(" / (variance + eps).sqrt()", ""),
             why="rows keep their standard deviation",
             question="What should the new variance be?"),
-    Mistake("L10", "RMS norm: the mean is not taken off", edit=("x - mean", "x"),
+    Mistake("L10", "RMS norm: the mean is not subtracted", edit=("x - mean", "x"),
             why="rows shifted by 3 come out with a mean of about 0.95",
             question=_Q_MEAN),
-    Mistake("L10b", "the mean is taken off in the variance, not above it",
+    Mistake("L10b", "the mean is subtracted in the variance, not in the numerator",
             edit=("difference /", "x /"),
             why="the standard deviation is 1, but shifted rows stay shifted",
             question=_Q_MEAN),
@@ -427,23 +427,23 @@ LAYER_NORM = (
             question="Who else may need x?"),
 )
 
-_Q_STREAM = "Which two things are added: what does each branch read, and what is kept?"
+_Q_STREAM = "What does each sublayer read, and to what is its result added?"
 
 BLOCK = (
-    Mistake("B1", "post-norm: the norms stand on the residual stream, after each "
+    Mistake("B1", "post-norm: the norms are on the residual stream, after each "
                   "addition",
             edit=[("x + attn(ln_attn(x))", "ln_attn(x + attn(x))"),
                   ("x + mlp(ln_mlp(x))", "ln_mlp(x + mlp(x))")],
             why="the residual stream itself is normed, so x no longer runs straight "
                 "through",
             question="What does a norm see in pre-norm: the residual stream, or a copy "
-                     "for the branch?"),
-    Mistake("B1b", "the norms after the branches: x + ln(attn(x))",
+                     "for the sublayer?"),
+    Mistake("B1b", "the norms after the sublayers: x + ln(attn(x))",
             edit=[("attn(ln_attn(x))", "ln_attn(attn(x))"),
                   ("mlp(ln_mlp(x))", "ln_mlp(mlp(x))")],
             why="attn and mlp read the plain residual stream",
             question="What should attn read?"),
-    Mistake("B2", "no residual connection: each branch replaces the residual stream",
+    Mistake("B2", "no residual connection: each sublayer replaces the residual stream",
             edit=[("x + attn", "attn"), ("x + mlp", "mlp")],
             why="when attn and mlp return 0, the block returns 0: x is lost",
             question=_Q_STREAM),
@@ -455,16 +455,19 @@ BLOCK = (
             edit=[("x + attn", "ln_attn(x) + attn"), ("x + mlp", "ln_mlp(x) + mlp")],
             why="when attn and mlp return 0, the block returns ln_mlp(ln_attn(x)), not "
                 "x",
-            where="did x = ln_attn(x) overwrite the stream?", question=_Q_STREAM),
+            where="did x = ln_attn(x) overwrite the residual stream?",
+            question=_Q_STREAM),
     Mistake("B3a", "the first residual connection starts from ln_attn(x)",
             edit=("x + attn", "ln_attn(x) + attn"),
             why="x is normed before attn's result is added",
-            where="did x = ln_attn(x) overwrite the stream?", question=_Q_STREAM),
+            where="did x = ln_attn(x) overwrite the residual stream?",
+            question=_Q_STREAM),
     Mistake("B3m", "the second residual connection starts from ln_mlp(x)",
             edit=("x + mlp", "ln_mlp(x) + mlp"),
             why="the residual stream is normed before mlp's result is added",
-            where="did x = ln_mlp(x) overwrite the stream?", question=_Q_STREAM),
-    Mistake("B4", "parallel branches: mlp does not see what attn added",
+            where="did x = ln_mlp(x) overwrite the residual stream?",
+            question=_Q_STREAM),
+    Mistake("B4", "parallel sublayers: mlp does not see what attn added",
             edit=[("x = x +", "h = x +"), ("return x", "return h")],
             why="mlp reads ln_mlp(x), with the block's input for x",
             question="Which residual stream should mlp read: before or after attn has "
@@ -478,20 +481,20 @@ BLOCK = (
             edit=[("x = x +", "h = x +"), ("ln_mlp(x)", "ln_mlp(h)")],
             why="what attn found is read by mlp, but not kept in the residual stream",
             question=_Q_STREAM),
-    Mistake("B5", "the same norm twice: ln_attn before both branches",
+    Mistake("B5", "the same norm twice: ln_attn before both sublayers",
             edit=("ln_mlp(x)", "ln_attn(x)"),
             why="ln_mlp is never used: right at the start of training, wrong "
                 "afterwards",
-            question="Each branch has a norm of its own. Which one reads for mlp?"),
-    Mistake("B5m", "the same norm twice: ln_mlp before both branches",
+            question="Each sublayer has a norm of its own. Which one is mlp's?"),
+    Mistake("B5m", "the same norm twice: ln_mlp before both sublayers",
             edit=("ln_attn(x)", "ln_mlp(x)"),
             why="ln_attn is never used: right at the start of training, wrong "
                 "afterwards",
-            question="Each branch has a norm of its own. Which one reads for attn?"),
+            question="Each sublayer has a norm of its own. Which one is attn's?"),
     Mistake("B5x", "the two norms exchanged",
             edit=[("ln_attn(x)", "ln_mlp(x)"), ("ln_mlp(x)", "ln_attn(x)")],
-            why="ln_mlp stands before attn, and ln_attn before mlp",
-            question="Each branch has a norm of its own. Which one is whose?"),
+            why="ln_mlp comes before attn, and ln_attn before mlp",
+            question="Each sublayer has a norm of its own. Which one is whose?"),
     Mistake("B6", "changes its input in place (x += ...)",
             edit=[("x = x +", "x +="),
                   ("return x + mlp(ln_mlp(x))", "x += mlp(ln_mlp(x))\n    return x")],
@@ -508,9 +511,9 @@ BLOCK = (
             edit=[("x + attn", "F.dropout(x, 0.3) + attn"),
                   ("x + mlp", "F.dropout(x, 0.3) + mlp")],
             why="two calls give different results, also when attn and mlp return 0",
-            question="Dropout belongs to the branches. What happens to x if it falls "
+            question="Dropout belongs to the sublayers. What happens to x if it falls "
                      "on the residual stream?"),
-    Mistake("B8b", "dropout on the branches, always on",
+    Mistake("B8b", "dropout on the sublayers, always on",
             edit=[("attn(ln_attn(x))", "F.dropout(attn(ln_attn(x)), 0.3)"),
                   ("mlp(ln_mlp(x))", "F.dropout(mlp(ln_mlp(x)), 0.3)")],
             why="two calls give different results",
@@ -533,12 +536,12 @@ BLOCK = (
     Mistake("B10m", "no norm before mlp", edit=("ln_mlp(x)", "x"),
             why="mlp reads the plain residual stream",
             question="What should mlp read?"),
-    Mistake("B1s", "each norm twice: before its branch and after it",
+    Mistake("B1s", "each norm twice: before its sublayer and after it",
             edit=[("attn(ln_attn(x))", "ln_attn(attn(ln_attn(x)))"),
                   ("mlp(ln_mlp(x))", "ln_mlp(mlp(ln_mlp(x)))")],
-            why="what a branch returns is normed before it is added",
-            question="What should be added to the residual stream: the branch, or its "
-                 "norm?"),
+            why="what a sublayer returns is normed before it is added",
+            question="What should be added to the residual stream: what the sublayer "
+                     "returns, or its norm?"),
     Mistake("B1o", "ln_attn after attn, not before it",
             edit=("attn(ln_attn(x))", "ln_attn(attn(x))"),
             why="attn reads the plain residual stream",
@@ -549,18 +552,18 @@ BLOCK = (
             question=_Q_STREAM),
     Mistake("B12", "attn twice, mlp never", edit=("mlp(ln_mlp", "attn(ln_mlp"),
             why="mlp is not used",
-            question="Which of the two branches thinks for each token alone?"),
+            question="Which of the two sublayers works on each token separately?"),
     Mistake("B12m", "mlp twice, attn never", edit=("attn(ln_attn", "mlp(ln_attn"),
             why="attn is not used",
-            question="Which of the two branches lets tokens exchange something?"),
-    Mistake("B12a", "the second branch is missing", edit=(" + mlp(ln_mlp(x))", ""),
-            why="mlp is not used", question="How many branches has a block?"),
-    Mistake("B12b", "the first branch is missing",
+            question="Which of the two sublayers lets tokens exchange something?"),
+    Mistake("B12a", "the second sublayer is missing", edit=(" + mlp(ln_mlp(x))", ""),
+            why="mlp is not used", question="How many sublayers does a block have?"),
+    Mistake("B12b", "the first sublayer is missing",
             edit=("    x = x + attn(ln_attn(x))\n", ""),
-            why="attn is not used", question="How many branches has a block?"),
-    Mistake("B13", "the branches are subtracted",
+            why="attn is not used", question="How many sublayers does a block have?"),
+    Mistake("B13", "the sublayers' results are subtracted",
             edit=[("x + attn", "x - attn"), ("x + mlp", "x - mlp")],
-            why="with one branch silent the sign shows", question=_Q_STREAM),
+            why="if one sublayer returns 0, the sign shows", question=_Q_STREAM),
     Mistake("B13t", "multiplied, where it should be added",
             edit=[("x + attn", "x * attn"), ("x + mlp", "x * mlp")],
             why="when attn and mlp return 0, the block returns 0", question=_Q_STREAM),
@@ -589,7 +592,7 @@ layer_norm = Exercise(
          torch.randn(2, 3, 4, generator=g), *_affine(g, 4)), in_half))),
     axes={"x": "B T C", "weight": "C", "bias": "C", "": "B T C"},
     crashes=((r"dimension 1\b|\| .*(@|matmul)",
-              "a tensor (B, T) stands beside one of (C,). "
+              "a tensor (B, T) meets one of (C,). "
       "@ adds up over the channels; * multiplies channel by channel"),
      (r"size of tensor a|must match", "the mean of a row needs keepdim=True: (B, T, 1) "
       "fits (B, T, C), and (B, T) does not"),
@@ -607,8 +610,8 @@ block = Exercise(
     axes={"x": "B T C", "": "B T C"},
     crashes=((r"positional argument", "each of the four layers takes one tensor: "
               "attn(ln_attn(x))"),),
-    hints=("Two branches. Each reads a normed copy of the residual stream, and what it "
-           "returns is added to the stream itself.",
+    hints=("Two sublayers. Each reads a normalised copy of the residual stream, and "
+           "what it returns is added to the residual stream itself.",
            "Read your formula from the inside: what does each layer get? Then: which "
            "parts are added, and how often?",
            "x = x + attn(ln_attn(x)), then x = x + mlp(ln_mlp(x))"),
@@ -633,7 +636,7 @@ def _versions(row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         "eps 1e-6": off / (variance + 1e-6).sqrt(),
         "no eps": off / variance.sqrt(),
         "divided by the variance": off / (variance + eps),
-        "mean not taken off": row / ((row**2).mean() + eps).sqrt(),
+        "mean not subtracted": row / ((row**2).mean() + eps).sqrt(),
         "only centred": off}
 
 

@@ -249,7 +249,7 @@ SPLIT = (
                   "    return x[:, None].repeat(1, heads.size(2), 1, 1)"),
             why="each head is C wide, expected C / H",
             question="What is the width of one head?", where="is x cut anywhere?"),
-    Mistake("H13", "channels that do not fill a head are dropped in silence",
+    Mistake("H13", "channels that do not fill a head are silently dropped",
             edit=("x.reshape", "x[..., :C - C % num_heads].reshape"),
             why="10 channels in 4 heads came out as 8: the last two are gone",
             question="What should happen to the two channels that are left over?",
@@ -425,7 +425,7 @@ merge_heads = Exercise(
     "merge_heads", "03", "merge_heads(heads) -> (B, T, C)", make_probes=merge_probes,
     mistakes=MERGE,
     axes={"heads": "B H T D", "": "B T C"}, crashes=_VIEW,
-    hints=("The way back: the tokens in front of the heads, then two axes into one.",
+    hints=("The inverse: the tokens in front of the heads, then two axes into one.",
            "merge_heads(split_heads(x, 2)) must be x, also for x = 0, 1, ..., 11.",
            "heads.transpose(1, 2).flatten(2)"),
     show="the numbers 0 to 11, 2 heads of 2 tokens",
@@ -574,7 +574,7 @@ def _two_heads(value: object) -> list[str]:
 def _solved(length: float = 30.0) -> list[Tensor]:
     """Return weights by hand; with a small `length` of the queries, too flat ones."""
     w_qkv, w_out = torch.zeros(12, 36), torch.eye(12)
-    q, k, v = w_qkv.split(12, dim=-1)                # views: filling them fills w_qkv
+    q, k, v = w_qkv.split(12, dim=-1)                # views of w_qkv
     q[:6, :6] = length * torch.eye(6).roll(1, 0)     # position t asks for t - 1
     q[:6, 6] = length                                # every position asks for 0
     k[:6] = torch.eye(6).repeat(1, 2)                # a key says its position
