@@ -193,7 +193,7 @@ export function isDark() {
   return typeof matchMedia === "function" && matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-/** Return 256 x 4 bytes, the colours of 0..1 ("shares") or -1..1 ("signed"). */
+/** Return 256 x 4 bytes, the colours of 0..1 or, if signed, of -1..1. */
 export function colourTable(name, dark) {
   const stops = RAMPS[name][dark ? "dark" : "light"].map((hex) =>
     [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));

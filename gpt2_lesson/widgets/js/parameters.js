@@ -138,7 +138,7 @@ export async function mount(root, state) {
     event.preventDefault();
     go(Math.max(0, Math.min(leaves.length - 1, next)));
   }
-  /** The parameter of the same kind in the next block, or the first one of the next place. */
+  /** The parameter of the same kind in the next block, or the first one after it. */
   function otherPlace(way) {
     const own = leaves[now.index];
     for (let i = now.index + way; i >= 0 && i < leaves.length; i += way) {
