@@ -157,8 +157,9 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Move the matrices inside the blocks by orthogonalized momentum, the rest by Adam.
 
-    The rest (embeddings, biases, norms) moves at `adam_lr_scale` times the rate and
-    does not decay. A parameter without a gradient stays as it is. Source: Jordan 2024.
+    The rest (embeddings, biases, norms) moves at `adam_lr_scale` times the
+    learning rate and does not decay. A parameter without a gradient stays as it is.
+    Source: Jordan 2024.
     """
 
     def __init__(
