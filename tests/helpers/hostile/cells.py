@@ -3,7 +3,7 @@
 Each stands where the function `attention` should be written, and what it leaves behind
 is wrong: `WRONG` is appended where it defines none. @SECRET@, @REPOSITORY@,
 @NOTEBOOKS@, @SUBMITTED@, @OUT@, @PORT@, @HOST@ and @GRADER@ are filled in by
-`test_sandbox.py`. An attack that finds something prints, raises or returns it.
+`slow/test_attacks.py`. An attack that finds something prints, raises or returns it.
 """
 
 WRONG = """
