@@ -4,7 +4,7 @@ import base64
 import html
 import re
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gpt2_lesson.files import atomic_write
@@ -94,12 +94,12 @@ def script(view: str) -> str:
     parts: dict[str, str] = {}
 
     def add(name: str) -> None:
-        text = source(f"{name}.js")
-        for other in re.findall(r'^import [^;]*? from "\./(\w+)\.js";', text, re.M):
-            add(other)
+        text = source(name)
+        for other in re.findall(r'^import [^;]*? from "\./([^"]+)";', text, re.M):
+            add(str(PurePosixPath(name).parent / other))
         parts.setdefault(name, re.sub(r"^import [^;]*;\n", "", text, flags=re.M))
 
-    add(view)
+    add(f"{view}.js")
     text = re.sub(r"^export (?=(async )?(function|const|let|class)\b)", "",
                   "\n".join(parts.values()), flags=re.M)
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")

@@ -17,6 +17,7 @@ from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.widgets.packing import pack_triangles, unpack_triangles
 
 TESTS = Path(__file__).parent / "js"
+VIEWS = Path(widgets.__file__).with_name("js")
 
 
 def test_javascript(tmp_path: Path):
@@ -38,6 +39,16 @@ def test_javascript(tmp_path: Path):
     failed = [part for part in parts if part.startswith("not ok")]
     assert done.returncode == 0, "\n".join(failed) + done.stderr[-2000:]
     assert "# skipped 0" in done.stdout
+
+
+def test_numbers_know_no_page():
+    """What is in js/numbers imports nothing else, and needs no browser."""
+    for path in sorted((VIEWS / "numbers").glob("*.js")):
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r'from "([^"]+)"', text)) <= {
+            f"./{one.name}" for one in path.parent.glob("*.js")}, path
+        assert not re.search(r"\b(document|window|globalThis|matchMedia|el)\b[.(]",
+                             text), path
 
 
 def _fixture() -> dict:

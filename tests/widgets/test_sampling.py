@@ -12,7 +12,7 @@ from gpt2_lesson import widgets
 from gpt2_lesson.corpora import story_model
 from gpt2_lesson.generation import next_probabilities
 
-JS = Path(__file__).parents[2] / "gpt2_lesson/widgets/js/probabilities.js"
+JS = Path(__file__).parents[2] / "gpt2_lesson/widgets/js/numbers/probabilities.js"
 WORDS = "mat sofa bed roof lap moon idea Tuesday of".split()
 ODDS = torch.tensor([32, 16, 16, 8, 4, 2, 1, 1, 0.25])
 HOSTILE = ["</script><img src=x onerror=alert(1)>", "\u2028", "", "x" * 40, "🦊",

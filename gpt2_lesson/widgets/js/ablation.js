@@ -1,50 +1,11 @@
 // The grid of all heads: what the next token's probability becomes without each of them.
-import {
-  el, choice, number, probText, scaleTop, speaker, stepCell, tableView, tokenName, unpackShares,
-  colourTable, cssColour, inkOn, isDark, onTheme,
-} from "./core.js";
 
-// ---------------------------------------------------------------- numbers
-
-/** Return [{layer, head, now, change}] of every head; change in nats of ln p. */
-export function headChanges({ was, now }) {
-  return now.flatMap((row, layer) => row.map((value, head) => ({
-    layer, head, now: value, change: value - was })));
-}
-
-/** Return the colour's place in 0..1 of a change, 0.5 for none. */
-export const changeShare = (change, most) => 0.5 + (0.5 * change) / most;
-
-/** Return the key with the largest weight, and that weight, from one row of weights. */
-export function mostRead(row) {
-  return row.reduce((best, weight, key) => (weight > best.weight ? { key, weight } : best),
-    { key: 0, weight: -1 });
-}
-
-/** Return the sum of a row's weights at some places. */
-export const groupWeight = (row, places) => places.reduce((sum, place) => sum + row[place], 0);
-
-/** Return the sentence about one head. */
-export function ablationSentence({ layer, head, now, change }, { was, baseline, target }) {
-  const what = quoted(target);
-  const without = `Without layer ${layer} head ${head} the probability of ${what}`;
-  const nats = `${signedNumber(change, 2)} nats`;
-  if (baseline.length) {
-    return `${without} against ${quoted(baseline)} ${moved(change, ratio(was), ratio(now))} (ln of the ratio: ${nats}).`;
-  }
-  return `${without} ${moved(change, probText(Math.exp(was)), probText(Math.exp(now)))} (ln p: ${nats}).`;
-}
-
-const moved = (change, was, now) => (Math.abs(change) < 0.005 ? `hardly changes: ${was} before, ${now} without it`
-  : was === now && was.startsWith("<") ? `${change < 0 ? "falls" : "rises"}, and is below ${was.slice(1)} before and after`
-    : `${change < 0 ? "falls" : "rises"} from ${was} to ${now}`);
-const quoted = (names) => names.map((name) => `'${tokenName(name)}'`).join(" or ");
-/** Return a change with its sign; one that rounds to 0 has none. */
-function signedNumber(x, digits) {
-  if (Math.abs(x) < 0.5 * 10 ** -digits) return number(0, digits);
-  return (x > 0 ? "+" : "") + number(x, digits);
-}
-const ratio = (lnRatio) => (lnRatio >= 0 ? `${Math.exp(lnRatio).toPrecision(3)} : 1` : `1 : ${Math.exp(-lnRatio).toPrecision(3)}`);
+import { choice, el, isDark, onTheme, speaker, stepCell, tableView } from "./core.js";
+import { ablationSentence, groupWeight, headChanges, quoted, weightTargets } from "./numbers/ablation.js";
+import { colourTable, cssColour, inkOn, placeIn } from "./numbers/colours.js";
+import { unpackShares } from "./numbers/packing.js";
+import { mostRead, scaleTop } from "./numbers/probabilities.js";
+import { number, probText, signedNumber, tokenName } from "./numbers/text.js";
 
 // ---------------------------------------------------------------- the figure
 
@@ -161,7 +122,7 @@ function headGrid(view, choose) {
     const table = colourTable("signed", isDark());
     ramp.style.background = `linear-gradient(90deg, ${[0, 0.25, 0.5, 0.75, 1].map((x) => cssColour(table, x)).join(", ")})`;
     buttons.forEach((button, at) => {
-      const share = changeShare(view.heads[at].change, view.scale);
+      const share = placeIn(view.heads[at].change, { top: view.scale, signed: true });
       button.style.background = cssColour(table, share);
       button.style.color = inkOn(table, share);
       button.setAttribute("aria-pressed", String(at === view.at));
@@ -248,16 +209,6 @@ function weightPlot(view, choose) {
   const node = el("div", { class: "ab-weights" }, el("h2", {}, "Is a large weight a large effect? Change of ln p (nats), by weight"),
     el("div", { class: "controls" }, select), svg, note);
   return { node, paint };
-}
-
-/** Return what a weight can be on: the named groups, each head's own choice, each token.
- *
- * [{face, places}]; without places it is another token for each head.
- */
-export function weightTargets({ watch, tokens }) {
-  return [...watch.map(([name, places]) => ({ face: tokenName(name), places })),
-    { face: "the token that each head attends to most", places: null },
-    ...tokens.map((token, i) => ({ face: `'${tokenName(token)}' (${i})`, places: [i] }))];
 }
 
 /** Return the sentence that sets the largest weight beside the largest change. */

@@ -1,49 +1,12 @@
 // Mine against the reference: the stages, and the maps of both and of their difference.
 
-import { cellMap, choice, colourTable, el, isDark, namesRoom, number, onTheme, shortCell, speaker, tableView, tokenFace, tokenName, unpackFloats } from "./core.js";
+import { cellMap, choice, el, isDark, namesRoom, onTheme, speaker, tableView } from "./core.js";
+import { colourTable, placeIn, scaleOf } from "./numbers/colours.js";
+import { cellsDiffer, keptWords, mapName, stageWords } from "./numbers/compare.js";
+import { unpackFloats } from "./numbers/packing.js";
+import { number, shortCell, sixDigits, tokenFace, tokenName } from "./numbers/text.js";
 
 const MOST_LISTED = 50; // cells in the table
-
-/** Return whether cells so far apart differ: beyond atol, or only one is a number. */
-export const cellsDiffer = (apart, atol) => Number.isNaN(apart) || Math.abs(apart) > atol;
-
-/** Return the largest finite size of some numbers, and whether one is negative. */
-export function scaleOf(values) {
-  let top = 0, signed = false;
-  for (const x of values) {
-    if (!Number.isFinite(x)) continue;
-    top = Math.max(top, Math.abs(x));
-    signed ||= x < 0;
-  }
-  return { top: top || 1, signed };
-}
-
-/** Return the place of x in a table of 0..1: NaN for no number, null for infinity. */
-export function placeIn(x, { top, signed }) {
-  if (Number.isNaN(x)) return NaN;
-  if (!Number.isFinite(x)) return null;
-  return signed ? (Math.max(-1, Math.min(1, x / top)) + 1) / 2 : x / top;
-}
-
-/** Return a number in six digits. */
-export function sixDigits(x) {
-  return Number.isFinite(x) ? String(Number(x.toPrecision(6))).replaceAll("-", "\u2212") : number(x);
-}
-
-/** Return what a stage has to say, in a few words. */
-export function stageWords(stage) {
-  if (stage.reason) return stage.reason;
-  if (stage.largest == null) return "empty";
-  if (!stage.differs) return stage.largest === 0 ? "equal" : `equal within the tolerance, at most ${twoDigits(stage.largest)}`;
-  return stage.largest === "infinite" ? "differs: NaN or infinity on one side" : `differs by up to ${twoDigits(stage.largest)}`;
-}
-
-const twoDigits = (x) => String(Number(x.toPrecision(2))).replaceAll("-", "\u2212");
-
-/** Return a map's name from its places on the leading axes: "batch 0, head 2". */
-export function mapName(axes, places) {
-  return places.map((place, i) => `${axes[i]} ${place}`).join(", ") || "the only map";
-}
 
 /** Fill `root` with the comparison. */
 export async function mount(root, state) {
@@ -166,10 +129,4 @@ export async function mount(root, state) {
     }
     return found.length ? found : [["none", "", "", ""]];
   }
-}
-
-/** Return which maps are here if not all are. */
-function keptWords(stage) {
-  if (stage.count === 1) return stage.maps[0].length ? mapName(stage.axes, stage.maps[0]) : "";
-  return `${mapName(stage.axes, stage.maps[0])}, the one of ${stage.count} maps that ${stage.differs ? "differs first" : "differs most"}; the others did not fit into the page`;
 }

@@ -1,5 +1,8 @@
-// What all figures share: nodes, numbers, colours, matrices. No dependency.
+// What all figures share in a page: nodes, themes, matrices. No dependency.
 // A text from outside only ever becomes a text node; nothing here makes HTML of it.
+
+import { colourIndex, inkOn } from "./numbers/colours.js";
+import { tokenFace, tokenName } from "./numbers/text.js";
 
 // ---------------------------------------------------------------- nodes
 
@@ -73,109 +76,7 @@ export function speaker() {
   return Object.assign(node, { say: (text) => { node.textContent = text; } });
 }
 
-// ---------------------------------------------------------------- tokens and numbers
-
-const BLANK = { " ": "space", "\n": "newline", "\t": "tab", "": "empty", "\r": "return" };
-
-/** Return a token's name: blanks get a word, control characters a code. */
-export function tokenName(token) {
-  if (token in BLANK) return BLANK[token];
-  return token.replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]/gu,
-    (c) => `\\u${c.codePointAt(0).toString(16).padStart(4, "0")}`)
-    .replace(/^ /, "\u2423").replace(/ $/, "\u2423");
-}
-
-/** Return what stands in running text for a token: short, and visible. */
-export function tokenFace(token) {
-  return { " ": "\u2423", "\n": "\u21b5", "\t": "\u21e5", "": "\u2205" }[token]
-    ?? tokenName(token);
-}
-
-/** Return `x` with `digits` decimals and a real minus sign; "approx" puts ~ before. */
-export function number(x, digits = 2, approx = false) {
-  if (!Number.isFinite(x)) return x > 0 ? "\u221e" : x < 0 ? "\u2212\u221e" : "not a number";
-  const text = x.toFixed(digits);
-  return (approx ? "~" : "") + (Number(text) === 0 ? text.replace("-", "") : text.replace("-", "\u2212"));
-}
-
-/** Return a probability as text: three decimals, "<0.001" for what would read 0. */
-export function probText(p) {
-  return p === 0 ? "0" : p >= 0.0005 ? number(p, 3) : "<0.001";
-}
-
-/** Return the end of a scale for bars of 0..1: a round number none of them passes. */
-export function scaleTop(shares) {
-  const most = Math.max(...shares);
-  return [0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9].find((top) => most <= top) ?? 1;
-}
-
-// ---------------------------------------------------------------- packed numbers
-
-/** Return the bytes that Python's `pack` wrote: base64 of gzip, or the gzip's bytes. */
-export async function unpackBytes(packed) {
-  const zipped = typeof packed !== "string" ? packed
-    : Uint8Array.from(atob(packed), (c) => c.charCodeAt(0));
-  const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
-}
-
-/** Return the float32 numbers that Python's `pack` wrote. */
-export async function unpackFloats(text) {
-  return new Float32Array((await unpackBytes(text)).buffer);
-}
-
-/** Return the numbers in 0..1 that Python's `pack_fractions` wrote. */
-export async function unpackShares(text) {
-  const codes = new Uint16Array((await unpackBytes(text)).buffer);
-  return Float32Array.from(codes, (code) => code / 65535);
-}
-
-/** Return the place of row t, column s among a lower triangle's cells. */
-export const cellAt = (t, s) => (t * (t + 1)) / 2 + s;
-
-/** Return the number of cells of a lower triangle of `size` rows. */
-export const cellCount = (size) => (size * (size + 1)) / 2;
-
-/** Return {get(map, t, s), exact, levels, count, size} for what `pack_triangles` wrote. */
-export async function unpackTriangles(packed, size) {
-  const bytes = await unpackBytes(packed.data);
-  const exact = packed.code === "u16";
-  const raw = exact ? new Uint16Array(bytes.buffer) : bytes;
-  const levels = exact ? 65535 : packed.levels ?? 255;
-  const table = exact ? null : Float32Array.from({ length: 256 }, (_, i) => (i / levels) ** 2);
-  const cells = cellCount(size);
-  return {
-    exact, levels, size, count: raw.length / cells,
-    get(map, t, s) {
-      if (s > t) return 0;
-      const code = raw[map * cells + cellAt(t, s)];
-      return exact ? code / 65535 : table[code];
-    },
-  };
-}
-
-/** Return softmax of numbers; -Infinity gives 0. */
-export function softmax(scores) {
-  const top = Math.max(...scores);
-  const powers = scores.map((s) => Math.exp(s - top));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return powers.map((p) => p / sum);
-}
-
 // ---------------------------------------------------------------- colours
-
-// ColorBrewer's Blues and reversed RdBu; in the dark the lightness of both runs the
-// other way, so that nothing stays near the ground and much stands out.
-const RAMPS = {
-  shares: {
-    light: ["#f7fbff", "#deebf7", "#c6dbef", "#9ecae1", "#6baed6", "#4292c6", "#2171b5", "#08519c", "#08306b"],
-    dark: ["#1b1e24", "#15304f", "#0f4379", "#1c5a9e", "#3174bd", "#5592d3", "#82b2e6", "#b3d3f5", "#e6f2ff"],
-  },
-  signed: {
-    light: ["#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7", "#fddbc7", "#f4a582", "#d6604d", "#b2182b"],
-    dark: ["#9ccbf2", "#6ba9dc", "#3f7fb5", "#25507a", "#1b1e24", "#6e3223", "#a94a33", "#de7259", "#ffab97"],
-  },
-};
 
 /** Return a colour of style.css as a canvas takes it: themeColour(root, "--line"). */
 export function themeColour(root, name) {
@@ -192,37 +93,6 @@ export function isDark() {
   if (labTheme()) return labTheme() === "false";
   return typeof matchMedia === "function" && matchMedia("(prefers-color-scheme: dark)").matches;
 }
-
-/** Return 256 x 4 bytes, the colours of 0..1 or, if signed, of -1..1. */
-export function colourTable(name, dark) {
-  const stops = RAMPS[name][dark ? "dark" : "light"].map((hex) =>
-    [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
-  const table = new Uint8ClampedArray(256 * 4);
-  for (let i = 0; i < 256; i++) {
-    const place = (i / 255) * (stops.length - 1);
-    const low = Math.min(Math.floor(place), stops.length - 2);
-    for (let c = 0; c < 3; c++) {
-      table[4 * i + c] = Math.round(stops[low][c] + (place - low) * (stops[low + 1][c] - stops[low][c]));
-    }
-    table[4 * i + 3] = 255;
-  }
-  return table;
-}
-
-/** Return a CSS colour of the table for a value in 0..1. */
-export function cssColour(table, value) {
-  const i = 4 * colourIndex(value);
-  return `rgb(${table[i]}, ${table[i + 1]}, ${table[i + 2]})`;
-}
-
-/** Return black or white, whichever reads better on the table's colour of a value. */
-export function inkOn(table, value) {
-  const i = 4 * colourIndex(value);
-  const light = [0, 1, 2].map((c) => (table[i + c] / 255) ** 2.2);
-  return 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] > 0.18 ? "#000000" : "#ffffff";
-}
-
-const colourIndex = (value) => Math.max(0, Math.min(255, Math.round(value * 255)));
 
 // ---------------------------------------------------------------- matrices
 
@@ -354,13 +224,6 @@ export function stepCell(at, key, rows, columns) {
   const within = (x, size) => Math.max(0, Math.min(size - 1, x));
   if (at.row < 0) return { row: 0, column: 0 };
   return { row: within(at.row + move[0], rows), column: within(at.column + move[1], columns) };
-}
-
-/** Return a number for a cell of a map: short, and 0 only where it is exactly 0. */
-export function shortCell(x) {
-  if (Number.isNaN(x)) return "nan";
-  if (!Number.isFinite(x)) return number(x);
-  return x === 0 ? "0" : number(x, Math.abs(x) < 10 ? 2 : 0);
 }
 
 function hatch(pen, x, y, size, ink) {

@@ -1,9 +1,11 @@
 // The same picture at several settings: chosen by buttons, or scrubbed by a slider.
 
-import {
-  cellMap, colourTable, cssColour, el, inkOn, isDark, namesRoom, number, onTheme, shortCell, slider, speaker, tableView,
-  toggle, tokenFace, tokenName, tokenStrip, unpackFloats, unpackTriangles,
-} from "./core.js";
+import { cellMap, el, isDark, namesRoom, onTheme, slider, speaker, tableView, toggle, tokenStrip } from "./core.js";
+import { colourTable, cssColour, inkOn } from "./numbers/colours.js";
+import { curveText, meterText, placeOf, rowSum, spanOf, stackedMaps, valueAt } from "./numbers/frames.js";
+import { unpackFloats, unpackTriangles } from "./numbers/packing.js";
+import { mostRead } from "./numbers/probabilities.js";
+import { number, shortCell, tokenFace, tokenName } from "./numbers/text.js";
 
 const PAUSE = 600; // milliseconds a checkpoint stays while playing
 
@@ -14,54 +16,6 @@ export async function mount(root, state) {
 }
 
 // ---------------------------------------------------------------- settings to choose
-
-/** Return get(setting, map, t, s) for matrices packed one after another. */
-export function stackedMaps(floats, numMaps, size) {
-  return (setting, map, t, s) => floats[((setting * numMaps + map) * size + t) * size + s];
-}
-
-/** Return the lowest and highest finite value of one map in all settings. */
-export function spanOf(get, numSettings, map, size) {
-  let low = 0, high = 0;
-  for (let k = 0; k < numSettings; k++) {
-    for (let i = 0; i < size * size; i++) {
-      const x = get(k, map, Math.floor(i / size), i % size);
-      if (Number.isFinite(x)) { low = Math.min(low, x); high = Math.max(high, x); }
-    }
-  }
-  return { low, high };
-}
-
-/** Return the sum of a row, NaN if a cell of it is not a number. */
-export function rowSum(get, size) {
-  let sum = 0;
-  for (let s = 0; s < size; s++) sum += get(s);
-  return sum;
-}
-
-/** Return a value's place in a colour table of 0..1: NaN stays, infinity is null. */
-export function placeOf(x, isShare, { low, high }) {
-  if (Number.isNaN(x)) return NaN;
-  if (!Number.isFinite(x)) return null;
-  if (isShare) return Math.max(0, Math.min(1, x));
-  const top = Math.max(high, -low) || 1;
-  return low < 0 ? (x / top + 1) / 2 : x / top;
-}
-
-/** Return the value of the meter as text. */
-export function meterText(value) {
-  if (value == null) return "not a number";
-  return value === 0 ? "none (exactly 0)" : shortNumber(value);
-}
-
-/** Return a number in about four digits. */
-export function shortNumber(x) {
-  if (!Number.isFinite(x)) return number(x);
-  const size = Math.abs(x);
-  if (size === 0) return "0";
-  return size < 0.001 || size >= 10000 ? x.toExponential(1).replaceAll("-", "\u2212")
-    : number(x, size < 10 ? 3 : 1);
-}
 
 const quoted = (token) => `\u201c${tokenName(token)}\u201d`;
 
@@ -174,34 +128,18 @@ function meterBar(name, top) {
 
 // ---------------------------------------------------------------- checkpoints to scrub
 
-/** Return the value of a line at x, straight between its points; null outside. */
-export function valueAt(xs, ys, x) {
-  if (x < xs[0] || x > xs[xs.length - 1]) return null;
-  let i = xs.findIndex((step) => step >= x);
-  if (xs[i] === x) return { y: ys[i], exact: true };
-  const part = (x - xs[i - 1]) / (xs[i] - xs[i - 1]);
-  return { y: ys[i - 1] + part * (ys[i] - ys[i - 1]), exact: false };
-}
-
-/** Return the key that a query attends to most, and its weight. */
-export function mostSeen(get, row) {
-  let column = 0;
-  for (let s = 1; s <= row; s++) if (get(s) > get(column)) column = s;
-  return { column, weight: get(column) };
-}
-
 async function mountScrub(root, state) {
   const { tokens, steps } = state;
   const size = tokens.length;
   const maps = await unpackTriangles(state.maps, size);
   const now = { index: steps.length - 1, row: size - 1, column: 0 };
-  const most = () => mostSeen((s) => maps.get(now.index, now.row, s), now.row);
-  now.column = most().column;
+  const most = () => mostRead(Array.from({ length: now.row + 1 }, (_, s) => maps.get(now.index, now.row, s)));
+  now.column = most().key;
   const said = speaker();
   said.classList.add("frame-said");
   const text = tokenStrip(tokens, "the text: choose a query", (row) => {
     now.row = row;
-    now.column = most().column;
+    now.column = most().key;
     show();
   });
   const map = cellMap({ title: "One head's attention", rows: size, columns: size,
@@ -257,20 +195,14 @@ async function mountScrub(root, state) {
     cell.draw(steps.map((_, i) => maps.get(i, now.row, now.column)));
     cell.at(step);
     table.refresh();
-    const { column, weight } = most();
+    const { key, weight } = most();
     const told = state.curves.map((curve) => `${curve.name} ${curveText(curve, step)}`);
     const here = now.column > now.row ? "a later token, which is hidden"
       : `weight ${weightText(maps.get(now.index, now.row, now.column))}`;
     said.say(`${[`Step ${step}`, ...told].join(", ")}. Marked: ${quoted(tokens[now.row])} (position ${now.row}) to `
       + `${quoted(tokens[now.column])} (position ${now.column}), ${here}. The query attends most to `
-      + `${quoted(tokens[column])} (position ${column}), ${weightText(weight)}.`);
+      + `${quoted(tokens[key])} (position ${key}), ${weightText(weight)}.`);
   }
-}
-
-/** Return a curve's value at a step as text; "~" where it lies between two points. */
-function curveText(curve, step) {
-  const value = valueAt(curve.xs, curve.ys, step);
-  return value ? `${number(value.y, 3, !value.exact)}${curve.unit ? ` ${curve.unit}` : ""}` : "not measured";
 }
 
 /** Return a small chart of one curve with a marker: {node, at(step), draw(ys)}. */

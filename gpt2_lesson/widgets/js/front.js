@@ -1,8 +1,12 @@
 // The front page: type, and the model in this page says what comes next.
-import { el, number, probText, slider, speaker, tokenFace, tokenName } from "./core.js";
-import { draw, mostProbableFirst, nextProbs, topKSteps } from "./probabilities.js";
-import { mount, readMaps } from "./attention.js";
-import { Tokenizer } from "./tokens.js";
+
+import { mount } from "./attention.js";
+import { el, slider, speaker } from "./core.js";
+import { readMaps } from "./numbers/attention.js";
+import { lastTokens, nextSentence } from "./numbers/front.js";
+import { draw, mostProbableFirst, nextProbs, topKSteps } from "./numbers/probabilities.js";
+import { number, probText, tokenFace, tokenName } from "./numbers/text.js";
+import { Tokenizer } from "./numbers/tokens.js";
 
 const LISTED = 10; // most probable tokens, as buttons
 const LENS_LISTED = 3;
@@ -24,21 +28,6 @@ export function connect(worker) {
     waiting.set(++count, { resolve, reject });
     worker.postMessage({ type, request: count, ...message });
   }) };
-}
-
-/** Return the last tokens that a window of `most` holds; what is dropped goes in jumps. */
-export function lastTokens(ids, most) {
-  if (ids.length <= most) return ids;
-  const jump = Math.max(1, Math.floor(most / 4));
-  return ids.slice(Math.ceil((ids.length - most) / jump) * jump);
-}
-
-/** Return a sentence about the most probable token, for those who cannot see the bars. */
-export function nextSentence(probs, names, off) {
-  const [first, second] = mostProbableFirst(probs);
-  const without = off.length ? `Without ${off.length === 1 ? "this head" : `these ${off.length} heads`}: ` : "";
-  return `${without}most probable is ‘${tokenName(names[first])}’ with ${probText(probs[first])}, `
-    + `then ‘${tokenName(names[second])}’ with ${probText(probs[second])}.`;
 }
 
 /** Fill `root` with the page's parts; resolve when the model has read the first text. */

@@ -1,8 +1,8 @@
 // The live figure: a text box over the attention map. Texts go to the kernel, and what
 // the model did with them comes back as bytes; what the reader has chosen is shared with Python.
 
-import { el } from "./core.js";
 import { mount } from "./attention.js";
+import { el } from "./core.js";
 
 const SHARED = ["layer", "head", "query", "key", "locked", "measure"];
 const PACKED_PARTS = ["weights", "totals", "sizes"];

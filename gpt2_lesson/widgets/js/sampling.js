@@ -1,11 +1,10 @@
 // The sampling bench: what temperature, top-k and top-p make of a model's probabilities.
-import {
-  el, number, probText, scaleTop, slider, speaker, tableView, tokenName, tokenFace,
-  unpackBytes, unpackFloats,
-} from "./core.js";
-import {
-  draw, entropy, generator, mostProbableFirst, nextProbs, topKSteps,
-} from "./probabilities.js";
+
+import { el, slider, speaker, tableView } from "./core.js";
+import { unpackBytes, unpackFloats } from "./numbers/packing.js";
+import { draw, generator, mostProbableFirst, nextProbs, scaleTop, topKSteps } from "./numbers/probabilities.js";
+import { benchSentence, factsText } from "./numbers/sampling.js";
+import { number, probText, tokenFace, tokenName } from "./numbers/text.js";
 
 const BENCH_ROWS = 12;
 
@@ -203,42 +202,6 @@ function otherProbs(probs, shown) {
   const without = probs.slice();
   for (const id of shown) without[id] = 0;
   return without.reduce((a, b) => a + b, 0);
-}
-
-/** Return the numbers below the bars. */
-function factsText({ plain, shaped: { probs, left, mass }, names }) {
-  const size = names.length;
-  return `Tokens left: ${left.toLocaleString("en")} of ${size.toLocaleString("en")}. `
-    + `Probability mass kept by the cuts: ${number(mass, 3)}. `
-    + `Entropy: ${number(entropy(plain), 2)} nats before, ${number(entropy(probs), 2)} after. `
-    + "Each column of probabilities adds up to 1.";
-}
-
-/** Return the sentence that is read out: the effect of the settings, or the samples. */
-function benchSentence(bench, rows) {
-  const { names, shaped: { probs, left }, plain, settings, drawn, last } = bench;
-  const face = (id) => `'${tokenName(names[id])}'`;
-  if (drawn) {
-    const [id, gap] = rows.map((row) => [row, Math.abs((bench.counts.get(row) ?? 0) / drawn - probs[row])])
-      .reduce((a, b) => (b[1] > a[1] ? b : a));
-    const count = bench.counts.get(id) ?? 0;
-    const fit = gap < 0.0005 ? "Each sampled fraction equals its probability to three decimals."
-      : `The largest difference (${number(gap, 3)}): ${face(id)} was sampled ${count} times, a fraction of ${
-        number(count / drawn, 3)}, and its probability is ${probText(probs[id])}.`;
-    return `Last sampled: ${face(last)}, probability ${probText(probs[last])}. Of ${drawn} samples: ${fit}`;
-  }
-  const top = rows[0];
-  const effect = `${face(top)} goes from ${probText(plain[top])} to ${probText(probs[top])}`;
-  if (settings.temperature === 0) {
-    return `Temperature 0: always the most probable token, so ${effect}; top-k and top-p change nothing.`;
-  }
-  const steps = [settings.temperature === 1 ? null : `temperature ${settings.temperature}`,
-    settings.top_k == null ? null : `top-k ${settings.top_k}`,
-    settings.top_p == null ? null : `top-p ${settings.top_p}`].filter(Boolean);
-  if (!steps.length) return `The model's own probabilities: nothing is cut, ${face(top)} leads with ${probText(probs[top])}.`;
-  const cut = names.length - left;
-  return `With ${steps.join(", then ")}: ${effect}; `
-    + (cut ? `${cut.toLocaleString("en")} tokens are cut.` : "no token is cut.");
 }
 
 /** Return the rows of the table: the 100 most probable, with six decimals. */

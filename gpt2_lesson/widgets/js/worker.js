@@ -1,8 +1,9 @@
 // The model's own thread, so that typing never waits for it. Messages in, messages out:
 // {type: "open", weights} -> {config}; {type: "maps", names} -> {state} for attention.js
 // {type: "read", ids, off, lens} -> {logits, whole, lens}: `whole` with all heads on
-import { cellCount, unpackBytes } from "./core.js";
-import { Model, readWeights } from "./model.js";
+
+import { Model, readWeights } from "./numbers/model.js";
+import { cellCount, unpackBytes } from "./numbers/packing.js";
 
 let whole, ablated; // the model as it is, and the same one without some heads
 

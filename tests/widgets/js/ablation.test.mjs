@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import {
-  ablationSentence, changeShare, headChanges, mostRead,
-} from "../../../gpt2_lesson/widgets/js/ablation.js";
+import { ablationSentence, headChanges } from "../../../gpt2_lesson/widgets/js/numbers/ablation.js";
+import { placeIn } from "../../../gpt2_lesson/widgets/js/numbers/colours.js";
+import { mostRead } from "../../../gpt2_lesson/widgets/js/numbers/probabilities.js";
 
 const state = { was: Math.log(0.5), now: [[Math.log(0.25), Math.log(0.5)]], target: [" mat"], baseline: [] };
 
@@ -20,7 +20,7 @@ test("against a baseline it is a ratio of probabilities", () => {
 });
 
 test("colours: none in the middle, the largest at the ends", () => {
-  assert.deepEqual([-2, 0, 2].map((x) => changeShare(x, 2)), [0, 0.5, 1]);
+  assert.deepEqual([-2, 0, 2].map((x) => placeIn(x, { top: 2, signed: true })), [0, 0.5, 1]);
 });
 
 test("the most read token is the first of the largest weights", () => {

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { attendOne, benchSentence, fraction, hullOf, reach } from "../../../gpt2_lesson/widgets/js/arithmetic.js";
+import {
+  attendOne, benchSentence, fraction, hullOf, reach,
+} from "../../../gpt2_lesson/widgets/js/numbers/arithmetic.js";
 
 const near = (a, b) => a.forEach((x, i) => assert.ok(Math.abs(x - b[i]) < 1e-12, `${a} is not ${b}`));
 const keys = [[0, 1], [Math.log(2), -1], [Math.log(3), 0.5]];

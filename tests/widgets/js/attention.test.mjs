@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import {
-  bestHeads, chosenRow, headRow, largestPlaces, namesOf, nearestName, poolMap, readMaps, restOf,
-  saying, scoreText, shareText, spoken,
-} from "../../../gpt2_lesson/widgets/js/attention.js";
+  bestHeads, chosenRow, headRow, namesOf, nearestName, poolMap, readMaps, restOf, saying, scoreText, shareText, spoken,
+} from "../../../gpt2_lesson/widgets/js/numbers/attention.js";
+import { largestPlaces } from "../../../gpt2_lesson/widgets/js/numbers/probabilities.js";
 
 const path = process.env.GPT2_LESSON_FIXTURE;
 const options = { skip: path ? false : "pytest tests/widgets/test_js.py writes the numbers" };

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { cellsDiffer, mapName, placeIn, scaleOf, sixDigits, stageWords } from "../../../gpt2_lesson/widgets/js/compare.js";
+import { placeIn, scaleOf } from "../../../gpt2_lesson/widgets/js/numbers/colours.js";
+import { cellsDiffer, mapName, stageWords } from "../../../gpt2_lesson/widgets/js/numbers/compare.js";
+import { sixDigits } from "../../../gpt2_lesson/widgets/js/numbers/text.js";
 
 test("cells differ beyond the tolerance, or where one is no number", () => {
   assert.deepEqual([-1e-5, -0.1, NaN, -Infinity, 0].map((apart) => cellsDiffer(apart, 1e-4)),

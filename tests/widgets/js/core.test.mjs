@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import {
-  cellAt, cellCount, colourTable, inkOn, number, probText, scaleTop, softmax, tokenFace, tokenName, unpackTriangles,
-} from "../../../gpt2_lesson/widgets/js/core.js";
+import { colourTable, inkOn } from "../../../gpt2_lesson/widgets/js/numbers/colours.js";
+import { cellAt, cellCount, unpackTriangles } from "../../../gpt2_lesson/widgets/js/numbers/packing.js";
+import { scaleTop, softmax } from "../../../gpt2_lesson/widgets/js/numbers/probabilities.js";
+import { number, probText, tokenFace, tokenName } from "../../../gpt2_lesson/widgets/js/numbers/text.js";
 
 const path = process.env.GPT2_LESSON_FIXTURE;
 const options = { skip: path ? false : "pytest tests/widgets/test_js.py writes the numbers" };

@@ -1,6 +1,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { meterText, mostSeen, placeOf, rowSum, shortNumber, spanOf, stackedMaps, valueAt } from "../../../gpt2_lesson/widgets/js/frames.js";
+import {
+  meterText, placeOf, rowSum, spanOf, stackedMaps, valueAt,
+} from "../../../gpt2_lesson/widgets/js/numbers/frames.js";
+import { mostRead } from "../../../gpt2_lesson/widgets/js/numbers/probabilities.js";
+import { shortNumber } from "../../../gpt2_lesson/widgets/js/numbers/text.js";
 
 test("stacked maps are read in the order setting, map, row, column", () => {
   const get = stackedMaps(Float32Array.from({ length: 2 * 3 * 4 }, (_, i) => i), 3, 2);
@@ -39,5 +43,5 @@ test("between two points a curve is straight, and says that it is not exact", ()
 });
 
 test("only keys up to the query count for the most seen one", () => {
-  assert.deepEqual(mostSeen((s) => [0.1, 0.6, 0.3, 0.9][s], 2), { column: 1, weight: 0.6 });
+  assert.deepEqual(mostRead([0.1, 0.6, 0.3]), { key: 1, weight: 0.6 });
 });

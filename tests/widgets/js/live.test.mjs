@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { gzipSync } from "node:zlib";
 import test from "node:test";
 
-import { unpackBytes } from "../../../gpt2_lesson/widgets/js/core.js";
 import { requests, withBuffers } from "../../../gpt2_lesson/widgets/js/live.js";
+import { unpackBytes } from "../../../gpt2_lesson/widgets/js/numbers/packing.js";
 
 test("only the answer to the newest request counts, and only once", () => {
   const own = requests("me");

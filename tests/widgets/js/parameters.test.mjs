@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { blockName, describeLeaf, layout, percent, rowsFor, strips, withCommas } from "../../../gpt2_lesson/widgets/js/parameters.js";
+import {
+  blockName, describeLeaf, layout, percent, rowsFor, strips,
+} from "../../../gpt2_lesson/widgets/js/numbers/parameters.js";
+import { withCommas } from "../../../gpt2_lesson/widgets/js/numbers/text.js";
 
 /** A small model: embeddings, `count` blocks of two branches, a final norm. */
 function model(count) {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
   draw, entropy, generator, mostProbableFirst, nextProbs, topKSteps,
-} from "../../../gpt2_lesson/widgets/js/probabilities.js";
+} from "../../../gpt2_lesson/widgets/js/numbers/probabilities.js";
 
 const probs = [32, 16, 16, 8, 4, 2, 1, 1, 0.25];
 const logits = Float32Array.from(probs, Math.log);

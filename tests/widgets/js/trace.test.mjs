@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { settledAt, traceOf, traceSentence } from "../../../gpt2_lesson/widgets/js/trace.js";
+import { settledAt, traceOf, traceSentence } from "../../../gpt2_lesson/widgets/js/numbers/trace.js";
 
 // Two tokens, one block with two heads looking, the two most probable next tokens.
 const data = {

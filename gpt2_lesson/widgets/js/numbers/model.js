@@ -1,6 +1,8 @@
 // GPT-2 in plain JavaScript: token ids in, logits out. Numbers only, no page.
 // One token at a time goes through all layers; keys and values of the earlier ones stay.
 
+import { cellAt, cellCount } from "./packing.js";
+
 const ROOT_2_PI = Math.sqrt(2 / Math.PI);
 
 /** Return {config, tensors} of packed weights: a JSON head behind its length, then data. */
@@ -72,7 +74,7 @@ export class Model {
     this.keys = Array.from({ length: L }, () => zeros(T * C));
     this.values = Array.from({ length: L }, () => zeros(T * C));
     this.stream = Array.from({ length: L + 1 }, () => zeros(C)); // of the last token read
-    this.weights = Array.from({ length: L * H }, () => zeros((T * (T + 1)) / 2));
+    this.weights = Array.from({ length: L * H }, () => zeros(cellCount(T)));
     this.totals = Array.from({ length: L * H }, () => zeros(T)); // ln of the softmax's sum
   }
 
@@ -136,7 +138,7 @@ export class Model {
     }
     for (let s = 0; s <= at; s++) sum += Math.exp(scores[s] - most);
     this.totals[map][at] = most + Math.log(sum);
-    const row = this.weights[map].subarray((at * (at + 1)) / 2);
+    const row = this.weights[map].subarray(cellAt(at, 0));
     for (let s = 0; s <= at; s++) {
       const weight = row[s] = Math.exp(scores[s] - most) / sum;
       if (this.off.has(map)) continue;

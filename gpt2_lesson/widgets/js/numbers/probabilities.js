@@ -28,6 +28,14 @@ function greedy(logits, best) {
   return logits.map((_, i) => (i === winner ? 0 : -Infinity));
 }
 
+/** Return softmax of numbers; -Infinity gives 0. */
+export function softmax(scores) {
+  const top = Math.max(...scores);
+  const powers = scores.map((s) => Math.exp(s - top));
+  const sum = powers.reduce((a, b) => a + b, 0);
+  return powers.map((p) => p / sum);
+}
+
 /** Return softmax of float32 numbers whose largest is 0. */
 function softmax32(scaled) {
   const powers = scaled.map((x) => Math.exp(x));
@@ -58,6 +66,15 @@ function keepTopP(probs, share) {
 /** Return the places of the values, largest first; of equal ones the earlier first. */
 export function mostProbableFirst(values) {
   return Uint32Array.from(values.keys()).sort((a, b) => values[b] - values[a] || a - b);
+}
+
+/** Return the places of the `count` largest values, as an array. */
+export const largestPlaces = (values, count) => Array.from(mostProbableFirst(values).slice(0, count));
+
+/** Return the key with the largest weight, and that weight, from one row of weights. */
+export function mostRead(row) {
+  return row.reduce((best, weight, key) => (weight > best.weight ? { key, weight } : best),
+    { key: 0, weight: -1 });
 }
 
 /** Return the entropy of probabilities in nats. */
@@ -97,4 +114,10 @@ export function topKSteps(size, wanted = null) {
   for (let k = 1; k < size; k = k < 20 ? k + 1 : Math.ceil(k * 1.15)) steps.add(k);
   if (wanted != null) steps.add(Math.min(wanted, size));
   return [...steps].sort((a, b) => a - b);
+}
+
+/** Return the end of a scale for bars of 0..1: a round number none of them passes. */
+export function scaleTop(shares) {
+  const most = Math.max(...shares);
+  return [0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9].find((top) => most <= top) ?? 1;
 }
