@@ -15,7 +15,7 @@ A mistake is an edit of the exercise's one right answer, in `exercises/`. To add
             question="Over which axis does the dot product sum?"),
 
 The name completes "behaves like ...", `why` says what the numbers show, `question` is
-the first hint; the others follow from the edit. In `tests/test_checks_attention.py` add
+the first hint; the others follow from the edit. In `tests/checks/test_attention.py` add
 the mistake as a learner would write it: the tests show that it is rejected, named, and
 confused with nothing. If it is confused, add a probe that tells the two apart.
 

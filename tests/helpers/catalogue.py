@@ -1,4 +1,4 @@
-"""What every component's checks must hold, shared by the tests test_checks_*.py.
+"""What every component's checks must hold, shared by the tests in tests/checks.
 
 WRONG holds what learners write, {catalogue id: source or function}; HONEST holds right
 functions in different styles. Ids may carry a letter for a second form: "A17k".
