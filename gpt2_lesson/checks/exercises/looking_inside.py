@@ -172,7 +172,7 @@ induction_score = Exercise(
 
 # --- the answers that are values ------------------------------------------------------
 
-# Measured on the shipped story model; tests/checks/test_looking_inside.py does it again.
+# Measured on the shipped story model; tests/checks/test_looking_inside.py repeats it.
 _WHOLE = 0.192                                       # nats a byte, nothing ablated
 _ONE, _SINGLY, _TOGETHER = 0.374, 0.496, 4.423
 
