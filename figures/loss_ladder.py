@@ -26,16 +26,16 @@ TABLE = FOLDER / "loss_ladder.csv"
 LESSON = FOLDER.parent / "notebooks" / "08_training.ipynb"
 CELLS = ["tools", "text-stories-seed-tokens-torch", "rung", "climb"]
 BUDGETS = [500, 1000, 2000]
-START = -7                                       # the first rate tried is 2 ** START
+START = -7  # the first rate tried is 2 ** START
 SEEDS = [1, 2, 3]
 
-Run = tuple[str, int, float, int]                # rung, steps, max_lr, seed
+Run = tuple[str, int, float, int]  # rung, steps, max_lr, seed
 
 
 def lesson() -> dict:
     """Return the names that the lesson's cells define."""
     sources = {cell.id: cell.source for cell in nbformat.read(LESSON, 4).cells}
-    names = vars(training).copy()                # what the lesson exports
+    names = vars(training).copy()  # what the lesson exports
     with redirect_stdout(io.StringIO()):
         for cell in CELLS:
             exec(sources[cell], names)
@@ -45,8 +45,15 @@ def lesson() -> dict:
 def stored() -> dict[Run, float]:
     """Return the validation loss of every run in the table."""
     with open(TABLE, encoding="utf-8", newline="") as file:
-        return {(row["rung"], int(row["steps"]), float(row["max_lr"]),
-                 int(row["seed"])): float(row["loss"]) for row in csv.DictReader(file)}
+        return {
+            (
+                row["rung"],
+                int(row["steps"]),
+                float(row["max_lr"]),
+                int(row["seed"]),
+            ): float(row["loss"])
+            for row in csv.DictReader(file)
+        }
 
 
 def main() -> None:
@@ -61,18 +68,19 @@ def main() -> None:
             bar.set_postfix_str(str(run))
             try:
                 known[run] = names["climb"](*run)[1]
-            except FloatingPointError:           # the learning rate is too large
+            except FloatingPointError:  # the learning rate is too large
                 known[run] = math.inf
             with open(TABLE, "a", encoding="utf-8", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerow(
-                    [*run, f"{known[run]:.4f}"])
+                    [*run, f"{known[run]:.4f}"]
+                )
             bar.update(run[1])
         return known[run]
 
     for rung in names["Rung"].rungs:
         power = START
         for steps in BUDGETS:
-            while True:                          # downhill, until both sides are worse
+            while True:  # downhill, until both sides are worse
                 around = [power, power - 1, power + 1]
                 best = min(around, key=lambda p: loss_of(rung, steps, 2.0**p, 0))
                 if best == power:

@@ -255,9 +255,7 @@ def sizes(**named: Any) -> list[int]:
 def cache(value: Any) -> Any:
     """Return a KVCache, or an object with the same parts."""
     if not (hasattr(value, "length") and hasattr(value, "append")):
-        raise TypeError(
-            f"cache is of type {type(value).__name__}, expected a KVCache"
-        )
+        raise TypeError(f"cache is of type {type(value).__name__}, expected a KVCache")
     return value
 
 
@@ -401,7 +399,8 @@ def stop_ids(stop: Any, model: object) -> Tensor:
 def model_sizes(**sizes: Any) -> dict[str, Any]:
     """Return the settings of a GPT2Config in their plain types."""
     plain = {
-        name: probability(name, value) if name == "dropout"
+        name: probability(name, value)
+        if name == "dropout"
         else whole_number(name, value, 1)
         for name, value in sizes.items()
     }
@@ -516,9 +515,7 @@ def sample(values: Any) -> Tensor:
     try:
         values = torch.as_tensor(values, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(
-            f"values is {shown(values)}, expected numbers (N,)"
-        ) from None
+        raise TypeError(f"values is {shown(values)}, expected numbers (N,)") from None
     if values.dim() != 1 or len(values) < 2 or not values.isfinite().all():
         raise ValueError(
             f"values has the shape {tuple(values.shape)}, expected (N,) with two or "
@@ -759,7 +756,7 @@ def same_shapes(
 
 def checkpoint_record(record: Any, shapes: dict[str, tuple[int, ...]]) -> dict:
     """Return a checkpoint's record; check it and the names of the tensors."""
-    old = isinstance(record, dict) and "about" in record      # its former name
+    old = isinstance(record, dict) and "about" in record  # its former name
     parts = ("config", "about" if old else "metadata")
     if not isinstance(record, dict) or not all(
         isinstance(record.get(part), dict) for part in parts

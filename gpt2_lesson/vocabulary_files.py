@@ -243,7 +243,8 @@ def _build_vocabulary(
             "joined: is the end of the list missing?"
         )
     tokens = [
-        bytes(byte_of[character] for character in name) if name in made
+        bytes(byte_of[character] for character in name)
+        if name in made
         else name.encode()
         for name in sorted(vocab, key=vocab.__getitem__)
     ]

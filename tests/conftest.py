@@ -15,14 +15,14 @@ import torch
 from browser import CHROMIUM, PATIENCE, SWITCHES, lacks
 
 pytest.register_assert_rewrite("catalogue")
-os.environ["GPT2_LESSON_PROGRESS"] = os.devnull + "/progress.json"     # kept nowhere
+os.environ["GPT2_LESSON_PROGRESS"] = os.devnull + "/progress.json"  # kept nowhere
 os.environ["MPLBACKEND"] = "Agg"
-os.environ.setdefault("OMP_NUM_THREADS", "1")   # the notebooks' kernels: on a busy
-torch.set_num_threads(1)                        # machine threads wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the notebooks' kernels: on a busy
+torch.set_num_threads(1)  # machine threads wait for each other
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:     # as in a shell's background:
-    signal.signal(signal.SIGINT, signal.default_int_handler)   # the tests send Ctrl-C
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests send Ctrl-C
 
 
 @pytest.fixture(autouse=True)
@@ -73,8 +73,13 @@ def open_figure(chromium, tmp_path: Path) -> Iterator[Callable]:
     """
     contexts, outside, errors = [], [], []
 
-    def open_it(figure, dark: bool = False, width: int = 1280, height: int = 900,
-                motion: bool = False):
+    def open_it(
+        figure,
+        dark: bool = False,
+        width: int = 1280,
+        height: int = 900,
+        motion: bool = False,
+    ):
         context = chromium.new_context(
             color_scheme="dark" if dark else "light",
             viewport={"width": width, "height": height},
@@ -84,8 +89,14 @@ def open_figure(chromium, tmp_path: Path) -> Iterator[Callable]:
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: outside.append(request.url)
-                if not request.url.startswith(("file:", "data:", "blob:")) else None)
+        page.on(
+            "request",
+            lambda request: (
+                outside.append(request.url)
+                if not request.url.startswith(("file:", "data:", "blob:"))
+                else None
+            ),
+        )
         context.set_offline(True)
         path = tmp_path / f"figure{len(contexts)}.html"
         figure.save_html(path)

@@ -94,50 +94,114 @@ TABLE = [
     ("p = 0", sample(top_p=0), ValueError, ["top_p is 0", "more than 0"]),
     ("p = 1.5", sample(top_p=1.5), ValueError, ["top_p is 1.5", "at most 1"]),
     ("p = -1", sample(top_p=-1), ValueError, ["top_p is -1"]),
-    ("NaN logits", lambda: sample_next(LOGITS * float("nan")), FloatingPointError,
-     ["not finite"]),
-    ("all -inf", lambda: sample_next(LOGITS - torch.inf), FloatingPointError,
-     ["not finite"]),
+    (
+        "NaN logits",
+        lambda: sample_next(LOGITS * float("nan")),
+        FloatingPointError,
+        ["not finite"],
+    ),
+    (
+        "all -inf",
+        lambda: sample_next(LOGITS - torch.inf),
+        FloatingPointError,
+        ["not finite"],
+    ),
     # generation
     ("-1 new", write(count=-1), ValueError, ["max_new_tokens is -1", "0 or more"]),
     ("2.5 new", write(count=2.5), TypeError, ["max_new_tokens is 2.5", "whole"]),
     ("empty prompt", write(IDS[:, :0]), ValueError, ["(1, 0)", "at least one"]),
     ("text prompt", write("The"), TypeError, ["str", "encode"]),
     ("k before any work", write(top_k=0), ValueError, ["top_k is 0"]),
-    ("NaN weight", lambda: generate(with_nan(), IDS, 1), FloatingPointError,
-     ["not finite", "blocks.0.mlp.up_proj.weight"]),
+    (
+        "NaN weight",
+        lambda: generate(with_nan(), IDS, 1),
+        FloatingPointError,
+        ["not finite", "blocks.0.mlp.up_proj.weight"],
+    ),
     # attention, mask and cache
-    ("q and k", lambda: attention(Z(5, 4), Z(7, 8), Z(7, 3)), ValueError,
-     ["(5, 4)", "(7, 8)", "same last size"]),
-    ("k and v", lambda: attention(Z(5, 4), Z(7, 4), Z(6, 3)), ValueError,
-     ["(6, 3)", "same number of tokens"]),
-    ("float mask", lambda: attention(*Z(3, 2, 2), Z(2, 2)), TypeError,
-     ["float32", "torch.bool"]),
+    (
+        "q and k",
+        lambda: attention(Z(5, 4), Z(7, 8), Z(7, 3)),
+        ValueError,
+        ["(5, 4)", "(7, 8)", "same last size"],
+    ),
+    (
+        "k and v",
+        lambda: attention(Z(5, 4), Z(7, 4), Z(6, 3)),
+        ValueError,
+        ["(6, 3)", "same number of tokens"],
+    ),
+    (
+        "float mask",
+        lambda: attention(*Z(3, 2, 2), Z(2, 2)),
+        TypeError,
+        ["float32", "torch.bool"],
+    ),
     ("more queries", lambda: causal_mask(3, 2), ValueError, ["3 queries for 2 keys"]),
     ("no queries", lambda: causal_mask(0), ValueError, ["num_queries is 0"]),
-    ("cache full", lambda: KVCache(1, 1, 1, 2, 4).append(0, *Z(2, 1, 1, 3, 4)),
-     ValueError, ["0 of at most 2", "3 more"]),
+    (
+        "cache full",
+        lambda: KVCache(1, 1, 1, 2, 4).append(0, *Z(2, 1, 1, 3, 4)),
+        ValueError,
+        ["0 of at most 2", "3 more"],
+    ),
     ("one sequence", lambda: influence(model(), IDS), ValueError, ["(1, 4)", "two"]),
     # training
-    ("loss shapes", lambda: next_token_loss(Z(1, 2, 9), IDS), ValueError,
-     ["(1, 2, 9)", "(1, 4)", "expected"]),
-    ("all ignored", lambda: next_token_loss(Z(1, 4, 9), IDS - 100), ValueError,
-     ["no target tokens"]),
-    ("one token", lambda: next_token_loss(Z(1, 1, 9), IDS[:, :1]), ValueError,
-     ["no target tokens"]),
-    ("short text", lambda: get_batch(torch.arange(5), 2, 6), ValueError,
-     ["5 tokens", "window of 6"]),
-    ("no start fits", lambda: get_batch(torch.arange(9), 2, 6, starts=T([5])),
-     ValueError, ["9 tokens", "window of 6"]),
-    ("no batch", lambda: get_batch(torch.arange(9), 0, 6), ValueError,
-     ["batch_size is 0"]),
-    ("negative start", lambda: get_batch(T([1] * 9), 1, 6, starts=T([-3])), ValueError,
-     ["starts holds -3"]),
+    (
+        "loss shapes",
+        lambda: next_token_loss(Z(1, 2, 9), IDS),
+        ValueError,
+        ["(1, 2, 9)", "(1, 4)", "expected"],
+    ),
+    (
+        "all ignored",
+        lambda: next_token_loss(Z(1, 4, 9), IDS - 100),
+        ValueError,
+        ["no target tokens"],
+    ),
+    (
+        "one token",
+        lambda: next_token_loss(Z(1, 1, 9), IDS[:, :1]),
+        ValueError,
+        ["no target tokens"],
+    ),
+    (
+        "short text",
+        lambda: get_batch(torch.arange(5), 2, 6),
+        ValueError,
+        ["5 tokens", "window of 6"],
+    ),
+    (
+        "no start fits",
+        lambda: get_batch(torch.arange(9), 2, 6, starts=T([5])),
+        ValueError,
+        ["9 tokens", "window of 6"],
+    ),
+    (
+        "no batch",
+        lambda: get_batch(torch.arange(9), 0, 6),
+        ValueError,
+        ["batch_size is 0"],
+    ),
+    (
+        "negative start",
+        lambda: get_batch(T([1] * 9), 1, 6, starts=T([-3])),
+        ValueError,
+        ["starts holds -3"],
+    ),
     ("text to train", lambda: train(model(), "abc", settings()()), TypeError, ["str"]),
-    ("mask shape", lambda: attention(*Z(3, 2, 2), Z(3, 2).bool()), ValueError,
-     ["(3, 2)", "Tq = 2 and Tk = 2"]),
-    ("cache batch", lambda: KVCache(1, 1, 1, 2, 4).append(0, *Z(2, 3, 1, 1, 4)),
-     ValueError, ["3 sequences", "1"]),
+    (
+        "mask shape",
+        lambda: attention(*Z(3, 2, 2), Z(3, 2).bool()),
+        ValueError,
+        ["(3, 2)", "Tq = 2 and Tk = 2"],
+    ),
+    (
+        "cache batch",
+        lambda: KVCache(1, 1, 1, 2, 4).append(0, *Z(2, 3, 1, 1, 4)),
+        ValueError,
+        ["3 sequences", "1"],
+    ),
     ("0 steps", settings(steps=0), ValueError, ["steps is 0, expected 1 or more"]),
     ("float batch", settings(batch_size=2.0), TypeError, ["batch_size is 2.0"]),
     ("rate", settings(max_lr=-1.0), ValueError, ["max_lr is -1.0"]),
@@ -145,13 +209,18 @@ TABLE = [
     ("window of 1", settings(seq_length=1), ValueError, ["seq_length is 1", "2"]),
     ("optimizer", settings(optimizer="sgd"), ValueError, ["'sgd'", "adamw"]),
     ("precision", settings(precision="fp8"), ValueError, ["'fp8'", "float32"]),
-    ("lost loss", lambda: train(with_nan(), Z(40).byte(), settings()()),
-     FloatingPointError, ["the loss is nan", "smaller learning rate"]),
+    (
+        "lost loss",
+        lambda: train(with_nan(), Z(40).byte(), settings()()),
+        FloatingPointError,
+        ["the loss is nan", "smaller learning rate"],
+    ),
 ]
 
 
-@pytest.mark.parametrize(("call", "kind", "words"), [row[1:] for row in TABLE],
-                         ids=[row[0] for row in TABLE])
+@pytest.mark.parametrize(
+    ("call", "kind", "words"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
 def test_bad_input_is_told(call: Callable, kind: type, words: list[str]) -> None:
     with pytest.raises(kind) as caught:
         call()
@@ -165,7 +234,7 @@ def test_what_is_unusual_but_right() -> None:
     assert sample_next(LOGITS, top_k=10**6).shape == (1, 1)
     assert generate(model(), IDS, 3, temperature=0).shape == (1, 7)
     assert torch.equal(generate(model(), IDS, 0), IDS)
-    assert generate(model(), IDS.repeat(1, 3), 2).shape == (1, 14)       # past its end
+    assert generate(model(), IDS.repeat(1, 3), 2).shape == (1, 14)  # past its end
 
 
 @pytest.mark.parametrize("door", bad_calls.DOORS, ids=lambda door: door.name)
@@ -180,5 +249,5 @@ def test_the_table_of_bad_calls_is_long_and_complete() -> None:
     calls = [name for door in bad_calls.DOORS for name, _ in door.calls()]
     assert len(calls) >= 2300
     doors = {door.name.split(",")[0] for door in bad_calls.DOORS}
-    doors |= {name.split(".")[0] for name in doors}                # Tokenizer.encode
+    doors |= {name.split(".")[0] for name in doors}  # Tokenizer.encode
     assert bad_calls.public() - doors == set()

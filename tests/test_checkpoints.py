@@ -34,13 +34,22 @@ from gpt2_lesson.training import (
     train,
 )
 
-TOKENS = torch.randint(97, 123, (3000,), dtype=torch.uint8,
-                       generator=torch.Generator().manual_seed(1))
+TOKENS = torch.randint(
+    97, 123, (3000,), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+)
+
 
 def tiny(seed: int = 0, **changes: int) -> GPT2Model:
     torch.manual_seed(seed)
-    sizes = {"vocab_size": 256, "d_model": 16, "num_heads": 2, "num_layers": 2,
-             "max_seq_length": 16, "d_ff": 32, "dropout": 0.2}
+    sizes = {
+        "vocab_size": 256,
+        "d_model": 16,
+        "num_heads": 2,
+        "num_layers": 2,
+        "max_seq_length": 16,
+        "d_ff": 32,
+        "dropout": 0.2,
+    }
     return GPT2Model(**(sizes | changes))
 
 
@@ -78,7 +87,7 @@ def test_a_save_cut_off_leaves_the_old_or_the_new(
                 while True:
                     for model in models:
                         save_checkpoint(path, model)
-            finally:                         # nothing of pytest runs in the child
+            finally:  # nothing of pytest runs in the child
                 os._exit(0)
         os.read(ready, 1)
         os.close(ready)
@@ -135,14 +144,17 @@ def test_two_thousand_damages_none_silent(tmp_path: Path) -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize(("content", "words"), [
-    (b"", "is empty"),
-    (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-    (b"<!DOCTYPE html><html>", "web page"),
-    (b"PK\x03\x04 zip of torch.save", "pickle"),
-    (b"\x80\x04 pickle", "pickle"),
-    (b"\xff" * 200, "damaged"),
-])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"PK\x03\x04 zip of torch.save", "pickle"),
+        (b"\x80\x04 pickle", "pickle"),
+        (b"\xff" * 200, "damaged"),
+    ],
+)
 def test_foreign_files_are_named(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
@@ -168,8 +180,11 @@ def test_files_that_lie_are_refused_before_memory_is_taken(tmp_path: Path) -> No
         ({"n_head": 3}, "n_head"),
     ):
         record = json.dumps({"config": asdict(model.config) | change, "metadata": {}})
-        save_file(tensors, path, {"gpt2_lesson": record,
-                                  "sha256": checkpoints.digest(record, tensors)})
+        save_file(
+            tensors,
+            path,
+            {"gpt2_lesson": record, "sha256": checkpoints.digest(record, tensors)},
+        )
         with pytest.raises(CheckpointError, match=words):
             load_checkpoint(path)
 
@@ -202,8 +217,14 @@ def test_each_state_is_needed_to_resume(
     tmp_path: Path, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Resumed: equal in every bit. Without optimizer, windows or dropout state: not."""
-    settings = TrainSettings(steps=12, seq_length=16, batch_size=4, optimizer=optimizer,
-                             max_lr=0.02, save_every=5)
+    settings = TrainSettings(
+        steps=12,
+        seq_length=16,
+        batch_size=4,
+        optimizer=optimizer,
+        max_lr=0.02,
+        save_every=5,
+    )
     straight = tiny()
     wanted = train(straight, TOKENS, settings)
     real = checkpoints.read_checkpoint
@@ -233,7 +254,7 @@ def test_another_run_is_not_resumed(tmp_path: Path) -> None:
     path = tmp_path / "file"
     settings = TrainSettings(steps=2, seq_length=16, batch_size=2)
     train(tiny(), TOKENS, settings, checkpoint=path)
-    assert len(train(tiny(), TOKENS, settings, checkpoint=path)) == 2    # finished
+    assert len(train(tiny(), TOKENS, settings, checkpoint=path)) == 2  # finished
     other = TrainSettings(steps=2, seq_length=16, batch_size=4)
     with pytest.raises(CheckpointError, match="batch_size was 2 and is 4"):
         train(tiny(), TOKENS, other, checkpoint=path)
@@ -256,8 +277,8 @@ def test_a_checkpoint_is_a_plain_safetensors_file(tmp_path: Path) -> None:
 
 ALLOWED = {
     "worker.py": {"pickle", "exec", "eval"},  # runs students' cells, in a sandbox
-    "grader.py": {"pickle"},                  # sends pickles into it, reads none
-    "edits.py": {"exec"},                     # runs our own answers, with one mistake
+    "grader.py": {"pickle"},  # sends pickles into it, reads none
+    "edits.py": {"exec"},  # runs our own answers, with one mistake
 }
 
 
@@ -278,12 +299,15 @@ def compiled_block(model: GPT2Model) -> GPT2Model:
     return model
 
 
-@pytest.mark.parametrize("wrap", [
-    lambda model: torch.compile(model, backend="eager"),
-    nn.DataParallel,                                   # as DistributedDataParallel
-    lambda model: torch.compile(nn.DataParallel(model), backend="eager"),
-    compiled_block,
-])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda model: torch.compile(model, backend="eager"),
+        nn.DataParallel,  # as DistributedDataParallel
+        lambda model: torch.compile(nn.DataParallel(model), backend="eager"),
+        compiled_block,
+    ],
+)
 def test_a_wrapped_model_is_saved_under_its_own_names(
     tmp_path: Path, wrap: Callable
 ) -> None:
@@ -322,14 +346,21 @@ def larger_vocabulary(model: GPT2Model) -> None:
     model.tok_emb = nn.Embedding(300, 16)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (low_rank, ["blocks.1.mlp.up_proj.", "could not load"]),
-    (extra_layer, ["does not have: head.bias, head.weight"]),
-    (fewer_blocks, ["num_layers is 2, it has 1"]),
-    (larger_vocabulary, ["tok_emb.weight is (300, 16), expected (256, 16)"]),
-    (lambda model: nn.utils.parametrizations.weight_norm(model.blocks[0].attn.out_proj),
-     ["blocks.0.attn.out_proj.weight"]),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (low_rank, ["blocks.1.mlp.up_proj.", "could not load"]),
+        (extra_layer, ["does not have: head.bias, head.weight"]),
+        (fewer_blocks, ["num_layers is 2, it has 1"]),
+        (larger_vocabulary, ["tok_emb.weight is (300, 16), expected (256, 16)"]),
+        (
+            lambda model: nn.utils.parametrizations.weight_norm(
+                model.blocks[0].attn.out_proj
+            ),
+            ["blocks.0.attn.out_proj.weight"],
+        ),
+    ],
+)
 def test_what_could_not_be_loaded_is_not_saved(
     tmp_path: Path, change: Callable, words: list[str]
 ) -> None:
@@ -337,8 +368,10 @@ def test_what_could_not_be_loaded_is_not_saved(
     change(model)
     settings = TrainSettings(steps=2, seq_length=16, batch_size=2)
     before = model.pos_emb.weight.clone()
-    for save in (lambda: save_checkpoint(path, model),
-                 lambda: train(model, TOKENS, settings, checkpoint=path)):
+    for save in (
+        lambda: save_checkpoint(path, model),
+        lambda: train(model, TOKENS, settings, checkpoint=path),
+    ):
         with pytest.raises(CheckpointError) as caught:
             save()
         assert all(word in str(caught.value) for word in words), caught.value
@@ -357,14 +390,19 @@ def test_a_loaded_model_does_not_depend_on_its_file(tmp_path: Path) -> None:
     with pytest.raises(Cut):
         train(tiny(), TOKENS, settings, checkpoint=path, on_step=cut_at(3))
     held = []
-    train(tiny(), TOKENS, settings, checkpoint=path,
-          on_step=lambda losses: held.append(mapped(path)))
+    train(
+        tiny(),
+        TOKENS,
+        settings,
+        checkpoint=path,
+        on_step=lambda losses: held.append(mapped(path)),
+    )
     assert held == [False, False]
     save_checkpoint(path, tiny())
     loaded, by_map = load_checkpoint(path), load_checkpoint(path, mmap=True)
     assert mapped(path) or sys.platform != "linux"
     assert same(loaded.state_dict(), by_map.state_dict())
-    with open(path, "r+b") as file:                  # in place, as `cp` over it does
+    with open(path, "r+b") as file:  # in place, as `cp` over it does
         file.write(bytes(path.stat().st_size))
     assert same(loaded.state_dict(), tiny().state_dict())
     assert not same(by_map.state_dict(), tiny().state_dict())
@@ -373,8 +411,9 @@ def test_a_loaded_model_does_not_depend_on_its_file(tmp_path: Path) -> None:
 def test_the_same_model_gives_the_same_file(tmp_path: Path) -> None:
     path, model, files = tmp_path / "file", tiny(), set()
     for _ in range(20):
-        save_checkpoint(path, model, make_optimizer(model, 0.1),
-                        metadata={"b": 1, "a": 2})
+        save_checkpoint(
+            path, model, make_optimizer(model, 0.1), metadata={"b": 1, "a": 2}
+        )
         files.add(path.read_bytes())
     assert len(files) == 1
 
@@ -384,31 +423,34 @@ BARE = {"config": CONFIG, "metadata": {}}
 MANY = {f"model.x{i}": torch.ones(0) for i in range(60_000)}
 
 
-@pytest.mark.parametrize(("record", "changes", "words"), [
-    ([], {}, "called config and metadata"),
-    ({}, {}, "called config and metadata"),
-    ({"config": [1]}, {}, "called config and metadata"),
-    ({"config": CONFIG, "metadata": 3}, {}, "called config and metadata"),
-    (BARE | {"config": CONFIG | {"d_model": "16"}}, {}, "d_model is '16'"),
-    (BARE | {"config": CONFIG | {"d_model": 10**15}}, {}, "overflow"),
-    (BARE | {"config": CONFIG | {"dropout": None}}, {}, "dropout is None"),
-    (BARE | {"config": {}}, {}, "num_layers is 12, it has 2"),
-    (BARE, {"losses": None}, "losses"),
-    (BARE, {"losses": torch.tensor(1.0)}, r"losses are \(\)"),
-    (BARE, {"random.generator": None}, "no states"),
-    (BARE, {"random.cpu": None}, "random.cpu"),
-    (BARE, {"random.generator": torch.zeros(3)}, "cannot be resumed"),
-    (BARE, {"random.cpu": torch.zeros(3).byte()}, "cannot be resumed"),
-    (BARE, {"optimizer.99.step": torch.tensor(1.0)}, "optimizer.99.step"),
-    (BARE, {"optimizer.x.step": torch.tensor(1.0)}, "optimizer.x.step"),
-    (BARE, {"optimizer.0": torch.tensor(1.0)}, "'optimizer.0'"),
-    (BARE, {"optimizer.0.exp_avg": torch.ones(3)}, r"is \(3,\)"),
-    (BARE, {"other": torch.ones(3)}, "'other'"),
-    (BARE, {"model.head.weight": torch.ones(3)}, "head.weight"),
-    (BARE, {"model.pos_emb.weight": None}, "has no pos_emb.weight"),
-    (BARE, {"model.ln_final.bias": torch.ones(16).long()}, "int64"),
-    (BARE, MANY, "and 59,997 more"),
-])
+@pytest.mark.parametrize(
+    ("record", "changes", "words"),
+    [
+        ([], {}, "called config and metadata"),
+        ({}, {}, "called config and metadata"),
+        ({"config": [1]}, {}, "called config and metadata"),
+        ({"config": CONFIG, "metadata": 3}, {}, "called config and metadata"),
+        (BARE | {"config": CONFIG | {"d_model": "16"}}, {}, "d_model is '16'"),
+        (BARE | {"config": CONFIG | {"d_model": 10**15}}, {}, "overflow"),
+        (BARE | {"config": CONFIG | {"dropout": None}}, {}, "dropout is None"),
+        (BARE | {"config": {}}, {}, "num_layers is 12, it has 2"),
+        (BARE, {"losses": None}, "losses"),
+        (BARE, {"losses": torch.tensor(1.0)}, r"losses are \(\)"),
+        (BARE, {"random.generator": None}, "no states"),
+        (BARE, {"random.cpu": None}, "random.cpu"),
+        (BARE, {"random.generator": torch.zeros(3)}, "cannot be resumed"),
+        (BARE, {"random.cpu": torch.zeros(3).byte()}, "cannot be resumed"),
+        (BARE, {"optimizer.99.step": torch.tensor(1.0)}, "optimizer.99.step"),
+        (BARE, {"optimizer.x.step": torch.tensor(1.0)}, "optimizer.x.step"),
+        (BARE, {"optimizer.0": torch.tensor(1.0)}, "'optimizer.0'"),
+        (BARE, {"optimizer.0.exp_avg": torch.ones(3)}, r"is \(3,\)"),
+        (BARE, {"other": torch.ones(3)}, "'other'"),
+        (BARE, {"model.head.weight": torch.ones(3)}, "head.weight"),
+        (BARE, {"model.pos_emb.weight": None}, "has no pos_emb.weight"),
+        (BARE, {"model.ln_final.bias": torch.ones(16).long()}, "int64"),
+        (BARE, MANY, "and 59,997 more"),
+    ],
+)
 def test_a_record_that_makes_no_sense_is_refused(
     tmp_path: Path, record: object, changes: dict, words: str
 ) -> None:
@@ -417,8 +459,11 @@ def test_a_record_that_makes_no_sense_is_refused(
     save_checkpoint(path, model, make_optimizer(model, 0.1), generator)
     tensors = {n: t for n, t in (load_file(path) | changes).items() if t is not None}
     text = json.dumps(record)
-    save_file(tensors, path, {"gpt2_lesson": text,
-                              "sha256": checkpoints.digest(text, tensors)})
+    save_file(
+        tensors,
+        path,
+        {"gpt2_lesson": text, "sha256": checkpoints.digest(text, tensors)},
+    )
     with pytest.raises(CheckpointError, match=words) as caught:
         resume_checkpoint(path, model, make_optimizer(model, 0.1), generator)
     assert str(path) in str(caught.value)
@@ -427,9 +472,14 @@ def test_a_record_that_makes_no_sense_is_refused(
 def test_a_file_of_4_terabytes_is_refused(tmp_path: Path) -> None:
     config = CONFIG | {"vocab_size": 10**9, "d_model": 1024}
     record = json.dumps({"config": config, "metadata": {}})
-    header = {"__metadata__": {"gpt2_lesson": record, "sha256": "0"},
-              "model.tok_emb.weight": {"dtype": "F32", "shape": [10**9, 1024],
-                                       "data_offsets": [0, 4096 * 10**9]}}
+    header = {
+        "__metadata__": {"gpt2_lesson": record, "sha256": "0"},
+        "model.tok_emb.weight": {
+            "dtype": "F32",
+            "shape": [10**9, 1024],
+            "data_offsets": [0, 4096 * 10**9],
+        },
+    }
     text = json.dumps(header).encode()
     path = tmp_path / "file"
     with open(path, "wb") as file:
@@ -446,10 +496,13 @@ def test_a_run_goes_on_with_another_kind_of_device_or_saving(tmp_path: Path) -> 
     with pytest.raises(Cut):
         train(tiny(), TOKENS, settings, checkpoint=path, on_step=cut_at(4))
     record, tensors = read_checkpoint(path)
-    tensors["random.cuda"] = torch.zeros(16, dtype=torch.uint8)      # begun elsewhere
+    tensors["random.cuda"] = torch.zeros(16, dtype=torch.uint8)  # begun elsewhere
     text = json.dumps(record)
-    save_file(tensors, path, {"gpt2_lesson": text,
-                              "sha256": checkpoints.digest(text, tensors)})
+    save_file(
+        tensors,
+        path,
+        {"gpt2_lesson": text, "sha256": checkpoints.digest(text, tensors)},
+    )
     often = TrainSettings(steps=6, seq_length=16, batch_size=2, save_every=1)
     assert train(tiny(), TOKENS, often, checkpoint=path) == wanted
     starts = torch.tensor([1, 2, 3])
@@ -478,8 +531,10 @@ def test_a_run_saved_with_the_former_names_goes_on(tmp_path: Path) -> None:
 def test_a_checkpoint_that_cannot_be_written_stops_at_once(tmp_path: Path) -> None:
     settings, model = TrainSettings(steps=2, seq_length=16), tiny()
     before = model.pos_emb.weight.clone()
-    for path, kind in ((tmp_path / "missing" / "file", FileNotFoundError),
-                       (tmp_path, IsADirectoryError)):
+    for path, kind in (
+        (tmp_path / "missing" / "file", FileNotFoundError),
+        (tmp_path, IsADirectoryError),
+    ):
         with pytest.raises(kind, match=str(path)):
             train(model, TOKENS, settings, checkpoint=path)
     assert torch.equal(model.pos_emb.weight, before)
@@ -497,7 +552,7 @@ def test_a_signal_waits_for_the_step_and_the_save(
         raise KeyboardInterrupt
 
     def step(*arguments: object) -> float:
-        signal.raise_signal(number)                      # in the middle of a step
+        signal.raise_signal(number)  # in the middle of a step
         return real(*arguments)
 
     old = signal.signal(number, stop)
@@ -537,7 +592,8 @@ def test_training_in_a_thread_leaves_signals_alone() -> None:
     done = []
     settings = TrainSettings(steps=2, seq_length=16, batch_size=2)
     thread = threading.Thread(
-        target=lambda: done.extend(train(tiny(), TOKENS, settings)))
+        target=lambda: done.extend(train(tiny(), TOKENS, settings))
+    )
     thread.start()
     thread.join()
     assert len(done) == 2

@@ -129,8 +129,9 @@ def test_all_that_a_learner_saves_is_saved_on_such_a_folder(
 
     monkeypatch.setattr(os, "open", no_folder)
     monkeypatch.setattr(files, "fcntl", None)
-    monkeypatch.setattr(download, "_download",
-                        lambda url, part, timeout: part.write_bytes(b"text"))
+    monkeypatch.setattr(
+        download, "_download", lambda url, part, timeout: part.write_bytes(b"text")
+    )
     model = GPT2Model(97, 16, 2, 2, 16, 64)
     for _ in range(2):  # the second time over the first
         save_checkpoint(tmp_path / "checkpoint.safetensors", model)
@@ -191,14 +192,21 @@ def test_strays_of_the_dead_are_swept_and_files_in_use_stay(tmp_path: Path) -> N
 def test_a_scratch_folder_goes_with_its_process_or_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = ("import time; from gpt2_lesson.files import scratch_folder\n"
-            "with scratch_folder('test') as folder:\n"
-            "    (folder / 'inside').write_text('')\n"
-            "    print(folder, flush=True); time.sleep(600)")
-    killed, living = (subprocess.Popen([sys.executable, "-c", code], text=True,
-                                       stdout=subprocess.PIPE,
-                                       env=os.environ | {"TMPDIR": str(tmp_path)})
-                      for _ in range(2))
+    code = (
+        "import time; from gpt2_lesson.files import scratch_folder\n"
+        "with scratch_folder('test') as folder:\n"
+        "    (folder / 'inside').write_text('')\n"
+        "    print(folder, flush=True); time.sleep(600)"
+    )
+    killed, living = (
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            text=True,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"TMPDIR": str(tmp_path)},
+        )
+        for _ in range(2)
+    )
     try:
         folders = [Path(one.stdout.readline().strip()) for one in (killed, living)]
         killed.kill()
@@ -215,11 +223,14 @@ def test_a_scratch_folder_goes_with_its_process_or_at_the_next_start(
 
 def test_writers_in_one_folder_do_not_sweep_each_other(tmp_path: Path) -> None:
     """Eight at once, 100 writes each: the sweep must not meet a file half made."""
-    code = ("import sys; from gpt2_lesson.files import atomic_write\n"
-            "for i in range(100): atomic_write(sys.argv[1], str(i))")
+    code = (
+        "import sys; from gpt2_lesson.files import atomic_write\n"
+        "for i in range(100): atomic_write(sys.argv[1], str(i))"
+    )
     paths = [tmp_path / str(i) for i in range(8)]
-    writers = [subprocess.Popen([sys.executable, "-c", code, str(path)])
-               for path in paths]
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(path)]) for path in paths
+    ]
     assert [writer.wait() for writer in writers] == [0] * 8
     assert names(tmp_path) == [path.name for path in paths]
     assert {path.read_text(encoding="utf-8") for path in paths} == {"99"}
@@ -244,6 +255,7 @@ def test_of_files_that_belong_together_the_first_decides(
             if next(steps) == fails_at:
                 raise OSError(28, "No space left on device")
             return step(*given)
+
         return maybe
 
     monkeypatch.setattr(os, "fsync", failing(os.fsync))
@@ -261,14 +273,17 @@ def test_of_files_that_belong_together_the_first_decides(
 # Reading
 
 
-@pytest.mark.parametrize(("data", "words"), [
-    (b"", "damaged, or not JSON"),
-    (b"\xff", "damaged, or not JSON"),
-    (b"[" * 200_000, "damaged, or not JSON"),
-    (b'{"a": ' + b"9" * 10_000 + b"}", "damaged, or not JSON"),
-    (b"[1]", "expected a JSON object"),
-    (b'{"a": "' + b"x" * 100_000 + b'"}', "100,009 bytes, expected at most 50,000"),
-])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "damaged, or not JSON"),
+        (b"\xff", "damaged, or not JSON"),
+        (b"[" * 200_000, "damaged, or not JSON"),
+        (b'{"a": ' + b"9" * 10_000 + b"}", "damaged, or not JSON"),
+        (b"[1]", "expected a JSON object"),
+        (b'{"a": "' + b"x" * 100_000 + b'"}', "100,009 bytes, expected at most 50,000"),
+    ],
+)
 def test_json_that_cannot_be_used(tmp_path: Path, data: bytes, words: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(data)
@@ -300,13 +315,17 @@ def without_encoding(source: str) -> Iterator[str]:
             continue
         call, given = ast.unparse(node.func), {k.arg for k in node.keywords}
         name = call.rpartition(".")[2]
-        modes = [a.value for a in (*node.args, *(k.value for k in node.keywords))
-                 if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        modes = [
+            a.value
+            for a in (*node.args, *(k.value for k in node.keywords))
+            if isinstance(a, ast.Constant) and isinstance(a.value, str)
+        ]
         if name in ("read_text", "write_text"):
             bad = len(node.args) <= (name == "write_text")
         elif name == "open":
             bad = call not in ("os.open", "Image.open") and not any(
-                "b" in mode and set(mode) <= set("rwxab+") for mode in modes)
+                "b" in mode and set(mode) <= set("rwxab+") for mode in modes
+            )
         else:
             bad = call.startswith("subprocess.") and "text" in given
         if bad and "encoding" not in given:
@@ -326,16 +345,30 @@ def sources() -> Iterator[tuple[str, str]]:
 
 
 def test_text_files_are_opened_with_an_encoding() -> None:
-    found = [f"{name}, {call}" for name, source in sources()
-             for call in without_encoding(source)]
+    found = [
+        f"{name}, {call}"
+        for name, source in sources()
+        for call in without_encoding(source)
+    ]
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize(("source", "count"), [
-    ("open('a')", 1), ("open('a', 'w')", 1), ("p.open()", 1), ("p.read_text()", 1),
-    ("p.write_text('b')", 1), ("subprocess.run(['a'], text=True)", 1),
-    ("open('a', 'rb')", 0), ("p.open('r+b')", 0), ("open('a', encoding='utf-8')", 0),
-    ("p.read_text('utf-8')", 0), ("os.open('a', 0)", 0), ("subprocess.run(['a'])", 0),
-])
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ("open('a')", 1),
+        ("open('a', 'w')", 1),
+        ("p.open()", 1),
+        ("p.read_text()", 1),
+        ("p.write_text('b')", 1),
+        ("subprocess.run(['a'], text=True)", 1),
+        ("open('a', 'rb')", 0),
+        ("p.open('r+b')", 0),
+        ("open('a', encoding='utf-8')", 0),
+        ("p.read_text('utf-8')", 0),
+        ("os.open('a', 0)", 0),
+        ("subprocess.run(['a'])", 0),
+    ],
+)
 def test_the_search_for_encodings_finds_them(source: str, count: int) -> None:
     assert len(list(without_encoding(source))) == count

@@ -119,9 +119,14 @@ def test_modes_are_put_back_even_after_an_error() -> None:
     assert torch.is_grad_enabled()
 
 
-@pytest.mark.parametrize("setting", [
-    {"temperature": 0.3}, {"top_k": 2}, {"top_p": 0.5},
-])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"temperature": 0.3},
+        {"top_k": 2},
+        {"top_p": 0.5},
+    ],
+)
 def test_generate_passes_every_setting_on(setting: dict) -> None:
     table = torch.randn(30, 30, generator=torch.Generator().manual_seed(0))
     ids = prompt = torch.tensor([[3], [4]])
@@ -143,18 +148,25 @@ def test_float16_never_draws_what_top_k_removed() -> None:
     """PyTorch itself draws tokens of probability 0 from float16 (pytorch#192812)."""
     logits = torch.randn(1, 50_257, generator=torch.Generator().manual_seed(0)).half()
     removed = next_probabilities(logits, top_k=50)[0] == 0
-    drawn = sample_next(logits.expand(5_000, -1), top_k=50,
-                        generator=torch.Generator().manual_seed(0))
+    drawn = sample_next(
+        logits.expand(5_000, -1), top_k=50, generator=torch.Generator().manual_seed(0)
+    )
     assert next_probabilities(logits).dtype == torch.float32
     assert removed.sum() > 50_000 and not removed[drawn].any()
 
 
-@pytest.mark.parametrize("stop, wanted", [
-    (4, [[1, 2, 3, 4, 4, 4], [7, 8, 9, 0, 1, 2]]),      # the first row waits
-    ([9, 4], [[1, 2, 3, 4], [7, 8, 9, 9]]),             # each ends with its own
-    (torch.tensor(2), [[1, 2, 3, 4, 5, 6], [7, 8, 9, 0, 1, 2]]),   # not in the prompt
-    (None, [[1, 2, 3, 4, 5, 6], [7, 8, 9, 0, 1, 2]]),
-])
+@pytest.mark.parametrize(
+    "stop, wanted",
+    [
+        (4, [[1, 2, 3, 4, 4, 4], [7, 8, 9, 0, 1, 2]]),  # the first row waits
+        ([9, 4], [[1, 2, 3, 4], [7, 8, 9, 9]]),  # each ends with its own
+        (
+            torch.tensor(2),
+            [[1, 2, 3, 4, 5, 6], [7, 8, 9, 0, 1, 2]],
+        ),  # not in the prompt
+        (None, [[1, 2, 3, 4, 5, 6], [7, 8, 9, 0, 1, 2]]),
+    ],
+)
 def test_a_row_that_has_stopped_repeats_its_end(
     stop: object, wanted: list[list[int]]
 ) -> None:

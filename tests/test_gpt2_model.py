@@ -24,9 +24,16 @@ from gpt2_lesson.training import next_token_loss
 
 TINY = GPT2Config(97, d_model=32, num_heads=4, num_layers=3, max_seq_length=40, d_ff=80)
 NAMES = {
-    "blocks": "h", "tok_emb": "wte", "pos_emb": "wpe", "ln_final": "ln_f",
-    "ln_attn": "ln_1", "ln_mlp": "ln_2", "qkv_proj": "c_attn", "out_proj": "c_proj",
-    "up_proj": "c_fc", "down_proj": "c_proj",
+    "blocks": "h",
+    "tok_emb": "wte",
+    "pos_emb": "wpe",
+    "ln_final": "ln_f",
+    "ln_attn": "ln_1",
+    "ln_mlp": "ln_2",
+    "qkv_proj": "c_attn",
+    "out_proj": "c_proj",
+    "up_proj": "c_fc",
+    "down_proj": "c_proj",
 }
 
 
@@ -61,12 +68,19 @@ def hot_model(config: GPT2Config = TINY, positions: float = 30.0) -> GPT2Model:
 def their_model(model: GPT2Model) -> transformers.GPT2LMHeadModel:
     """Return transformers' GPT-2, with copies of the weights of `model`."""
     config = model.config
-    theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(
-        vocab_size=config.vocab_size, n_embd=config.d_model, n_head=config.num_heads,
-        n_layer=config.num_layers, n_positions=config.max_seq_length,
-        n_inner=config.d_ff, attn_implementation="eager",
-        bos_token_id=None, eos_token_id=None,
-    ))
+    theirs = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
+            vocab_size=config.vocab_size,
+            n_embd=config.d_model,
+            n_head=config.num_heads,
+            n_layer=config.num_layers,
+            n_positions=config.max_seq_length,
+            n_inner=config.d_ff,
+            attn_implementation="eager",
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
     copies = {to_hf_name(n): transposed(n, p) for n, p in model.state_dict().items()}
     missing, unexpected = theirs.load_state_dict(copies, strict=False)
     assert set(missing) <= {"lm_head.weight"} and not unexpected
@@ -86,17 +100,24 @@ def gap(ours: GPT2Model, theirs: nn.Module, ids: Tensor) -> float:
 
 def their_greedy(theirs: nn.Module, ids: Tensor, count: int) -> Tensor:
     return theirs.generate(
-        ids, attention_mask=torch.ones_like(ids), max_new_tokens=count,
-        do_sample=False, pad_token_id=0,
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=count,
+        do_sample=False,
+        pad_token_id=0,
     )
 
 
 # The same numbers as transformers' GPT-2
 
 
-@pytest.mark.parametrize("dtype, logits_off, gradients_off", [
-    (torch.float32, 1e-4, 1e-5), (torch.float64, 1e-10, 1e-9),
-])
+@pytest.mark.parametrize(
+    "dtype, logits_off, gradients_off",
+    [
+        (torch.float32, 1e-4, 1e-5),
+        (torch.float64, 1e-10, 1e-9),
+    ],
+)
 @pytest.mark.parametrize("shape", [(3, 40), (1, 1)], ids=str)
 def test_logits_and_gradients_equal_those_of_transformers(
     shape: tuple[int, int], dtype: torch.dtype, logits_off: float, gradients_off: float
@@ -155,6 +176,7 @@ def replace(module: object, name: str, wrong: Callable) -> Callable:
 
 def block(wrong: Callable) -> Callable:
     """Make the stream after a block `wrong(x, ln_attn, attn, ln_mlp, mlp)`."""
+
     def forward(self: TransformerBlock, x: Tensor, *_: object) -> Tensor:
         return wrong(x, self.ln_attn, self.attn, self.ln_mlp, self.mlp)
 
@@ -163,6 +185,7 @@ def block(wrong: Callable) -> Callable:
 
 def weights(change: Callable[[Tensor], object], *endings: str) -> Callable:
     """Change every parameter whose name ends so, in place."""
+
     def wrong(model: GPT2Model, _: pytest.MonkeyPatch) -> None:
         named = [(n, p) for n, p in model.named_parameters() if n.endswith(endings)]
         assert named
@@ -219,10 +242,13 @@ WRONG: dict[str, Callable[[GPT2Model, pytest.MonkeyPatch], None]] = {
     "q and k swapped": attend(lambda q, k, v, p: rightly(k, q, v, p)),
     "k and v swapped": attend(lambda q, k, v, p: rightly(q, v, k, p)),
     "heads split without transpose": replace(
-        multi_head, "split_heads",
-        lambda x, heads: x.reshape(len(x), heads, x.size(1), -1)),
+        multi_head,
+        "split_heads",
+        lambda x, heads: x.reshape(len(x), heads, x.size(1), -1),
+    ),
     "heads merged without transpose": replace(
-        multi_head, "merge_heads", lambda x: x.reshape(len(x), x.size(2), -1)),
+        multi_head, "merge_heads", lambda x: x.reshape(len(x), x.size(2), -1)
+    ),
     "eps 1e-6": eps,
     "unbiased variance": replace(LayerNorm, "forward", unbiased),
     "RMS norm": replace(LayerNorm, "forward", no_mean),
@@ -233,7 +259,8 @@ WRONG: dict[str, Callable[[GPT2Model, pytest.MonkeyPatch], None]] = {
     "parallel branches": block(lambda x, n, a, m, f: x + a(n(x)) + f(m(x))),
     "mlp first": block(lambda x, n, a, m, f: (y := x + f(m(x))) + a(n(y))),
     "residual of the normed": block(
-        lambda x, n, a, m, f: (y := n(x) + a(n(x))) + f(m(y))),
+        lambda x, n, a, m, f: (y := n(x) + a(n(x))) + f(m(y))
+    ),
     "no residual": block(lambda x, n, a, m, f: f(m(x + a(n(x))))),
     "layers reversed": part("blocks", lambda blocks: nn.ModuleList(reversed(blocks))),
     "one layer for all": part("blocks", lambda b: nn.ModuleList([b[0]] * len(b))),
@@ -261,10 +288,15 @@ def test_the_comparison_notices(
 # The whole model
 
 
-@pytest.mark.parametrize("name, count", [
-    ("gpt2", 124_439_808), ("gpt2-medium", 354_823_168),
-    ("gpt2-large", 774_030_080), ("gpt2-xl", 1_557_611_200),
-])
+@pytest.mark.parametrize(
+    "name, count",
+    [
+        ("gpt2", 124_439_808),
+        ("gpt2-medium", 354_823_168),
+        ("gpt2-large", 774_030_080),
+        ("gpt2-xl", 1_557_611_200),
+    ],
+)
 def test_the_published_sizes_have_as_many_parameters(name: str, count: int) -> None:
     with torch.device("meta"):
         model = GPT2Model(**asdict(GPT2_SIZES[name]))
@@ -285,7 +317,7 @@ def test_a_new_model_knows_nothing_and_its_spreads_are_those_of_gpt2() -> None:
             assert p.eq(1).all(), name
         else:
             into_stream = name.endswith(("out_proj.weight", "down_proj.weight"))
-            spread = 0.01 if "pos" in name else 0.02 / 4 ** into_stream
+            spread = 0.01 if "pos" in name else 0.02 / 4**into_stream
             assert p.std().item() == pytest.approx(spread, rel=0.02), name
 
 
@@ -376,12 +408,13 @@ def test_a_saved_state_makes_the_same_model() -> None:
 def test_the_whole_model_compiles_into_one_graph() -> None:
     model, ids = hot_model(), random_ids(2, 12)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
-    for length in (12, 9, 5):                    # the second makes the length a symbol
+    for length in (12, 9, 5):  # the second makes the length a symbol
         assert_close(compiled(ids[:, :length]), model(ids[:, :length]))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning",
-                            "ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning"
+)
 def test_the_model_can_be_exported_and_traced() -> None:
     model, longer = hot_model(), random_ids(3, 17)
     sizes = {"input_ids": {0: torch.export.Dim("B"), 1: torch.export.Dim("T", max=40)}}
@@ -404,8 +437,9 @@ def test_the_models_own_generate_passes_its_settings_on() -> None:
 
 @pytest.mark.parametrize("whole", [np.int64, np.uint8, torch.tensor])
 def test_numpys_numbers_and_tensors_are_sizes_too(whole: Callable) -> None:
-    sizes = {name: whole(size) for name, size in asdict(TINY).items()
-             if name != "dropout"}
+    sizes = {
+        name: whole(size) for name, size in asdict(TINY).items() if name != "dropout"
+    }
     config = GPT2Config(**sizes, dropout=np.float32(0.5))
     assert config == GPT2Config(**asdict(TINY) | {"dropout": 0.5})
     assert all(type(value) in (int, float) for value in asdict(config).values())

@@ -67,8 +67,10 @@ def maps_by_loops(model: GPT2Model, ids: torch.Tensor) -> torch.Tensor:
 
 
 def hooks_in(model: GPT2Model) -> int:
-    return sum(len(module._forward_pre_hooks) + len(module._forward_hooks)
-               for module in model.modules())
+    return sum(
+        len(module._forward_pre_hooks) + len(module._forward_hooks)
+        for module in model.modules()
+    )
 
 
 class TestInputsOf:
@@ -79,8 +81,10 @@ class TestInputsOf:
 
     def test_the_order_is_the_callers(self, model, ids):
         first, last = model.blocks[0], model.ln_final
-        assert_close(inputs_of([last, first], model, ids),
-                     inputs_of([first, last], model, ids)[::-1])
+        assert_close(
+            inputs_of([last, first], model, ids),
+            inputs_of([first, last], model, ids)[::-1],
+        )
 
     def test_the_model_is_left_as_it_was(self, model, ids):
         before = deepcopy(model.state_dict())
@@ -129,8 +133,9 @@ class TestLogitLens:
         assert lens.shape == (L + 1, 2, T, V)
         table = model.tok_emb.weight.detach()
         for found, x in zip(lens, streams(model, ids), strict=True):
-            normed = F.layer_norm(x, (C,), model.ln_final.weight.detach(),
-                                  model.ln_final.bias.detach())
+            normed = F.layer_norm(
+                x, (C,), model.ln_final.weight.detach(), model.ln_final.bias.detach()
+            )
             assert_close(found, normed @ table.T, rtol=1e-4, atol=1e-4)
 
 
@@ -168,7 +173,8 @@ class TestAblateHeads:
     def test_what_another_hook_has_seen_is_not_overwritten(self, model, ids):
         seen = []
         model.blocks[0].attn.out_proj.register_forward_pre_hook(
-            lambda module, given: seen.append(given[0]))
+            lambda module, given: seen.append(given[0])
+        )
         with torch.no_grad(), ablate_heads(model.eval(), [(0, 0)]):
             model(ids)
         assert seen[0][..., :D].abs().min() > 0
@@ -178,13 +184,17 @@ class TestAblateHeads:
             raise RuntimeError("mine")
         assert hooks_in(model) == 0
 
-    @pytest.mark.parametrize("head, wanted", [
-        ((3, 0), "layer of a head is 3, expected 0 to 2"), ((-1, 0), "is -1"),
-        ((0, 4), "head of layer 0 is 4, expected 0 to 3"), ((0, -1), "is -1"),
-    ])
+    @pytest.mark.parametrize(
+        "head, wanted",
+        [
+            ((3, 0), "layer of a head is 3, expected 0 to 2"),
+            ((-1, 0), "is -1"),
+            ((0, 4), "head of layer 0 is 4, expected 0 to 3"),
+            ((0, -1), "is -1"),
+        ],
+    )
     def test_a_head_that_is_not_there(self, model, head, wanted):
-        with (pytest.raises(ValueError, match=wanted),
-              ablate_heads(model, [head])):
+        with pytest.raises(ValueError, match=wanted), ablate_heads(model, [head]):
             pass
         assert hooks_in(model) == 0
 
@@ -192,8 +202,8 @@ class TestAblateHeads:
 class TestInductionScore:
     def test_by_hand(self):
         maps = torch.zeros(2, 5, 5)
-        maps[0, 3, 1], maps[0, 4, 2] = 0.5, 0.9      # A B C A B, period 3
-        maps[1, 3, 0], maps[1, 2, 0] = 1.0, 1.0      # at the twin itself; too early
+        maps[0, 3, 1], maps[0, 4, 2] = 0.5, 0.9  # A B C A B, period 3
+        maps[1, 3, 0], maps[1, 2, 0] = 1.0, 1.0  # at the twin itself; too early
         assert_close(induction_score(maps, 3), torch.tensor([0.7, 0.0]))
 
     def test_even_rows(self):

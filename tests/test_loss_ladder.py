@@ -13,7 +13,8 @@ TABLE = SCRIPT["stored"]()
 def test_the_table_has_every_rung_with_every_number_of_steps() -> None:
     rungs = SCRIPT["lesson"]()["Rung"].rungs
     assert {run[:2] for run in TABLE} == {
-        (rung, steps) for rung in rungs for steps in SCRIPT["BUDGETS"]}
+        (rung, steps) for rung in rungs for steps in SCRIPT["BUDGETS"]
+    }
 
 
 @pytest.mark.parametrize("rung, steps", sorted({run[:2] for run in TABLE}))

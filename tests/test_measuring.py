@@ -149,17 +149,22 @@ def test_a_model_without_a_window_sees_the_whole_text(count: int) -> None:
 
 def test_with_a_stride_of_one_each_token_has_all_the_context_that_fits() -> None:
     ids = random_ids(30)
-    wanted = [nll_of(LIVELY, ids[max(0, position - 8) : position], ids[position])
-              for position in range(1, 30)]
+    wanted = [
+        nll_of(LIVELY, ids[max(0, position - 8) : position], ids[position])
+        for position in range(1, 30)
+    ]
     close(token_nll(LIVELY, ids, stride=1), torch.stack(wanted))
 
 
-@pytest.mark.parametrize("stride, contexts", [
-    (8, "12345678 12345678 345678"),  # the last window moves back to be full
-    (5, "12345678 45678 45678 5678"),
-    (3, "12345678 678 678 678 678 78"),
-    (1, "12345678 8 8 8 8 8 8 8 8 8 8 8 8 8 8"),
-])
+@pytest.mark.parametrize(
+    "stride, contexts",
+    [
+        (8, "12345678 12345678 345678"),  # the last window moves back to be full
+        (5, "12345678 45678 45678 5678"),
+        (3, "12345678 678 678 678 678 78"),
+        (1, "12345678 8 8 8 8 8 8 8 8 8 8 8 8 8 8"),
+    ],
+)
 def test_the_context_of_each_token_worked_by_hand(stride: int, contexts: str) -> None:
     def model(ids: Tensor) -> Tensor:  # of 10 tokens; P(0) says how many it sees
         assert ids.size(1) == 8
@@ -218,8 +223,9 @@ def test_nats_are_those_of_each_token_after_the_first() -> None:
     windows = random_ids(15).view(3, 5)
     with torch.no_grad():
         nats = nats_of(LIVELY, windows)
-    wanted = [[nll_of(LIVELY, row[:end], row[end]) for end in range(1, 5)]
-              for row in windows]
+    wanted = [
+        [nll_of(LIVELY, row[:end], row[end]) for end in range(1, 5)] for row in windows
+    ]
     close(nats, torch.tensor(wanted))
 
 
@@ -255,7 +261,7 @@ MEASURES: dict[str, Callable[[nn.Module], object]] = {
 
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
 def test_dropout_is_off_and_every_module_is_put_back(
-    measure: Callable[[nn.Module], object]
+    measure: Callable[[nn.Module], object],
 ) -> None:
     model = lively_model(256, dropout=0.5)
     wanted = measure(model)
@@ -292,7 +298,7 @@ def test_halves_quarters_and_eighths_make_a_perplexity_of_four() -> None:
 
 @pytest.mark.parametrize("vocab_size", [256, 300, 5000])
 def test_a_model_that_knows_nothing_is_as_perplexed_as_it_has_tokens(
-    vocab_size: int
+    vocab_size: int,
 ) -> None:
     for text in ("ab", "the théâtre" * 30):
         result = perplexity(uniform(vocab_size), LETTERS, text)
@@ -331,7 +337,7 @@ def test_stride_and_batch_size_are_passed_on(measure: Callable[..., float]) -> N
 
 
 def test_perplexity_equals_the_loss_of_transformers(
-    tmp_path_factory: pytest.TempPathFactory
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder, model = tmp_path_factory.mktemp("tiny"), lively_model(256, 40).float()
     save_gpt2(model, folder)
@@ -351,10 +357,18 @@ def test_a_byte_costs_eight_bits_when_nothing_is_known() -> None:
         assert result == pytest.approx(8, rel=1e-6)
 
 
-@pytest.mark.parametrize("tokenizer, text, size", [
-    (LETTERS, "ab", 1), (LETTERS, "aé", 2), (LETTERS, "é", 1), (LETTERS, "a日", 3),
-    (PAIRS, "the tree", 5), (PAIRS, "日本", 3), (PAIRS, "a日本", 6),
-])
+@pytest.mark.parametrize(
+    "tokenizer, text, size",
+    [
+        (LETTERS, "ab", 1),
+        (LETTERS, "aé", 2),
+        (LETTERS, "é", 1),
+        (LETTERS, "a日", 3),
+        (PAIRS, "the tree", 5),
+        (PAIRS, "日本", 3),
+        (PAIRS, "a日本", 6),
+    ],
+)
 def test_bits_are_spread_over_the_bytes_behind_the_first_token(
     tokenizer: Tokenizer, text: str, size: int
 ) -> None:
@@ -404,10 +418,16 @@ def test_a_text_with_nothing_to_predict_is_refused(
         measure(uniform(270), PAIRS, text)
 
 
-@pytest.mark.parametrize("ids, shape", [
-    ([], r"\(0,\)"), ([3], r"\(1,\)"), (3, r"\(\)"), ([[1, 2, 3]], r"\(1, 3\)"),
-    (torch.ones(3, 1), r"\(3, 1\)"),
-])
+@pytest.mark.parametrize(
+    "ids, shape",
+    [
+        ([], r"\(0,\)"),
+        ([3], r"\(1,\)"),
+        (3, r"\(\)"),
+        ([[1, 2, 3]], r"\(1, 3\)"),
+        (torch.ones(3, 1), r"\(3, 1\)"),
+    ],
+)
 def test_ids_that_are_no_text_are_refused(ids: object, shape: str) -> None:
     with pytest.raises(ValueError, match=f"shape {shape}" + r", expected \(N,\)"):
         token_nll(LIVELY, ids)
@@ -444,8 +464,10 @@ def slow_score(
     before, after = (tokenizer.encode(text, "text") for text in (context, choice))
     ids, count = torch.tensor(before + after), len(after)
     first = 0 if window is None else max(0, len(ids) - 1 - window)
-    return sum(nll_of(model, ids[first:position], ids[position])
-               for position in range(len(ids) - count, len(ids)))
+    return sum(
+        nll_of(model, ids[first:position], ids[position])
+        for position in range(len(ids) - count, len(ids))
+    )
 
 
 def check_choices(
@@ -459,8 +481,12 @@ def check_choices(
     for (context, choices), scores, shares in zip(
         questions, whole, per_byte, strict=True
     ):
-        wanted = torch.stack([slow_score(model, tokenizer, window, context, choice)
-                              for choice in choices])
+        wanted = torch.stack(
+            [
+                slow_score(model, tokenizer, window, context, choice)
+                for choice in choices
+            ]
+        )
         sizes = torch.tensor([len(choice.encode()) for choice in choices])
         close(scores, wanted)
         close(shares, wanted / sizes)
@@ -473,14 +499,21 @@ def texts(longest: int) -> st.SearchStrategy[str]:
     return lists.map("".join)
 
 
-sets = st.lists(st.tuples(texts(12), st.lists(texts(3), min_size=1, max_size=4)),
-                min_size=1, max_size=4)
+sets = st.lists(
+    st.tuples(texts(12), st.lists(texts(3), min_size=1, max_size=4)),
+    min_size=1,
+    max_size=4,
+)
 NARROW, WIDE = lively_model(270, 16), lively_model(270, 90)
 
 
 @settings(max_examples=40, deadline=None)
-@given(sets, st.sampled_from([1, 2, 7, 32]),
-       st.sampled_from([NARROW, WIDE]), st.sampled_from([LETTERS, PAIRS]))
+@given(
+    sets,
+    st.sampled_from([1, 2, 7, 32]),
+    st.sampled_from([NARROW, WIDE]),
+    st.sampled_from([LETTERS, PAIRS]),
+)
 def test_scores_equal_those_of_one_choice_at_a_time(
     questions: Questions, batch_size: int, model: GPT2Model, tokenizer: Tokenizer
 ) -> None:
@@ -500,15 +533,16 @@ def test_plain_callables_with_and_without_a_window_score_alike(
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32])
 def test_many_questions_with_one_or_many_choices_keep_their_order(
-    batch_size: int
+    batch_size: int,
 ) -> None:
     resamples = random.Random(0)
 
     def text(longest: int) -> str:
         return "".join(resamples.choices("the é日", k=resamples.randint(1, longest)))
 
-    questions = [(text(30), [text(5) for _ in range(resamples.randint(1, 5))])
-                 for _ in range(30)]
+    questions = [
+        (text(30), [text(5) for _ in range(resamples.randint(1, 5))]) for _ in range(30)
+    ]
     check_choices(NARROW, LETTERS, questions, batch_size)
     assert score_choices(NARROW, LETTERS, []) == []
 
@@ -539,13 +573,17 @@ def test_filling_does_not_matter_likely_or_not(likely: float) -> None:
         logits[..., 0] += likely
         return logits
 
-    questions = [("a", ["b", "a much longer ending than that", "two"]),
-                 ("a longer beginning", ["x"])]
+    questions = [
+        ("a", ["b", "a much longer ending than that", "two"]),
+        ("a longer beginning", ["x"]),
+    ]
     for per_byte in (False, True):
         together = score_choices(model, LETTERS, questions, per_byte)
         for (context, choices), scores in zip(questions, together, strict=True):
-            alone = [score_choices(model, LETTERS, [(context, [choice])], per_byte)[0]
-                     for choice in choices]
+            alone = [
+                score_choices(model, LETTERS, [(context, [choice])], per_byte)[0]
+                for choice in choices
+            ]
             close(scores, torch.cat(alone))
 
 
@@ -562,10 +600,17 @@ def test_batches_are_no_larger_than_asked_for() -> None:
     assert rows == [7, 7, 7, 7, 7, 1, 32, 4]
 
 
-@pytest.mark.parametrize("tokenizer, choice, tokens, size", [
-    (LETTERS, "b", 1, 1), (LETTERS, "é", 2, 2), (LETTERS, "a 日", 5, 5),
-    (PAIRS, "the", 1, 3), (PAIRS, "日", 1, 3), (PAIRS, " 日本", 3, 7),
-])
+@pytest.mark.parametrize(
+    "tokenizer, choice, tokens, size",
+    [
+        (LETTERS, "b", 1, 1),
+        (LETTERS, "é", 2, 2),
+        (LETTERS, "a 日", 5, 5),
+        (PAIRS, "the", 1, 3),
+        (PAIRS, "日", 1, 3),
+        (PAIRS, " 日本", 3, 7),
+    ],
+)
 def test_per_byte_divides_by_bytes_not_by_tokens_or_letters(
     tokenizer: Tokenizer, choice: str, tokens: int, size: int
 ) -> None:
@@ -608,9 +653,16 @@ def test_a_choice_longer_than_the_window_is_refused() -> None:
         score_choices(model, LETTERS, [("a", ["日本語"])])
 
 
-@pytest.mark.parametrize("limit, ids", [
-    (None, b"abcdefg"), (7, b"abcdefg"), (6, b"abcdefg"), (5, b"bcdefg"), (3, b"defg"),
-])
+@pytest.mark.parametrize(
+    "limit, ids",
+    [
+        (None, b"abcdefg"),
+        (7, b"abcdefg"),
+        (6, b"abcdefg"),
+        (5, b"bcdefg"),
+        (3, b"defg"),
+    ],
+)
 def test_a_row_keeps_its_end(limit: int | None, ids: bytes) -> None:
     row, count = choice_row(LETTERS, "abcd", "efg", limit)
     assert row.tolist() == list(ids) and count == 3
@@ -632,9 +684,15 @@ def test_the_interval_of_a_constant_has_no_width(value: float, count: int) -> No
     assert high - low <= 1e-12 * abs(value)
 
 
-@pytest.mark.parametrize("level, deviations", [
-    (0.5, 0.674), (0.6827, 1.0), (0.95, 1.96), (0.99, 2.576),
-])
+@pytest.mark.parametrize(
+    "level, deviations",
+    [
+        (0.5, 0.674),
+        (0.6827, 1.0),
+        (0.95, 1.96),
+        (0.99, 2.576),
+    ],
+)
 def test_both_edges_are_where_the_normal_curve_says(
     level: float, deviations: float
 ) -> None:
@@ -706,7 +764,7 @@ def test_four_times_the_values_halve_the_interval() -> None:
 
 @pytest.mark.parametrize("chance", [0.5, 0.3])
 def test_intervals_of_300_coins_hold_the_truth_about_as_often_as_said(
-    chance: float
+    chance: float,
 ) -> None:
     resamples = torch.Generator().manual_seed(11)
     coins = (torch.rand(300, 100, generator=resamples) < chance).double()
@@ -724,22 +782,36 @@ def test_lists_whole_numbers_and_truths_are_values_too() -> None:
         assert bootstrap_interval(same) == wanted
 
 
-@pytest.mark.parametrize("values, shape", [
-    ([], "(0,)"), ([1.0], "(1,)"), (1.0, "()"), ([[1.0, 2.0]], "(1, 2)"),
-    ([1.0, math.nan], "(2,)"), ([1.0, math.inf], "(2,)"), ([-math.inf, 0, 1], "(3,)"),
-])
+@pytest.mark.parametrize(
+    "values, shape",
+    [
+        ([], "(0,)"),
+        ([1.0], "(1,)"),
+        (1.0, "()"),
+        ([[1.0, 2.0]], "(1, 2)"),
+        ([1.0, math.nan], "(2,)"),
+        ([1.0, math.inf], "(2,)"),
+        ([-math.inf, 0, 1], "(3,)"),
+    ],
+)
 def test_values_without_an_interval_are_refused(values: object, shape: str) -> None:
     with pytest.raises(ValueError, match="two or more finite numbers") as caught:
         bootstrap_interval(torch.tensor(values))
     assert f"shape {shape}, expected (N,)" in str(caught.value)
 
 
-@pytest.mark.parametrize("setting, wanted", [
-    ({"level": 0.0}, "level is 0.0"), ({"level": 1.0}, "level is 1.0"),
-    ({"level": 95}, "level is 95"), ({"level": -0.5}, "level is -0.5"),
-    ({"level": math.nan}, "level is nan"), ({"resamples": 0}, "resamples is 0"),
-    ({"resamples": -3}, "resamples is -3"),
-])
+@pytest.mark.parametrize(
+    "setting, wanted",
+    [
+        ({"level": 0.0}, "level is 0.0"),
+        ({"level": 1.0}, "level is 1.0"),
+        ({"level": 95}, "level is 95"),
+        ({"level": -0.5}, "level is -0.5"),
+        ({"level": math.nan}, "level is nan"),
+        ({"resamples": 0}, "resamples is 0"),
+        ({"resamples": -3}, "resamples is -3"),
+    ],
+)
 def test_levels_and_resamples_that_cannot_be_meant_are_refused(
     setting: dict, wanted: str
 ) -> None:
@@ -753,23 +825,27 @@ def test_a_model_without_numbers_is_noticed() -> None:
         token_nll(nothing, [1, 2, 3])
 
 
-@pytest.mark.parametrize("ids, error, words", [
-    ([1, 2, -100], IndexError, "-100"),
-    ([1.5, 2.5], TypeError, "whole numbers"),
-    ([True, False], TypeError, "whole numbers"),
-])
+@pytest.mark.parametrize(
+    "ids, error, words",
+    [
+        ([1, 2, -100], IndexError, "-100"),
+        ([1.5, 2.5], TypeError, "whole numbers"),
+        ([True, False], TypeError, "whole numbers"),
+    ],
+)
 def test_what_are_no_ids_is_refused(ids: list, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         token_nll(lambda ids: torch.zeros(*ids.shape, 9), ids)
 
 
-@pytest.mark.parametrize("questions, error, words", [
-    ([("a", "bcd")], TypeError, "expected a list"),
-    ([("a", ["b"]), ("a", [])], ValueError, "question 1 has no choices"),
-])
-def test_what_is_no_choice_is_refused(
-    questions: list, error: type, words: str
-) -> None:
+@pytest.mark.parametrize(
+    "questions, error, words",
+    [
+        ([("a", "bcd")], TypeError, "expected a list"),
+        ([("a", ["b"]), ("a", [])], ValueError, "question 1 has no choices"),
+    ],
+)
+def test_what_is_no_choice_is_refused(questions: list, error: type, words: str) -> None:
     with pytest.raises(error, match=words):
         score_choices(lambda ids: torch.zeros(*ids.shape, 256), Tokenizer(), questions)
 

@@ -31,8 +31,12 @@ def test_the_two_lists_of_requirements_agree() -> None:
 
 def test_the_lock_is_what_the_requirements_ask_for() -> None:
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    locked = {canonicalize_name(name): version for name, version in re.findall(
-        r"^([\w.-]+)==(\S+) \\\n    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE)}
+    locked = {
+        canonicalize_name(name): version
+        for name, version in re.findall(
+            r"^([\w.-]+)==(\S+) \\\n    --hash=sha256:[0-9a-f]{64}", lock, re.MULTILINE
+        )
+    }
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     for line in lines:
         if line[0] not in "#-":

@@ -81,15 +81,25 @@ def hot_model(config: GPT2Config = TWO, positions: float = 30.0) -> GPT2Model:
 
 def their_config(config: GPT2Config) -> transformers.GPT2Config:
     return transformers.GPT2Config(
-        vocab_size=config.vocab_size, n_embd=config.d_model, n_head=config.num_heads,
-        n_layer=config.num_layers, n_positions=config.max_seq_length,
+        vocab_size=config.vocab_size,
+        n_embd=config.d_model,
+        n_head=config.num_heads,
+        n_layer=config.num_layers,
+        n_positions=config.max_seq_length,
         n_inner=None if config.d_ff == 4 * config.d_model else config.d_ff,
-        resid_pdrop=config.dropout, embd_pdrop=config.dropout,
-        attn_pdrop=config.dropout, bos_token_id=0, eos_token_id=0)
+        resid_pdrop=config.dropout,
+        embd_pdrop=config.dropout,
+        attn_pdrop=config.dropout,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
 
 
 def pair(
-    writer: str, folder: Path, config: GPT2Config, dtype: torch.dtype = torch.float64,
+    writer: str,
+    folder: Path,
+    config: GPT2Config,
+    dtype: torch.dtype = torch.float64,
     positions: float = 30.0,
 ) -> tuple[GPT2Model, transformers.GPT2LMHeadModel]:
     """Return one model twice: `writer` wrote a file, the other side read it."""
@@ -100,7 +110,8 @@ def pair(
     ours = hot_model(config, positions)
     save_gpt2(ours, folder)
     theirs, report = transformers.GPT2LMHeadModel.from_pretrained(
-        folder, dtype=dtype, output_loading_info=True)
+        folder, dtype=dtype, output_loading_info=True
+    )
     assert not any(report.values()), report
     return ours.to(dtype), theirs.eval()
 
@@ -116,24 +127,39 @@ def stages(ours: GPT2Model, theirs: nn.Module, ids: Tensor) -> dict[str, tuple]:
     found, last = [], []
     with ExitStack() as hooks:
         for part in (*ours.blocks, ours.ln_final):
-            hooks.enter_context(part.register_forward_pre_hook(
-                lambda _, args: found.append(args[0])))
-        hooks.enter_context(ours.ln_final.register_forward_hook(
-            lambda _, __, result: found.append(result)))
-        hooks.enter_context(theirs.transformer.ln_f.register_forward_pre_hook(
-            lambda _, args: last.append(args[0])))
+            hooks.enter_context(
+                part.register_forward_pre_hook(lambda _, args: found.append(args[0]))
+            )
+        hooks.enter_context(
+            ours.ln_final.register_forward_hook(
+                lambda _, __, result: found.append(result)
+            )
+        )
+        hooks.enter_context(
+            theirs.transformer.ln_f.register_forward_pre_hook(
+                lambda _, args: last.append(args[0])
+            )
+        )
         logits = ours(ids)
         result = theirs(ids, output_hidden_states=True)
-    *streams, normed = result.hidden_states            # not the last block's own
+    *streams, normed = result.hidden_states  # not the last block's own
     blocks = [f"block {layer}" for layer in range(len(ours.blocks))]
-    return dict(zip(
-        ["embeddings", *blocks, "last norm", "logits"],
-        zip([*found, logits], [*streams, *last, normed, result.logits], strict=True),
-        strict=True))
+    return dict(
+        zip(
+            ["embeddings", *blocks, "last norm", "logits"],
+            zip(
+                [*found, logits], [*streams, *last, normed, result.logits], strict=True
+            ),
+            strict=True,
+        )
+    )
 
 
 def check_parity(
-    ours: GPT2Model, theirs: nn.Module, ids: Tensor, off: float,
+    ours: GPT2Model,
+    theirs: nn.Module,
+    ids: Tensor,
+    off: float,
     only: str = "",
 ) -> None:
     """Raise AssertionError, naming the first stage (or `only` one), unless all agree.
@@ -170,9 +196,10 @@ def test_every_stage_and_the_perplexity_equal_those_of_transformers(
     assert 7 < logits.abs().max() < 40
     perplexity, expected = (
         F.cross_entropy(x[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).exp()
-        for x in (logits, result.logits))
+        for x in (logits, result.logits)
+    )
     assert_close(perplexity, expected, atol=0, rtol=off)
-    loss = next_token_loss(logits, ids).item()       # both programs': in float32
+    loss = next_token_loss(logits, ids).item()  # both programs': in float32
     assert loss == pytest.approx(result.loss.item(), abs=1e-5)
 
 
@@ -183,8 +210,13 @@ def test_greedy_text_of_200_prompts_is_the_same(writer: str, tmp_path: Path) -> 
     texts = set()
     for length in range(1, 11):
         ids = random_ids(20, length, seed=length)
-        expected = theirs.generate(ids, attention_mask=torch.ones_like(ids),
-                                   max_new_tokens=30, do_sample=False, pad_token_id=0)
+        expected = theirs.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=30,
+            do_sample=False,
+            pad_token_id=0,
+        )
         assert torch.equal(generate(ours, ids, 30, temperature=0), expected)
         texts |= set(map(tuple, expected[:, length:].tolist()))
     assert len(texts) > 150 and min(len(set(text)) for text in texts) >= 8
@@ -202,7 +234,7 @@ def test_the_small_gpt2_goes_to_ours_and_back(tmp_path: Path) -> None:
         del theirs
         theirs = transformers.GPT2LMHeadModel.from_pretrained(tmp_path).eval()
         check_parity(ours, theirs, ids, 1e-4)
-    finally:                                         # half a gigabyte
+    finally:  # half a gigabyte
         (tmp_path / "model.safetensors").unlink()
 
 
@@ -245,6 +277,7 @@ def layers(order: Callable[[list[int]], list[int]]) -> Wrong:
 
 def thirds(*order: int) -> Wrong:
     """Put the thirds of c_attn (queries, keys, values) into another order."""
+
     def wrong(model: GPT2Model, _: pytest.MonkeyPatch) -> None:
         for block in model.blocks:
             for p in (block.attn.qkv_proj.weight, block.attn.qkv_proj.bias):
@@ -265,16 +298,21 @@ def forgotten(name: str, value: float = 0.0) -> Wrong:
 
 WRONG: dict[str, tuple[Wrong, str]] = {
     "erf GELU": (
-        lambda _, patch: patch.setattr(feed_forward, "gelu", F.gelu), "block 0"),
+        lambda _, patch: patch.setattr(feed_forward, "gelu", F.gelu),
+        "block 0",
+    ),
     "eps 1e-6": (eps, "block 0"),
     "no positions": (forgotten("pos_emb.weight"), "embeddings"),
     "positions from one": (
         lambda model, _: model.pos_emb.weight.copy_(model.pos_emb.weight.roll(-1, 0)),
-        "embeddings"),
+        "embeddings",
+    ),
     "no scaling": (no_scaling, "block 0"),
     "square matrix not transposed": (square_not_transposed, "block 0"),
     "untied head": (
-        linear(lambda x, table: x @ torch.zeros_like(table).normal_().T), "logits"),
+        linear(lambda x, table: x @ torch.zeros_like(table).normal_().T),
+        "logits",
+    ),
     "layers in string order": (layers(lambda order: sorted(order, key=str)), "block 2"),
     "last two layers swapped": (layers(lambda o: [*o[:10], 11, 10]), "block 10"),
     "q and k swapped": (thirds(1, 0, 2), "block 0"),
@@ -294,7 +332,10 @@ WRONG: dict[str, tuple[Wrong, str]] = {
 @both_ways
 @pytest.mark.parametrize("wrong, stage", WRONG.values(), ids=WRONG)
 def test_the_comparison_notices_a_wrong_loader_and_says_where(
-    wrong: Wrong, stage: str, writer: str, tmp_path: Path,
+    wrong: Wrong,
+    stage: str,
+    writer: str,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     positions = 0.1 if wrong is eps else 30.0
@@ -315,8 +356,13 @@ def test_the_comparison_notices_a_wrong_loader_and_says_where(
 def write(folder: Path, tensors: Tensors, **changes: object) -> None:
     """Put a model's two files into `folder`; the sizes are those of TWO."""
     folder.mkdir(exist_ok=True)
-    about = {"vocab_size": 97, "n_embd": 32, "n_head": 4, "n_layer": 2,
-             "n_positions": 40} | changes
+    about = {
+        "vocab_size": 97,
+        "n_embd": 32,
+        "n_head": 4,
+        "n_layer": 2,
+        "n_positions": 40,
+    } | changes
     (folder / "config.json").write_text(json.dumps(about), "utf-8")
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
 
@@ -341,9 +387,12 @@ def prefixed(prefix: str) -> Callable[[Tensors], Tensors]:
 
 def masks(tensors: Tensors) -> Tensors:
     mask = torch.ones(1, 1, 40, 40).tril()
-    kinds = [mask.byte(), mask.bool()]                # as older and newer programs do
-    return tensors | {f"h.{i}.attn.bias": kinds[i] for i in range(2)} | {
-        f"h.{i}.attn.masked_bias": torch.tensor(-1e4) for i in range(2)}
+    kinds = [mask.byte(), mask.bool()]  # as older and newer programs do
+    return (
+        tensors
+        | {f"h.{i}.attn.bias": kinds[i] for i in range(2)}
+        | {f"h.{i}.attn.masked_bias": torch.tensor(-1e4) for i in range(2)}
+    )
 
 
 def head(tensors: Tensors) -> Tensors:
@@ -360,17 +409,31 @@ def openai(tensors: Tensors) -> Tensors:
 
 def transformers_head(tensors: Tensors) -> Tensors:
     return prefixed("transformer.")(tensors) | {
-        "lm_head.weight": tensors["wte.weight"].clone()}
+        "lm_head.weight": tensors["wte.weight"].clone()
+    }
 
 
-NAMINGS = {prefix or "no prefix": prefixed(prefix) for prefix in (
-    "", "transformer.", "module.", "_orig_mod.", "model.", "module.transformer.",
-    "_orig_mod.module.transformer.", "model.transformer.", "module._orig_mod.model.",
-)} | {
-    "masks": masks, "head": head, "OpenAI's endings": openai,
+NAMINGS = {
+    prefix or "no prefix": prefixed(prefix)
+    for prefix in (
+        "",
+        "transformer.",
+        "module.",
+        "_orig_mod.",
+        "model.",
+        "module.transformer.",
+        "_orig_mod.module.transformer.",
+        "model.transformer.",
+        "module._orig_mod.model.",
+    )
+} | {
+    "masks": masks,
+    "head": head,
+    "OpenAI's endings": openai,
     "transformers' names with a head": transformers_head,
     "all at once": lambda t: prefixed("_orig_mod.module.transformer.")(
-        openai(head(masks(t)))),
+        openai(head(masks(t)))
+    ),
 }
 
 
@@ -386,7 +449,7 @@ def test_every_naming_loads_the_same_weights(
 def test_shards_load_the_same_weights(tmp_path: Path) -> None:
     model, tensors = plain_tensors(tmp_path)
     names, where = [f"model-{i}-of-3.safetensors" for i in range(3)], {}
-    for i, shard in enumerate(names):                 # no block lies in one file
+    for i, shard in enumerate(names):  # no block lies in one file
         part = prefixed("transformer.")(dict(list(masks(tensors).items())[i::3]))
         save_file(part, tmp_path / shard)
         where |= dict.fromkeys(part, shard)
@@ -425,10 +488,16 @@ def test_a_model_in_bfloat16_is_written_in_bfloat16(tmp_path: Path) -> None:
     assert {values.dtype for values in tensors.values()} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("name, config", [
-    *GPT2_SIZES.items(), ("distilgpt2", GPT2Config(num_layers=6)),
-    ("dropout", GPT2Config(dropout=0.0)), ("d_ff", GPT2Config(d_ff=1000)),
-], ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    "name, config",
+    [
+        *GPT2_SIZES.items(),
+        ("distilgpt2", GPT2Config(num_layers=6)),
+        ("dropout", GPT2Config(dropout=0.0)),
+        ("d_ff", GPT2Config(d_ff=1000)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_config_json_as_transformers_writes_it(
     name: str, config: GPT2Config, tmp_path: Path
 ) -> None:
@@ -436,16 +505,33 @@ def test_config_json_as_transformers_writes_it(
     assert read_config(tmp_path) == config
 
 
-@pytest.mark.parametrize("more", [
-    {}, {"activation_function": "gelu_pytorch_tanh"}, {"n_inner": None},
-    {"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_ctx": 1024,
-     "summary_activation": None, "layer_norm_epsilon": 1e-05,
-     "activation_function": "gelu_new", "resid_pdrop": 0.1,
-     "task_specific_params": {"text-generation": {"do_sample": True}}},
-], ids=["bare", "gelu_pytorch_tanh", "n_inner null", "as published in 2019"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"activation_function": "gelu_pytorch_tanh"},
+        {"n_inner": None},
+        {
+            "architectures": ["GPT2LMHeadModel"],
+            "model_type": "gpt2",
+            "n_ctx": 1024,
+            "summary_activation": None,
+            "layer_norm_epsilon": 1e-05,
+            "activation_function": "gelu_new",
+            "resid_pdrop": 0.1,
+            "task_specific_params": {"text-generation": {"do_sample": True}},
+        },
+    ],
+    ids=["bare", "gelu_pytorch_tanh", "n_inner null", "as published in 2019"],
+)
 def test_config_json_of_old_and_bare_files(more: dict, tmp_path: Path) -> None:
-    about = {"vocab_size": 50257, "n_embd": 768, "n_head": 12, "n_layer": 12,
-             "n_positions": 1024} | more
+    about = {
+        "vocab_size": 50257,
+        "n_embd": 768,
+        "n_head": 12,
+        "n_layer": 12,
+        "n_positions": 1024,
+    } | more
     (tmp_path / "config.json").write_text(json.dumps(about), "utf-8")
     assert read_config(str(tmp_path)) == GPT2_SIZES["gpt2"]
 
@@ -454,7 +540,9 @@ def test_what_is_saved_is_what_transformers_expects(tmp_path: Path) -> None:
     folder, model = tmp_path / "new" / "folder", hot_model(TWELVE)
     save_gpt2(model, str(folder))
     assert sorted(p.name for p in folder.iterdir()) == [
-        "config.json", "model.safetensors"]
+        "config.json",
+        "model.safetensors",
+    ]
     with safe_open(folder / "model.safetensors", "pt") as file:
         header = file.metadata()
         assert header["format"] == "pt"
@@ -464,9 +552,20 @@ def test_what_is_saved_is_what_transformers_expects(tmp_path: Path) -> None:
         assert set(file.keys()) == {to_hf_name(name) for name in model.state_dict()}
     about = transformers.AutoConfig.from_pretrained(folder)
     known = their_config(TWELVE).to_dict()
-    for name in ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions", "n_inner",
-                 "activation_function", "layer_norm_epsilon", "resid_pdrop",
-                 "scale_attn_weights", "tie_word_embeddings", "model_type"):
+    for name in (
+        "vocab_size",
+        "n_embd",
+        "n_head",
+        "n_layer",
+        "n_positions",
+        "n_inner",
+        "activation_function",
+        "layer_norm_epsilon",
+        "resid_pdrop",
+        "scale_attn_weights",
+        "tie_word_embeddings",
+        "model_type",
+    ):
         assert getattr(about, name) == known[name], name
     assert about.embd_pdrop == about.attn_pdrop == 0.2
     assert about.bos_token_id == about.eos_token_id == 96
@@ -476,7 +575,8 @@ def test_what_is_saved_is_what_transformers_expects(tmp_path: Path) -> None:
 
 def test_a_save_replaces_the_shards_of_an_older_model(tmp_path: Path) -> None:
     heat(transformers.GPT2LMHeadModel(their_config(TWO))).save_pretrained(
-        tmp_path, max_shard_size="40KB")
+        tmp_path, max_shard_size="40KB"
+    )
     assert len(weight_files(tmp_path)) > 1
     model = hot_model()
     save_gpt2(model, tmp_path)
@@ -489,8 +589,13 @@ def test_a_save_replaces_the_shards_of_an_older_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", [TWO, TWELVE], ids=["2 layers", "12 layers"])
 def test_the_table_covers_exactly_both_models(config: GPT2Config) -> None:
     def all_of(patterns: list[str]) -> list[str]:
-        return sorted({pattern.format(layer) for pattern in patterns
-                       for layer in range(config.num_layers)})
+        return sorted(
+            {
+                pattern.format(layer)
+                for pattern in patterns
+                for layer in range(config.num_layers)
+            }
+        )
 
     theirs = transformers.GPT2LMHeadModel(their_config(config)).state_dict()
     assert torch.equal(theirs.pop("lm_head.weight"), theirs["transformer.wte.weight"])
@@ -501,8 +606,10 @@ def test_the_table_covers_exactly_both_models(config: GPT2Config) -> None:
     assert sorted(map(to_hf_name, ours)) == expected
 
 
-@pytest.mark.parametrize("name", [
-    "tok_emb.bias", "blocks.0.attn.bias", "blocks.attn.out_proj.bias", "wte.weight"])
+@pytest.mark.parametrize(
+    "name",
+    ["tok_emb.bias", "blocks.0.attn.bias", "blocks.attn.out_proj.bias", "wte.weight"],
+)
 def test_a_parameter_without_a_name_of_theirs_is_a_key_error(name: str) -> None:
     with pytest.raises(KeyError):
         to_hf_name(name)
@@ -530,8 +637,11 @@ linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs
 
 
 def in_a_fresh_process(program: str, *folders: Path) -> object:
-    done = subprocess.run([sys.executable, "-c", PEAK + program, *map(str, folders)],
-                          capture_output=True, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK + program, *map(str, folders)],
+        capture_output=True,
+        encoding="utf-8",
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -554,7 +664,7 @@ def test_the_padding_of_a_vocabulary_is_never_sampled(tmp_path: Path) -> None:
     """As nanoGPT's 50,304 for 50,257: here 320 for 300."""
     padded = hot_model(replace(TWO, vocab_size=320))
     with torch.no_grad():
-        padded.tok_emb.weight[300:] *= 9              # else hardly any would be drawn
+        padded.tok_emb.weight[300:] *= 9  # else hardly any would be drawn
     save_gpt2(padded, tmp_path)
     tokenizer = Tokenizer.train(Path(__file__).read_text("utf-8"), 300, ())
     tokenizer.save(tmp_path)
@@ -571,7 +681,7 @@ def test_the_padding_of_a_vocabulary_is_never_sampled(tmp_path: Path) -> None:
             tokenizer.decode(drawn[0])
     with pytest.raises(CheckpointError, match="320 tokens, expected 321 or more"):
         load_gpt2(tmp_path, vocab_size=321)
-    Tokenizer().save(tmp_path)                        # 256: 64 fewer, as if padded
+    Tokenizer().save(tmp_path)  # 256: 64 fewer, as if padded
     assert open_model(str(tmp_path))[0].config.vocab_size == 256
     save_gpt2(hot_model(replace(TWO, vocab_size=310)), tmp_path)
     with pytest.raises(ValueError, match="model of 310 tokens and a vocabulary of 256"):
@@ -586,7 +696,7 @@ def test_every_name_of_the_tanh_gelu_is_accepted_and_no_other(tmp_path: Path) ->
     for name in ACT2FN:
         try:
             same_formula = (ACT2FN[name](x) - expected).abs().max() < 1e-9
-        except Exception:                             # one that needs other packages
+        except Exception:  # one that needs other packages
             continue
         setting(activation_function=name)(tmp_path)
         seen[bool(same_formula)] += 1
@@ -651,7 +761,7 @@ def test_2000_damages_of_saved_weights_none_silent(tmp_path: Path) -> None:
         path.write_bytes(data)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")       # of a config.json that is older
+                warnings.simplefilter("ignore")  # of a config.json that is older
                 silent += not same(load_gpt2(tmp_path), model)
         except (CheckpointError, FileNotFoundError):
             pass
@@ -665,14 +775,24 @@ def test_many_small_tensors_cost_neither_memory_nor_time(tmp_path: Path) -> None
     for count, size in ((5000, 0), (5000, 1), (1000, 0), (3, 0)):
         folder = tmp_path / f"{count}_{size}"
         folder.mkdir()
-        save_file({name: torch.zeros(size) for name in names}, folder /
-                  "model.safetensors")
-        (folder / "config.json").write_text(json.dumps({
-            "vocab_size": 1, "n_embd": 1, "n_head": 1, "n_layer": count,
-            "n_positions": 1}))
+        save_file(
+            {name: torch.zeros(size) for name in names}, folder / "model.safetensors"
+        )
+        (folder / "config.json").write_text(
+            json.dumps(
+                {
+                    "vocab_size": 1,
+                    "n_embd": 1,
+                    "n_head": 1,
+                    "n_layer": count,
+                    "n_positions": 1,
+                }
+            )
+        )
     save_gpt2(hot_model(), tmp_path / "tiny")
-    loaded, grown, seconds = in_a_fresh_process(HOSTILE, tmp_path / "tiny",
-                                                *sorted(tmp_path.glob("*_*")))
+    loaded, grown, seconds = in_a_fresh_process(
+        HOSTILE, tmp_path / "tiny", *sorted(tmp_path.glob("*_*"))
+    )
     assert loaded == [] and grown < 200e6 and seconds < 40
 
 
@@ -683,6 +803,7 @@ Break = Callable[[Path], object]
 
 def weights(change: Callable[[Tensors], Tensors]) -> Break:
     """Put `change(tensors)` into a folder's file in place of its tensors."""
+
     def damage(folder: Path) -> None:
         path = folder / "model.safetensors"
         save_file(change(load_file(path)), path)
@@ -702,6 +823,7 @@ def add(**tensors: Tensor) -> Break:
 
 def setting(**changes: object) -> Break:
     """Change config.json; None takes the entry out."""
+
     def damage(folder: Path) -> None:
         path = folder / "config.json"
         about = json.loads(path.read_text("utf-8")) | changes
@@ -746,63 +868,120 @@ def gone(name: str) -> Break:
     return lambda folder: (folder / name).unlink()
 
 
-
-
 Z = torch.zeros
 C_ATTN, TABLE = "h.0.attn.c_attn.weight", "wte.weight"
 OURS = "another model"
 REFUSED = [
     # tensors
-    ("one missing", without("h.1.mlp.c_proj.bias"),
-     ["lacks h.1.mlp.c_proj.bias"]),
-    ("no table", without(TABLE),
-     ["lacks wte.weight"]),
-    ("unexpected", add(h__1__attn__rotary__weight=Z(4)),
-     ["GPT-2 does not have: h.1.attn.rotary.weight"]),
+    ("one missing", without("h.1.mlp.c_proj.bias"), ["lacks h.1.mlp.c_proj.bias"]),
+    ("no table", without(TABLE), ["lacks wte.weight"]),
+    (
+        "unexpected",
+        add(h__1__attn__rotary__weight=Z(4)),
+        ["GPT-2 does not have: h.1.attn.rotary.weight"],
+    ),
     ("two unexpected", add(b__weight=Z(4), a__weight=Z(4)), ["a.weight, b.weight"]),
-    ("turned already", weights(lambda t: t | {C_ATTN: t[C_ATTN].T.contiguous()}),
-     [C_ATTN, "is torch.float32 (96, 32)", "expected (32, 96)"]),
-    ("another width of c_fc", add(h__0__mlp__c_fc__weight=Z(32, 80)),
-     ["h.0.mlp.c_fc.weight", "(32, 80)", "expected (32, 128)"]),
-    ("OpenAI's third axis", weights(lambda t: t | {C_ATTN: t[C_ATTN][None]}),
-     [C_ATTN, "(1, 32, 96)", "expected (32, 96)"]),
-    ("one block more", weights(lambda t: t | {
-        n.replace("h.1", "h.2"): v.clone() for n, v in t.items() if "h.1" in n}),
-     ["says 2 blocks", "have 3"]),
+    (
+        "turned already",
+        weights(lambda t: t | {C_ATTN: t[C_ATTN].T.contiguous()}),
+        [C_ATTN, "is torch.float32 (96, 32)", "expected (32, 96)"],
+    ),
+    (
+        "another width of c_fc",
+        add(h__0__mlp__c_fc__weight=Z(32, 80)),
+        ["h.0.mlp.c_fc.weight", "(32, 80)", "expected (32, 128)"],
+    ),
+    (
+        "OpenAI's third axis",
+        weights(lambda t: t | {C_ATTN: t[C_ATTN][None]}),
+        [C_ATTN, "(1, 32, 96)", "expected (32, 96)"],
+    ),
+    (
+        "one block more",
+        weights(
+            lambda t: (
+                t
+                | {
+                    n.replace("h.1", "h.2"): v.clone()
+                    for n, v in t.items()
+                    if "h.1" in n
+                }
+            )
+        ),
+        ["says 2 blocks", "have 3"],
+    ),
     ("one block less", setting(n_layer=3), ["says 3 blocks", "have 2"]),
-    ("the wrong number", weights(lambda t: {n.replace("h.1", "h.2"): v
-                                            for n, v in t.items()}), ["lacks h.1."]),
-    ("two names", add(transformer__wte__weight=Z(97, 32)),
-     ["model.safetensors", "holds wte.weight a second time"]),
+    (
+        "the wrong number",
+        weights(lambda t: {n.replace("h.1", "h.2"): v for n, v in t.items()}),
+        ["lacks h.1."],
+    ),
+    (
+        "two names",
+        add(transformer__wte__weight=Z(97, 32)),
+        ["model.safetensors", "holds wte.weight a second time"],
+    ),
     ("two endings", add(ln_f__g=Z(32)), ["ln_f.weight a second time"]),
-    ("another head", weights(lambda t: t | {"lm_head.weight": t[TABLE] + 1}),
-     ["lm_head.weight", "not the embedding matrix"]),
-    ("one number of the head", weights(lambda t: t | {
-        "lm_head.weight": t[TABLE].index_fill(0, torch.tensor([96]), 0.0)}),
-     ["lm_head.weight", "not the embedding matrix"]),
+    (
+        "another head",
+        weights(lambda t: t | {"lm_head.weight": t[TABLE] + 1}),
+        ["lm_head.weight", "not the embedding matrix"],
+    ),
+    (
+        "one number of the head",
+        weights(
+            lambda t: (
+                t | {"lm_head.weight": t[TABLE].index_fill(0, torch.tensor([96]), 0.0)}
+            )
+        ),
+        ["lm_head.weight", "not the embedding matrix"],
+    ),
     ("a longer head", add(lm_head__weight=Z(128, 32)), ["lm_head.weight"]),
-    ("an integer matrix", add(h__0__attn__c_attn__weight=Z(32, 96).char()),
-     [C_ATTN, "torch.int8"]),
+    (
+        "an integer matrix",
+        add(h__0__attn__c_attn__weight=Z(32, 96).char()),
+        [C_ATTN, "torch.int8"],
+    ),
     ("an integer table", add(wte__weight=Z(97, 32).long()), [TABLE, "torch.int64"]),
-    ("a short bias", add(h__0__ln_1__bias=Z(7)),
-        ["h.0.ln_1.bias", "(7,)", "expected (32,)"]),
-    ("an integer bias", add(h__0__ln_1__bias=Z(32).long()),
-        ["h.0.ln_1.bias", "torch.int64"]),
-    ("a flat matrix", add(h__0__attn__c_attn__weight=Z(3072)),
-        [C_ATTN, "(3072,)", "expected (32, 96)"]),
+    (
+        "a short bias",
+        add(h__0__ln_1__bias=Z(7)),
+        ["h.0.ln_1.bias", "(7,)", "expected (32,)"],
+    ),
+    (
+        "an integer bias",
+        add(h__0__ln_1__bias=Z(32).long()),
+        ["h.0.ln_1.bias", "torch.int64"],
+    ),
+    (
+        "a flat matrix",
+        add(h__0__attn__c_attn__weight=Z(3072)),
+        [C_ATTN, "(3072,)", "expected (32, 96)"],
+    ),
     ("a short table", add(wte__weight=Z(96, 32)), [TABLE, "(96, 32)", "(97, 32)"]),
     # config.json
-    ("erf", setting(activation_function="gelu"),
-     ["config.json", "activation_function is 'gelu'", "'gelu_new'", OURS]),
+    (
+        "erf",
+        setting(activation_function="gelu"),
+        ["config.json", "activation_function is 'gelu'", "'gelu_new'", OURS],
+    ),
     ("relu", setting(activation_function="relu"), ["config.json", "'relu'", OURS]),
-    ("eps", setting(layer_norm_epsilon=1e-6),
-     ["config.json", "layer_norm_epsilon is 1e-06", OURS]),
+    (
+        "eps",
+        setting(layer_norm_epsilon=1e-6),
+        ["config.json", "layer_norm_epsilon is 1e-06", OURS],
+    ),
     ("no scaling", setting(scale_attn_weights=False), ["scale_attn_weights", OURS]),
-    ("scaling by layer", setting(scale_attn_by_inverse_layer_idx=True),
-     ["config.json", "scale_attn_by_inverse_layer_idx is True", OURS]),
+    (
+        "scaling by layer",
+        setting(scale_attn_by_inverse_layer_idx=True),
+        ["config.json", "scale_attn_by_inverse_layer_idx is True", OURS],
+    ),
     ("untied", setting(tie_word_embeddings=False), ["tie_word_embeddings", OURS]),
-    *((f"no {name}", setting(**{name: None}), ["config.json", repr(name)]) for name in
-      ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions")),
+    *(
+        (f"no {name}", setting(**{name: None}), ["config.json", repr(name)])
+        for name in ("vocab_size", "n_embd", "n_head", "n_layer", "n_positions")
+    ),
     ("heads", setting(n_head=5), ["config.json", "32", "5", "multiple"]),
     ("0 blocks", setting(n_layer=0), ["config.json", "num_layers is 0"]),
     ("-1 tokens", setting(vocab_size=-1), ["config.json", "vocab_size is -1"]),
@@ -817,9 +996,11 @@ REFUSED = [
     ("10**9 positions", setting(n_positions=10**9), ["wpe.weight", "1000000000"]),
     ("d_ff 10**9", setting(n_inner=10**9), ["c_fc", "1000000000"]),
     ("10**9 heads", setting(n_head=10**9), ["config.json", "multiple"]),
-    *((f"{name} {value:.0e}", setting(**{name: value}), [])
-      for name in ("n_embd", "vocab_size", "n_positions", "n_inner")
-      for value in (10**18, 4 * 10**30)),
+    *(
+        (f"{name} {value:.0e}", setting(**{name: value}), [])
+        for name in ("n_embd", "vocab_size", "n_positions", "n_inner")
+        for value in (10**18, 4 * 10**30)
+    ),
     ("n_inner 0", setting(n_inner=0), ["config.json", "d_ff is 0"]),
     ("n_inner []", setting(n_inner=[]), ["config.json", "d_ff is []"]),
     ("no JSON", raw("config.json", b"{"), ["config.json", "damaged"]),
@@ -832,13 +1013,22 @@ REFUSED = [
     ("half a header", cut(100), ["model.safetensors", "damaged"]),
     ("half", cut(40_000), ["model.safetensors", "cut off"]),
     ("one byte short", cut(-1), ["model.safetensors", "cut off"]),
-    ("web page", raw("model.safetensors", b"<!DOCTYPE html><html>"),
-     ["model.safetensors", "web page"]),
-    ("git-lfs", raw("model.safetensors", b"version https://git-lfs.github.com/spec/v1"),
-     ["model.safetensors", "git lfs pull"]),
+    (
+        "web page",
+        raw("model.safetensors", b"<!DOCTYPE html><html>"),
+        ["model.safetensors", "web page"],
+    ),
+    (
+        "git-lfs",
+        raw("model.safetensors", b"version https://git-lfs.github.com/spec/v1"),
+        ["model.safetensors", "git lfs pull"],
+    ),
     ("a pickle of that name", raw("model.safetensors", b"PK\x03\x04"), ["pickle"]),
-    ("a header of 4 exabytes", raw("model.safetensors", b"\xff" * 7 + b"\x3f{}"),
-     ["model.safetensors", "damaged"]),
+    (
+        "a header of 4 exabytes",
+        raw("model.safetensors", b"\xff" * 7 + b"\x3f{}"),
+        ["model.safetensors", "damaged"],
+    ),
     ("a damaged shard", one_shard_damaged, ["b.safetensors", "is empty"]),
     ("no weight_map", index({"metadata": {}}), [INDEX, "weight_map"]),
     ("empty weight_map", index({"weight_map": {}}), [INDEX, "weight_map"]),
@@ -851,16 +1041,25 @@ MISSING = [
     ("no weights", gone("model.safetensors"), ["lacks model.safetensors"]),
     ("no config.json", foreign_without_config, ["lacks config.json"]),
     ("a shard", one_shard_missing, ["lacks b.safetensors"]),
-    ("a name outside", index({"weight_map": {"a": "../evil.safetensors"}}),
-     ["lacks evil.safetensors"]),
+    (
+        "a name outside",
+        index({"weight_map": {"a": "../evil.safetensors"}}),
+        ["lacks evil.safetensors"],
+    ),
     ("a folder for a shard", index({"weight_map": {"a": ".."}}), ["lacks .."]),
 ]
 
 
 def rows(table: list) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("damage, words", [
-        pytest.param(*row[1:], id=row[0]) if isinstance(row, tuple)
-        and isinstance(row[0], str) else row for row in table])
+    return pytest.mark.parametrize(
+        "damage, words",
+        [
+            pytest.param(*row[1:], id=row[0])
+            if isinstance(row, tuple) and isinstance(row[0], str)
+            else row
+            for row in table
+        ],
+    )
 
 
 def check_refused(
@@ -873,7 +1072,7 @@ def check_refused(
         load_gpt2(folder)
     text = str(caught.value)
     assert str(folder) in text
-    for word in words:                               # the folder's name proves nothing
+    for word in words:  # the folder's name proves nothing
         assert word in text.replace(str(folder), "")
 
 
@@ -894,12 +1093,16 @@ def test_an_index_opens_nothing_outside_its_folder(tmp_path: Path) -> None:
     write(tmp_path / "model", tensors)
     evil = tmp_path / "evil.safetensors"
     (tmp_path / "model" / "model.safetensors").rename(evil)
-    for name in ("../evil.safetensors", str(evil), f"../{tmp_path.name}/{evil.name}",
-                 "../model/../evil.safetensors"):
+    for name in (
+        "../evil.safetensors",
+        str(evil),
+        f"../{tmp_path.name}/{evil.name}",
+        "../model/../evil.safetensors",
+    ):
         index({"weight_map": dict.fromkeys(tensors, name)})(tmp_path / "model")
         with pytest.raises(FileNotFoundError, match="lacks evil.safetensors"):
             load_gpt2(tmp_path / "model")
-    (tmp_path / "model" / evil.name).symlink_to(evil)     # as in the hub's cache
+    (tmp_path / "model" / evil.name).symlink_to(evil)  # as in the hub's cache
     load_gpt2(tmp_path / "model")
 
 
@@ -916,11 +1119,11 @@ def test_a_pickle_is_never_opened(
     save_gpt2(hot_model(), tmp_path)
     (tmp_path / "model.safetensors").unlink()
     (tmp_path / name).write_bytes(pickle.dumps(Payload()))
-    said = "is a pickle|only a pickle"               # the folder is called so, too
+    said = "is a pickle|only a pickle"  # the folder is called so, too
     with pytest.raises((FileNotFoundError, CheckpointError), match=said) as caught:
         load_gpt2(tmp_path)
     assert str(tmp_path) in str(caught.value) and not (tmp_path / "ran").exists()
-    pickle.loads((tmp_path / name).read_bytes())          # and it would have run
+    pickle.loads((tmp_path / name).read_bytes())  # and it would have run
     assert (tmp_path / "ran").exists()
 
 
@@ -933,8 +1136,10 @@ def test_a_pickle_beside_the_weights_does_no_harm(tmp_path: Path) -> None:
 
 def test_head_and_masks_are_no_parameters_and_the_callers_dictionary_stays() -> None:
     model = hot_model()
-    tensors = {to_hf_name(n): v.mT if n.endswith("proj.weight") else v
-               for n, v in model.state_dict().items()}
+    tensors = {
+        to_hf_name(n): v.mT if n.endswith("proj.weight") else v
+        for n, v in model.state_dict().items()
+    }
     tensors = head(tensors)
     names = set(tensors)
     ours = convert_state_dict(tensors, parameter_shapes(model.config), "here")
@@ -996,8 +1201,12 @@ def test_what_is_fetched_is_enough_and_holds_no_pickle(
     assert same(load_gpt2("gpt2-large"), model)
     repository, *patterns = asked
     assert repository == "openai-community/gpt2-large"
-    for name in ("config.json", "model.safetensors", INDEX,
-                 "model-00001-of-00002.safetensors"):
+    for name in (
+        "config.json",
+        "model.safetensors",
+        INDEX,
+        "model-00001-of-00002.safetensors",
+    ):
         assert any(fnmatch(name, pattern) for pattern in patterns), name
     for name in ("pytorch_model.bin", "tf_model.h5", "rust_model.ot", "modeling.py"):
         assert not any(fnmatch(name, pattern) for pattern in patterns), name
@@ -1017,11 +1226,16 @@ def test_loading_takes_the_memory_of_the_file_once_or_twice(
     path = tmp_path / "large" / "model.safetensors"
     size = path.stat().st_size
     assert 55e6 < size < 65e6
-    grown = in_a_fresh_process("""
+    grown = in_a_fresh_process(
+        """
 model = load_gpt2(sys.argv[2], mmap=sys.argv[3] == "map")
 sum(p.sum() for p in model.parameters()).item()
 print(peak() - before)
-""", tmp_path / "tiny", tmp_path / "large", way)
+""",
+        tmp_path / "tiny",
+        tmp_path / "large",
+        way,
+    )
     path.unlink()
     assert 0.9 * size < grown < most * size
 
@@ -1047,8 +1261,11 @@ def test_weights_are_in_the_mapped_file_only_where_asked_for(
     save_gpt2(hot_model(), tmp_path)
     model = load_gpt2(tmp_path, mmap=mmap)
     lines = Path("/proc/self/maps").read_text("utf-8").splitlines()
-    mapped = [[int(end, 16) for end in line.split()[0].split("-")] for line in lines
-              if line.endswith(str(tmp_path / "model.safetensors"))]
+    mapped = [
+        [int(end, 16) for end in line.split()[0].split("-")]
+        for line in lines
+        if line.endswith(str(tmp_path / "model.safetensors"))
+    ]
     for name, p in model.named_parameters():
         assert any(a <= p.data_ptr() < b for a, b in mapped) == mmap, name
         if name.endswith("proj.weight"):
@@ -1057,14 +1274,12 @@ def test_weights_are_in_the_mapped_file_only_where_asked_for(
 
 @pytest.mark.parametrize("mmap", [False, True])
 @pytest.mark.parametrize("way", ["deleted", "replaced", "another model's", "cut", "0s"])
-def test_a_loaded_model_outlives_its_file(
-    way: str, mmap: bool, tmp_path: Path
-) -> None:
+def test_a_loaded_model_outlives_its_file(way: str, mmap: bool, tmp_path: Path) -> None:
     if mmap and way in ("cut", "0s"):
-        return                                        # what the docstring warns of
+        return  # what the docstring warns of
     model = hot_model()
     save_gpt2(model, tmp_path)
-    loaded = load_gpt2(tmp_path, mmap=mmap)           # no page of it has been read yet
+    loaded = load_gpt2(tmp_path, mmap=mmap)  # no page of it has been read yet
     if way in ("cut", "0s"):
         with open(tmp_path / "model.safetensors", "r+b") as file:
             file.write(bytes(10_000))
@@ -1124,7 +1339,9 @@ def test_a_full_disk_leaves_the_old_model(
         with pytest.raises(OSError, match=f"cannot write {tmp_path / name}: No space"):
             save_gpt2(new, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "config.json", "model.safetensors"]
+        "config.json",
+        "model.safetensors",
+    ]
     assert same(load_gpt2(tmp_path), old)
 
 
@@ -1171,19 +1388,38 @@ def test_the_published_numbers_are_copied_right_and_are_compared_with() -> None:
     if not (folder / "vocab.json").is_file():
         pytest.skip("needs GPT-2's vocabulary in $GPT2_LESSON_TEST_DATA/gpt2")
     path = Path(__file__).parents[1] / "notebooks" / "10_real_gpt2.ipynb"
-    cells = {cell["id"]: "".join(cell["source"])
-             for cell in json.loads(path.read_bytes())["cells"]}
+    cells = {
+        cell["id"]: "".join(cell["source"])
+        for cell in json.loads(path.read_bytes())["cells"]
+    }
     code, _, when = cells["published-numbers"].partition("\nif parameters ==")
     assert when and "nothing was compared" in when
-    space = dict(torch=torch, generate=generate, next_token_loss=next_token_loss,
-                 evaluating=evaluating, GPT2Model=GPT2Model, Tokenizer=Tokenizer)
+    space = dict(
+        torch=torch,
+        generate=generate,
+        next_token_loss=next_token_loss,
+        evaluating=evaluating,
+        GPT2Model=GPT2Model,
+        Tokenizer=Tokenizer,
+    )
     exec(code, space)
     published, tokenizer = space["PUBLISHED"], Tokenizer.load(folder)
     assert tokenizer.decode(published["greedy ids"]) == (
         "The dog was found in a field near the intersection of West and West Streets."
-        "\n\nThe dog")
+        "\n\nThe dog"
+    )
     assert tokenizer.encode(published["prompt"]) == [
-        36235, 39141, 18765, 1143, 326, 9061, 561, 530, 1110, 1716]
+        36235,
+        39141,
+        18765,
+        1143,
+        326,
+        9061,
+        561,
+        530,
+        1110,
+        1716,
+    ]
     assert len(tokenizer.encode(published["greedy text"])) == 39
     with pytest.raises(AssertionError):
         space["compare_with_published"](GPT2Model(50257, 8, 2, 1, 64, 8), tokenizer)

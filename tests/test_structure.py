@@ -14,15 +14,32 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "gpt2_lesson"
 LESSONS = [path.stem[3:] for path in sorted(PACKAGE.parent.glob("notebooks/*.ipynb"))]
 LEAVES = {"validation", "files", "interrupts", "renamed", "vocabulary_files"}
-FILES_OF_MODELS = {"checkpoints", "model_files"}     # after lesson 07, for 08 to 12
-MODEL = ["attention", "causal_masking", "multi_head", "feed_forward", "layer_norm",
-         "gpt2_model"]
+FILES_OF_MODELS = {"checkpoints", "model_files"}  # after lesson 07, for 08 to 12
+MODEL = [
+    "attention",
+    "causal_masking",
+    "multi_head",
+    "feed_forward",
+    "layer_norm",
+    "gpt2_model",
+]
 # Each part imports only parts before it.
-PARTS = ["lessons", "corpora", "plots", "widgets", "checks", "authoring", "classroom",
-         "runs", "bench", "cli"]
+PARTS = [
+    "lessons",
+    "corpora",
+    "plots",
+    "widgets",
+    "checks",
+    "authoring",
+    "classroom",
+    "runs",
+    "bench",
+    "cli",
+]
 COMMANDS = sorted((PACKAGE / "cli").glob("*.py"))
-MODULES = [PACKAGE / f"{name}.py" for name in LESSONS
-           if (PACKAGE / f"{name}.py").exists()]
+MODULES = [
+    PACKAGE / f"{name}.py" for name in LESSONS if (PACKAGE / f"{name}.py").exists()
+]
 
 
 def name_of(path: Path) -> str:
@@ -38,11 +55,18 @@ def imports(path: Path, late: bool = False) -> Iterator[str]:
     """
     known = {name_of(one) for one in PACKAGE.rglob("*.py")}
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    typed = {id(node) for part in ast.walk(tree) if isinstance(part, ast.If)
-             and "TYPE_CHECKING" in ast.dump(part.test) for node in ast.walk(part)}
-    inside = {id(node) for part in ast.walk(tree)
-              if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
-              for node in ast.walk(part)}
+    typed = {
+        id(node)
+        for part in ast.walk(tree)
+        if isinstance(part, ast.If) and "TYPE_CHECKING" in ast.dump(part.test)
+        for node in ast.walk(part)
+    }
+    inside = {
+        id(node)
+        for part in ast.walk(tree)
+        if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(part)
+    }
     for node in ast.walk(tree):
         if id(node) in typed or (not late and id(node) in inside):
             continue
@@ -73,8 +97,11 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
             kept = set(range(node.lineno, node.end_lineno + 1))
             for part in ast.walk(node):
                 body = getattr(part, "body", None)
-                if isinstance(part, ast.FunctionDef | ast.ClassDef) and isinstance(
-                        body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+                if (
+                    isinstance(part, ast.FunctionDef | ast.ClassDef)
+                    and isinstance(body[0], ast.Expr)
+                    and isinstance(body[0].value, ast.Constant)
+                ):
                     kept -= set(range(body[0].lineno, body[0].end_lineno + 1))
             count = sum(bool(lines[i - 1].strip()) for i in kept)
             kind = "class " if isinstance(node, ast.ClassDef) else ""
@@ -88,8 +115,11 @@ def code_lines(path: Path) -> list[str]:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             kept -= set(range(node.lineno, node.end_lineno + 1))
-    return [line for i, line in enumerate(text.splitlines(), 1)
-            if i in kept and line.strip() and not line.strip().startswith("#")]
+    return [
+        line
+        for i, line in enumerate(text.splitlines(), 1)
+        if i in kept and line.strip() and not line.strip().startswith("#")
+    ]
 
 
 def raising(path: Path) -> int:
@@ -107,8 +137,12 @@ SHAPE = re.compile(r"#.*\((?:[^()]*[ ,])?3?[BTCHDVLFN][qkv]?[,)+ ]")
 
 def figures() -> dict[str, float]:
     """Return what is measured of the lessons' modules and of checks."""
-    sizes = [n for path in MODULES for name, n in functions(path)
-             if not name.startswith("class")]
+    sizes = [
+        n
+        for path in MODULES
+        for name, n in functions(path)
+        if not name.startswith("class")
+    ]
     lines = sum(len(code_lines(path)) for path in MODULES)
     model = [line for name in MODEL for line in code_lines(PACKAGE / f"{name}.py")]
     return {
@@ -116,26 +150,32 @@ def figures() -> dict[str, float]:
         "function lines, 90th percentile": statistics.quantiles(sizes, n=10)[-1],
         "function lines, most": max(sizes),
         "if ...: raise, share of the lines": sum(map(raising, MODULES)) / lines,
-        "shape comments per 100 lines of the model": 100 * sum(
-            bool(SHAPE.search(line)) for line in model) / len(model),
+        "shape comments per 100 lines of the model": 100
+        * sum(bool(SHAPE.search(line)) for line in model)
+        / len(model),
         "MultiHeadAttention": dict(functions(PACKAGE / "multi_head.py"))[
-            "class MultiHeadAttention"],
+            "class MultiHeadAttention"
+        ],
         "generate": dict(functions(PACKAGE / "generation.py"))["generate"],
         "lines of checks": sum(
             path.read_text(encoding="utf-8").count("\n")
-            for path in (PACKAGE / "checks").rglob("*.py")),
+            for path in (PACKAGE / "checks").rglob("*.py")
+        ),
     }
 
 
 def circles() -> list[list[str]]:
     """Return the circles of imports, late ones too, as lists of modules."""
-    graph = {name_of(path): set(imports(path, late=True)) - {name_of(path)}
-             for path in PACKAGE.rglob("*.py")}
+    graph = {
+        name_of(path): set(imports(path, late=True)) - {name_of(path)}
+        for path in PACKAGE.rglob("*.py")
+    }
     while leaves := [name for name, to in graph.items() if not to & graph.keys()]:
         for name in leaves:
             del graph[name]
-    while tops := [name for name in graph
-                   if not any(name in to for to in graph.values())]:
+    while tops := [
+        name for name in graph if not any(name in to for to in graph.values())
+    ]:
         for name in tops:
             del graph[name]
     return [[name, *sorted(to & graph.keys())] for name, to in sorted(graph.items())]
@@ -153,7 +193,7 @@ def part_of(module: str) -> str:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_imports_only_parts_before_it(part: str) -> None:
-    before = PARTS[:PARTS.index(part) + 1]
+    before = PARTS[: PARTS.index(part) + 1]
     for path in PACKAGE.rglob("*.py"):
         if part_of(name_of(path)) == part:
             found = set(map(part_of, imports(path, late=True)))
@@ -173,7 +213,7 @@ def test_a_command_only_parses_its_arguments(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_lesson_imports_earlier_lessons_and_the_leaves(path: Path) -> None:
-    earlier = set(LESSONS[:LESSONS.index(path.stem)])
+    earlier = set(LESSONS[: LESSONS.index(path.stem)])
     after = FILES_OF_MODELS if "gpt2_model" in earlier else set()
     assert set(imports(path, late=True)) <= earlier | LEAVES | after
 

@@ -47,7 +47,8 @@ from gpt2_lesson.vocabulary_files import (
 END = "<|endoftext|>"
 FILES = ("vocab.json", "merges.txt", "tokenizer.json")
 OPENAI = regex.compile(  # as in encoder.py of openai/gpt-2
-    r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""")
+    r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+)
 LANGUAGES = """The cat's mat; they'll, we've, I'm, you'd, don't: 1234 and 2026!
 Größe, žluťoučký kůň. Кошка сидела на коврике. Η γάτα κάθισε στο χαλί.
 बिल्ली चटाई पर बैठी थी। جلست القطة على السجادة. חתול על השטיח. แมวนั่ง 고양이
@@ -62,8 +63,10 @@ Größe, žluťoučký kůň. Кошка сидела на коврике. Η γ
 def gpt2_folder() -> Path:
     folder = Path(os.environ.get("GPT2_LESSON_TEST_DATA", "nowhere"), "gpt2")
     if not (folder / "vocab.json").is_file():
-        pytest.skip("needs GPT-2's vocabulary: set GPT2_LESSON_TEST_DATA to a folder "
-                    "that holds gpt2/vocab.json and gpt2/merges.txt")
+        pytest.skip(
+            "needs GPT-2's vocabulary: set GPT2_LESSON_TEST_DATA to a folder "
+            "that holds gpt2/vocab.json and gpt2/merges.txt"
+        )
     return folder
 
 
@@ -91,8 +94,9 @@ def their_tiktoken(folder: Path) -> tiktoken.Encoding:
     ids = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     special, byte_of = {END: ids.pop(END)}, openai_letters()
     ranks = {bytes(byte_of[c] for c in name): i for name, i in ids.items()}
-    return tiktoken.Encoding("ours", pat_str=OPENAI.pattern, mergeable_ranks=ranks,
-                             special_tokens=special)
+    return tiktoken.Encoding(
+        "ours", pat_str=OPENAI.pattern, mergeable_ranks=ranks, special_tokens=special
+    )
 
 
 def their_tokenizers(folder: Path) -> tokenizers.Tokenizer:
@@ -121,16 +125,84 @@ def assigned() -> dict[str, list[str]]:
 KINDS = assigned()
 SPACES = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u180e\u2000\u2002\u2007\u2009\u200a"
-    "\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff")
+    "\u200b\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
+)
 SNIPPETS = [
-    "'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "'S", "'LL", "'Ve", "’s", "’ll", "''",
-    "'", "'l", "'ſ", "a's", " 's", "'s's", "\0", "\0\0", "\x7f", "\ufffd", "\uffff",
-    "\U0010ffff", "👩\u200d👩\u200d👧\u200d👦", "🏳\ufe0f\u200d🌈", "👍🏽", "🇫🇮🇩🇪",
-    "1\ufe0f\u20e3", "e\u0301\u0323", "n\u0303n", "\u0301", "\u1112\u1161\u11ab", "각",
-    "ﬁ", "ǅ", "ß", "ſ", "İ", "שלום", "ש\u05c1ל", "السلام", "\u202eabc\u202c",
-    "\u2067א1\u2069", "हिन्दी", "ไทย", "猫", "𠀋", "𝔘𝔫𝔦", "½", "²", "Ⅷ", "１２", "٣٤",
-    "१२", "𝟘𝟙", "〇", "1,234.5", "3.14", "x_1", "==", "->", "https://a.b/c?d", "\r\n",
-    "    return x", "\n\n\n", " ", "  ", "   ", END, "<|", "#version: 0.2", "Ġ", "Ċ",
+    "'s",
+    "'t",
+    "'re",
+    "'ve",
+    "'m",
+    "'ll",
+    "'d",
+    "'S",
+    "'LL",
+    "'Ve",
+    "’s",
+    "’ll",
+    "''",
+    "'",
+    "'l",
+    "'ſ",
+    "a's",
+    " 's",
+    "'s's",
+    "\0",
+    "\0\0",
+    "\x7f",
+    "\ufffd",
+    "\uffff",
+    "\U0010ffff",
+    "👩\u200d👩\u200d👧\u200d👦",
+    "🏳\ufe0f\u200d🌈",
+    "👍🏽",
+    "🇫🇮🇩🇪",
+    "1\ufe0f\u20e3",
+    "e\u0301\u0323",
+    "n\u0303n",
+    "\u0301",
+    "\u1112\u1161\u11ab",
+    "각",
+    "ﬁ",
+    "ǅ",
+    "ß",
+    "ſ",
+    "İ",
+    "שלום",
+    "ש\u05c1ל",
+    "السلام",
+    "\u202eabc\u202c",
+    "\u2067א1\u2069",
+    "हिन्दी",
+    "ไทย",
+    "猫",
+    "𠀋",
+    "𝔘𝔫𝔦",
+    "½",
+    "²",
+    "Ⅷ",
+    "１２",
+    "٣٤",
+    "१२",
+    "𝟘𝟙",
+    "〇",
+    "1,234.5",
+    "3.14",
+    "x_1",
+    "==",
+    "->",
+    "https://a.b/c?d",
+    "\r\n",
+    "    return x",
+    "\n\n\n",
+    " ",
+    "  ",
+    "   ",
+    END,
+    "<|",
+    "#version: 0.2",
+    "Ġ",
+    "Ċ",
 ]
 
 
@@ -148,8 +220,10 @@ def draw_texts(count: int, pre_tokens: list[str]) -> list[str]:
         lambda: rng.choice(pre_tokens),
         lambda: rng.choice(pre_tokens),
     ]
-    return ["".join(rng.choice(parts)() for _ in range(rng.randint(1, 8)))
-            for _ in range(count)]
+    return [
+        "".join(rng.choice(parts)() for _ in range(rng.randint(1, 8)))
+        for _ in range(count)
+    ]
 
 
 def test_ids_of_20000_texts_equal_those_of_two_other_programs(three: Three) -> None:
@@ -169,9 +243,13 @@ def test_ids_of_20000_texts_equal_those_of_two_other_programs(three: Three) -> N
 
 
 @settings(max_examples=200, deadline=None)
-@given(text=st.lists(
-    st.characters(exclude_categories=["Cs", "Cn"]) | st.sampled_from(SNIPPETS)
-    | st.text(SPACES)).map("".join))
+@given(
+    text=st.lists(
+        st.characters(exclude_categories=["Cs", "Cn"])
+        | st.sampled_from(SNIPPETS)
+        | st.text(SPACES)
+    ).map("".join)
+)
 def test_ids_of_any_text_equal_those_of_two_other_programs(
     three: Three, text: str
 ) -> None:
@@ -331,12 +409,20 @@ def test_the_vocabulary_is_as_large_as_wanted_and_special_tokens_come_last() -> 
 
 def test_the_same_merges_are_learned_whatever_the_hash_seed() -> None:
     text = "".join(random.Random(0).choices("abcdefgh ", k=800))  # with many ties
-    command = (f"from gpt2_lesson.tokenizer import train_bpe; "
-               f"print(list(train_bpe({text!r}, 120).items()))")
-    runs = [subprocess.Popen([sys.executable, "-c", command], text=True,
-                             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                             env=os.environ | {"PYTHONHASHSEED": seed})
-            for seed in ("1", "2")]
+    command = (
+        f"from gpt2_lesson.tokenizer import train_bpe; "
+        f"print(list(train_bpe({text!r}, 120).items()))"
+    )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", command],
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        )
+        for seed in ("1", "2")
+    ]
     for run in runs:
         assert run.communicate()[0].strip() == str(slow_merges(text, 120))
 
@@ -361,10 +447,19 @@ def test_a_piece_is_merged_as_pass_by_pass(
     assert ids == list(pre_token.encode())  # unchanged
 
 
-@pytest.mark.parametrize("letters, wanted", [
-    ("", []), ("a", [97]), ("aa", [256]), ("aaa", [256, 97]), ("aaaa", [257]),
-    ("aaaaa", [257, 97]), ("aaaaaaa", [257, 256, 97]), ("baaa", [98, 256, 97]),
-])
+@pytest.mark.parametrize(
+    "letters, wanted",
+    [
+        ("", []),
+        ("a", [97]),
+        ("aa", [256]),
+        ("aaa", [256, 97]),
+        ("aaaa", [257]),
+        ("aaaaa", [257, 97]),
+        ("aaaaaaa", [257, 256, 97]),
+        ("baaa", [98, 256, 97]),
+    ],
+)
 def test_runs_are_merged_from_the_left(letters: str, wanted: list[int]) -> None:
     merges = {(97, 97): 256, (256, 256): 257, (97, 256): 258}
     assert merge_pre_token(letters.encode(), merges) == wanted
@@ -482,10 +577,17 @@ def test_any_ids_are_the_bytes_of_each_side_by_side(
     assert ours.decode(ids) == tik.decode(ids, errors="replace")
 
 
-@pytest.mark.parametrize("form", [
-    torch.tensor, np.array, tuple, iter, lambda ids: torch.tensor(ids).int(),
-    lambda ids: np.array(ids, dtype=np.uint16),
-])
+@pytest.mark.parametrize(
+    "form",
+    [
+        torch.tensor,
+        np.array,
+        tuple,
+        iter,
+        lambda ids: torch.tensor(ids).int(),
+        lambda ids: np.array(ids, dtype=np.uint16),
+    ],
+)
 def test_ids_may_stand_in_a_tensor_or_an_array(form: Callable) -> None:
     ours = Tokenizer.train("aaabdaaabac", np.int64(259), special=())
     assert ours.decode(form([258, 100, 258, 97, 99])) == "aaabdaaabac"
@@ -507,9 +609,21 @@ def test_what_is_saved_is_loaded_again(tmp_path: Path) -> None:
     assert Tokenizer.load(tmp_path / "new" / "folder").vocab_size == 256
 
 
-@pytest.mark.parametrize("special", [
-    ("in",), ("a",), ("é",), ("Ġ",), ("zq",), ("<a>", "<a>"), END, ("",), ("\n",),
-], ids=ascii)
+@pytest.mark.parametrize(
+    "special",
+    [
+        ("in",),
+        ("a",),
+        ("é",),
+        ("Ġ",),
+        ("zq",),
+        ("<a>", "<a>"),
+        END,
+        ("",),
+        ("\n",),
+    ],
+    ids=ascii,
+)
 def test_a_special_name_is_refused_or_does_no_harm(
     tmp_path: Path, special: tuple[str, ...]
 ) -> None:
@@ -531,8 +645,10 @@ def test_saving_what_was_loaded_gives_the_same_files(
     folder: Path, tmp_path: Path
 ) -> None:
     Tokenizer.load(folder).save(tmp_path)
-    vocabs, merges = ([(each / name).read_bytes() for each in (folder, tmp_path)]
-                      for name in FILES[:2])
+    vocabs, merges = (
+        [(each / name).read_bytes() for each in (folder, tmp_path)]
+        for name in FILES[:2]
+    )
     assert json.loads(vocabs[0]) == json.loads(vocabs[1])
     assert merges[0] == merges[1]
     assert merges[0].startswith(b"#version: 0.2\n") and merges[0].endswith(b"\n")
@@ -580,8 +696,9 @@ TOLERATED = {
     "CRLF": lambda text: text.replace("\n", "\r\n"),
     "no last newline": lambda text: text.rstrip("\n"),
     "no header": lambda text: text.partition("\n")[2],
-    "CRLF, no header, no last newline":
-        lambda text: text.partition("\n")[2].rstrip("\n").replace("\n", "\r\n"),
+    "CRLF, no header, no last newline": lambda text: (
+        text.partition("\n")[2].rstrip("\n").replace("\n", "\r\n")
+    ),
     "empty lines at the end": lambda text: text + "\n\n",
 }
 
@@ -634,8 +751,11 @@ def test_any_line_left_out_is_refused(tmp_path: Path) -> None:
 def test_a_merge_of_unknown_halves_is_refused(tmp_path: Path) -> None:
     folder, lines = small_folder(tmp_path, 60)
     names = set(json.loads((folder / "vocab.json").read_bytes()))
-    number, name = next((i, line.replace(" ", "")) for i, line in enumerate(lines)
-                        if i and len(line) > 4)
+    number, name = next(
+        (i, line.replace(" ", ""))
+        for i, line in enumerate(lines)
+        if i and len(line) > 4
+    )
     cuts = [(name[:k], name[k:]) for k in range(1, len(name))]
     lines[number] = next(" ".join(cut) for cut in cuts if not names.issuperset(cut))
     put_lines(folder, lines)
@@ -643,9 +763,20 @@ def test_a_merge_of_unknown_halves_is_refused(tmp_path: Path) -> None:
         read_vocabulary(folder)
 
 
-@pytest.mark.parametrize("line", [
-    "Q Z", "a", "a b c", " a", "a ", "a  b", f"{END} a", "あ a", "the same again",
-])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Q Z",
+        "a",
+        "a b c",
+        " a",
+        "a ",
+        "a  b",
+        f"{END} a",
+        "あ a",
+        "the same again",
+    ],
+)
 def test_a_line_that_is_no_merge_is_refused(tmp_path: Path, line: str) -> None:
     folder, lines = small_folder(tmp_path)
     lines[20] = lines[19] if line.endswith("again") else line
@@ -690,8 +821,10 @@ def test_a_damaged_vocab_json_is_refused(
 def test_a_missing_byte_or_token_is_named(tmp_path: Path) -> None:
     folder, lines = small_folder(tmp_path)
     vocab = json.loads((folder / "vocab.json").read_bytes())
-    for name, said in (("Ġ", "no token for 1 bytes, such as 'Ġ'"),
-                       (lines[7].replace(" ", ""), f"merge 7, '{lines[7]}', does")):
+    for name, said in (
+        ("Ġ", "no token for 1 bytes, such as 'Ġ'"),
+        (lines[7].replace(" ", ""), f"merge 7, '{lines[7]}', does"),
+    ):
         renamed = drop(name)(vocab) | {"あ": vocab[name]}
         (folder / "vocab.json").write_text(json.dumps(renamed), encoding="utf-8")
         with pytest.raises(ValueError, match=regex.escape(said)):
@@ -785,7 +918,8 @@ OTHER_KINDS = {
     "added with a gap": whole(added_tokens=[{"id": 801, "content": "<a>"}]),
     "added, another id": whole(added_tokens=[{"id": 70, "content": "a"}]),
     "an option of text": whole(
-        added_tokens=[{"id": 800, "content": "<a>", "lstrip": "yes"}]),
+        added_tokens=[{"id": 800, "content": "<a>", "lstrip": "yes"}]
+    ),
 }
 
 
@@ -857,8 +991,30 @@ def test_a_list_of_added_tokens_without_their_options_is_refused(
 
 
 NAMES = (
-    "User:", "<a>", "<a>b", "~", "the", "Ġthe", "é", "日本", " x", "x ", "a b", "\n\n",
-    "_", "'s", "🙂", "in", "cat", "!", "1234", "\u3000", "Größe", ".*", "|", "<b>",
+    "User:",
+    "<a>",
+    "<a>b",
+    "~",
+    "the",
+    "Ġthe",
+    "é",
+    "日本",
+    " x",
+    "x ",
+    "a b",
+    "\n\n",
+    "_",
+    "'s",
+    "🙂",
+    "in",
+    "cat",
+    "!",
+    "1234",
+    "\u3000",
+    "Größe",
+    ".*",
+    "|",
+    "<b>",
 )
 OPTIONS = ("special", "single_word", "lstrip", "rstrip", "normalized")
 
@@ -899,7 +1055,7 @@ def test_added_tokens_are_found_as_by_tokenizers(
             ours.encode(text, "token")
             continue
         assert ours.encode(text, "token") == again.encode(text, "token") == ids, text
-        theirs.encode_special_tokens = True           # that is: special ones are text
+        theirs.encode_special_tokens = True  # that is: special ones are text
         as_text = theirs.encode(text).ids
         assert ours.encode(text, "text") == as_text, text
         if ids != as_text:
@@ -915,8 +1071,10 @@ def test_what_is_a_word_and_what_is_white_space_as_by_tokenizers(
     """Every assigned character beside a token that must be a word, or takes space."""
     content = json.loads((trained_folder / "tokenizer.json").read_bytes())
     for i, options in enumerate((["single_word"], ["lstrip", "rstrip"])):
-        content["added_tokens"].append({"id": 800 + i, "content": f"<{i}>"} | {
-            name: name in options for name in OPTIONS})
+        content["added_tokens"].append(
+            {"id": 800 + i, "content": f"<{i}>"}
+            | {name: name in options for name in OPTIONS}
+        )
     put(tmp_path, content)
     ours = Tokenizer.load(tmp_path)
     theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
@@ -934,9 +1092,17 @@ def test_an_added_token_is_decoded_as_it_was_written(
     names = ["User:", "日本", "<é>", "~"]
     vocab = content["model"]["vocab"]
     for i, name in enumerate(names):
-        content["added_tokens"].append({
-            "id": vocab.get(name, 800 + i), "content": name, "special": False,
-            "single_word": False, "lstrip": False, "rstrip": False, "normalized": True})
+        content["added_tokens"].append(
+            {
+                "id": vocab.get(name, 800 + i),
+                "content": name,
+                "special": False,
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": True,
+            }
+        )
     put(tmp_path, content)
     ours = Tokenizer.load(tmp_path)
     text = "User: 日本 <é>~ bye"
@@ -978,9 +1144,16 @@ def test_without_a_network_it_says_which_files_to_put_where(
     assert all(word in str(caught.value) for word in words), caught.value
 
 
-@pytest.mark.parametrize("error", [
-    OSError("no route\nto host"), KeyError("x"), TimeoutError(), OSError("\n"),
-], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no route\nto host"),
+        KeyError("x"),
+        TimeoutError(),
+        OSError("\n"),
+    ],
+    ids=repr,
+)
 def test_whatever_goes_wrong_in_the_network_it_says_what_to_do(
     away: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -1028,8 +1201,10 @@ def test_the_cache_folder(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder() == away
     monkeypatch.setenv("GPT2_LESSON_CACHE", "~/elsewhere")
     assert cache_folder() == Path.home() / "elsewhere"
-    for unset in (lambda: monkeypatch.setenv("GPT2_LESSON_CACHE", ""),
-                  lambda: monkeypatch.delenv("GPT2_LESSON_CACHE")):
+    for unset in (
+        lambda: monkeypatch.setenv("GPT2_LESSON_CACHE", ""),
+        lambda: monkeypatch.delenv("GPT2_LESSON_CACHE"),
+    ):
         unset()
         assert cache_folder() == Path.home() / ".cache" / "gpt2_lesson"
     small_folder(away / "own")
@@ -1061,10 +1236,18 @@ TABLE = [
     ("high half", encode("ab\ud83d"), ValueError, ["character 2", "'\\ud83d'", ADVICE]),
     ("low half", encode("🙂\udc00é"), ValueError, ["character 1", "'\\udc00'", ADVICE]),
     ("half, as text", encode("\ud800", "text"), ValueError, ["character 0", ADVICE]),
-    ("special", encode(f"ab{END}"), ValueError,
-     [END, "at 2", "special='token'", "special='text'"]),
-    ("policy", encode("a", "all"), ValueError,
-     ["'all'", "'refuse', 'token' or 'text'"]),
+    (
+        "special",
+        encode(f"ab{END}"),
+        ValueError,
+        [END, "at 2", "special='token'", "special='text'"],
+    ),
+    (
+        "policy",
+        encode("a", "all"),
+        ValueError,
+        ["'all'", "'refuse', 'token' or 'text'"],
+    ),
     ("policy None", encode("a", None), ValueError, ["None", "'refuse'"]),
     ("policy True", encode("", True), ValueError, ["True", "'refuse'"]),
     ("id = V", decode([97, 258]), IndexError, ["258 at 1", "0 to 257"]),
@@ -1081,23 +1264,32 @@ TABLE = [
     ("one id", decode(5), TypeError, ["ids is 5", "list of token ids"]),
     ("no ids", decode(None), TypeError, ["ids is None", "list of token ids"]),
     ("0-D", decode(torch.tensor(3)), TypeError, ["tensor(3)", "list of token ids"]),
-    ("id of a padded model", decode([50_300]), IndexError,
-     ["50300 at 0", "load_gpt2(..., vocab_size=258)"]),
+    (
+        "id of a padded model",
+        decode([50_300]),
+        IndexError,
+        ["50300 at 0", "load_gpt2(..., vocab_size=258)"],
+    ),
     ("2-D", decode(torch.tensor([[3, 4]])), TypeError, ["[3, 4]", "one at a time"]),
     ("2-D array", decode(np.array([[3]])), TypeError, ["[3]", "one at a time"]),
     ("batch", decode([[3], [4]]), TypeError, ["ids[0] is [3]", "one at a time"]),
     ("too small", train("aab", 256), ValueError, ["vocab_size is 256", "least 257"]),
     ("negative", train("aab", -1, special=()), ValueError, ["is -1", "least 256"]),
-    ("too short", train("aab", 260), ValueError,
-     ["allows 2 merges, expected 3", "longer text", "smaller vocabulary"]),
+    (
+        "too short",
+        train("aab", 260),
+        ValueError,
+        ["allows 2 merges, expected 3", "longer text", "smaller vocabulary"],
+    ),
     ("no text", train("", 258), ValueError, ["allows 0 merges, expected 1"]),
     ("train on bytes", train(b"aab", 258), TypeError, ["b'aab'", ".decode('utf-8')"]),
     ("train on half", train("a\ud800", 257), ValueError, ["character 1", ADVICE]),
 ]
 
 
-@pytest.mark.parametrize(("call", "kind", "words"), [row[1:] for row in TABLE],
-                         ids=[row[0] for row in TABLE])
+@pytest.mark.parametrize(
+    ("call", "kind", "words"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
 def test_bad_input_is_told(call: Callable, kind: type, words: list[str]) -> None:
     with pytest.raises(kind) as caught:
         call()
@@ -1112,9 +1304,7 @@ def test_the_advice_for_half_a_character_works() -> None:
 
 
 @pytest.mark.parametrize("policy", ["refuse", "token", "text"])
-def test_each_policy_for_a_special_token_in_the_text(
-    three: Three, policy: str
-) -> None:
+def test_each_policy_for_a_special_token_in_the_text(three: Three, policy: str) -> None:
     ours, tik, hug = three
     last, text = ours.vocab_size - 1, f"a{END}\n"
     if policy == "refuse":

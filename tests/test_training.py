@@ -234,15 +234,26 @@ def test_train_sets_rates_starts_and_parts(
 ) -> None:
     rates, first = [], []
 
-    def spy(model: GPT2Model, optimizer: torch.optim.Optimizer,
-            batches: list[Tensor], *_: object) -> float:
+    def spy(
+        model: GPT2Model,
+        optimizer: torch.optim.Optimizer,
+        batches: list[Tensor],
+        *_: object,
+    ) -> float:
         rates.append([group["lr"] for group in optimizer.param_groups])
         first.extend(batch[:, 0].tolist() for batch in batches)
         return 1.0
 
     monkeypatch.setattr(training, "train_step", spy)
-    settings = TrainSettings(steps=4, seq_length=4, batch_size=5, accumulation=3,
-                             max_lr=1.0, warmup_steps=2, optimizer=optimizer)
+    settings = TrainSettings(
+        steps=4,
+        seq_length=4,
+        batch_size=5,
+        accumulation=3,
+        max_lr=1.0,
+        warmup_steps=2,
+        optimizer=optimizer,
+    )
     train(tiny(), torch.arange(20), settings, starts=torch.tensor([2, 9]))
     assert rates == [[0.5] * 2, [1.0] * 2, [1.0] * 2, [0.5] * 2]
     assert len(first) == 12 and {t for row in first for t in row} == {2, 9}
@@ -276,8 +287,11 @@ def test_what_has_no_gradient_stays(optimizer: str) -> None:
 def test_numbers_may_be_numpys_or_0d_tensors() -> None:
     plain = TrainSettings(steps=3, seq_length=8, max_lr=0.5, seed=2**64 - 1)
     odd = TrainSettings(
-        steps=np.int64(3), seq_length=torch.tensor(8), max_lr=np.float32(0.5),
-        weight_decay=np.float64(0.1), warmup_steps=np.uint8(20),
+        steps=np.int64(3),
+        seq_length=torch.tensor(8),
+        max_lr=np.float32(0.5),
+        weight_decay=np.float64(0.1),
+        warmup_steps=np.uint8(20),
         seed=np.uint64(2**64 - 1),
     )
     assert odd == plain and json.dumps(asdict(odd)) == json.dumps(asdict(plain))
@@ -310,59 +324,105 @@ def step(*arguments: object, **more: object) -> Callable:
     return lambda: train_step(tiny(), make_optimizer(tiny(), 0.1), *arguments, **more)
 
 
-@pytest.mark.parametrize(("call", "kind", "words"), [
-    (lambda: next_token_loss(LOGITS * NAN, IDS), FloatingPointError, "the loss is nan"),
-    (lambda: next_token_loss(LOGITS, IDS.float()), TypeError, "input_ids is torch.flo"),
-    (lambda: next_token_loss(LOGITS.long(), IDS), TypeError, "logits is torch.int64"),
-    (lambda: next_token_loss(LOGITS[0], IDS[0]), ValueError, r"logits has the shape"),
-    (lambda: next_token_loss(LOGITS, IDS, ignore_index=None), TypeError, "ignore_"),
-    (lambda: next_token_loss(LOGITS.tolist(), IDS), TypeError, "logits is of type"),
-    (lambda: get_batch(TEXT.float(), 2, 6), TypeError, "tokens is torch.float32"),
-    (lambda: get_batch(TEXT > 3, 2, 6), TypeError, "tokens is torch.bool"),
-    (lambda: get_batch(TEXT.tolist(), 2, 6), TypeError, "tokens is of type list"),
-    (lambda: get_batch(TEXT[None], 2, 6), ValueError, "tokens has the shape"),
-    (lambda: get_batch(TEXT, 2.5, 6), TypeError, "batch_size is 2.5"),
-    (lambda: get_batch(TEXT, 2, 6, starts=TEXT > 3), TypeError, "starts is torch"),
-    (lambda: get_batch(TEXT, 2, 6, starts=TEXT.float()), TypeError, "starts is torch"),
-    (rate(decay="exponential"), ValueError, "decay is 'exponential'"),
-    (rate(min_lr=1.0), ValueError, "min_lr is 1.0, expected at most max_lr"),
-    (rate(step=-1), ValueError, "step is -1"),
-    (rate(steps=0), ValueError, "steps is 0"),
-    (rate(max_lr=NAN), ValueError, "max_lr is nan"),
-    (rate(warmup_steps=-3), ValueError, "warmup_steps is -3"),
-    (rate(warmup_steps="10"), TypeError, "warmup_steps is '10'"),
-    (chosen(min_lr=1.0), ValueError, "min_lr is 1.0, expected at most max_lr, 0.001"),
-    (chosen(seed=2**70), ValueError, "seed is 11805"),
-    (chosen(seed=-1), ValueError, "seed is -1"),
-    (chosen(steps=True), TypeError, "steps is True"),
-    (chosen(momentum=1.0), ValueError, "momentum is 1.0"),
-    (chosen(decay=None), ValueError, "decay is None"),
-    (chosen(max_lr="0.1"), TypeError, "max_lr is '0.1'"),
-    (lambda: make_optimizer(tiny(), NAN), ValueError, "max_lr is nan"),
-    (lambda: make_optimizer(tiny(), math.inf), ValueError, "max_lr is inf"),
-    (lambda: make_optimizer(tiny(), 0.1, -1), ValueError, "weight_decay is -1"),
-    (lambda: make_optimizer(nn.Identity(), 0.1), TypeError, "a model with parameters"),
-    (lambda: make_optimizer("model", 0.1), TypeError, "model is 'model'"),
-    (lambda: Muon(tiny(), 0.1, momentum=1.5), ValueError, "momentum is 1.5"),
-    (lambda: Muon(tiny(), 0.1, adam_lr_scale=-1), ValueError,
-     "adam_lr_scale is -1"),
-    (lambda: Muon(nn.Linear(2, 2), 0.1), TypeError, "Linear, expected a GPT2Model"),
-    (lambda: orthogonalize(torch.ones(3)), ValueError, r"shape \(3,\)"),
-    (lambda: orthogonalize(torch.ones(1, 2, 3).int()), TypeError, "torch.int32"),
-    (step([]), ValueError, "batches is empty"),
-    (step(IDS), TypeError, r"a single one is \[batch\]"),
-    (step([IDS.float()]), TypeError, "a batch is torch.float32"),
-    (step([IDS], precision="fp16"), ValueError, "precision is 'fp16'"),
-    (step([IDS], max_norm=NAN), ValueError, "max_norm is nan"),
-    (step([IDS], max_norm=-1), ValueError, "max_norm is -1"),
-    (lambda: evaluate(tiny(), IDS[:0]), ValueError, r"windows has the shape \(0, 4\)"),
-    (lambda: evaluate(tiny(), IDS.float()), TypeError, "windows is torch.float32"),
-    (lambda: evaluate(tiny(), IDS, 0), ValueError, "batch_size is 0"),
-    (lambda: evaluate(lambda ids: LOGITS, IDS), TypeError, "expected a model"),
-    (lambda: train(tiny(), TEXT.float(), chosen()()), TypeError, "tokens is torch.fl"),
-    (lambda: train(tiny(), TEXT, {"steps": 3}), TypeError, "expected a TrainSettings"),
-    (lambda: train("model", TEXT, chosen()()), TypeError, "model is 'model'"),
-])
+@pytest.mark.parametrize(
+    ("call", "kind", "words"),
+    [
+        (
+            lambda: next_token_loss(LOGITS * NAN, IDS),
+            FloatingPointError,
+            "the loss is nan",
+        ),
+        (
+            lambda: next_token_loss(LOGITS, IDS.float()),
+            TypeError,
+            "input_ids is torch.flo",
+        ),
+        (
+            lambda: next_token_loss(LOGITS.long(), IDS),
+            TypeError,
+            "logits is torch.int64",
+        ),
+        (
+            lambda: next_token_loss(LOGITS[0], IDS[0]),
+            ValueError,
+            r"logits has the shape",
+        ),
+        (lambda: next_token_loss(LOGITS, IDS, ignore_index=None), TypeError, "ignore_"),
+        (lambda: next_token_loss(LOGITS.tolist(), IDS), TypeError, "logits is of type"),
+        (lambda: get_batch(TEXT.float(), 2, 6), TypeError, "tokens is torch.float32"),
+        (lambda: get_batch(TEXT > 3, 2, 6), TypeError, "tokens is torch.bool"),
+        (lambda: get_batch(TEXT.tolist(), 2, 6), TypeError, "tokens is of type list"),
+        (lambda: get_batch(TEXT[None], 2, 6), ValueError, "tokens has the shape"),
+        (lambda: get_batch(TEXT, 2.5, 6), TypeError, "batch_size is 2.5"),
+        (lambda: get_batch(TEXT, 2, 6, starts=TEXT > 3), TypeError, "starts is torch"),
+        (
+            lambda: get_batch(TEXT, 2, 6, starts=TEXT.float()),
+            TypeError,
+            "starts is torch",
+        ),
+        (rate(decay="exponential"), ValueError, "decay is 'exponential'"),
+        (rate(min_lr=1.0), ValueError, "min_lr is 1.0, expected at most max_lr"),
+        (rate(step=-1), ValueError, "step is -1"),
+        (rate(steps=0), ValueError, "steps is 0"),
+        (rate(max_lr=NAN), ValueError, "max_lr is nan"),
+        (rate(warmup_steps=-3), ValueError, "warmup_steps is -3"),
+        (rate(warmup_steps="10"), TypeError, "warmup_steps is '10'"),
+        (
+            chosen(min_lr=1.0),
+            ValueError,
+            "min_lr is 1.0, expected at most max_lr, 0.001",
+        ),
+        (chosen(seed=2**70), ValueError, "seed is 11805"),
+        (chosen(seed=-1), ValueError, "seed is -1"),
+        (chosen(steps=True), TypeError, "steps is True"),
+        (chosen(momentum=1.0), ValueError, "momentum is 1.0"),
+        (chosen(decay=None), ValueError, "decay is None"),
+        (chosen(max_lr="0.1"), TypeError, "max_lr is '0.1'"),
+        (lambda: make_optimizer(tiny(), NAN), ValueError, "max_lr is nan"),
+        (lambda: make_optimizer(tiny(), math.inf), ValueError, "max_lr is inf"),
+        (lambda: make_optimizer(tiny(), 0.1, -1), ValueError, "weight_decay is -1"),
+        (
+            lambda: make_optimizer(nn.Identity(), 0.1),
+            TypeError,
+            "a model with parameters",
+        ),
+        (lambda: make_optimizer("model", 0.1), TypeError, "model is 'model'"),
+        (lambda: Muon(tiny(), 0.1, momentum=1.5), ValueError, "momentum is 1.5"),
+        (
+            lambda: Muon(tiny(), 0.1, adam_lr_scale=-1),
+            ValueError,
+            "adam_lr_scale is -1",
+        ),
+        (lambda: Muon(nn.Linear(2, 2), 0.1), TypeError, "Linear, expected a GPT2Model"),
+        (lambda: orthogonalize(torch.ones(3)), ValueError, r"shape \(3,\)"),
+        (lambda: orthogonalize(torch.ones(1, 2, 3).int()), TypeError, "torch.int32"),
+        (step([]), ValueError, "batches is empty"),
+        (step(IDS), TypeError, r"a single one is \[batch\]"),
+        (step([IDS.float()]), TypeError, "a batch is torch.float32"),
+        (step([IDS], precision="fp16"), ValueError, "precision is 'fp16'"),
+        (step([IDS], max_norm=NAN), ValueError, "max_norm is nan"),
+        (step([IDS], max_norm=-1), ValueError, "max_norm is -1"),
+        (
+            lambda: evaluate(tiny(), IDS[:0]),
+            ValueError,
+            r"windows has the shape \(0, 4\)",
+        ),
+        (lambda: evaluate(tiny(), IDS.float()), TypeError, "windows is torch.float32"),
+        (lambda: evaluate(tiny(), IDS, 0), ValueError, "batch_size is 0"),
+        (lambda: evaluate(lambda ids: LOGITS, IDS), TypeError, "expected a model"),
+        (
+            lambda: train(tiny(), TEXT.float(), chosen()()),
+            TypeError,
+            "tokens is torch.fl",
+        ),
+        (
+            lambda: train(tiny(), TEXT, {"steps": 3}),
+            TypeError,
+            "expected a TrainSettings",
+        ),
+        (lambda: train("model", TEXT, chosen()()), TypeError, "model is 'model'"),
+    ],
+)
 def test_training_refuses(call: Callable, kind: type, words: str) -> None:
     with pytest.raises(kind, match=words):
         call()

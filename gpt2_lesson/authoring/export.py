@@ -147,9 +147,7 @@ def _lint(folder: Path) -> None:
         "concise",
         ".",
     ]
-    found = subprocess.run(
-        ruff, cwd=folder, capture_output=True, encoding="utf-8"
-    )
+    found = subprocess.run(ruff, cwd=folder, capture_output=True, encoding="utf-8")
     if found.returncode:
         raise ValueError(f"ruff check --select F:\n{found.stdout}{found.stderr}")
 

@@ -45,8 +45,9 @@ def lessons(folder: Path) -> list[Path]:
     """
     found = sorted(Path(folder).glob("[0-9][0-9]_*.ipynb"))
     if not found:
-        raise FileNotFoundError(f"{folder} holds no lessons (01_word.ipynb): "
-                                f"{ELSEWHERE} --notebooks")
+        raise FileNotFoundError(
+            f"{folder} holds no lessons (01_word.ipynb): {ELSEWHERE} --notebooks"
+        )
     return found
 
 
@@ -207,8 +208,10 @@ def _normal_display(output: NotebookNode, alive: bool) -> dict | None:
 def _stands_twice(kind: str, data: dict) -> bool:
     """Return whether `kind` is a page beside which its picture or text stands."""
     return kind == "text/html" and (
-        FIGURE in data[kind] and "image/png" in data
-        or REPORT in data[kind] and "text/plain" in data
+        FIGURE in data[kind]
+        and "image/png" in data
+        or REPORT in data[kind]
+        and "text/plain" in data
     )
 
 

@@ -37,9 +37,7 @@ from gpt2_lesson.widgets.figure import POLICY
 STYLE = Path(__file__).with_name("page.css")
 
 
-def write_pages(
-    names: list[str], notebooks: Path, out: Path, timeout: float
-) -> int:
+def write_pages(names: list[str], notebooks: Path, out: Path, timeout: float) -> int:
     """Write the lessons' pages and print where they are; 1 if a lesson fails."""
     paths = [find(name, notebooks) for name in names]
     paths = [path.resolve() for path in paths or lessons(notebooks)]
@@ -121,8 +119,9 @@ def write_linked(files: set[Path], done: set[Path], course: Course, out: Path) -
     return len(found)
 
 
-def _write(notebook: NotebookNode, path: Path, course: Course, out: Path,
-           linked: set[Path]) -> Path:
+def _write(
+    notebook: NotebookNode, path: Path, course: Course, out: Path, linked: set[Path]
+) -> Path:
     """Write the page of a notebook and return where; add to `linked` what it needs."""
     try:
         text = page(notebook, path.parent, course, linked)
@@ -134,8 +133,12 @@ def _write(notebook: NotebookNode, path: Path, course: Course, out: Path,
     return target
 
 
-def page(notebook: NotebookNode, folder: Path, course: Course | None = None,
-         linked: set[Path] | None = None) -> str:
+def page(
+    notebook: NotebookNode,
+    folder: Path,
+    course: Course | None = None,
+    linked: set[Path] | None = None,
+) -> str:
     """Return a notebook with its outputs as one HTML page that needs nothing else.
 
     `folder` is the notebook's, from which its drawings are taken; the files that it
@@ -155,8 +158,9 @@ def page(notebook: NotebookNode, folder: Path, course: Course | None = None,
             if file is not None and linked is not None:
                 linked.add(file)
     for cell in notebook.cells:
-        if folded(cell) and (output := cells.select_one(
-                f'[id="cell-id={cell.id}"] .output_wrapper')):
+        if folded(cell) and (
+            output := cells.select_one(f'[id="cell-id={cell.id}"] .output_wrapper')
+        ):
             answer = output.wrap(cells.new_tag("details", attrs={"class": "answer"}))
             summary = cells.new_tag("summary")
             summary.string = "Show the output"
@@ -165,8 +169,10 @@ def page(notebook: NotebookNode, folder: Path, course: Course | None = None,
         box["tabindex"] = "0"  # what scrolls sideways can be scrolled by the keyboard
     heading = cells.find("h1")
     text = PAGE.format(
-        policy=html.escape(POLICY), style=STYLE.read_text(encoding="utf-8"),
-        title=html.escape(heading.get_text() if heading else "Lesson"), cells=cells,
+        policy=html.escape(POLICY),
+        style=STYLE.read_text(encoding="utf-8"),
+        title=html.escape(heading.get_text() if heading else "Lesson"),
+        cells=cells,
     )
     return text.encode(errors="backslashreplace").decode()  # no half characters
 
@@ -186,7 +192,8 @@ class _Cells(HTMLExporter):
 
     def __init__(self) -> None:
         super().__init__(
-            template_name="basic", exclude_input_prompt=True,
+            template_name="basic",
+            exclude_input_prompt=True,
             exclude_output_prompt=True,
         )
 

@@ -24,27 +24,29 @@ def time_checks(rounds: int, limit: float = 1.0) -> int:
     """
     make_optimizer(nn.Linear(1, 1), max_lr=1e-4)
     functions = {
-        name: one for name, one in all_exercises().items()
+        name: one
+        for name, one in all_exercises().items()
         if isinstance(one, Exercise) and not one.given
     }
     first, later = {}, {}
     for name, exercise in tqdm(functions.items(), desc="checks", leave=False):
-        wrong = [
-            exercise.with_mistakes(mistake.id)
-            for mistake in exercise.mistakes
-        ]
+        wrong = [exercise.with_mistakes(mistake.id) for mistake in exercise.mistakes]
         first[name] = diagnose(exercise, partial(observe, _like_no_mistake)).seconds
         runs = [partial(observe, function) for function in [_like_no_mistake, *wrong]]
         later[name] = max(
             median(diagnose(exercise, run).seconds for _ in range(rounds))
             for run in runs
         )
-    print(f"the checks of {len(first)} functions, each on every mistake of its list, "
-          f"medians of {rounds} rounds")
+    print(
+        f"the checks of {len(first)} functions, each on every mistake of its list, "
+        f"medians of {rounds} rounds"
+    )
     for title, seconds in (("the first time", first), ("after that", later)):
         name = max(seconds, key=seconds.__getitem__)
-        print(f"{title:14}  half within {median(seconds.values()):.2f} s, "
-              f"the slowest ({name}) {seconds[name]:.2f} s")
+        print(
+            f"{title:14}  half within {median(seconds.values()):.2f} s, "
+            f"the slowest ({name}) {seconds[name]:.2f} s"
+        )
     return int(max(*first.values(), *later.values()) > limit)
 
 

@@ -91,12 +91,21 @@ def record(std: float, layers: int, heads: int, tokens: int) -> Record:
     ids = np.arange(tokens) % 90
     none = np.zeros((0, tokens), np.float32)
     return Record(
-        tokens=[f"word{i}" if i % 7 else " " for i in ids], input_ids=ids,
-        layers=list(range(layers)), heads=list(range(heads)),
-        weights=weights / sums[..., None], totals=np.log(sums),
+        tokens=[f"word{i}" if i % 7 else " " for i in ids],
+        input_ids=ids,
+        layers=list(range(layers)),
+        heads=list(range(heads)),
+        weights=weights / sums[..., None],
+        totals=np.log(sums),
         sizes=1 + draw.random(shape[:-1], np.float32),
-        logits=np.zeros((tokens, 90), np.float32), lens_ids=none, lens_probs=none,
-        stream=none, from_attention=none, from_mlp=none, vocabulary=[], lens_next=none,
+        logits=np.zeros((tokens, 90), np.float32),
+        lens_ids=none,
+        lens_probs=none,
+        stream=none,
+        from_attention=none,
+        from_mlp=none,
+        vocabulary=[],
+        lens_next=none,
     )
 
 
@@ -138,8 +147,9 @@ def watch(path: Path, chromium) -> tuple[float, float, float]:
     seen = page.evaluate("finished()")
     page.close()
     if outside := [url for url in asked if not url.startswith(("file:", "data:"))]:
-        raise RuntimeError(f"the figure asked for {outside[0]}: it must live without "
-                           "a network")
+        raise RuntimeError(
+            f"the figure asked for {outside[0]}: it must live without a network"
+        )
     return seen["paint"], seen["stall"], median(seen["hovers"])
 
 
@@ -161,6 +171,7 @@ def browser() -> Iterator:
         )
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+            executable_path=found, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield chromium
         chromium.close()

@@ -118,9 +118,7 @@ def trainer(
     return lambda: train_step(model, optimizer, [ids], precision=precision)
 
 
-def peer_trainer(
-    loss_of: Callable[[], Tensor], model: nn.Module
-) -> Callable[[], None]:
+def peer_trainer(loss_of: Callable[[], Tensor], model: nn.Module) -> Callable[[], None]:
     """Return a call that takes the same training step of a peer's model."""
     optimizer = make_optimizer(model, max_lr=1e-4)
 

@@ -59,8 +59,9 @@ def make_exam(root: Path, sets: list[str], seed: int) -> list[str]:
     The same seed gives the same hidden tests.
     """
     folder = root / "grading" / "exam"
-    made = exercises({name: exam(source(place(root, SOURCES, name)), seed)
-                      for name in sets})
+    made = exercises(
+        {name: exam(source(place(root, SOURCES, name)), seed) for name in sets}
+    )
     files = {folder / "nbgrader_config.py": SETTINGS}
     for name, (with_answers, given) in made.items():
         files[place(folder, Path(SOURCES).name, name)] = with_answers
@@ -97,19 +98,22 @@ def _asked(part: list[NotebookNode]) -> list[NotebookNode]:
         return []
     first = part[0].source
     if "## How to work" in first:
-        part[0].source = first[:first.index("## How to work")] + HOW
+        part[0].source = first[: first.index("## How to work")] + HOW
         for cell in part:
             if re.search(r"^from gpt2_lesson import .*checks", cell.source, re.M):
                 cell.source += '\n\nchecks.settings.mode = "exam"'
         return part
     if not HEADING.search(first):
         return []
-    asks = [i for i, cell in enumerate(part) if is_answer(cell)
-            or BY_HAND.match(cell.source) or CHECK.match(last_line(cell))]
+    asks = [
+        i
+        for i, cell in enumerate(part)
+        if is_answer(cell) or BY_HAND.match(cell.source) or CHECK.match(last_line(cell))
+    ]
     for cell in part:
         if cell.cell_type == "markdown":
             cell.source = KEPT.sub("", cell.source).strip()
-    return part[:asks[-1] + 1] if asks else []
+    return part[: asks[-1] + 1] if asks else []
 
 
 def _hide(cell: NotebookNode, seed: int) -> None:
@@ -117,11 +121,18 @@ def _hide(cell: NotebookNode, seed: int) -> None:
     check = CHECK.match(last_line(cell))
     if check and check["check"] and (tests := hidden_tests(check["check"], seed)):
         # nbgrader gives no points to a cell that writes to stderr: a warning is enough.
-        cell.source = "\n".join([
-            "### BEGIN HIDDEN TESTS", "import contextlib, io", "import torch", "",
-            "with contextlib.redirect_stderr(io.StringIO()):",
-            *(f"    {line}" for line in tests(check["answer"])),
-            "### END HIDDEN TESTS", cell.source])
+        cell.source = "\n".join(
+            [
+                "### BEGIN HIDDEN TESTS",
+                "import contextlib, io",
+                "import torch",
+                "",
+                "with contextlib.redirect_stderr(io.StringIO()):",
+                *(f"    {line}" for line in tests(check["answer"])),
+                "### END HIDDEN TESTS",
+                cell.source,
+            ]
+        )
 
 
 def hidden_tests(name: str, seed: int) -> Callable[[str], list[str]] | None:
@@ -141,7 +152,7 @@ def hidden_tests(name: str, seed: int) -> Callable[[str], list[str]] | None:
             args = [_short(arg) for arg in probe.args]
             wanted = exercise.reference(*copy.deepcopy(args))
             texts = [literal(arg) for arg in args], literal(_short(wanted, 7))
-        except Exception:                     # not plain data, or an error
+        except Exception:  # not plain data, or an error
             continue
         if probe.adapter.__name__ == "call":
             found.append(texts)
@@ -150,10 +161,15 @@ def hidden_tests(name: str, seed: int) -> Callable[[str], list[str]] | None:
     pair = ["result = result[0] if isinstance(result, tuple) else result"]
     pair *= exercise.pair
     return lambda answer: [
-        line for given, wanted in found[:MOST_PROBES]
-        for line in (f"result = {answer}({', '.join(given)})", *pair,
-                     "torch.testing.assert_close(",
-                     f"    result, {wanted}, atol=1e-4, rtol=1e-3, equal_nan=True)")]
+        line
+        for given, wanted in found[:MOST_PROBES]
+        for line in (
+            f"result = {answer}({', '.join(given)})",
+            *pair,
+            "torch.testing.assert_close(",
+            f"    result, {wanted}, atol=1e-4, rtol=1e-3, equal_nan=True)",
+        )
+    ]
 
 
 def _short(value: object, digits: int = 4) -> object:
@@ -191,6 +207,7 @@ def literal(value: object) -> str:
 
 def _digits(value: Tensor) -> object:
     """Return a tensor as nested lists, with the shortest decimals for float32."""
+
     def short(part: object) -> object:
         if isinstance(part, list):
             return [short(one) for one in part]

@@ -27,21 +27,30 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 # ------------------------------------------------------------------ one student
 
+
 def record(
     submission: Submission, marks: Marks, release: Release, key: str, isolated: bool
 ) -> dict:
     """Return the stored result of a submission: plain data, for table and page."""
-    return with_points({
-        "key": key, "student": submission.student, "set": release.name,
-        "points": {one.grade_id: one.points for one in marks.results},
-        "most": {one.grade_id: one.most for one in marks.results},
-        "title": release.title,
-        "titles": {one.grade_id: one.title for one in release.exercises},
-        "warnings": submission.warnings, "notes": marks.notes, "isolated": isolated,
-        "seconds": round(marks.seconds, 2),
-        "reports": {one.grade_id: [one.text, one.html] for one in marks.results},
-        "written": submission.written, "output": marks.output,
-    }, {})
+    return with_points(
+        {
+            "key": key,
+            "student": submission.student,
+            "set": release.name,
+            "points": {one.grade_id: one.points for one in marks.results},
+            "most": {one.grade_id: one.most for one in marks.results},
+            "title": release.title,
+            "titles": {one.grade_id: one.title for one in release.exercises},
+            "warnings": submission.warnings,
+            "notes": marks.notes,
+            "isolated": isolated,
+            "seconds": round(marks.seconds, 2),
+            "reports": {one.grade_id: [one.text, one.html] for one in marks.results},
+            "written": submission.written,
+            "output": marks.output,
+        },
+        {},
+    )
 
 
 def with_points(kept: dict, given: dict[str, float]) -> dict:
@@ -52,13 +61,16 @@ def with_points(kept: dict, given: dict[str, float]) -> dict:
     points, notes = dict(kept["points"]), list(kept["notes"])
     for one, value in given.items():
         if kept["read"].get(one) != kept["written"].get(one):
-            notes.append(f"{one}: {_number(value)} points were given by hand for "
-                         "another text: read it again")
+            notes.append(
+                f"{one}: {_number(value)} points were given by hand for "
+                "another text: read it again"
+            )
         else:
             points[one] = value
     done = [one for one, value in points.items() if value is not None]
     return kept | {
-        "points": points, "notes": notes,
+        "points": points,
+        "notes": notes,
         "total": round(sum(points[one] for one in done), 2),
         "max": sum(kept["most"][one] for one in done),
     }
@@ -84,8 +96,12 @@ def page(kept: dict) -> str:
         f"{_number(kept['total'])} of {_number(kept['max'])} points</strong>"
         f"{_to_come(kept)}</p>",
         "<table><tr><th>exercise</th><th>points</th></tr>",
-        *(f"<tr><td>{html.escape(_number_of(kept, one))} {_name(one)}</td>"
-          f"<td>{_score(kept, one)}</td></tr>" for one in kept["points"]), "</table>",
+        *(
+            f"<tr><td>{html.escape(_number_of(kept, one))} {_name(one)}</td>"
+            f"<td>{_score(kept, one)}</td></tr>"
+            for one in kept["points"]
+        ),
+        "</table>",
     ]
     above = ""
     for one in kept["points"]:
@@ -94,8 +110,9 @@ def page(kept: dict) -> str:
             above = kept["titles"][one]
             parts.append(f"<h2>{html.escape(above)}</h2>")
         parts.append(f"<h3>{_name(one)}: {_score(kept, one)}</h3>")
-        parts.append(report or _pre(text or kept["written"].get(one, "")
-                                    or "nothing written"))
+        parts.append(
+            report or _pre(text or kept["written"].get(one, "") or "nothing written")
+        )
     if said := [*kept["warnings"], *kept["notes"]]:
         parts.append("<h2>Warnings</h2><ul>")
         parts += [f"<li>{html.escape(clean(one))}</li>" for one in said] + ["</ul>"]
@@ -112,8 +129,9 @@ def _score(kept: dict, one: str) -> str:
 
 def _to_come(kept: dict) -> str:
     """Return how many points are still to be given, as text; "" for none."""
-    more = sum(kept["most"][one] for one, points in kept["points"].items()
-               if points is None)
+    more = sum(
+        kept["most"][one] for one, points in kept["points"].items() if points is None
+    )
     return f", and up to {_number(more)} by hand" if more else ""
 
 
@@ -137,6 +155,7 @@ def _pre(text: str) -> str:
 
 # ------------------------------------------------------------------ the class
 
+
 def table(kept: list[dict], release: Release) -> str:
     """Return the grades as CSV, a row for each student, in the given order.
 
@@ -145,16 +164,23 @@ def table(kept: list[dict], release: Release) -> str:
     ids = [one.grade_id for one in release.exercises]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["student", "set", *map(cell, ids), "total", "max", "warnings",
-                     "isolated"])
+    writer.writerow(
+        ["student", "set", *map(cell, ids), "total", "max", "warnings", "isolated"]
+    )
     for one in kept:
         points = [one["points"].get(name) for name in ids]
         warnings = "; ".join([*one["warnings"], *one["notes"]])
-        writer.writerow([
-            cell(one["student"]), cell(one["set"]),
-            *("by hand" if value is None else _number(value) for value in points),
-            _number(one["total"]), _number(one["max"]), cell(warnings),
-            "yes" if one["isolated"] else "no"])
+        writer.writerow(
+            [
+                cell(one["student"]),
+                cell(one["set"]),
+                *("by hand" if value is None else _number(value) for value in points),
+                _number(one["total"]),
+                _number(one["max"]),
+                cell(warnings),
+                "yes" if one["isolated"] else "no",
+            ]
+        )
     return out.getvalue()
 
 
@@ -179,7 +205,8 @@ def given_by_hand(path: Path, release: Release) -> dict[str, dict[str, float]]:
                 raise ValueError(
                     f"{path}: {row.get('student')} has {value!r} in the column "
                     f"{one.grade_id}, expected points from 0 to {_number(one.points)}, "
-                    'or "by hand"')
+                    'or "by hand"'
+                )
             found.setdefault(row.get("student") or "", {})[one.grade_id] = points
     return found
 
@@ -199,6 +226,7 @@ def cell(text: str) -> str:
 
 
 # ------------------------------------------------------------------ files
+
 
 def write(path: Path, text: str) -> None:
     """Write a file atomically; a link at `path` is replaced, not followed."""

@@ -69,10 +69,12 @@ class Options:
             raise ValueError(f"--jobs is {self.jobs}, expected 1 or more")
         if not 0 <= self.partial <= 1:
             raise ValueError(
-                f"--partial is {self.partial}, expected a fraction from 0 to 1")
+                f"--partial is {self.partial}, expected a fraction from 0 to 1"
+            )
         if not self.time_limit > 0:
             raise ValueError(
-                f"--time-limit is {self.time_limit}, expected seconds above 0")
+                f"--time-limit is {self.time_limit}, expected seconds above 0"
+            )
 
 
 def grade_class(name: str, options: Options) -> None:
@@ -84,14 +86,19 @@ def grade_class(name: str, options: Options) -> None:
     modules = [word(path) for path in lessons(NOTEBOOKS)]
     modules = [name for name in modules if (PACKAGE / f"{name}.py").exists()]
     own = _own(release.name, modules)
-    secret = (secrets.token_bytes() if options.seed is None
-              else str(options.seed).encode())
-    with (_private_files(), scratch_folder("grade") as scratch,
-          course_folders(modules, own, scratch) as folders):
+    secret = (
+        secrets.token_bytes() if options.seed is None else str(options.seed).encode()
+    )
+    with (
+        _private_files(),
+        scratch_folder("grade") as scratch,
+        course_folders(modules, own, scratch) as folders,
+    ):
         scratch.chmod(0o755)
         sandbox = _sandbox(options, scratch)
-        marker = Marker(release, sandbox, folders, modules[own:], secret,
-                        options.time_limit)
+        marker = Marker(
+            release, sandbox, folders, modules[own:], secret, options.time_limit
+        )
         try_grading(marker)
         job = _Job(marker, options, given)
         kept = _all(job, students, options.jobs)
@@ -124,8 +131,10 @@ def find_release(name: str, notebooks: Path) -> Release:
     for one in release.exercises:
         kind = Answer if one.kind == "answer" else Exercise
         if one.kind != "by hand" and not isinstance(known.get(one.name), kind):
-            raise ValueError(f"{path}: the cell {one.grade_id!r} asks for the check "
-                             f"{one.name!r}, which does not exist")
+            raise ValueError(
+                f"{path}: the cell {one.grade_id!r} asks for the check "
+                f"{one.name!r}, which does not exist"
+            )
     return release
 
 
@@ -139,18 +148,23 @@ def _find(name: str, notebooks: Path) -> Path:
     for one, path in found.items():
         if matches_name(name, one):
             return path
-    raise FileNotFoundError(f"no set {name!r} in {notebooks}: there are "
-                            f"{', '.join(found) or 'none'}")
+    raise FileNotFoundError(
+        f"no set {name!r} in {notebooks}: there are {', '.join(found) or 'none'}"
+    )
 
 
 def find_students(submitted: Path) -> list[str]:
     """Return the names of the students' folders, sorted. Raises FileNotFoundError."""
     if not submitted.is_dir():
-        raise FileNotFoundError(f"no folder {submitted}: the submissions lie in "
-                                "STUDENT/SET/SET.ipynb within it")
-    names = sorted(path.name for path in submitted.iterdir()
-                   if not path.name.startswith(".")
-                   and (path.is_symlink() or path.is_dir()))
+        raise FileNotFoundError(
+            f"no folder {submitted}: the submissions lie in "
+            "STUDENT/SET/SET.ipynb within it"
+        )
+    names = sorted(
+        path.name
+        for path in submitted.iterdir()
+        if not path.name.startswith(".") and (path.is_symlink() or path.is_dir())
+    )
     if not names:
         raise FileNotFoundError(f"{submitted} holds no student's folder")
     return names
@@ -172,10 +186,16 @@ def _sandbox(options: Options, scratch: Path) -> Sandbox:
     if options.trust_submissions:
         print(WARNING, file=sys.stderr)
         return Sandbox("", cache=cache, scratch=scratch)
-    hidden = {PACKAGE.parent, PACKAGE, options.out, options.submitted,
-              options.notebooks}
-    return open_sandbox(tuple(sorted(path.resolve() for path in hidden)), cache,
-                        scratch)
+    hidden = {
+        PACKAGE.parent,
+        PACKAGE,
+        options.out,
+        options.submitted,
+        options.notebooks,
+    }
+    return open_sandbox(
+        tuple(sorted(path.resolve() for path in hidden)), cache, scratch
+    )
 
 
 def _course_digest() -> str:
@@ -188,20 +208,29 @@ def _course_digest() -> str:
 
 # ------------------------------------------------------------------ the class
 
+
 class _Job:
     """All that a process needs to grade any student; it is sent to each once."""
 
-    def __init__(self, marker: Marker, options: Options,
-                 given: dict[str, dict[str, float]]) -> None:
+    def __init__(
+        self, marker: Marker, options: Options, given: dict[str, dict[str, float]]
+    ) -> None:
         self.marker, self.options, self.given = marker, options, given
         self.course = _course_digest()
 
     def key(self, raw: bytes, warnings: list[str]) -> str:
         """Return a digest of everything that the grades depend on."""
         options = self.options
-        settings = [self.course, options.partial, options.mode, options.seed,
-                    self.marker.sandbox.mode, self.marker.seconds, warnings,
-                    hashlib.sha256(self.marker.release.raw).hexdigest()]
+        settings = [
+            self.course,
+            options.partial,
+            options.mode,
+            options.seed,
+            self.marker.sandbox.mode,
+            self.marker.seconds,
+            warnings,
+            hashlib.sha256(self.marker.release.raw).hexdigest(),
+        ]
         digest = hashlib.sha256(json.dumps(settings).encode())
         digest.update(raw)
         return digest.hexdigest()
@@ -223,8 +252,10 @@ class _Job:
         except ProbeError:
             raise
         except Exception as error:
-            return self.broken(student, f"can't be graded, look at it by hand: "
-                               f"{type(error).__name__}: {error}")
+            return self.broken(
+                student,
+                f"can't be graded, look at it by hand: {type(error).__name__}: {error}",
+            )
 
     def _grade(self, student: str) -> dict:
         """Return the result of a student, graded now or before, and store it."""
@@ -249,11 +280,16 @@ class _Job:
     def broken(self, student: str, reason: str) -> dict:
         """Return the result of a student who could not be graded; write the page."""
         submission = Submission(student, warnings=[reason])
-        kept = feedback.record(submission, self.marker.mark(submission),
-                               self.marker.release, "", bool(self.marker.sandbox.mode))
+        kept = feedback.record(
+            submission,
+            self.marker.mark(submission),
+            self.marker.release,
+            "",
+            bool(self.marker.sandbox.mode),
+        )
         kept |= {"read": kept["written"]}
         kept = feedback.with_points(kept, self.given.get(feedback.cell(student), {}))
-        with suppress(OSError):             # writing the page may be what failed
+        with suppress(OSError):  # writing the page may be what failed
             feedback.write(self.page(student), feedback.page(kept))
         return kept
 
@@ -277,7 +313,7 @@ def _stop(*_: object) -> None:
     A SystemExit could be mistaken for the behaviour of a function in a probe.
     """
     global _job
-    if _job is not None:                    # a second signal, while closing
+    if _job is not None:  # a second signal, while closing
         _job = None
         raise KeyboardInterrupt if _grading else SystemExit
 
@@ -287,7 +323,7 @@ def _end_with_parent() -> None:
     if (parent := parent_process()) is not None:
         parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(5)                           # to close the sandbox
+    time.sleep(5)  # to close the sandbox
     os._exit(1)
 
 
@@ -321,7 +357,7 @@ def _all(job: _Job, students: list[str], jobs: int) -> list[dict]:
                         bar.update()
                     except BrokenProcessPool:
                         again.append(futures[future])
-            except BaseException:           # Ctrl-C, or a bug here: stop
+            except BaseException:  # Ctrl-C, or a bug here: stop
                 for process in active_children():
                     process.terminate()
                 pool.shutdown(cancel_futures=True)
@@ -332,7 +368,8 @@ def _all(job: _Job, students: list[str], jobs: int) -> list[dict]:
                     kept[student] = pool.submit(_grade, student).result()
                 except BrokenProcessPool:
                     kept[student] = job.broken(
-                        student, "broke the grading process: look at it by hand")
+                        student, "broke the grading process: look at it by hand"
+                    )
             bar.update()
     return [kept[student] for student in students]
 
@@ -349,7 +386,10 @@ def _summary(kept: list[dict], release: Release, path: Path) -> None:
     for one in kept:
         for warning in [*one["warnings"], *one["notes"]]:
             print(f"  {clean(one['student'])}: {clean(warning)}")
-    hand = [one.grade_id for one in release.exercises
-            if any(student["points"][one.grade_id] is None for student in kept)]
+    hand = [
+        one.grade_id
+        for one in release.exercises
+        if any(student["points"][one.grade_id] is None for student in kept)
+    ]
     if hand:
         print(f"to be graded by hand: {', '.join(hand)}")

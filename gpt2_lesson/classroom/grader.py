@@ -40,14 +40,20 @@ from gpt2_lesson.classroom.worker import REQUEST
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # The parts of the package that exist in the sandbox, besides lessons and top modules.
-ALWAYS = ["classroom/__init__.py", "classroom/protocol.py", "classroom/worker.py",
-          "classroom/null_checks.py", "checks/probing.py", "checks/fakes",
-          "corpora"]
+ALWAYS = [
+    "classroom/__init__.py",
+    "classroom/protocol.py",
+    "classroom/worker.py",
+    "classroom/null_checks.py",
+    "checks/probing.py",
+    "checks/fakes",
+    "corpora",
+]
 WORK = "from gpt2_lesson.classroom.worker import main; main(channel)"
-MOST_PROCESSES = 6                          # of a submission in each of its two runs
+MOST_PROCESSES = 6  # of a submission in each of its two runs
 IN_THE_SANDBOX = ("gpt2_lesson.checks.probing", "gpt2_lesson.checks.fakes")
-GRACE = 5.0                                 # seconds beyond the worker's own limit
-JUDGING = 120.0                             # seconds, for everything computed here
+GRACE = 5.0  # seconds beyond the worker's own limit
+JUDGING = 120.0  # seconds, for everything computed here
 
 
 @dataclass
@@ -56,7 +62,7 @@ class Result:
 
     grade_id: str
     most: float
-    points: float | None                    # None: to be graded by hand
+    points: float | None  # None: to be graded by hand
     text: str = ""
     html: str = ""
 
@@ -72,6 +78,7 @@ class Marks:
 
 
 # ------------------------------------------------------------------ the folder
+
 
 @contextmanager
 def course_folders(
@@ -99,8 +106,9 @@ def _copy(folder: Path, parts: list[str]) -> None:
         target = package / part
         target.parent.mkdir(parents=True, exist_ok=True)
         if (PACKAGE / part).is_dir():
-            shutil.copytree(PACKAGE / part, target,
-                            ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                PACKAGE / part, target, ignore=shutil.ignore_patterns("__pycache__")
+            )
         elif (PACKAGE / part).exists():
             shutil.copyfile(PACKAGE / part, target)
     (package / "checks" / "__init__.py").write_text('"""The checks."""\n')
@@ -109,6 +117,7 @@ def _copy(folder: Path, parts: list[str]) -> None:
 
 
 # ------------------------------------------------------------------ one submission
+
 
 @dataclass
 class Marker:
@@ -135,7 +144,7 @@ class Marker:
         found: dict[str, dict[str, object]] = {}
         for module, name in self.release.constants:
             value = getattr(import_module(module), name)
-            with suppress(ProbeError):      # of a class of the course: stays withheld
+            with suppress(ProbeError):  # of a class of the course: stays withheld
                 _pickled({name: value})
                 found.setdefault(module, {})[name] = value
         return found
@@ -150,8 +159,11 @@ class Marker:
                 with _at_most(10 * self.seconds + JUDGING):
                     found |= run.results()
         for exercise in self.release.exercises:
-            nothing = Result(exercise.grade_id, exercise.points,
-                             None if exercise.kind == "by hand" else 0)
+            nothing = Result(
+                exercise.grade_id,
+                exercise.points,
+                None if exercise.kind == "by hand" else 0,
+            )
             marks.results.append(found.get(exercise.grade_id, nothing))
         marks.seconds = time.monotonic() - began
         return marks
@@ -174,13 +186,23 @@ import torch
 def wrong(q, k, v):
     return v
 value, wrong_value = {answer.expected!r}, None"""
-    cells = [Cell(source), *(
-        Cell("", variable, "graded", Exercise(variable, kind, 1, name, variable))
-        for kind, name, variable in (
-            ("function", "attention", "attention"), ("function", "attention", "wrong"),
-            ("answer", "01.1", "value"), ("answer", "01.1", "wrong_value")))]
-    marker = replace(marker, release=Release("selftest", cells, [], b""),
-                     seconds=max(60, marker.seconds))
+    cells = [
+        Cell(source),
+        *(
+            Cell("", variable, "graded", Exercise(variable, kind, 1, name, variable))
+            for kind, name, variable in (
+                ("function", "attention", "attention"),
+                ("function", "attention", "wrong"),
+                ("answer", "01.1", "value"),
+                ("answer", "01.1", "wrong_value"),
+            )
+        ),
+    ]
+    marker = replace(
+        marker,
+        release=Release("selftest", cells, [], b""),
+        seconds=max(60, marker.seconds),
+    )
     marks = marker.mark(Submission("selftest", cells=cells))
     points = {one.grade_id: one.points for one in marks.results}
     if points != {"attention": 1, "wrong": 0, "value": 1, "wrong_value": 0}:
@@ -188,7 +210,8 @@ value, wrong_value = {answer.expected!r}, None"""
         raise IsolationError(
             "the self-test failed, so nobody was graded: expected 1 point for "
             f"attention and for value and 0 for the wrong ones, came {points}: "
-            f"{'; '.join(reasons)[:1000]} {marks.output[-1000:]}")
+            f"{'; '.join(reasons)[:1000]} {marks.output[-1000:]}"
+        )
 
 
 @contextmanager
@@ -197,6 +220,7 @@ def _at_most(seconds: float) -> Iterator[None]:
 
     Works in the main thread of a process, where all submissions are graded.
     """
+
     def stop(*_: object) -> None:
         raise TimeoutError("took too long to judge")
 
@@ -212,19 +236,33 @@ def _at_most(seconds: float) -> Iterator[None]:
 class _Run:
     """A walk through the cells in one kind of sandbox, with its restarts."""
 
-    def __init__(self, marker: Marker, submission: Submission, kind: str,
-                 last: float, marks: Marks) -> None:
+    def __init__(
+        self,
+        marker: Marker,
+        submission: Submission,
+        kind: str,
+        last: float,
+        marks: Marks,
+    ) -> None:
         self.marker, self.kind, self.last, self.marks = marker, kind, last, marks
         self.late = [one for one in submission.late if one.kind == kind]
-        ends = {one: max([i for i, cell in enumerate(submission.cells) if cell.exercise
-                          and cell.exercise.kind == one], default=-1)
-                for one in ("function", "answer")}
+        ends = {
+            one: max(
+                [
+                    i
+                    for i, cell in enumerate(submission.cells)
+                    if cell.exercise and cell.exercise.kind == one
+                ],
+                default=-1,
+            )
+            for one in ("function", "answer")
+        }
         # Cells after the last exercise need not run.
-        self.cells = submission.cells[:None if self.late else ends[kind] + 1]
+        self.cells = submission.cells[: None if self.late else ends[kind] + 1]
         # Errors of cells are reported from the sandbox that has the lessons.
         self.told = ends["answer"] if kind == "function" else -1
         self.given = {cell.source.strip() for cell in marker.release.cells}
-        self.bad: set[int] = set()          # cells that killed the process
+        self.bad: set[int] = set()  # cells that killed the process
         self.processes = 0
 
     def results(self) -> dict[str, Result]:
@@ -260,11 +298,12 @@ class _Run:
             self.processes += 1
             marker = self.marker
             process = self.stack.enter_context(
-                marker.sandbox.process(marker.folders[self.kind], WORK))
+                marker.sandbox.process(marker.folders[self.kind], WORK)
+            )
             self.talk = _Talk(process, marker.seconds, self.last)
             withheld = marker.withheld if self.kind == "function" else []
             self.asked(do="hello", withheld=withheld, constants=marker.constants)
-            for i, cell in enumerate(self.cells[:self.at]):
+            for i, cell in enumerate(self.cells[: self.at]):
                 self.ran(i, cell)
         return self.talk
 
@@ -278,8 +317,12 @@ class _Run:
 
     def ran(self, i: int, cell: Cell) -> None:
         """Run cell i in the open process; if that dies, the cell is not run again."""
-        if self.talk is None or i in self.bad or cell.exercise or (
-                not cell.source.strip()):
+        if (
+            self.talk is None
+            or i in self.bad
+            or cell.exercise
+            or (not cell.source.strip())
+        ):
             return
         try:
             reply = self.talk.ask(do="run", source=cell.source, name=f"cell {i + 1}")
@@ -289,10 +332,13 @@ class _Run:
             self.note(f"cell {i + 1} {error}")
             return
         given = cell.source.strip() in self.given and WITHHELD in reply.get(
-            "message", "")                  # a cell of the set uses the lesson
+            "message", ""
+        )  # a cell of the set uses the lesson
         if reply.get("error") and i > self.told and not given:
-            self.note(f"cell {i + 1}, line {reply['line']}: {reply['error']}: "
-                      f"{reply['message']}")
+            self.note(
+                f"cell {i + 1}, line {reply['line']}: {reply['error']}: "
+                f"{reply['message']}"
+            )
 
     def note(self, text: str) -> None:
         """Add a note, once, and not too many of them."""
@@ -315,7 +361,7 @@ class _Run:
             text = f"{exercise.name}: {error}"
         except ProbeError:
             raise
-        except Exception as error:          # the reply broke the grader: no points
+        except Exception as error:  # the reply broke the grader: no points
             text = f"{exercise.name}: can't be judged: {type(error).__name__}: {error}"
         self.note(text)
         return Result(exercise.grade_id, exercise.points, 0, text)
@@ -341,14 +387,18 @@ class _RemoteProbes:
     def __call__(self, probe: Probe) -> Observation:
         if not self.dead:
             try:
-                seen = _seen(self.run.asked(
-                    do="probe", name=self.exercise.variable,
-                    probe=replace(probe, name="")))
+                seen = _seen(
+                    self.run.asked(
+                        do="probe",
+                        name=self.exercise.variable,
+                        probe=replace(probe, name=""),
+                    )
+                )
             except SandboxClosed as error:
                 self.dead = str(error)
                 self.run.note(f"{self.exercise.name}: {error}")
             else:
-                if seen.error == "TookTooLong":     # once is enough
+                if seen.error == "TookTooLong":  # once is enough
                     self.dead = "took too long"
                     self.run.note(f"{self.exercise.name}: took too long")
                 return seen
@@ -358,21 +408,30 @@ class _RemoteProbes:
 def _seen(reply: dict) -> Observation:
     """Return the content of a reply, after checking it. Raises SandboxClosed."""
     if reply.get("error"):
-        return Observation(error=_short(reply["error"]),
-                           message=_short(reply.get("message")))
+        return Observation(
+            error=_short(reply["error"]), message=_short(reply.get("message"))
+        )
     parts = reply.get("seen")
     if not isinstance(parts, dict):
         raise SandboxClosed("sent no observation")
     changed = parts.get("changed")
-    if not isinstance(changed, tuple) or len(changed) > 20 or not all(
-            type(i) is int and 0 <= i < 20 for i in changed):
+    if (
+        not isinstance(changed, tuple)
+        or len(changed) > 20
+        or not all(type(i) is int and 0 <= i < 20 for i in changed)
+    ):
         raise SandboxClosed("sent no observation")
     return Observation(
-        value=parts.get("value"), error=_short(parts.get("error")),
-        message=_short(parts.get("message")), where=_short(parts.get("where")),
-        changed=changed, repeats=parts.get("repeats") is True,
-        written=parts.get("written") is True, drawn=parts.get("drawn") is True,
-        printed=_short(parts.get("printed"), 2000))
+        value=parts.get("value"),
+        error=_short(parts.get("error")),
+        message=_short(parts.get("message")),
+        where=_short(parts.get("where")),
+        changed=changed,
+        repeats=parts.get("repeats") is True,
+        written=parts.get("written") is True,
+        drawn=parts.get("drawn") is True,
+        printed=_short(parts.get("printed"), 2000),
+    )
 
 
 def _short(text: object, most: int = 400) -> str:
@@ -383,15 +442,17 @@ def _short(text: object, most: int = 400) -> str:
 def clean(text: str, lines: bool = False) -> str:
     """Return text whose control characters and lone surrogates are escaped."""
     kept = "\n\t" if lines else ""
-    text = "".join(c if c.isprintable() or c in kept else f"\\x{ord(c):02x}"
-                   for c in text)
+    text = "".join(
+        c if c.isprintable() or c in kept else f"\\x{ord(c):02x}" for c in text
+    )
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _result(exercise: Exercise, report: Report) -> Result:
     points = report.score(exercise.points)
-    return Result(exercise.grade_id, exercise.points, points, str(report),
-                  report._repr_html_())
+    return Result(
+        exercise.grade_id, exercise.points, points, str(report), report._repr_html_()
+    )
 
 
 class ProbeError(RuntimeError):
@@ -404,10 +465,11 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, thing: object) -> Any:
         if isinstance(thing, type | FunctionType):
             name = f"{thing.__module__}.{thing.__qualname__}"
-            if name.startswith("gpt2_lesson") and not name.startswith(
-                    IN_THE_SANDBOX):
-                raise ProbeError(f"a probe needs {name}, which is not in the sandbox: "
-                                 "move it to gpt2_lesson/checks/fakes")
+            if name.startswith("gpt2_lesson") and not name.startswith(IN_THE_SANDBOX):
+                raise ProbeError(
+                    f"a probe needs {name}, which is not in the sandbox: "
+                    "move it to gpt2_lesson/checks/fakes"
+                )
         return NotImplemented
 
 
@@ -438,7 +500,7 @@ class _Talk:
         request |= {"number": self.number, "seconds": self.seconds}
         data = _pickled(request)
         deadline = min(self.last, time.monotonic() + self.seconds + GRACE)
-        if self.number == 1:                # Python and torch have yet to start
+        if self.number == 1:  # Python and torch have yet to start
             deadline += 60
         self.process.send(REQUEST.pack(len(data)) + data, deadline)
         try:
@@ -450,9 +512,11 @@ class _Talk:
         if self.waiting or reply.get("number") != self.number:
             raise SandboxClosed("broke the rules: an answer to no question")
         if reply.get("error") is not None:
-            reply |= {"error": _short(reply["error"], 60), "line": reply.get("line"),
-                      "message": _short(reply.get("message"))}
+            reply |= {
+                "error": _short(reply["error"], 60),
+                "line": reply.get("line"),
+                "message": _short(reply.get("message")),
+            }
             if not isinstance(reply["line"], int):
                 reply["line"] = 0
         return reply
-

@@ -28,7 +28,8 @@ from gpt2_lesson.classroom.problem_sets import bound_names, check_regions
 
 BEGIN, INSTEAD, END = "### BEGIN SOLUTION", "### INSTEAD", "### END SOLUTION"
 REGION = re.compile(
-    rf"^([ \t]*){BEGIN}[ \t]*\n(.*?)^[ \t]*{END}[ \t]*$", re.MULTILINE | re.DOTALL)
+    rf"^([ \t]*){BEGIN}[ \t]*\n(.*?)^[ \t]*{END}[ \t]*$", re.MULTILINE | re.DOTALL
+)
 WRITE = "# your code here\nraise NotImplementedError"
 
 
@@ -44,7 +45,8 @@ class ClearSolutions(preprocessors.ClearSolutions):
         check_regions(cell.source)
         source, found = REGION.subn(
             lambda match: indent(_stub(cell.cell_type, *match.groups()), match[1]),
-            cell.source)
+            cell.source,
+        )
         cell.source = source
         return bool(found)
 
@@ -62,7 +64,8 @@ def _stub(kind: str, margin: str, solution: str) -> str:
         return WRITE
     names = bound_names(solution)
     return "\n".join(f"{name} = ...  # your answer here" for name in names) or (
-        "# your code here")
+        "# your code here"
+    )
 
 
 class FindCells(NbGraderPreprocessor):
@@ -78,7 +81,8 @@ class FindCells(NbGraderPreprocessor):
         lost = known.keys() - there
         for cell in nb.cells:
             if cell.get("id") in lost and "grade_id" not in cell.metadata.get(
-                    "nbgrader", {}):
+                "nbgrader", {}
+            ):
                 cell.metadata["nbgrader"] = known[cell.id]
                 lost.remove(cell.id)
         self._report(resources["nbgrader"], known.keys() - there - lost, lost)
@@ -86,23 +90,46 @@ class FindCells(NbGraderPreprocessor):
 
     def _released(self, names: dict[str, str]) -> dict[str, NotebookNode]:
         """Return nbgrader's metadata of each cell of the released set, by cell id."""
-        course = self.parent.parent.coursedir                    # exporter, converter
+        course = self.parent.parent.coursedir  # exporter, converter
         folder = course.format_path(course.release_directory, ".", names["assignment"])
         path = os.path.join(course.root, folder, f"{names['notebook']}.ipynb")
-        return {cell.id: cell.metadata.nbgrader
-                for cell in nbformat.read(path, as_version=4).cells
-                if cell.metadata.get("nbgrader")}
+        return {
+            cell.id: cell.metadata.nbgrader
+            for cell in nbformat.read(path, as_version=4).cells
+            if cell.metadata.get("nbgrader")
+        }
 
     def _report(self, names: dict[str, str], found: set[str], lost: set[str]) -> None:
-        for cells, what in ((found, "had lost nbgrader's metadata: put back"),
-                            (lost, "are missing: look at this notebook by hand")):
+        for cells, what in (
+            (found, "had lost nbgrader's metadata: put back"),
+            (lost, "are missing: look at this notebook by hand"),
+        ):
             if cells:
-                self.log.warning("%s, %s: cells %s %s", names["student"],
-                                 names["notebook"], ", ".join(sorted(cells)), what)
+                self.log.warning(
+                    "%s, %s: cells %s %s",
+                    names["student"],
+                    names["notebook"],
+                    ", ".join(sorted(cells)),
+                    what,
+                )
 
 
-RELEASING = [LockCells, ClearSolutions, ClearOutput, CheckCellMetadata,
-             ComputeChecksums, SaveCells, ClearHiddenTests, ComputeChecksums,
-             CheckCellMetadata]
-SANITIZING = [FindCells, ClearOutput, DeduplicateIds, OverwriteKernelspec,
-              OverwriteCells, CheckCellMetadata]
+RELEASING = [
+    LockCells,
+    ClearSolutions,
+    ClearOutput,
+    CheckCellMetadata,
+    ComputeChecksums,
+    SaveCells,
+    ClearHiddenTests,
+    ComputeChecksums,
+    CheckCellMetadata,
+]
+SANITIZING = [
+    FindCells,
+    ClearOutput,
+    DeduplicateIds,
+    OverwriteKernelspec,
+    OverwriteCells,
+    CheckCellMetadata,
+]

@@ -58,7 +58,7 @@ class Withheld:
         raise RuntimeError(f"{self.__name__} {WITHHELD}: write it yourself")
 
     def __mro_entries__(self, bases: tuple) -> tuple:
-        return ()                           # class Mine(Withheld): a class of its own
+        return ()  # class Mine(Withheld): a class of its own
 
 
 class _Stand(ModuleType):

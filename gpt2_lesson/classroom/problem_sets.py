@@ -33,7 +33,8 @@ ROOT = PACKAGE.parent
 SOURCES, EXERCISES = "notebooks/solutions", "notebooks/exercises"
 CHECK = re.compile(
     r'^checks\.(?:(?P<check>(?!answer\b)\w+)\(|answer\("(?P<number>\d\d\.\d+[a-z]?)", )'
-    r"(?P<answer>\w+)\)\.points\((?P<points>\d+)\)$")
+    r"(?P<answer>\w+)\)\.points\((?P<points>\d+)\)$"
+)
 BY_HAND = re.compile(r"<!-- by hand: (?P<points>\d+) points? -->")
 
 
@@ -42,11 +43,15 @@ def problem_sets(root: Path) -> list[str]:
 
     Raises FileNotFoundError when there is none.
     """
-    found = sorted(path.stem for path in (root / SOURCES).glob("*/*.ipynb")
-                   if path.stem == path.parent.name)
+    found = sorted(
+        path.stem
+        for path in (root / SOURCES).glob("*/*.ipynb")
+        if path.stem == path.parent.name
+    )
     if not found:
-        raise FileNotFoundError(f"{root / SOURCES} holds no SET/SET.ipynb: "
-                                f"{ELSEWHERE} --root")
+        raise FileNotFoundError(
+            f"{root / SOURCES} holds no SET/SET.ipynb: {ELSEWHERE} --root"
+        )
     return found
 
 
@@ -89,12 +94,16 @@ def differences(root: Path, sets: list[str], orphans: bool = True) -> list[str]:
         for folder, text in ((SOURCES, labelled), (EXERCISES, exercise)):
             path = place(root, folder, name)
             if _text(path) != text:
-                found.append(f"{path.relative_to(root)} is not what gpt2-lesson "
-                             f"release {name[:2]} makes")
+                found.append(
+                    f"{path.relative_to(root)} is not what gpt2-lesson "
+                    f"release {name[:2]} makes"
+                )
     if orphans:
-        found += [f"{path.relative_to(root)} has no set in {SOURCES}"
-                  for path in sorted((root / EXERCISES).glob("*/*.ipynb"))
-                  if path.stem not in sets]
+        found += [
+            f"{path.relative_to(root)} has no set in {SOURCES}"
+            for path in sorted((root / EXERCISES).glob("*/*.ipynb"))
+            if path.stem not in sets
+        ]
     return found
 
 
@@ -129,8 +138,11 @@ def name_answers(notebook: NotebookNode) -> None:
 
     Cells with readable ids keep them; no name holds a word of a solution.
     """
-    asked = {match["answer"] for cell in notebook.cells
-             if (match := CHECK.match(last_line(cell)))}
+    asked = {
+        match["answer"]
+        for cell in notebook.cells
+        if (match := CHECK.match(last_line(cell)))
+    }
     taken = {cell.id for cell in notebook.cells if is_readable(cell.get("id", ""))}
     for cell in notebook.cells:
         check = CHECK.match(last_line(cell))
@@ -162,8 +174,12 @@ def bound_names(code: str) -> list[str]:
             names.append(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names += [part.id for target in targets for part in ast.walk(target)
-                      if isinstance(part, ast.Name)]
+            names += [
+                part.id
+                for target in targets
+                for part in ast.walk(target)
+                if isinstance(part, ast.Name)
+            ]
     return list(dict.fromkeys(name for name in names if not name.startswith("_")))
 
 
@@ -183,29 +199,40 @@ def label(cell: NotebookNode, where: str = "") -> None:
         if ".points(" in cell.source and not grade:
             raise ValueError(
                 f"{where}, cell #{cell.id}: the last line must be "
-                f"checks.NAME(ANSWER).points(N), and it is {last_line(cell)!r}")
+                f"checks.NAME(ANSWER).points(N), and it is {last_line(cell)!r}"
+            )
         if grade and answer:
             raise ValueError(f"{where}, cell #{cell.id}: a check needs its own cell")
     elif answer != bool(by_hand):
-        raise ValueError(f"{where}, cell #{cell.id}: an answer in text needs both "
-                         "<!-- by hand: N points --> and ### BEGIN SOLUTION")
+        raise ValueError(
+            f"{where}, cell #{cell.id}: an answer in text needs both "
+            "<!-- by hand: N points --> and ### BEGIN SOLUTION"
+        )
     points = grade or by_hand
     if answer or points:
         cell.metadata["nbgrader"] = {
-            "grade": bool(points), "grade_id": cell.id, "locked": bool(grade),
-            "schema_version": 3, "solution": answer, "task": False,
-            **({"points": int(points["points"])} if points else {})}
+            "grade": bool(points),
+            "grade_id": cell.id,
+            "locked": bool(grade),
+            "schema_version": 3,
+            "solution": answer,
+            "task": False,
+            **({"points": int(points["points"])} if points else {}),
+        }
 
 
 def check_regions(text: str) -> None:
     """Raise ValueError unless solutions begin, have at most one INSTEAD, and end."""
     marks = re.findall(r"### *(BEGIN SOLUTION|INSTEAD|END SOLUTION)", text)
-    order = "".join(mark[0] for mark in marks)                   # BIEBE
+    order = "".join(mark[0] for mark in marks)  # BIEBE
     lines = re.findall(
-        r"^[ \t]*### (?:BEGIN SOLUTION|INSTEAD|END SOLUTION)[ \t]*$", text, re.M)
+        r"^[ \t]*### (?:BEGIN SOLUTION|INSTEAD|END SOLUTION)[ \t]*$", text, re.M
+    )
     if not re.fullmatch("(BI?E)*", order) or len(lines) != len(marks):
-        raise ValueError("a solution needs the lines ### BEGIN SOLUTION and "
-                         "### END SOLUTION, and may have one ### INSTEAD between")
+        raise ValueError(
+            "a solution needs the lines ### BEGIN SOLUTION and "
+            "### END SOLUTION, and may have one ### INSTEAD between"
+        )
 
 
 def is_answer(cell: NotebookNode) -> bool:
@@ -220,8 +247,9 @@ def exercises(sources: dict[str, NotebookNode]) -> dict[str, tuple[str, str]]:
     ImportError if it is not installed.
     """
     with scratch_folder("release") as folder:
-        texts = {name: nbformat.writes(notebook) + "\n"
-                 for name, notebook in sources.items()}
+        texts = {
+            name: nbformat.writes(notebook) + "\n" for name, notebook in sources.items()
+        }
         for name, text in texts.items():
             path = place(folder, SOURCES, name)
             path.parent.mkdir(parents=True)
@@ -238,21 +266,26 @@ def _released(root: Path, name: str) -> str:
         from nbgrader.coursedir import CourseDirectory
         from traitlets.config import PyFileConfigLoader
     except ImportError as error:
-        raise ImportError(f"{error}: the classroom's tools are an extra, "
-                          "pip install -e .[classroom]") from error
+        raise ImportError(
+            f"{error}: the classroom's tools are an extra, pip install -e .[classroom]"
+        ) from error
     config = PyFileConfigLoader("nbgrader_config.py", path=str(root)).load_config()
-    config.SaveCells.enabled = False                             # no gradebook
+    config.SaveCells.enabled = False  # no gradebook
     course = CourseDirectory(config=config, assignment_id=name)
     complaints = _Complaints()
     converter = GenerateAssignment(
-        coursedir=course, config=config, no_database=True, force=True,
-        log=complaints.logger)
+        coursedir=course,
+        config=config,
+        no_database=True,
+        force=True,
+        log=complaints.logger,
+    )
     try:
         converter.start()
     except NbGraderException as error:
         raise ValueError(f"{name}: {complaints.reason or error}") from None
     made = _normal_exercise(read(place(root, EXERCISES, name)))
-    return nbformat.writes(made) + "\n"                          # as nbgrader ends it
+    return nbformat.writes(made) + "\n"  # as nbgrader ends it
 
 
 class _Complaints(logging.Handler):
@@ -272,8 +305,14 @@ class _Complaints(logging.Handler):
 
 def _normal_exercise(notebook: NotebookNode) -> NotebookNode:
     """Return an exercise in normal form; cells that nbgrader locked stay locked."""
-    closed = {cell.id: {key: value for key, value in cell.metadata.items()
-                        if key in ("deletable", "editable")} for cell in notebook.cells}
+    closed = {
+        cell.id: {
+            key: value
+            for key, value in cell.metadata.items()
+            if key in ("deletable", "editable")
+        }
+        for cell in notebook.cells
+    }
     normal = normalise(notebook)
     for cell in normal.cells:
         cell.metadata = nbformat.from_dict(closed[cell.id] | cell.metadata)

@@ -14,13 +14,25 @@ import torch
 from torch import Tensor
 
 MAGIC = b"GL1\n"
-HEAD = struct.Struct(">4sIQ")             # the magic, bytes of the header, of the body
-DTYPES = {str(dtype)[6:]: dtype for dtype in (
-    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64,
-    torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)}
-MOST_HEADER = 2_000_000                   # bytes
-MOST_BODY = 64_000_000                    # bytes
-MOST_ELEMENTS = 4_000_000                 # of one tensor
+HEAD = struct.Struct(">4sIQ")  # the magic, bytes of the header, of the body
+DTYPES = {
+    str(dtype)[6:]: dtype
+    for dtype in (
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.int16,
+        torch.int8,
+        torch.uint8,
+        torch.bool,
+    )
+}
+MOST_HEADER = 2_000_000  # bytes
+MOST_BODY = 64_000_000  # bytes
+MOST_ELEMENTS = 4_000_000  # of one tensor
 MOST_AXES, MOST_SIZE = 16, 10_000_000
 MOST_DEPTH, MOST_PARTS, MOST_TEXT, MOST_DIGITS = 12, 200_000, 100_000, 400
 
@@ -38,18 +50,21 @@ class Other:
 
 # ------------------------------------------------------------------ in the sandbox
 
+
 def pack(message: dict[str, Any]) -> bytes:
     """Return a message, a dict of plain data, as bytes.
 
     Any other value becomes the name of its class.
     """
     blocks: list[bytes] = []
-    header = json.dumps({key: _encode(value, blocks, 0)
-                         for key, value in message.items()}).encode()
+    header = json.dumps(
+        {key: _encode(value, blocks, 0) for key, value in message.items()}
+    ).encode()
     body = b"".join(blocks)
     if len(header) > MOST_HEADER or len(body) > MOST_BODY:
         raise ProtocolError(
-            f"{len(header) + len(body):,} bytes came back: too much to look at")
+            f"{len(header) + len(body):,} bytes came back: too much to look at"
+        )
     return HEAD.pack(MAGIC, len(header), len(body)) + header + body
 
 
@@ -75,9 +90,13 @@ def _encode(value: Any, blocks: list[bytes], depth: int) -> Any:
         if isinstance(value, kind):
             return [tag, *(_encode(part, blocks, depth + 1) for part in value)]
     if isinstance(value, dict):
-        return ["dict", *([_encode(key, blocks, depth + 1),
-                           _encode(part, blocks, depth + 1)]
-                          for key, part in value.items())]
+        return [
+            "dict",
+            *(
+                [_encode(key, blocks, depth + 1), _encode(part, blocks, depth + 1)]
+                for key, part in value.items()
+            ),
+        ]
     return ["other", str(type(value).__name__)[:60]]
 
 
@@ -103,6 +122,7 @@ def _encode_tensor(value: Tensor, blocks: list[bytes]) -> list:
 
 
 # ------------------------------------------------------------------ outside
+
 
 class Reader:
     """Split the bytes into messages; keep only an incomplete one."""
@@ -139,7 +159,7 @@ def unpack(data: bytes) -> dict[str, Any]:
     _, header_bytes, _ = HEAD.unpack_from(data)
     start = HEAD.size + header_bytes
     try:
-        header = json.loads(data[HEAD.size:start], parse_int=_integer)
+        header = json.loads(data[HEAD.size : start], parse_int=_integer)
     except (ValueError, RecursionError):
         raise ProtocolError("the header is not JSON") from None
     if not isinstance(header, dict) or len(header) > 20:
@@ -169,11 +189,15 @@ class _Decoder:
         if not isinstance(value, list) or not value or not isinstance(value[0], str):
             raise ProtocolError("a value without its kind")
         rules: dict[str, Callable[[list, int], Any]] = {
-            "list": self._list, "tuple": lambda v, d: tuple(self._list(v, d)),
-            "set": lambda v, d: _hashed(set, self._list(v, d)), "dict": self._dict,
+            "list": self._list,
+            "tuple": lambda v, d: tuple(self._list(v, d)),
+            "set": lambda v, d: _hashed(set, self._list(v, d)),
+            "dict": self._dict,
             "ellipsis": lambda v, d: ...,
-            "bytes": lambda v, d: self._bytes(v), "other": lambda v, d: self._other(v),
-            "tensor": lambda v, d: self._tensor(v)}
+            "bytes": lambda v, d: self._bytes(v),
+            "other": lambda v, d: self._other(v),
+            "tensor": lambda v, d: self._tensor(v),
+        }
         if value[0] not in rules:
             raise ProtocolError("a value of no known kind")
         return rules[value[0]](value[1:], depth)
@@ -184,8 +208,13 @@ class _Decoder:
     def _dict(self, parts: list, depth: int) -> dict:
         if not all(isinstance(pair, list) and len(pair) == 2 for pair in parts):
             raise ProtocolError("a dict without pairs")
-        return _hashed(dict, [(self.value(key, depth + 1), self.value(part, depth + 1))
-                              for key, part in parts])
+        return _hashed(
+            dict,
+            [
+                (self.value(key, depth + 1), self.value(part, depth + 1))
+                for key, part in parts
+            ],
+        )
 
     def _bytes(self, parts: list) -> bytes:
         if len(parts) != 1 or not isinstance(parts[0], str):
@@ -205,19 +234,22 @@ class _Decoder:
         if len(parts) != 2 or not isinstance(parts[0], str) or parts[0] not in DTYPES:
             raise ProtocolError("a tensor of no known dtype")
         dtype, shape = DTYPES[parts[0]], parts[1]
-        if not isinstance(shape, list) or len(shape) > MOST_AXES or not all(
-                type(size) is int and 0 <= size <= MOST_SIZE for size in shape
-        ) or math.prod(size or 1 for size in shape) > 2**40:
+        if (
+            not isinstance(shape, list)
+            or len(shape) > MOST_AXES
+            or not all(type(size) is int and 0 <= size <= MOST_SIZE for size in shape)
+            or math.prod(size or 1 for size in shape) > 2**40
+        ):
             raise ProtocolError("a tensor of an impossible shape")
         numel = math.prod(shape)
         size = numel * dtype.itemsize
         if numel > MOST_ELEMENTS or self.at + size > len(self.body):
             raise ProtocolError("a tensor that its bytes do not fill")
-        data = bytearray(self.body[self.at:self.at + size])
+        data = bytearray(self.body[self.at : self.at + size])
         self.at += size
         if not numel:
             return torch.empty(shape, dtype=dtype)
-        if dtype is torch.bool:                # a byte of 7 is not a valid bool
+        if dtype is torch.bool:  # a byte of 7 is not a valid bool
             return torch.frombuffer(data, dtype=torch.uint8).ne(0).reshape(shape)
         return torch.frombuffer(data, dtype=dtype).reshape(shape)
 
@@ -225,8 +257,9 @@ class _Decoder:
 def _hashed(kind: type, parts: list) -> Any:
     """Return a set or dict of `parts`, whose keys must be atoms or tuples of them."""
     keys = [part[0] for part in parts] if kind is dict else parts
-    if not all(isinstance(key, str | bytes | bool | int | float | tuple | None)
-               for key in keys):
+    if not all(
+        isinstance(key, str | bytes | bool | int | float | tuple | None) for key in keys
+    ):
         raise ProtocolError("a key that is no atom")
     try:
         return kind(parts)

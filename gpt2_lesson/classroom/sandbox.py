@@ -30,14 +30,21 @@ from gpt2_lesson.classroom.system_calls import (
     system_call_filter,
 )
 
-USERS = range(61184, 65520)                 # nobody's: one is drawn for each sandbox
+USERS = range(61184, 65520)  # nobody's: one is drawn for each sandbox
 MEGABYTE = 1 << 20
-OUTPUT_KEPT = 20_000                        # bytes of what the process prints
-OURS = "/sandbox"                           # what is ours, seen from within
+OUTPUT_KEPT = 20_000  # bytes of what the process prints
+OURS = "/sandbox"  # what is ours, seen from within
 ENVIRONMENT = {
-    "HOME": "/tmp", "TMPDIR": "/tmp", "MPLBACKEND": "Agg", "MPLCONFIGDIR": "/tmp",
-    "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1",
-    "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
+    "HOME": "/tmp",
+    "TMPDIR": "/tmp",
+    "MPLBACKEND": "Agg",
+    "MPLCONFIGDIR": "/tmp",
+    "LANG": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "OMP_THREAD_LIMIT": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
     "PATH": "/usr/bin:/bin",
 }
 REFUSAL = """\
@@ -63,15 +70,22 @@ class Limits:
     tmp: int = 64 * MEGABYTE
     file: int = 32 * MEGABYTE
     files: int = 64
-    processes: int = 1                      # no second process, no second thread
+    processes: int = 1  # no second process, no second thread
     seconds: int = 600
 
     def as_rlimits(self) -> dict[str, int]:
         """Return the limits by the names of the module `resource`."""
-        return {"RLIMIT_AS": self.memory, "RLIMIT_FSIZE": self.file,
-                "RLIMIT_NOFILE": self.files, "RLIMIT_NPROC": self.processes,
-                "RLIMIT_CPU": self.seconds, "RLIMIT_CORE": 0, "RLIMIT_MEMLOCK": 0,
-                "RLIMIT_MSGQUEUE": 0, "RLIMIT_SIGPENDING": 100}
+        return {
+            "RLIMIT_AS": self.memory,
+            "RLIMIT_FSIZE": self.file,
+            "RLIMIT_NOFILE": self.files,
+            "RLIMIT_NPROC": self.processes,
+            "RLIMIT_CPU": self.seconds,
+            "RLIMIT_CORE": 0,
+            "RLIMIT_MEMLOCK": 0,
+            "RLIMIT_MSGQUEUE": 0,
+            "RLIMIT_SIGPENDING": 100,
+        }
 
 
 @dataclass(frozen=True)
@@ -103,9 +117,15 @@ class Sandbox:
         try:
             command, environment = self._command(folder, code, root, theirs.fileno())
             process = subprocess.Popen(
-                command, env=environment, cwd=root, stdin=subprocess.DEVNULL,
-                stdout=to_output, stderr=to_output, pass_fds=[theirs.fileno()],
-                start_new_session=True)
+                command,
+                env=environment,
+                cwd=root,
+                stdin=subprocess.DEVNULL,
+                stdout=to_output,
+                stderr=to_output,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
             theirs.close()
             os.close(to_output)
             running = SandboxProcess(process, ours, output)
@@ -125,28 +145,44 @@ class Sandbox:
         if self.mode:
             ours = _free_path(OURS)
             course, cache = f"{ours}/course", f"{ours}/cache"
-        code = ("import site, sys; site.setquit(); site.setcopyright(); "
-                f"site.sethelper(); channel, course = {channel}, {course!r}; "
-                f"sys.path[:0] = [course]; sys.path += {_site_folders()}\n{code}")
+        code = (
+            "import site, sys; site.setquit(); site.setcopyright(); "
+            f"site.sethelper(); channel, course = {channel}, {course!r}; "
+            f"sys.path[:0] = [course]; sys.path += {_site_folders()}\n{code}"
+        )
         python = [os.path.realpath(sys.executable), "-I", "-S"]
         command = [*python, "-B", "-u", "-c", code]
         environment = ENVIRONMENT | ({"GPT2_LESSON_CACHE": cache} if self.cache else {})
         if not self.mode:
-            return command, environment | {"TMPDIR": root, "HOME": root,
-                                           "MPLCONFIGDIR": root}
+            return command, environment | {
+                "TMPDIR": root,
+                "HOME": root,
+                "MPLCONFIGDIR": root,
+            }
         mounts = self._mounts() | {course: str(folder)}
         mounts |= {cache: str(self.cache)} if self.cache else {}
         plan = {
-            "root": root, "limits": self.limits.as_rlimits(), "links": _links(),
-            "mounts": list(mounts.items()), "tmp_bytes": self.limits.tmp, "user": user,
-            "environment": environment, "filter": self._filter().hex(),
+            "root": root,
+            "limits": self.limits.as_rlimits(),
+            "links": _links(),
+            "mounts": list(mounts.items()),
+            "tmp_bytes": self.limits.tmp,
+            "user": user,
+            "environment": environment,
+            "filter": self._filter().hex(),
             "keyctl": SYSTEM_CALLS["keyctl"][MACHINES[os.uname().machine][0]],
             "command": [_tool("setpriv"), *self._rights(user), *command],
         }
         init = str(Path(__file__).with_name("sandbox_init.py"))
         with_us = [_tool("setpriv"), "--pdeathsig", "KILL"]
-        return [*with_us, _tool("unshare"), *self._namespaces(), *python, init,
-                json.dumps(plan)], environment
+        return [
+            *with_us,
+            _tool("unshare"),
+            *self._namespaces(),
+            *python,
+            init,
+            json.dumps(plan),
+        ], environment
 
     def _mounts(self) -> dict[str, str | None]:
         """Return what is visible or hidden: the path, and its source or None.
@@ -166,15 +202,27 @@ class Sandbox:
         found = []
         for folder in [Path(place) for place, source in mounts.items() if not source]:
             if folder.is_dir():
-                found += [str(path) for path in folder.iterdir()
-                          if not any(one.is_relative_to(path) for one in shown)]
+                found += [
+                    str(path)
+                    for path in folder.iterdir()
+                    if not any(one.is_relative_to(path) for one in shown)
+                ]
         return found
 
     def _namespaces(self) -> list[str]:
         """Return the arguments of unshare: the new namespaces."""
         user = ["--user", "--map-root-user"] if self.mode == "user" else []
-        return [*user, "--mount", "--pid", "--net", "--ipc", "--uts", "--cgroup",
-                "--fork", "--kill-child"]
+        return [
+            *user,
+            "--mount",
+            "--pid",
+            "--net",
+            "--ipc",
+            "--uts",
+            "--cgroup",
+            "--fork",
+            "--kill-child",
+        ]
 
     def _filter(self) -> bytes:
         """Return the filter of system calls."""
@@ -183,9 +231,15 @@ class Sandbox:
     def _rights(self, user: int) -> list[str]:
         """Return the arguments of setpriv: a user without files or privileges."""
         nobody = ["--reuid", str(user), "--regid", str(user), "--clear-groups"]
-        return [*(nobody if self.mode == "root" else []), "--bounding-set=-all",
-                "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs",
-                "--pdeathsig", "KILL"]
+        return [
+            *(nobody if self.mode == "root" else []),
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "--ambient-caps=-all",
+            "--no-new-privs",
+            "--pdeathsig",
+            "KILL",
+        ]
 
 
 class SandboxProcess:
@@ -242,7 +296,8 @@ class SandboxProcess:
 
 
 def open_sandbox(
-    hidden: tuple[Path, ...] = (), cache: Path | None = None,
+    hidden: tuple[Path, ...] = (),
+    cache: Path | None = None,
     scratch: Path | None = None,
 ) -> Sandbox:
     """Return a sandbox that has passed the self-test.
@@ -314,10 +369,17 @@ def _site_folders() -> list[str]:
     """Return the folders of packages, in Python's order: torch's, and every `site`."""
     import torch
 
-    named = [path for path in map(Path, sys.path)
-             if path.name in ("site-packages", "dist-packages") and path.is_dir()]
-    return [str(path) for path in dict.fromkeys(
-        path.resolve() for path in (Path(torch.__file__).parents[1], *named))]
+    named = [
+        path
+        for path in map(Path, sys.path)
+        if path.name in ("site-packages", "dist-packages") and path.is_dir()
+    ]
+    return [
+        str(path)
+        for path in dict.fromkeys(
+            path.resolve() for path in (Path(torch.__file__).parents[1], *named)
+        )
+    ]
 
 
 def _python_folders() -> set[Path]:
@@ -327,17 +389,34 @@ def _python_folders() -> set[Path]:
     and libraries are visible, since the course may be there, too.
     """
     bases = {Path(sys.executable).resolve().parents[1], Path(sys.base_prefix).resolve()}
-    paths = [*map(Path, ("/usr", "/lib", "/lib64", "/bin", "/sbin",
-                         "/etc/ld.so.cache", "/proc/cpuinfo")),
-             *(base / name for base in bases for name in ("bin", "lib", "lib64"))]
-    return {*(path for path in paths if path.exists() and not path.is_symlink()),
-            *map(Path, _site_folders())}
+    paths = [
+        *map(
+            Path,
+            (
+                "/usr",
+                "/lib",
+                "/lib64",
+                "/bin",
+                "/sbin",
+                "/etc/ld.so.cache",
+                "/proc/cpuinfo",
+            ),
+        ),
+        *(base / name for base in bases for name in ("bin", "lib", "lib64")),
+    ]
+    return {
+        *(path for path in paths if path.exists() and not path.is_symlink()),
+        *map(Path, _site_folders()),
+    }
 
 
 def _links() -> list[tuple[str, str]]:
     """Return the links in the root folder that point into /usr: /lib -> usr/lib."""
-    return [(f"/{name}", os.readlink(f"/{name}"))
-            for name in ("lib", "lib64", "bin", "sbin") if os.path.islink(f"/{name}")]
+    return [
+        (f"/{name}", os.readlink(f"/{name}"))
+        for name in ("lib", "lib64", "bin", "sbin")
+        if os.path.islink(f"/{name}")
+    ]
 
 
 def _tool(name: str) -> str:

@@ -49,17 +49,21 @@ def main(channel, course, secrets, system_calls):
         "may make user namespaces": libc.unshare(0x10000000) == 0,
         "has a network": [n for _, n in socket.if_nameindex()] not in ([], ["lo"]),
         "reaches the network": gives(socket.create_connection, ("192.0.2.1", 9), 0.2),
-        "reaches the machine's host": gives(socket.socket, 40),              # AF_VSOCK
+        "reaches the machine's host": gives(socket.socket, 40),  # AF_VSOCK
         "sees other processes": os.getpid() != 1 or os.path.exists("/proc/self"),
         "sees a hidden file": any(map(os.path.lexists, secrets)),
-        "writes outside /tmp": any(gives(open, f"{folder}/x", "w") for folder in (
-            "", "/usr", "/usr/lib", "/dev", "/etc", course, *sys.path)),
+        "writes outside /tmp": any(
+            gives(open, f"{folder}/x", "w")
+            for folder in ("", "/usr", "/usr/lib", "/dev", "/etc", course, *sys.path)
+        ),
         "may change the root": gives(os.chroot, "/tmp"),
         "starts a process": gives(fork),
         "uses memory without limit": resource.getrlimit(resource.RLIMIT_AS)[1] < 0,
         "fills /tmp without limit": os.statvfs("/tmp").f_files > 10_000,
-        **{f"may call {name}": answered(numbers[column])
-           for name, numbers in system_calls.items()},
+        **{
+            f"may call {name}": answered(numbers[column])
+            for name, numbers in system_calls.items()
+        },
         "may call io_uring_setup": answered(425),
     }
     given = [name for name, is_open in checks.items() if is_open]

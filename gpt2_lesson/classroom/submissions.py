@@ -8,12 +8,14 @@ import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-MOST_BYTES = 20_000_000                     # of a notebook, with its pictures
+MOST_BYTES = 20_000_000  # of a notebook, with its pictures
 TITLE = re.compile(r"^# +(.+?) *$", re.M)
-HEADING = re.compile(r"^## +(\d\d\.\d+ .+?) *$", re.M)      # 02.4 Who leaks?
+HEADING = re.compile(r"^## +(\d\d\.\d+ .+?) *$", re.M)  # 02.4 Who leaks?
 MOST_CELLS, MOST_SOURCE = 1000, 200_000
-FORMS = ("one line, `checks.NAME(VARIABLE).points(N)` or "
-         '`checks.answer("07.1", VARIABLE).points(N)`')
+FORMS = (
+    "one line, `checks.NAME(VARIABLE).points(N)` or "
+    '`checks.answer("07.1", VARIABLE).points(N)`'
+)
 
 
 class SubmissionError(ValueError):
@@ -64,10 +66,15 @@ class Release:
     def constants(self) -> list[tuple[str, str]]:
         """Return (module, NAME) of the constants that the set takes from lessons."""
         nodes = [node for cell in self.cells for node in _nodes(cell.source)]
-        return [(node.module, alias.name) for node in nodes
-                if isinstance(node, ast.ImportFrom)
-                and node.module and node.module.startswith("gpt2_lesson.")
-                for alias in node.names if alias.name.isupper()]
+        return [
+            (node.module, alias.name)
+            for node in nodes
+            if isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.startswith("gpt2_lesson.")
+            for alias in node.names
+            if alias.name.isupper()
+        ]
 
     @property
     def exercises(self) -> list[Exercise]:
@@ -99,6 +106,7 @@ def _nodes(source: str) -> list[ast.AST]:
 
 # ------------------------------------------------------------------ the release
 
+
 def read_release(path: Path) -> Release:
     """Return the release at `path`. Raises ValueError for one that can't be graded."""
     raw = path.read_bytes()
@@ -113,8 +121,11 @@ def read_release(path: Path) -> Release:
             raise ValueError(f"{path}: two cells have the grade_id {grade_id!r}")
         seen.add(grade_id)
         if data.get("grade") and data.get("solution"):
-            by_hand.append(Exercise(grade_id, "by hand", _points(path, data),
-                                    title=title, given=source))
+            by_hand.append(
+                Exercise(
+                    grade_id, "by hand", _points(path, data), title=title, given=source
+                )
+            )
         if cell["cell_type"] != "code":
             continue
         if data.get("grade") and not data.get("solution"):
@@ -130,8 +141,10 @@ def read_release(path: Path) -> Release:
 def _points(path: Path, data: dict) -> float:
     points = data.get("points")
     if isinstance(points, bool) or not isinstance(points, int | float) or points < 0:
-        raise ValueError(f"{path}: the cell {data.get('grade_id')!r} has the points "
-                         f"{points!r}, expected a number from 0 on")
+        raise ValueError(
+            f"{path}: the cell {data.get('grade_id')!r} has the points "
+            f"{points!r}, expected a number from 0 on"
+        )
     return points
 
 
@@ -143,27 +156,35 @@ def _exercise(path: Path, source: str, grade_id: str, points: float) -> Exercise
     except (SyntaxError, ValueError):
         raise wrong from None
     match lines:
-        case [ast.Expr(ast.Call(ast.Attribute(check, "points"),
-                                [ast.Constant(most)], []))]:
+        case [
+            ast.Expr(ast.Call(ast.Attribute(check, "points"), [ast.Constant(most)], []))
+        ]:
             pass
         case _:
             raise wrong
     match check:
-        case ast.Call(ast.Attribute(ast.Name("checks"), "answer"),
-                      [ast.Constant(str(name)), ast.Name(variable)], []):
+        case ast.Call(
+            ast.Attribute(ast.Name("checks"), "answer"),
+            [ast.Constant(str(name)), ast.Name(variable)],
+            [],
+        ):
             kind = "answer"
-        case ast.Call(ast.Attribute(ast.Name("checks"), name), [ast.Name(variable)], []
-                      ) if name != "answer":
+        case ast.Call(
+            ast.Attribute(ast.Name("checks"), name), [ast.Name(variable)], []
+        ) if name != "answer":
             kind = "function"
         case _:
             raise wrong
     if most != points:
-        raise ValueError(f"{path}: the cell {grade_id!r} gives {most!r} points, but "
-                         f"its nbgrader metadata say {points}")
+        raise ValueError(
+            f"{path}: the cell {grade_id!r} gives {most!r} points, but "
+            f"its nbgrader metadata say {points}"
+        )
     return Exercise(grade_id, kind, points, name, variable)
 
 
 # ------------------------------------------------------------------ a submission
+
 
 def read_submission(folder: Path, student: str, release: Release) -> Submission:
     """Return what `student` handed in under `folder`/STUDENT/SET/SET.ipynb.
@@ -178,19 +199,27 @@ def read_submission(folder: Path, student: str, release: Release) -> Submission:
         submission.warnings.append(str(error))
         return submission
     code = [cell for cell in cells if cell["cell_type"] == "code"]
-    texts = {_nbgrader(cell).get("grade_id") or str(cell.get("id")): _source(cell)
-             for cell in cells}
-    submission.written = {one.grade_id: texts[one.grade_id][:MOST_SOURCE]
-                          for one in release.by_hand if one.grade_id in texts
-                          and texts[one.grade_id].strip() != one.given.strip()}
+    texts = {
+        _nbgrader(cell).get("grade_id") or str(cell.get("id")): _source(cell)
+        for cell in cells
+    }
+    submission.written = {
+        one.grade_id: texts[one.grade_id][:MOST_SOURCE]
+        for one in release.by_hand
+        if one.grade_id in texts and texts[one.grade_id].strip() != one.given.strip()
+    }
     submission.cells = _matched(code, release, submission.warnings)
     found = {cell.grade_id for cell in submission.cells if cell.exercise}
-    submission.late = [cell.exercise for cell in release.cells
-                       if cell.exercise and cell.grade_id not in found]
+    submission.late = [
+        cell.exercise
+        for cell in release.cells
+        if cell.exercise and cell.grade_id not in found
+    ]
     if submission.late:
         names = ", ".join(one.grade_id for one in submission.late)
         submission.warnings.append(
-            f"graded cells missing, judged at the end by the functions' names: {names}")
+            f"graded cells missing, judged at the end by the functions' names: {names}"
+        )
     return submission
 
 
@@ -228,6 +257,7 @@ def _other_name(path: Path, warnings: list[str]) -> bytes:
 
 def _bytes(path: Path) -> bytes:
     """Return the bytes of a regular file, without following links or waiting."""
+
     def without_links(path: str, flags: int) -> int:
         return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
@@ -251,8 +281,9 @@ def _cells(raw: bytes) -> list[dict]:
         raise SubmissionError(f"not JSON ({type(error).__name__}): not read") from None
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list) or not all(
-            isinstance(cell, dict) and isinstance(cell.get("cell_type"), str)
-            for cell in cells):
+        isinstance(cell, dict) and isinstance(cell.get("cell_type"), str)
+        for cell in cells
+    ):
         raise SubmissionError("JSON, but no notebook (version 4)")
     if len(cells) > MOST_CELLS:
         raise SubmissionError(f"{len(cells)} cells, at most {MOST_CELLS} are read")

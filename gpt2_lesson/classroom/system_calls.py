@@ -22,10 +22,10 @@ SYSTEM_CALLS = {                        # refused; their numbers on these two ma
     "vmsplice": (278, 75), "splice": (275, 76), "tee": (276, 77),
     "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40),
     "pivot_root": (155, 41), "chroot": (161, 51), "open_by_handle_at": (304, 265),
-}
-NEW = 424       # these numbers are the same on all machines: io_uring, pidfd, clone3
+}  # fmt: skip
+NEW = 424  # these numbers are the same on all machines: io_uring, pidfd, clone3
 SOCKET = (41, 198)
-FAMILIES = (1, 2, 10, 16)               # UNIX, INET, INET6, NETLINK: all in the netns
+FAMILIES = (1, 2, 10, 16)  # UNIX, INET, INET6, NETLINK: all in the netns
 LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 ALLOW, KILL, ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 
@@ -36,12 +36,19 @@ def system_call_filter(machine: str) -> bytes:
     Raises OSError for a machine whose numbers are not known here.
     """
     if machine not in MACHINES:
-        raise OSError(f"the machine is {machine}: system calls are known only of "
-                      f"{' and '.join(MACHINES)}")
+        raise OSError(
+            f"the machine is {machine}: system calls are known only of "
+            f"{' and '.join(MACHINES)}"
+        )
     column, architecture = MACHINES[machine]
-    steps = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, architecture), (RETURN, 0, 0, KILL),
-             (LOAD, 0, 0, 0), (AT_LEAST, 0, 1, NEW),
-             (RETURN, 0, 0, ERROR | errno.ENOSYS)]
+    steps = [
+        (LOAD, 0, 0, 4),
+        (EQUAL, 1, 0, architecture),
+        (RETURN, 0, 0, KILL),
+        (LOAD, 0, 0, 0),
+        (AT_LEAST, 0, 1, NEW),
+        (RETURN, 0, 0, ERROR | errno.ENOSYS),
+    ]
     for numbers in SYSTEM_CALLS.values():
         steps += [(EQUAL, 0, 1, numbers[column]), (RETURN, 0, 0, ERROR | errno.EPERM)]
     steps += [(EQUAL, 1, 0, SOCKET[column]), (RETURN, 0, 0, ALLOW), (LOAD, 0, 0, 16)]

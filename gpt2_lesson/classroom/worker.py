@@ -47,8 +47,9 @@ def _namespace() -> dict:
     """Return the namespace of the cells, as in a notebook: that of __main__."""
     main = ModuleType("__main__")
     sys.modules["__main__"] = main
-    vars(main).update(display=lambda *args, **kwargs: None,
-                      get_ipython=null_checks.Null())
+    vars(main).update(
+        display=lambda *args, **kwargs: None, get_ipython=null_checks.Null()
+    )
     return vars(main)
 
 
@@ -66,7 +67,8 @@ def _answer(request: dict, namespace: dict) -> dict:
         signal.signal(signal.SIGALRM, _alarm)
         signal.setitimer(signal.ITIMER_REAL, request["seconds"])
         return {"hello": _hello, "run": _run, "probe": _probe, "value": _value}[
-            request["do"]](request, namespace)
+            request["do"]
+        ](request, namespace)
     except BaseException as error:
         return _failed(error, request.get("name", ""))
     finally:
@@ -91,7 +93,7 @@ def _run(request: dict, namespace: dict) -> dict:
     linecache.cache[name] = len(source), None, source.splitlines(True), name
     code = compile(_without_magics(source, name), name, "exec", AWAIT)
 
-    async def cell() -> None:               # with a running loop, as in Jupyter
+    async def cell() -> None:  # with a running loop, as in Jupyter
         value = eval(code, namespace)
         if code.co_flags & inspect.CO_COROUTINE:
             await value
@@ -113,16 +115,18 @@ def _without_magics(source: str, name: str) -> str:
             return ""
         lines[0] = ""
     return "\n".join(
-        _indent(line) + "pass" if _is_magic(line.strip()) else line for line in lines)
+        _indent(line) + "pass" if _is_magic(line.strip()) else line for line in lines
+    )
 
 
 def _is_magic(line: str) -> bool:
     return line.startswith(("%", "!", "?")) or (
-        line.endswith("?") and line.rstrip("?").replace(".", "_").isidentifier())
+        line.endswith("?") and line.rstrip("?").replace(".", "_").isidentifier()
+    )
 
 
 def _indent(line: str) -> str:
-    return line[:len(line) - len(line.lstrip())]
+    return line[: len(line) - len(line.lstrip())]
 
 
 def _probe(request: dict, namespace: dict) -> dict:

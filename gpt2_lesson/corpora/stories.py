@@ -79,59 +79,85 @@ GRAMMAR: dict[str, list[str] | dict[str, int] | Given] = {
     "place": ["mill", "pond", "well", "barn", "gate", "shed", "lane", "hill"],
     # What is found: the weather decides. The article is chosen first, then the colour.
     "article": {"a ": 5, "an ": 3},
-    "colour": Given("article", {
-        "a ": ["red", "blue", "green", "pink", "white"],
-        "an ": ["amber", "olive", "old"],
-    }),
-    "thing": Given("sky", {
-        "foggy": ["lamp", "bell", "drum", "horn"],
-        "snowy": ["scarf", "quilt", "coat", "cloak"],
-        "rainy": ["boat", "raft", "tub", "canoe"],
-        "windy": ["rope", "net", "pole", "ladder"],
-    }),
+    "colour": Given(
+        "article",
+        {
+            "a ": ["red", "blue", "green", "pink", "white"],
+            "an ": ["amber", "olive", "old"],
+        },
+    ),
+    "thing": Given(
+        "sky",
+        {
+            "foggy": ["lamp", "bell", "drum", "horn"],
+            "snowy": ["scarf", "quilt", "coat", "cloak"],
+            "rainy": ["boat", "raft", "tub", "canoe"],
+            "windy": ["rope", "net", "pole", "ladder"],
+        },
+    ),
     # What is wrong, and how the thing helps.
-    "trouble": Given("sky", {
-        "foggy": ["had lost the way", "was quite lost", "saw no path"],
-        "snowy": ["had frozen paws", "was shivering", "felt icy cold"],
-        "rainy": ["sat on a rock", "clung to a log", "could not swim"],
-        "windy": ["sat up in an elm", "clung to a pine", "hung from an oak"],
-    }),
-    "act": Given("thing", {
-        "lamp": ["shone gold", "lit the path"],
-        "bell": ["rang clear", "sang out"],
-        "drum": ["boomed", "went rum-tum"],
-        "horn": ["blew low", "called far"],
-        "scarf": ["was soft", "went round two"],
-        "quilt": ["made a tent", "was thick"],
-        "coat": ["fit them both", "had a hood"],
-        "cloak": ["was furry", "kept off wind"],
-        "boat": ["held them", "rode the waves"],
-        "raft": ["did not sink", "floated up"],
-        "tub": ["bobbed along", "spun about"],
-        "canoe": ["shot across", "slid close"],
-        "rope": ["held fast", "made a swing"],
-        "net": ["made a bed", "was springy"],
-        "pole": ["made a slide", "stood firm"],
-        "ladder": ["reached up", "was tall"],
-    }),
-    "relief": Given("sky", {
-        "foggy": ["came running", "felt brave", "ran to it"],
-        "snowy": ["felt warm", "grew cosy", "smiled"],
-        "rainy": ["came to land", "got ashore", "was safe"],
-        "windy": ["came down", "got down", "slid down"],
-    }),
+    "trouble": Given(
+        "sky",
+        {
+            "foggy": ["had lost the way", "was quite lost", "saw no path"],
+            "snowy": ["had frozen paws", "was shivering", "felt icy cold"],
+            "rainy": ["sat on a rock", "clung to a log", "could not swim"],
+            "windy": ["sat up in an elm", "clung to a pine", "hung from an oak"],
+        },
+    ),
+    "act": Given(
+        "thing",
+        {
+            "lamp": ["shone gold", "lit the path"],
+            "bell": ["rang clear", "sang out"],
+            "drum": ["boomed", "went rum-tum"],
+            "horn": ["blew low", "called far"],
+            "scarf": ["was soft", "went round two"],
+            "quilt": ["made a tent", "was thick"],
+            "coat": ["fit them both", "had a hood"],
+            "cloak": ["was furry", "kept off wind"],
+            "boat": ["held them", "rode the waves"],
+            "raft": ["did not sink", "floated up"],
+            "tub": ["bobbed along", "spun about"],
+            "canoe": ["shot across", "slid close"],
+            "rope": ["held fast", "made a swing"],
+            "net": ["made a bed", "was springy"],
+            "pole": ["made a slide", "stood firm"],
+            "ladder": ["reached up", "was tall"],
+        },
+    ),
+    "relief": Given(
+        "sky",
+        {
+            "foggy": ["came running", "felt brave", "ran to it"],
+            "snowy": ["felt warm", "grew cosy", "smiled"],
+            "rainy": ["came to land", "got ashore", "was safe"],
+            "windy": ["came down", "got down", "slid down"],
+        },
+    ),
     # How it ends: the weather of the first sentence comes back in the last.
-    "food": ["plum pie", "pea soup", "warm buns", "nut cake", "jam tarts", "ripe figs",
-             "hot toast", "corn soup"],
-    "path": Given("sky", {
-        "foggy": ["as the fog rose", "through mist", "on a clear road"],
-        "snowy": ["over the snow", "as snow fell", "on white lanes"],
-        "rainy": ["as rain slowed", "past puddles", "in wet boots"],
-        "windy": ["as winds slept", "with the breeze", "among leaves"],
-    }),
+    "food": [
+        "plum pie",
+        "pea soup",
+        "warm buns",
+        "nut cake",
+        "jam tarts",
+        "ripe figs",
+        "hot toast",
+        "corn soup",
+    ],
+    "path": Given(
+        "sky",
+        {
+            "foggy": ["as the fog rose", "through mist", "on a clear road"],
+            "snowy": ["over the snow", "as snow fell", "on white lanes"],
+            "rainy": ["as rain slowed", "past puddles", "in wet boots"],
+            "windy": ["as winds slept", "with the breeze", "among leaves"],
+        },
+    ),
 }
 
-Option = tuple[str, str, float]                  # template, its head, its probability
+Option = tuple[str, str, float]  # template, its head, its probability
 
 
 @dataclass(frozen=True)
@@ -243,9 +269,13 @@ def _head(template: str, told: dict[str, str]) -> str:
     return head
 
 
-def _tell(template: str, say: Callable[[str], None],
-          choose: Callable[[list[Option]], str],
-          told: dict[str, str], chosen: dict[str, str]) -> str:
+def _tell(
+    template: str,
+    say: Callable[[str], None],
+    choose: Callable[[list[Option]], str],
+    told: dict[str, str],
+    chosen: dict[str, str],
+) -> str:
     """Return the text that `template` becomes, having told it piece by piece.
 
     `say` gets each piece of text that is certain; `choose` gets the options of each
@@ -273,7 +303,7 @@ def _draw(options: list[Option], rng: random.Random) -> Option:
         point -= option[2]
         if point < 0:
             return option
-    return options[-1]                           # rounding left the last one out
+    return options[-1]  # rounding left the last one out
 
 
 def _follow(options: list[Option], text: str, at: int) -> tuple[str, list[float]]:
@@ -282,7 +312,7 @@ def _follow(options: list[Option], text: str, at: int) -> tuple[str, list[float]
     nats: list[float] = []
     while len(alive) > 1 or len(nats) < len(alive[0][1]):
         i = len(nats)
-        letter = text[at + i:at + i + 1]
+        letter = text[at + i : at + i + 1]
         fits = [option for option in alive if option[1][i] == letter]
         if not fits:
             seen = repr(letter) if letter else "missing: the text ends here"
@@ -297,11 +327,11 @@ def _follow(options: list[Option], text: str, at: int) -> tuple[str, list[float]
 class World(NamedTuple):
     """What is expected of all the tellings that made the same deciding choices."""
 
-    p: float                                     # how likely they are together
-    nats: float                                  # mean -log p so far
-    size: float                                  # mean number of bytes so far
-    sizes: dict[str, float]                      # slot -> mean bytes of a mention
-    chosen: dict[str, str]                       # deciding slot -> option
+    p: float  # how likely they are together
+    nats: float  # mean -log p so far
+    size: float  # mean number of bytes so far
+    sizes: dict[str, float]  # slot -> mean bytes of a mention
+    chosen: dict[str, str]  # deciding slot -> option
 
 
 def _outlook(template: str, world: World) -> list[World]:
@@ -322,8 +352,9 @@ def _mention(slot: str, world: World) -> list[World]:
     after = []
     for option, p in _rule(slot, world.chosen).items():
         chosen = {slot: option} if slot in deciding else {}
-        taken = world._replace(p=world.p * p, nats=world.nats - math.log(p),
-                               chosen=world.chosen | chosen)
+        taken = world._replace(
+            p=world.p * p, nats=world.nats - math.log(p), chosen=world.chosen | chosen
+        )
         for w in _outlook(option, taken):
             after.append(w._replace(sizes=w.sizes | {slot: w.size - world.size}))
     return _merge(after)
@@ -346,5 +377,10 @@ def _average(worlds: list[World]) -> World:
         return math.fsum(w.p * v for w, v in zip(worlds, values, strict=True)) / p
 
     sizes = {slot: mean([w.sizes[slot] for w in worlds]) for slot in worlds[0].sizes}
-    return World(p, mean([w.nats for w in worlds]), mean([w.size for w in worlds]),
-                 sizes, worlds[0].chosen)
+    return World(
+        p,
+        mean([w.nats for w in worlds]),
+        mean([w.size for w in worlds]),
+        sizes,
+        worlds[0].chosen,
+    )

@@ -43,7 +43,7 @@ def print_measures(
             "(--max-tokens 0: all)",
             file=sys.stderr,
         )
-        ids = ids[: max_tokens]
+        ids = ids[:max_tokens]
     nats = token_nll(model, ids, stride, batch_size).double()
     if stride is None:
         stride = max(1, model.max_seq_length // 2)

@@ -19,9 +19,20 @@ from gpt2_lesson.runs.devices import DEVICES
 
 LOCK, OWNER = ".lock", ".owner.json"
 PLAN = {  # what settings.json contains
-    "text": str, "tokenizer": str, "preset": str, "steps": int, "batch_size": int,
-    "seq_length": int, "max_lr": float, "optimizer": str, "precision": str,
-    "dropout": float, "seed": int, "sample_every": int, "threads": int, "device": str,
+    "text": str,
+    "tokenizer": str,
+    "preset": str,
+    "steps": int,
+    "batch_size": int,
+    "seq_length": int,
+    "max_lr": float,
+    "optimizer": str,
+    "precision": str,
+    "dropout": float,
+    "seed": int,
+    "sample_every": int,
+    "threads": int,
+    "device": str,
 }
 
 
@@ -107,8 +118,7 @@ def read_plan(folder: Path, presets: tuple[str, ...]) -> dict:
         wrong = [name for name, good in known.items() if not good]
     if wrong:
         raise ValueError(
-            f"{path} is damaged: {', '.join(wrong)} cannot be used; "
-            "start a new run"
+            f"{path} is damaged: {', '.join(wrong)} cannot be used; start a new run"
         )
     return plan
 

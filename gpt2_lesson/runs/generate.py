@@ -15,6 +15,7 @@ from gpt2_lesson.tokenizer import Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 
+
 def print_continuation(
     model_name: str,
     prompt: str,
@@ -48,9 +49,7 @@ def print_continuation(
     )  # a character may have 4 bytes
     # In a terminal the text itself shows the progress; a log needs no bar.
     no_bar = sys.stdout.isatty() or not sys.stderr.isatty()
-    with tqdm(
-        total=max_new_tokens, unit="token", leave=False, disable=no_bar
-    ) as bar:
+    with tqdm(total=max_new_tokens, unit="token", leave=False, disable=no_bar) as bar:
 
         def show(drawn: Tensor) -> None:
             bar.update()
@@ -82,5 +81,3 @@ def stop_ids(tokenizer: Tokenizer, stop: str) -> list[int]:
             "expected one token"
         )
     return ids if len(ids) == 1 else []
-
-

@@ -120,6 +120,6 @@ def as_tokens(text: str, tokenizer: Tokenizer) -> Tensor:
 
 def stable_name(text: str) -> str:
     """Return a name of a text that is valid in every folder."""
-    if text in TEXTS or not Path(text).exists():     # `load_text` says what is wrong
+    if text in TEXTS or not Path(text).exists():  # `load_text` says what is wrong
         return text
     return str(Path(text).resolve())

@@ -39,11 +39,11 @@ def train_run(args: argparse.Namespace) -> int:
     folder = Path(args.out)
     with terminations_raise():
         if args.resume:
-            read_plan(folder, tuple(PRESETS))          # before a folder is created
+            read_plan(folder, tuple(PRESETS))  # before a folder is created
             with only_one(folder):
                 return go_on(args, folder)
         if (folder / LOCK).exists():
-            with only_one(folder):                     # or say which process uses it
+            with only_one(folder):  # or say which process uses it
                 pass
         check_free(folder)
         plan = new_plan(args)
@@ -53,7 +53,7 @@ def train_run(args: argparse.Namespace) -> int:
         model = make_model(config, settings, text, plan["device"])
         folder.mkdir(parents=True, exist_ok=True)
         with only_one(folder):
-            check_free(folder)                         # another may have been faster
+            check_free(folder)  # another may have been faster
             write_json(folder / "settings.json", plan)
             if plan["tokenizer"] != "bytes":
                 text.tokenizer.save(folder)
@@ -230,5 +230,3 @@ def configure(plan: dict) -> tuple[GPT2Config, TrainSettings]:
     )
     names = plan.keys() & asdict(settings).keys()
     return config, replace(settings, **{name: plan[name] for name in names})
-
-

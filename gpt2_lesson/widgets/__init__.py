@@ -1,5 +1,7 @@
 """Interactive figures that also work in a saved page, without a kernel or a network.
 
+For example:
+
     record = widgets.capture(model, input_ids)
     widgets.attention(record, layer=0, head=0)
 """
@@ -16,6 +18,20 @@ from gpt2_lesson.widgets.parameters import parameters
 from gpt2_lesson.widgets.sampling import sampling
 from gpt2_lesson.widgets.trace import trace
 
-__all__ = ["Comparison", "Figure", "Record", "ablate_each", "ablation", "arithmetic",
-           "attention", "capture", "choose", "compare", "explore", "parameters",
-           "sampling", "scrub", "trace"]
+__all__ = [
+    "Comparison",
+    "Figure",
+    "Record",
+    "ablate_each",
+    "ablation",
+    "arithmetic",
+    "attention",
+    "capture",
+    "choose",
+    "compare",
+    "explore",
+    "parameters",
+    "sampling",
+    "scrub",
+    "trace",
+]

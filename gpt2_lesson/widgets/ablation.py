@@ -30,8 +30,11 @@ def ablate_each(model: GPT2Model, input_ids: Tensor) -> tuple[Tensor, Tensor]:
     input_ids = _one_row(input_ids)
     config = model.config
     before = _log_probs(model, input_ids)
-    heads = [(layer, head) for layer in range(config.num_layers)
-             for head in range(config.num_heads)]
+    heads = [
+        (layer, head)
+        for layer in range(config.num_layers)
+        for head in range(config.num_heads)
+    ]
     without = []
     for head in tqdm(heads, "without each head", unit="head", leave=False):
         with ablate_heads(model, [head]):
@@ -80,18 +83,26 @@ def ablation(
     _check_computed(before, without, model)
     was, now = (_measured(probs, wanted, against) for probs in (before, without))
     state = {
-        "layers": len(without), "heads": without.size(1),
-        "target": [names[i] for i in wanted], "baseline": [names[i] for i in against],
+        "layers": len(without),
+        "heads": without.size(1),
+        "target": [names[i] for i in wanted],
+        "baseline": [names[i] for i in against],
         "tokens": [names[i] for i in input_ids[0].tolist()],
-        "was": _digits(was), "now": [[_digits(x) for x in row] for row in now],
+        "was": _digits(was),
+        "now": [[_digits(x) for x in row] for row in now],
         **_bars(before, without, wanted + against, names),
         "weights": _last_weights(model, input_ids) if weights else None,
         "watch": groups,
     }
     alt = alt or _point(was, now, wanted, against, names)
     rows = 36 * len(without)
-    return Figure("ablation", state, _picture(now - was, wanted, against, names, alt),
-                  alt, height=rows + 500)
+    return Figure(
+        "ablation",
+        state,
+        _picture(now - was, wanted, against, names, alt),
+        alt,
+        height=rows + 500,
+    )
 
 
 def _one_row(input_ids: Tensor) -> Tensor:
@@ -132,21 +143,32 @@ def _ids(given: Any, size: int, what: str) -> list[int]:
     return list(ids)
 
 
-def _groups(watch: Mapping[str, Sequence[int]], size: int,
-            weights: bool) -> list[tuple[str, list[int]]]:
+def _groups(
+    watch: Mapping[str, Sequence[int]], size: int, weights: bool
+) -> list[tuple[str, list[int]]]:
     """Return (name, positions) of each. Raises ValueError or IndexError."""
     if watch and not weights:
         raise ValueError("watch needs weights, but weights is False")
-    groups = [(str(name), [validation.whole_number(f"a position of watch[{name!r}]", i)
-                           for i in validation.names(f"watch[{name!r}]", places)])
-              for name, places in watch.items()]
+    groups = [
+        (
+            str(name),
+            [
+                validation.whole_number(f"a position of watch[{name!r}]", i)
+                for i in validation.names(f"watch[{name!r}]", places)
+            ],
+        )
+        for name, places in watch.items()
+    ]
     for name, places in groups:
         if not places or len(set(places)) < len(places):
-            raise ValueError(f"watch[{name!r}] is {places}, expected one or more "
-                             "positions, each once")
+            raise ValueError(
+                f"watch[{name!r}] is {places}, expected one or more "
+                "positions, each once"
+            )
         if min(places) < 0 or max(places) >= size:
-            raise IndexError(f"watch[{name!r}] is {places}, expected positions from 0 "
-                             f"to {size - 1}")
+            raise IndexError(
+                f"watch[{name!r}] is {places}, expected positions from 0 to {size - 1}"
+            )
     return groups
 
 
@@ -167,8 +189,9 @@ def _check_computed(before: Tensor, without: Tensor, model: GPT2Model) -> None:
             "model"
         )
     if before.isnan().any() or without.isnan().any():
-        raise FloatingPointError("the model's probabilities hold NaN: nothing can be "
-                                 "compared")
+        raise FloatingPointError(
+            "the model's probabilities hold NaN: nothing can be compared"
+        )
 
 
 def _measured(log_probs: Tensor, wanted: list[int], against: list[int]) -> Tensor:
@@ -203,8 +226,10 @@ def _last_weights(model: GPT2Model, input_ids: Tensor) -> str:
     attentions = [block.attn for block in blocks_of(model)]
     given = inputs_of(attentions, model, input_ids)
     with torch.no_grad():
-        rows = [attn.weights(x)[0, :, -1].float().cpu()
-                for attn, x in zip(attentions, given, strict=True)]
+        rows = [
+            attn.weights(x)[0, :, -1].float().cpu()
+            for attn, x in zip(attentions, given, strict=True)
+        ]
     return pack_fractions(torch.stack(rows).numpy())
 
 
@@ -222,8 +247,9 @@ def _measure_name(wanted: list[int], against: list[int], names: list[str]) -> st
     return f"{_quoted(wanted, names)}{versus}"
 
 
-def _point(was: Tensor, now: Tensor, wanted: list[int], against: list[int],
-           names: list[str]) -> str:
+def _point(
+    was: Tensor, now: Tensor, wanted: list[int], against: list[int], names: list[str]
+) -> str:
     """Return what the picture says, in a sentence."""
     change = now - was
     layer, head = divmod(int(change.abs().argmax()), change.size(1))
@@ -237,13 +263,17 @@ def _point(was: Tensor, now: Tensor, wanted: list[int], against: list[int],
     )
 
 
-def _picture(change: Tensor, wanted: list[int], against: list[int],
-             names: list[str], alt: str) -> bytes:
-    change = torch.where(change.abs() < 0.005, 0.0, change)     # no "-0.00"
+def _picture(
+    change: Tensor, wanted: list[int], against: list[int], names: list[str], alt: str
+) -> bytes:
+    change = torch.where(change.abs() < 0.005, 0.0, change)  # no "-0.00"
     return plots.as_png(
-        plots.show_matrix, change, alt=alt,
+        plots.show_matrix,
+        change,
+        alt=alt,
         rows=[f"layer {i}" for i in range(len(change))],
-        columns=[str(i) for i in range(change.size(1))], xlabel="ablated head",
+        columns=[str(i) for i in range(change.size(1))],
+        xlabel="ablated head",
         title=f"change in {'ln of the ratio' if against else 'ln p'} of "
-              f"{_measure_name(wanted, against, names)}, nats",
+        f"{_measure_name(wanted, against, names)}, nats",
     )

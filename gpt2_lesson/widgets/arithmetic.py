@@ -47,12 +47,22 @@ def arithmetic(
         f"One query, {len(tokens)} keys: the weights are {shares}, and the average of "
         f"the values is [{average}]. Drag the query and all numbers follow."
     )
-    state = {"tokens": [str(token) for token in tokens], "q": q.tolist(),
-             "k": k.tolist(), "v": v.tolist(), "mask": bool(mask)}
+    state = {
+        "tokens": [str(token) for token in tokens],
+        "q": q.tolist(),
+        "k": k.tolist(),
+        "v": v.tolist(),
+        "mask": bool(mask),
+    }
     picture = plots.as_png(
-        plots.show_bars, weights[-1], [plots.short_name(x, 12) for x in tokens],
-        xlabel="key", ylabel="attention weight",
-        title=f"the average of the values is [{average}]", alt=alt)
+        plots.show_bars,
+        weights[-1],
+        [plots.short_name(x, 12) for x in tokens],
+        xlabel="key",
+        ylabel="attention weight",
+        title=f"the average of the values is [{average}]",
+        alt=alt,
+    )
     rows = 52 * len(tokens)
     return Figure("arithmetic", state, picture, alt, height=max(600, 450 + rows))
 
@@ -60,8 +70,10 @@ def arithmetic(
 def _rows(values: Any, name: str) -> np.ndarray:
     rows = validation.array(name, values)
     if rows.ndim != 2 or not np.isfinite(rows).all():
-        raise ValueError(f"{name} has the shape {rows.shape}, expected finite numbers "
-                         f"(T, {'Dv' if name == 'v' else 2})")
+        raise ValueError(
+            f"{name} has the shape {rows.shape}, expected finite numbers "
+            f"(T, {'Dv' if name == 'v' else 2})"
+        )
     return rows
 
 
@@ -70,7 +82,9 @@ def _check(q: np.ndarray, k: np.ndarray, v: np.ndarray, count: int) -> None:
         raise ValueError(f"{count} tokens, expected 1 to {MOST_TOKENS}")
     for name, rows in (("q", q), ("k", k)):
         if rows.shape != (count, 2):
-            raise ValueError(f"{name} has the shape {rows.shape}, expected ({count}, "
-                             "2): a plane has two channels, and each token a row")
+            raise ValueError(
+                f"{name} has the shape {rows.shape}, expected ({count}, "
+                "2): a plane has two channels, and each token a row"
+            )
     if v.shape[0] != count or not 1 <= v.shape[1] <= 4:
         raise ValueError(f"v has the shape {v.shape}, expected ({count}, 1 to 4)")

@@ -15,10 +15,10 @@ from gpt2_lesson.widgets.labels import head_labels
 from gpt2_lesson.widgets.packing import pack, pack_triangles
 
 MEASURES = ("weights", "scores", "value-weighted")
-ROOM = 840_000       # characters for the weights: the whole figure is then about 1 MB
-LEVELS = (255, 180, 128, 90, 64, 45)    # of the square root of a weight
-MOST_HIGH = 640      # pixels of the still picture
-MOST_CELLS = 3_500_000     # even 8 bits of that many never fit
+ROOM = 840_000  # characters for the weights: the whole figure is then about 1 MB
+LEVELS = (255, 180, 128, 90, 64, 45)  # of the square root of a weight
+MOST_HIGH = 640  # pixels of the still picture
+MOST_CELLS = 3_500_000  # even 8 bits of that many never fit
 
 
 def attention(
@@ -52,18 +52,29 @@ def attention(
     row, column = record.layers.index(state["layer"]), record.heads.index(state["head"])
     query = state["query"]
     if not alt:
-        alt = (_riddle(record, row, column, query) if predict else
-               point(record, state["layer"], state["head"], measure, query))
-    picture = (_question(record, query, alt) if predict
-               else _picture(record, row, column, measure, alt))
+        alt = (
+            _riddle(record, row, column, query)
+            if predict
+            else point(record, state["layer"], state["head"], measure, query)
+        )
+    picture = (
+        _question(record, query, alt)
+        if predict
+        else _picture(record, row, column, measure, alt)
+    )
     return Figure("attention", state, _small(picture), alt, 150 if predict else 800)
 
 
 # ---------------------------------------------------------------- what is in it
 
+
 def map_state(
-    record: Record, layer: int | None, head: int | None, measure: str,
-    query: int | None, predict: bool = False,
+    record: Record,
+    layer: int | None,
+    head: int | None,
+    measure: str,
+    query: int | None,
+    predict: bool = False,
 ) -> dict[str, Any]:
     """Return what js/attention.js draws, without a picture. Raises as `attention`."""
     if measure not in MEASURES:
@@ -72,21 +83,31 @@ def map_state(
     row = _index(record.layers, layer, "layer")
     column = _index(record.heads, head, "head")
     query = _query(record, row, column, query, predict)
-    return {"layer": record.layers[row], "head": record.heads[column],
-            "measure": measure, "query": query, "predict": predict, **_held(record)}
+    return {
+        "layer": record.layers[row],
+        "head": record.heads[column],
+        "measure": measure,
+        "query": query,
+        "predict": predict,
+        **_held(record),
+    }
 
 
-def _part(record: Record, layers: Sequence[int] | None,
-          heads: Sequence[int] | None) -> Record:
+def _part(
+    record: Record, layers: Sequence[int] | None, heads: Sequence[int] | None
+) -> Record:
     """Return the record with only some layers and heads, if they are not too many."""
     rows = [_index(record.layers, i, "layers") for i in _listed(record.layers, layers)]
     columns = [_index(record.heads, i, "heads") for i in _listed(record.heads, heads)]
     check_size(record, len(rows), len(columns))
     at = np.ix_(rows, columns)
     return replace(
-        record, layers=[record.layers[i] for i in rows],
-        heads=[record.heads[i] for i in columns], weights=record.weights[at],
-        totals=record.totals[at], sizes=record.sizes[at],
+        record,
+        layers=[record.layers[i] for i in rows],
+        heads=[record.heads[i] for i in columns],
+        weights=record.weights[at],
+        totals=record.totals[at],
+        sizes=record.sizes[at],
     )
 
 
@@ -122,8 +143,9 @@ def _index(held: list[int], wanted: int | None, what: str) -> int:
     return held.index(wanted)
 
 
-def _query(record: Record, row: int, column: int, query: int | None,
-           predict: bool) -> int:
+def _query(
+    record: Record, row: int, column: int, query: int | None, predict: bool
+) -> int:
     """Return the place of the query: the last, or one with a clear answer to guess."""
     size = record.num_tokens
     if query is None and predict and size > 3:
@@ -138,12 +160,21 @@ def _query(record: Record, row: int, column: int, query: int | None,
 def _held(record: Record) -> dict[str, Any]:
     """Return what the page knows of the record, as JSON."""
     labels = [
-        {"name": label.name, "meaning": label.meaning,
-         "threshold": round(label.threshold, 4), "scores": _list(label.scores)}
+        {
+            "name": label.name,
+            "meaning": label.meaning,
+            "threshold": round(label.threshold, 4),
+            "scores": _list(label.scores),
+        }
         for label in head_labels(record.weights, record.input_ids)
     ]
-    return {"tokens": record.tokens, "layers": record.layers, "heads": record.heads,
-            "labels": labels, **_packed(record)}
+    return {
+        "tokens": record.tokens,
+        "layers": record.layers,
+        "heads": record.heads,
+        "labels": labels,
+        **_packed(record),
+    }
 
 
 def _packed(record: Record) -> dict[str, Any]:
@@ -185,10 +216,13 @@ def _list(scores: np.ndarray | None) -> list[float] | None:
 
 # ---------------------------------------------------------------- the still picture
 
+
 def _riddle(record: Record, row: int, column: int, query: int) -> str:
     asker = f"{_quoted(record.tokens[query])} (token {query})"
-    return (f"Guess the token that {asker} attends to most in layer "
-            f"{record.layers[row]} head {record.heads[column]}.")
+    return (
+        f"Guess the token that {asker} attends to most in layer "
+        f"{record.layers[row]} head {record.heads[column]}."
+    )
 
 
 def point(record: Record, layer: int, head: int, measure: str, query: int) -> str:
@@ -197,8 +231,9 @@ def point(record: Record, layer: int, head: int, measure: str, query: int) -> st
     values = _measured(record, row, column, measure)[query, : query + 1]
     key = int(values.argmax())
     asker = f"{_quoted(record.tokens[query])} (token {query})"
-    target = "itself" if key == query else (
-        f"{_quoted(record.tokens[key])} (token {key})")
+    target = (
+        "itself" if key == query else (f"{_quoted(record.tokens[key])} (token {key})")
+    )
     where = f"Attention map, layer {layer} head {head}: {asker}"
     if measure == "scores":
         return f"{where} scores {target} highest, {_digits(values[key])}."
@@ -206,8 +241,10 @@ def point(record: Record, layer: int, head: int, measure: str, query: int) -> st
         return f"{where} attends most to {target}, {_digits(values[key])}."
     if values[key] == 0:
         return f"{where} gets nothing from any token."
-    return (f"{where} gets most from {target}, {_digits(values[key])} of all by weight "
-            "times size of the value.")
+    return (
+        f"{where} gets most from {target}, {_digits(values[key])} of all by weight "
+        "times size of the value."
+    )
 
 
 def _measured(record: Record, row: int, column: int, measure: str) -> np.ndarray:
@@ -238,8 +275,14 @@ def _question(record: Record, query: int, alt: str) -> bytes:
     """Return the text with the query marked, and nothing of what it attends to."""
     place = np.arange(record.num_tokens)
     marks = np.where(place > query, np.nan, place == query)
-    return plots.as_png(plots.show_text, record.tokens, marks, alt=alt,
-                        low_label="may be attended to", high_label="the query")
+    return plots.as_png(
+        plots.show_text,
+        record.tokens,
+        marks,
+        alt=alt,
+        low_label="may be attended to",
+        high_label="the query",
+    )
 
 
 def _picture(record: Record, row: int, column: int, measure: str, alt: str) -> bytes:
@@ -247,11 +290,18 @@ def _picture(record: Record, row: int, column: int, measure: str, alt: str) -> b
     values = _measured(record, row, column, measure)
     if measure == "scores":
         return plots.as_png(
-            plots.show_matrix, values, rows=record.tokens, columns=record.tokens,
-            title=title, xlabel="key: to this token", alt=alt,
-            ylabel="query: this token attends")
-    return plots.as_png(plots.show_attention, values, record.tokens, title=title,
-                        alt=alt)
+            plots.show_matrix,
+            values,
+            rows=record.tokens,
+            columns=record.tokens,
+            title=title,
+            xlabel="key: to this token",
+            alt=alt,
+            ylabel="query: this token attends",
+        )
+    return plots.as_png(
+        plots.show_attention, values, record.tokens, title=title, alt=alt
+    )
 
 
 def _small(png: bytes) -> bytes:

@@ -104,15 +104,13 @@ def capture(
         )
     vocabulary = _vocabulary(vocabulary, config.vocab_size)
     tokens = _tokens(tokens, input_ids[0].tolist(), vocabulary)
-    stream = [x[0] for x in given[len(branches):]]                   # L + 1 of (T, C)
-    middle = given[1 : len(branches) : 2]       # what ln_mlp reads, the stream halfway
+    stream = [x[0] for x in given[len(branches) :]]  # L + 1 of (T, C)
+    middle = given[1 : len(branches) : 2]  # what ln_mlp reads, the stream halfway
     with torch.no_grad():
-        maps = [
-            _maps(attentions[layer], given[2 * layer], heads) for layer in layers
-        ]
-    lens = logit_lens(model, input_ids)[:, 0].float()                # (L + 1, T, V)
+        maps = [_maps(attentions[layer], given[2 * layer], heads) for layer in layers]
+    lens = logit_lens(model, input_ids)[:, 0].float()  # (L + 1, T, V)
     top = lens.topk(min(LENS, config.vocab_size))
-    sums = lens.logsumexp(-1, keepdim=True)      # probabilities are exp(logit - sum)
+    sums = lens.logsumexp(-1, keepdim=True)  # probabilities are exp(logit - sum)
     weights, totals, sizes = (_stacked(parts) for parts in zip(*maps, strict=True))
     return Record(
         tokens=tokens,
@@ -147,14 +145,14 @@ def _next_logits(lens: Tensor, ids: Tensor) -> Tensor:
 
     After the last token nothing came: there it is the model's own most probable one.
     """
-    followed = torch.cat([ids[1:].long(), lens[-1, -1:].argmax(-1)])     # (T,)
+    followed = torch.cat([ids[1:].long(), lens[-1, -1:].argmax(-1)])  # (T,)
     places = followed[None, :, None].expand(len(lens), -1, 1)
     return lens.gather(-1, places)
 
 
 def _maps(module, x: Tensor, heads: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Return weights (H, T, T), totals (H, T) and value sizes (H, T) of one layer."""
-    q, k, v = (t[0, heads] for t in module.heads(x))                 # (H, T, D) each
+    q, k, v = (t[0, heads] for t in module.heads(x))  # (H, T, D) each
     mask = causal_mask(x.size(1), device=x.device)
     weights = attention(q, k, v, mask)[1]
     scores = q @ k.mT / q.size(-1) ** 0.5
@@ -167,10 +165,14 @@ def _maps(module, x: Tensor, heads: list[int]) -> tuple[Tensor, Tensor, Tensor]:
 def _choose(chosen: Sequence[int] | None, count: int, what: str) -> list[int]:
     if chosen is None:
         return list(range(count))
-    chosen = [validation.whole_number(f"one of {what}", i)
-              for i in validation.names(what, chosen)]
-    if not chosen or len(set(chosen)) < len(chosen) or not (
-        0 <= min(chosen) <= max(chosen) < count
+    chosen = [
+        validation.whole_number(f"one of {what}", i)
+        for i in validation.names(what, chosen)
+    ]
+    if (
+        not chosen
+        or len(set(chosen)) < len(chosen)
+        or not (0 <= min(chosen) <= max(chosen) < count)
     ):
         raise ValueError(
             f"{what} is {chosen}, expected some of 0 to {count - 1}, each once"
@@ -205,8 +207,10 @@ def _tokens(
 def check_finite(what: str, *numbers: np.ndarray) -> None:
     """Raise ValueError where `what` holds a number that no figure can show."""
     if not all(np.isfinite(x).all() for x in numbers):
-        raise ValueError(f"{what} holds NaN or infinity, which no figure can show: "
-                         "look for where they enter the model")
+        raise ValueError(
+            f"{what} holds NaN or infinity, which no figure can show: "
+            "look for where they enter the model"
+        )
 
 
 def plural(count: int, word: str) -> str:

@@ -37,8 +37,9 @@ class Difference:
             return f"first difference: {self.stage}: {self.reason}"
         place = "".join(f", {axis} {index}" for axis, index in self.place.items())
         mine, expected = _two_numbers(self.mine, self.expected)
-        return (f"first difference: {self.stage}{place}: yours {mine}, "
-                f"expected {expected}")
+        return (
+            f"first difference: {self.stage}{place}: yours {mine}, expected {expected}"
+        )
 
 
 class Comparison(Figure):
@@ -66,8 +67,9 @@ class _Stage:
     @property
     def focus(self) -> tuple[int, ...]:
         """Return the first place that differs, else that of the largest difference."""
-        return _index(self.worst if self.first is None else self.first,
-                      self.expected.shape)
+        return _index(
+            self.worst if self.first is None else self.first, self.expected.shape
+        )
 
 
 def compare(
@@ -89,17 +91,27 @@ def compare(
     if tokens is not None:
         tokens = validation.names("tokens", tokens)
     atol = validation.number("atol", atol, 0)
-    stages = [_stage(name, ours.get(name), expected, atol)
-              for name, expected in theirs.items()]
+    stages = [
+        _stage(name, ours.get(name), expected, atol)
+        for name, expected in theirs.items()
+    ]
     at = next((i for i, stage in enumerate(stages) if stage.differs), None)
     difference = None if at is None else _difference(stages[at])
-    headline = str(difference) if difference else (
-        f"no difference above {_digits(atol, 4)} in {plural(len(stages), 'stage')}")
+    headline = (
+        str(difference)
+        if difference
+        else (
+            f"no difference above {_digits(atol, 4)} in {plural(len(stages), 'stage')}"
+        )
+    )
     extra = [name for name in ours if name not in theirs]
     state = {
-        "headline": headline, "atol": atol, "start": at or 0,
+        "headline": headline,
+        "atol": atol,
+        "start": at or 0,
         "tokens": [str(token) for token in tokens or []],
-        "extra": extra, "stages": _packed(stages, at or 0, atol),
+        "extra": extra,
+        "stages": _packed(stages, at or 0, atol),
     }
     alt = headline if alt is None else validation.text("alt", alt)
     picture = _picture(stages[at or 0], headline)
@@ -113,20 +125,25 @@ def _sides(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], Sequence[str] | None]:
     """Return both sides as mappings, and the tokens."""
     if isinstance(mine, Record) != isinstance(reference, Record):
-        raise TypeError(f"mine is a {type(mine).__name__}, reference a "
-                        f"{type(reference).__name__}: give two of the same kind")
+        raise TypeError(
+            f"mine is a {type(mine).__name__}, reference a "
+            f"{type(reference).__name__}: give two of the same kind"
+        )
     if isinstance(reference, Record):
         _check_records(mine, reference)
         tokens = reference.tokens if tokens is None else tokens
         mine, reference = stages_of(mine), stages_of(reference)
     if not isinstance(mine, Mapping) or not isinstance(reference, Mapping):
-        raise TypeError("expected two mappings from a stage's name to a tensor, or two "
-                        "records")
+        raise TypeError(
+            "expected two mappings from a stage's name to a tensor, or two records"
+        )
     if not reference:
         raise ValueError("reference has no stages: nothing to compare with")
-    return ({name: _array(x, f"mine, {name}") for name, x in mine.items()},
-            {name: _array(x, f"reference, {name}") for name, x in reference.items()},
-            tokens)
+    return (
+        {name: _array(x, f"mine, {name}") for name, x in mine.items()},
+        {name: _array(x, f"reference, {name}") for name, x in reference.items()},
+        tokens,
+    )
 
 
 def stages_of(record: Record) -> dict[str, np.ndarray]:
@@ -136,13 +153,16 @@ def stages_of(record: Record) -> dict[str, np.ndarray]:
     """
     stages = {}
     num_heads = len(record.heads)
-    some = "" if record.heads == list(range(num_heads)) else (
-        f" (heads {', '.join(map(str, record.heads))} counted from 0)")
+    some = (
+        ""
+        if record.heads == list(range(num_heads))
+        else (f" (heads {', '.join(map(str, record.heads))} counted from 0)")
+    )
     for i, layer in enumerate(record.layers):
         weights = record.weights[i].astype(float)
         with np.errstate(divide="ignore"):
             scores = np.log(weights) + record.totals[i][..., None]
-        scores = scores.astype(np.float32)                           # (H, T, T)
+        scores = scores.astype(np.float32)  # (H, T, T)
         stages[f"layer {layer}: norm of the residual stream"] = record.stream[layer]
         stages[f"layer {layer}: scores{some}"] = scores
         stages[f"layer {layer}: weights{some}"] = weights
@@ -155,11 +175,15 @@ def stages_of(record: Record) -> dict[str, np.ndarray]:
 def _check_records(mine: Record, reference: Record) -> None:
     """Raise ValueError unless both are of the same text and the same heads."""
     if not np.array_equal(mine.input_ids, reference.input_ids):
-        raise ValueError("the two records are of different texts: capture both with "
-                         "the same input_ids")
+        raise ValueError(
+            "the two records are of different texts: capture both with "
+            "the same input_ids"
+        )
     if mine.heads != reference.heads:
-        raise ValueError(f"mine holds the heads {mine.heads}, reference "
-                         f"{reference.heads}: capture both with the same heads")
+        raise ValueError(
+            f"mine holds the heads {mine.heads}, reference "
+            f"{reference.heads}: capture both with the same heads"
+        )
 
 
 def _array(values: Any, name: str) -> np.ndarray:
@@ -175,8 +199,9 @@ def _array(values: Any, name: str) -> np.ndarray:
         raise TypeError(f"{name} is {values!r:.60}, expected real numbers") from error
 
 
-def _stage(name: str, mine: np.ndarray | None, expected: np.ndarray,
-           atol: float) -> _Stage:
+def _stage(
+    name: str, mine: np.ndarray | None, expected: np.ndarray, atol: float
+) -> _Stage:
     """Return the stage with what differs in it."""
     stage = _Stage(name, mine, expected)
     if mine is None:
@@ -185,7 +210,7 @@ def _stage(name: str, mine: np.ndarray | None, expected: np.ndarray,
         stage.reason = f"yours has the shape {mine.shape}, expected {expected.shape}"
     elif expected.size:
         off = np.abs(_apart(mine, expected))
-        off = np.where(np.isnan(off), np.inf, off)       # only one is a number
+        off = np.where(np.isnan(off), np.inf, off)  # only one is a number
         stage.largest = float(off.max())
         stage.worst = int(off.argmax())
         if stage.largest > atol:
@@ -210,7 +235,7 @@ def _short_apart(mine: np.ndarray, expected: np.ndarray, atol: float) -> np.ndar
     """Return mine - expected as float32, on the right side of the tolerance."""
     off = _apart(mine, expected)
     short = _short(off)
-    above, below = np.abs(off) > atol, np.abs(off) <= atol       # neither: NaN
+    above, below = np.abs(off) > atol, np.abs(off) <= atol  # neither: NaN
     size = np.abs(short.astype(float))
     more = np.nextafter(short, np.copysign(np.float32(np.inf), short))
     less = np.nextafter(short, np.float32(0))
@@ -227,8 +252,12 @@ def _axes(shape: tuple[int, ...]) -> list[str]:
     if len(shape) < 2:
         return ["place"][: len(shape)]
     square = shape[-1] == shape[-2]
-    leading = {0: [], 1: ["head" if square else "batch"], 2: ["batch", "head"],
-               3: ["layer", "batch", "head"]}.get(len(shape) - 2)
+    leading = {
+        0: [],
+        1: ["head" if square else "batch"],
+        2: ["batch", "head"],
+        3: ["layer", "batch", "head"],
+    }.get(len(shape) - 2)
     leading = leading or [f"axis {i}" for i in range(len(shape) - 2)]
     return [*leading, "row", "column"]
 
@@ -237,8 +266,13 @@ def _difference(stage: _Stage) -> Difference:
     if stage.reason or stage.mine is None:
         return Difference(stage.name, stage.reason)
     place = dict(zip(_axes(stage.expected.shape), stage.focus, strict=True))
-    return Difference(stage.name, "", place, float(stage.mine[stage.focus]),
-                      float(stage.expected[stage.focus]))
+    return Difference(
+        stage.name,
+        "",
+        place,
+        float(stage.mine[stage.focus]),
+        float(stage.expected[stage.focus]),
+    )
 
 
 def _two_numbers(mine: float, expected: float) -> tuple[str, str]:
@@ -260,9 +294,14 @@ def _digits(value: float, digits: int) -> str:
 def _packed(stages: list[_Stage], start: int, atol: float) -> list[dict]:
     """Return the stages as JSON; half of the room is for the one shown first."""
     others = max(1, len(stages) - 1)
-    return [_as_state(stage, atol, MOST_CELLS // 2 if i == start
-                      else max(MOST_CELLS // 2 // others, 16))
-            for i, stage in enumerate(stages)]
+    return [
+        _as_state(
+            stage,
+            atol,
+            MOST_CELLS // 2 if i == start else max(MOST_CELLS // 2 // others, 16),
+        )
+        for i, stage in enumerate(stages)
+    ]
 
 
 def _as_state(stage: _Stage, atol: float, room: int) -> dict:
@@ -271,11 +310,17 @@ def _as_state(stage: _Stage, atol: float, room: int) -> dict:
     The difference is that of the numbers as given, not of the shorter ones shipped.
     """
     shape = stage.expected.shape
-    state = {"name": stage.name, "shape": list(shape), "axes": _axes(shape),
-             "differs": stage.differs, "reason": stage.reason, "largest": None}
+    state = {
+        "name": stage.name,
+        "shape": list(shape),
+        "axes": _axes(shape),
+        "differs": stage.differs,
+        "reason": stage.reason,
+        "largest": None,
+    }
     if stage.reason or stage.mine is None or not stage.expected.size:
         return state
-    sides = [_as_maps(x) for x in (stage.mine, stage.expected)]     # (N, R, C) each
+    sides = [_as_maps(x) for x in (stage.mine, stage.expected)]  # (N, R, C) each
     count, *size = sides[0].shape
     flat = stage.worst if stage.first is None else stage.first
     which, row, column = _index(flat, sides[0].shape)
@@ -288,8 +333,13 @@ def _as_state(stage: _Stage, atol: float, room: int) -> dict:
         "largest": stage.largest if np.isfinite(stage.largest) else "infinite",
         "focus": [which if every else 0, row - top, column - left],
         "maps": [list(_index(i, shape[:-2])) for i in range(count)][kept],
-        "count": count, "top": top, "left": left, "rows": rows, "columns": columns,
-        "mine": pack(_short(cut[0])), "expected": pack(_short(cut[1])),
+        "count": count,
+        "top": top,
+        "left": left,
+        "rows": rows,
+        "columns": columns,
+        "mine": pack(_short(cut[0])),
+        "expected": pack(_short(cut[1])),
         "apart": pack(_short_apart(cut[0], cut[1], atol)),
     }
 
@@ -324,8 +374,14 @@ def _picture(stage: _Stage, headline: str) -> bytes:
         shown = [_thumb(_as_maps(x[focus])[0]) for x in (stage.mine, stage.expected)]
         titles = ["yours", "expected", "difference"]
         shown.append(_apart(*shown))
-    return plots.as_png(plots.show_matrix, shown, title=titles, values=False,
-                        xlabel=stage.name, alt=headline)
+    return plots.as_png(
+        plots.show_matrix,
+        shown,
+        title=titles,
+        values=False,
+        xlabel=stage.name,
+        alt=headline,
+    )
 
 
 def _thumb(matrix: np.ndarray) -> np.ndarray:

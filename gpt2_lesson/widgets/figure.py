@@ -26,7 +26,11 @@ class Figure:
     """
 
     def __init__(
-        self, view: str, state: dict[str, Any], picture: bytes, alt: str,
+        self,
+        view: str,
+        state: dict[str, Any],
+        picture: bytes,
+        alt: str,
         height: int = 560,
     ) -> None:
         """Make the figure drawn by js/VIEW.js from `state` (JSON).
@@ -52,8 +56,12 @@ class Figure:
     def page(self) -> str:
         """Return the figure as a whole HTML page that needs nothing else."""
         return PAGE.format(
-            policy=POLICY, alt=html.escape(self.alt), style=style(),
-            state=as_json(self.state), view=self.view, script=script(self.view),
+            policy=POLICY,
+            alt=html.escape(self.alt),
+            style=style(),
+            state=as_json(self.state),
+            view=self.view,
+            script=script(self.view),
         )
 
     def save_html(self, path: str | Path) -> None:
@@ -78,8 +86,10 @@ class Figure:
     def _frame(self) -> str:
         """Return the still picture, and over it the page in a frame."""
         return FRAME.format(
-            mark=MARK, picture=base64.b64encode(self.picture).decode(),
-            alt=html.escape(self.alt, quote=True), height=self.height,
+            mark=MARK,
+            picture=base64.b64encode(self.picture).decode(),
+            alt=html.escape(self.alt, quote=True),
+            height=self.height,
             host=html.escape(source("host.js"), quote=True),
             page=html.escape(self.page(), quote=True),
         )
@@ -100,8 +110,12 @@ def script(view: str) -> str:
         parts.setdefault(name, re.sub(r"^import [^;]*;\n", "", text, flags=re.M))
 
     add(f"{view}.js")
-    text = re.sub(r"^export (?=(async )?(function|const|let|class)\b)", "",
-                  "\n".join(parts.values()), flags=re.M)
+    text = re.sub(
+        r"^export (?=(async )?(function|const|let|class)\b)",
+        "",
+        "\n".join(parts.values()),
+        flags=re.M,
+    )
     return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 

@@ -37,9 +37,13 @@ def choose(
     are. NaN is hatched. Raises ValueError for what does not fit together.
     """
     tokens = validation.names("tokens", tokens)
-    maps = {name: {title: _matrix(m, f"{name}, {title}")
-                   for title, m in validation.mapping(name, mine).items()}
-            for name, mine in validation.mapping("frames", frames).items()}
+    maps = {
+        name: {
+            title: _matrix(m, f"{name}, {title}")
+            for title, m in validation.mapping(name, mine).items()
+        }
+        for name, mine in validation.mapping("frames", frames).items()
+    }
     _check_frames(maps, len(tokens))
     _check_keys(numbers, maps, "numbers")
     if meter is not None:
@@ -52,7 +56,8 @@ def choose(
     unknown = {*validation.names("fractions", fractions)} - {*titles, "weights"}
     if unknown:
         raise ValueError(
-            f"fractions holds {sorted(unknown)}, expected some of {titles}")
+            f"fractions holds {sorted(unknown)}, expected some of {titles}"
+        )
     alt = alt or _alt_of_choice(maps, meter)
     state = _state_of_choice(maps, titles, fractions, axes or {}) | {
         "tokens": [str(token) for token in tokens],
@@ -61,8 +66,7 @@ def choose(
     }
     rows = len(tokens) * min(40, max(6, 300 // len(tokens)))
     picture = _picture_of_choice(maps, titles, tokens, meter, alt)
-    return Figure("frames", state, picture, alt,
-                  height=250 + rows)
+    return Figure("frames", state, picture, alt, height=250 + rows)
 
 
 def scrub(
@@ -91,24 +95,35 @@ def scrub(
         f"One head's attention on {plural(len(tokens), 'token')} at "
         f"{plural(len(steps), 'checkpoint')} of a training run, from step "
         f"{steps[0]} to step {steps[-1]}"
-        + "".join(f"; {name} from {ys[0]:.3g} to {ys[-1]:.3g}"
-                  for name, (_, ys) in drawn.items()) + "."
+        + "".join(
+            f"; {name} from {ys[0]:.3g} to {ys[-1]:.3g}"
+            for name, (_, ys) in drawn.items()
+        )
+        + "."
     )
     packed = pack_triangles(maps, exact=True)
     if len(packed["data"]) > MOST_BYTES * 0.7:
         packed = pack_triangles(maps, exact=False)
     state = {
-        "kind": "scrub", "tokens": [str(token) for token in tokens], "steps": steps,
+        "kind": "scrub",
+        "tokens": [str(token) for token in tokens],
+        "steps": steps,
         "maps": packed,
-        "curves": [{"name": name, "unit": UNITS.get(name, ""), "xs": xs, "ys": ys}
-                   for name, (xs, ys) in drawn.items()],
+        "curves": [
+            {"name": name, "unit": UNITS.get(name, ""), "xs": xs, "ys": ys}
+            for name, (xs, ys) in drawn.items()
+        ],
     }
     chosen = sorted({0, len(steps) // 2, len(steps) - 1})
     picture = plots.as_png(
-        plots.show_attention, maps[chosen], tokens,
-        title=[f"step {steps[i]}" for i in chosen], values=False, alt=alt)
-    return Figure("frames", state, picture, alt,
-                  height=620)
+        plots.show_attention,
+        maps[chosen],
+        tokens,
+        title=[f"step {steps[i]}" for i in chosen],
+        values=False,
+        alt=alt,
+    )
+    return Figure("frames", state, picture, alt, height=620)
 
 
 def _matrix(values: Any, name: str) -> np.ndarray:
@@ -125,31 +140,42 @@ def _check_frames(maps: Mapping[str, Mapping[str, np.ndarray]], size: int) -> No
     first = list(next(iter(maps.values())))
     for name, mine in maps.items():
         if list(mine) != first:
-            raise ValueError(f"setting {name!r} has the maps {list(mine)}, the first "
-                             f"one {first}: {CANNOT_DRAW}")
+            raise ValueError(
+                f"setting {name!r} has the maps {list(mine)}, the first "
+                f"one {first}: {CANNOT_DRAW}"
+            )
         for title, matrix in mine.items():
             if matrix.shape != (size, size):
-                raise ValueError(f"{name}, {title} has the shape {matrix.shape}, "
-                                 f"expected ({size}, {size}) for {size} tokens")
+                raise ValueError(
+                    f"{name}, {title} has the shape {matrix.shape}, "
+                    f"expected ({size}, {size}) for {size} tokens"
+                )
     if not 1 <= len(first) <= MOST_MAPS:
         raise ValueError(f"{len(first)} maps side by side, expected 1 to {MOST_MAPS}")
 
 
 def _check_keys(given: Mapping[str, Any] | None, maps: Mapping, what: str) -> None:
     if given is not None and set(validation.mapping(what, given)) != set(maps):
-        raise ValueError(f"{what} is for {list(given)}, expected one entry for each "
-                         f"setting: {list(maps)}")
+        raise ValueError(
+            f"{what} is for {list(given)}, expected one entry for each "
+            f"setting: {list(maps)}"
+        )
 
 
-def _state_of_choice(maps: Mapping, titles: list[str], fractions: Sequence[str],
-                     axes: Mapping[str, str]) -> dict:
+def _state_of_choice(
+    maps: Mapping, titles: list[str], fractions: Sequence[str], axes: Mapping[str, str]
+) -> dict:
     """Return what is drawn of the maps, packed in the order setting, map, row."""
     stacked = np.stack([[mine[title] for title in titles] for mine in maps.values()])
     return {
-        "kind": "choose", "settings": list(maps), "titles": titles,
+        "kind": "choose",
+        "settings": list(maps),
+        "titles": titles,
         "fractions": [title in fractions for title in titles],
-        "axes": [axes.get(title, AXES.get(title, "rows: query, columns: key"))
-                 for title in titles],
+        "axes": [
+            axes.get(title, AXES.get(title, "rows: query, columns: key"))
+            for title in titles
+        ],
         "maps": pack(stacked.astype(np.float32)),
     }
 
@@ -157,11 +183,14 @@ def _state_of_choice(maps: Mapping, titles: list[str], fractions: Sequence[str],
 def _alt_of_choice(maps: Mapping, meter: tuple[str, Mapping[str, float]] | None) -> str:
     titles = " and ".join(next(iter(maps.values())))
     if meter is None:
-        return (f"{titles[:1].upper()}{titles[1:]} at "
-                f"{plural(len(maps), 'setting')}: {', '.join(maps)}.")
+        return (
+            f"{titles[:1].upper()}{titles[1:]} at "
+            f"{plural(len(maps), 'setting')}: {', '.join(maps)}."
+        )
     values = (f"{name} {_said(meter[1][name]) or 'none'}" for name in maps)
-    return (f"{titles} at {plural(len(maps), 'setting')}; {meter[0]}: "
-            f"{', '.join(values)}.")
+    return (
+        f"{titles} at {plural(len(maps), 'setting')}; {meter[0]}: {', '.join(values)}."
+    )
 
 
 def _said(value: str | float) -> str:
@@ -177,16 +206,26 @@ def _or_none(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _picture_of_choice(maps: Mapping, titles: list[str], tokens: Sequence[str],
-                       meter: tuple[str, Mapping[str, float]] | None,
-                       alt: str) -> bytes:
+def _picture_of_choice(
+    maps: Mapping,
+    titles: list[str],
+    tokens: Sequence[str],
+    meter: tuple[str, Mapping[str, float]] | None,
+    alt: str,
+) -> bytes:
     """Return the first map of each setting, with its meter, as a still picture."""
     shown = [mine[titles[0]] for mine in maps.values()]
     names = [str(token)[:12] for token in tokens] if len(tokens) <= 12 else None
     return plots.as_png(
-        plots.show_matrix, shown, title=[_titled(name, meter) for name in maps],
-        values=False, xlabel=titles[0],
-        rows=names, columns=names, alt=alt)
+        plots.show_matrix,
+        shown,
+        title=[_titled(name, meter) for name in maps],
+        values=False,
+        xlabel=titles[0],
+        rows=names,
+        columns=names,
+        alt=alt,
+    )
 
 
 def _titled(name: str, meter: tuple[str, Mapping[str, float]] | None) -> str:
@@ -200,13 +239,17 @@ def _titled(name: str, meter: tuple[str, Mapping[str, float]] | None) -> str:
 def _checked_maps(maps: Any, count: int, size: int) -> np.ndarray:
     maps = validation.array("maps", maps)
     if maps.shape != (count, size, size) or not maps.size:
-        raise ValueError(f"maps has the shape {maps.shape}, expected ({count}, {size}, "
-                         f"{size}) for {count} steps and {size} tokens")
+        raise ValueError(
+            f"maps has the shape {maps.shape}, expected ({count}, {size}, "
+            f"{size}) for {count} steps and {size} tokens"
+        )
     if not (maps >= -1e-6).all() or not (maps <= 1 + 1e-5).all():
         raise ValueError("maps holds numbers outside 0 to 1, or NaN; expected weights")
     if np.abs(np.triu(maps, 1)).max() > 1e-6:
-        raise ValueError("maps has weights above the diagonal: expected causal ones "
-                         "(for others use `choose`)")
+        raise ValueError(
+            "maps has weights above the diagonal: expected causal ones "
+            "(for others use `choose`)"
+        )
     return maps
 
 
@@ -223,9 +266,11 @@ def _curve(name: str, line: Any, steps: list[int]) -> tuple[list[float], list[fl
     xs, ys = line if pair else (steps, line)
     xs, ys = (validation.array(f"curve {name!r}", x) for x in (xs, ys))
     if xs.shape != ys.shape or xs.ndim != 1 or not xs.size:
-        raise ValueError(f"curve {name!r} has {ys.shape} values for {xs.shape} steps; "
-                         f"give one for each of the {len(steps)} checkpoints, or a "
-                         "pair (steps, values)")
+        raise ValueError(
+            f"curve {name!r} has {ys.shape} values for {xs.shape} steps; "
+            f"give one for each of the {len(steps)} checkpoints, or a "
+            "pair (steps, values)"
+        )
     if not (np.isfinite(xs).all() and np.isfinite(ys).all()):
         raise ValueError(f"curve {name!r} holds NaN or infinity; leave them out")
     if (np.diff(xs) <= 0).any():

@@ -16,9 +16,13 @@ from gpt2_lesson.widgets.figure import POLICY, script, source
 from gpt2_lesson.widgets.labels import head_labels
 from gpt2_lesson.widgets.packing import as_json
 
-MOST_PARAMETERS = 10_000_000        # of a model that a phone runs at a reader's pace
-LESSONS = {"attention": "01", "generation": "06", "gpt2_model": "07",
-           "looking_inside": "12"}
+MOST_PARAMETERS = 10_000_000  # of a model that a phone runs at a reader's pace
+LESSONS = {
+    "attention": "01",
+    "generation": "06",
+    "gpt2_model": "07",
+    "looking_inside": "12",
+}
 NAMED = ("previous token", "induction", "first token")
 
 
@@ -32,8 +36,11 @@ def pack_model(model: GPT2Model) -> str:
         half = values.dim() > 1
         array = values.float().cpu().numpy().astype("<f2" if half else "<f4")
         data += b"\0" * (-len(data) % 4)
-        tensors[name] = {"kind": "f16" if half else "f32", "count": array.size,
-                         "at": len(data)}
+        tensors[name] = {
+            "kind": "f16" if half else "f32",
+            "count": array.size,
+            "at": len(data),
+        }
         data += array.tobytes()
     head = json.dumps({"config": vars(model.config), "tensors": tensors}).encode()
     head += b" " * (-len(head) % 4)
@@ -74,25 +81,37 @@ def front_page(
     """
     count = sum(p.numel() for p in model.parameters())
     if count > MOST_PARAMETERS:
-        raise ValueError(f"the model has {count:,} parameters, expected at most "
-                         f"{MOST_PARAMETERS:,}: a page with it would be too large")
+        raise ValueError(
+            f"the model has {count:,} parameters, expected at most "
+            f"{MOST_PARAMETERS:,}: a page with it would be too large"
+        )
     if model.config.vocab_size != tokenizer.vocab_size:
-        raise ValueError(f"the model has {model.config.vocab_size} tokens, the "
-                         f"tokenizer {tokenizer.vocab_size}: expected the same")
+        raise ValueError(
+            f"the model has {model.config.vocab_size} tokens, the "
+            f"tokenizer {tokenizer.vocab_size}: expected the same"
+        )
     if not prompt:
         raise ValueError("the prompt is empty: give at least one character")
-    state = {"weights": pack_model(model), "vocabulary": vocabulary_of(tokenizer),
-             "prompt": prompt, "examples": list(examples),
-             "heads": head_names(model, tokenizer, sample or prompt),
-             "links": {
-                 word: f"{lessons.rstrip('/')}/{number}_{word}.html" * bool(lessons)
-                 for word, number in LESSONS.items()}}
+    state = {
+        "weights": pack_model(model),
+        "vocabulary": vocabulary_of(tokenizer),
+        "prompt": prompt,
+        "examples": list(examples),
+        "heads": head_names(model, tokenizer, sample or prompt),
+        "links": {
+            word: f"{lessons.rstrip('/')}/{number}_{word}.html" * bool(lessons)
+            for word, number in LESSONS.items()
+        },
+    }
     return PAGE.format(
         policy=POLICY.replace("script-src", "worker-src blob:; script-src"),
-        title=html.escape(title), count=f"{count:,}",
-        style=source("style.css") + source("front.css"), state=as_json(state),
+        title=html.escape(title),
+        count=f"{count:,}",
+        style=source("style.css") + source("front.css"),
+        state=as_json(state),
         worker=as_json(script("worker")),
-        script=script("front"))
+        script=script("front"),
+    )
 
 
 def vocabulary_of(tokenizer: Tokenizer) -> dict[str, list] | None:
@@ -100,8 +119,10 @@ def vocabulary_of(tokenizer: Tokenizer) -> dict[str, list] | None:
     vocabulary = tokenizer.vocabulary
     if not vocabulary.merges and not vocabulary.special:
         return None
-    return {"tokens": [token.decode("latin-1") for token in vocabulary.tokens],
-            "merges": [[*pair, new] for pair, new in vocabulary.merges.items()]}
+    return {
+        "tokens": [token.decode("latin-1") for token in vocabulary.tokens],
+        "merges": [[*pair, new] for pair, new in vocabulary.merges.items()],
+    }
 
 
 def head_names(model: GPT2Model, tokenizer: Tokenizer, text: str) -> list[str]:

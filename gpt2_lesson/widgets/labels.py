@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-ENOUGH = 0.3    # mean weight on a place from which on a head is named after it
-CLEARLY = 2.0   # and at least so many times what even weights would put there
-EVEN = 0.8      # evenness from which on a head is called broad
+ENOUGH = 0.3  # mean weight on a place from which on a head is named after it
+CLEARLY = 2.0  # and at least so many times what even weights would put there
+EVEN = 0.8  # evenness from which on a head is called broad
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def _places(ids: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
     """Return the kinds of place: name, meaning, and (T, T), True where it is."""
     size = len(ids)
     query, key = np.arange(size)[:, None], np.arange(size)[None]
-    same = (ids[:, None] == ids) & (key < query)          # an earlier one of its kind
+    same = (ids[:, None] == ids) & (key < query)  # an earlier one of its kind
     after = np.zeros((size, size), bool)
     after[:, 1:] = same[:, :-1]
     chosen = query > 0
@@ -52,8 +52,11 @@ def _places(ids: np.ndarray) -> list[tuple[str, str, np.ndarray]]:
         ("previous token", "the token before the query", key == query - 1),
         ("first token", "the first token of the text", (key == 0) & chosen),
         ("itself", "the query itself", (key == query) & chosen),
-        ("induction", "the token after an earlier occurrence of the query's token",
-         after & (key < query)),
+        (
+            "induction",
+            "the token after an earlier occurrence of the query's token",
+            after & (key < query),
+        ),
         ("duplicate", "an earlier occurrence of the query's token", same),
     ]
 
@@ -64,7 +67,7 @@ def _label(name: str, meaning: str, weights: np.ndarray, place: np.ndarray) -> L
         return Label(name, meaning, ENOUGH, None)
     scores = (weights * place).sum(-1)[..., queries].mean(-1)
     keys = np.arange(1, len(place) + 1)
-    chance = (place.sum(-1) / keys)[queries].mean()       # what even weights reach
+    chance = (place.sum(-1) / keys)[queries].mean()  # what even weights reach
     return Label(name, meaning, max(ENOUGH, min(0.9, CLEARLY * chance)), scores)
 
 

@@ -53,8 +53,12 @@ class Live(anywidget.AnyWidget):
     measure = traitlets.Enum(MEASURES, MEASURES[0]).tag(sync=True)
 
     def __init__(
-        self, model: GPT2Model, tokenizer: TextCodec | None, text: str,
-        layers: Sequence[int] | None, heads: Sequence[int] | None,
+        self,
+        model: GPT2Model,
+        tokenizer: TextCodec | None,
+        text: str,
+        layers: Sequence[int] | None,
+        heads: Sequence[int] | None,
     ) -> None:
         """Read `text`, then make the widget. Raises as `explore` does."""
         self._model, self._tokenizer = model, tokenizer
@@ -62,7 +66,9 @@ class Live(anywidget.AnyWidget):
         self.text, self.record = text, self._captured(text)
         query = self.record.num_tokens - 1
         super().__init__(
-            layer=self.record.layers[0], head=self.record.heads[0], query=query,
+            layer=self.record.layers[0],
+            head=self.record.heads[0],
+            query=query,
             key=int(self.record.weights[0, 0, query].argmax()),
         )
         self.on_msg(Live._answer)
@@ -95,12 +101,14 @@ class Live(anywidget.AnyWidget):
         ids, tokens = self._tokens(text)
         most = self._model.config.max_seq_length
         if len(ids) > most:
-            raise ValueError(f"the text has {plural(len(ids), 'token')}, the model "
-                             f"reads {most}")
+            raise ValueError(
+                f"the text has {plural(len(ids), 'token')}, the model reads {most}"
+            )
         device = next(self._model.parameters()).device
         input_ids = torch.tensor([ids], device=device)
-        record = capture(self._model, input_ids, tokens, layers=self._layers,
-                         heads=self._heads)
+        record = capture(
+            self._model, input_ids, tokens, layers=self._layers, heads=self._heads
+        )
         check_size(record, len(record.layers), len(record.heads))
         return record
 
@@ -141,7 +149,8 @@ class Live(anywidget.AnyWidget):
         """Return a proposed number. Raises TraitError when the record lacks it."""
         name, value = proposal["trait"].name, proposal["value"]
         known = {"layer": self.record.layers, "head": self.record.heads}.get(
-            name, range(self.record.num_tokens))
+            name, range(self.record.num_tokens)
+        )
         if value not in known:
             raise traitlets.TraitError(
                 f"{name} is {value}, expected one of {known[0]} to {known[-1]}"
@@ -179,6 +188,8 @@ def explore(
     validation.gpt2_model(model)
     validation.text("text", text)
     if tokenizer is not None and not hasattr(tokenizer, "decode"):
-        raise TypeError(f"tokenizer is {validation.shown(tokenizer)}, expected an "
-                        "object with encode and decode")
+        raise TypeError(
+            f"tokenizer is {validation.shown(tokenizer)}, expected an "
+            "object with encode and decode"
+        )
     return Live(model, tokenizer, text, layers, heads)

@@ -64,5 +64,6 @@ def as_json(value: Any) -> str:
     Raises ValueError for NaN and infinity, which JSON does not know.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return re.sub("[<>&\u2028\u2029\ud800-\udfff]",
-                  lambda found: f"\\u{ord(found[0]):04x}", text)
+    return re.sub(
+        "[<>&\u2028\u2029\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text
+    )

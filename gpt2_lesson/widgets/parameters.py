@@ -25,28 +25,47 @@ def parameters(model: nn.Module | GPT2Config, alt: str | None = None) -> Figure:
         with torch.device("meta"):
             model = GPT2Model(**asdict(model))
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model is a {type(model).__name__}, expected a model or a "
-                        "GPT2Config")
+        raise TypeError(
+            f"model is a {type(model).__name__}, expected a model or a GPT2Config"
+        )
     leaves = [_leaf(name, parameter) for name, parameter in model.named_parameters()]
     total = sum(leaf["count"] for leaf in leaves)
     if not total:
         raise ValueError("the model has no parameters")
     sums = _sums(leaves)
-    alt = alt or f"{total:,} parameters: " + ", ".join(
-        f"{part} {_percent(count / total)}" for part, count in sums.items()) + "."
-    state = {"leaves": leaves, "total": total, "tied": _tied(model),
-             "parts": list(sums)}
+    alt = (
+        alt
+        or f"{total:,} parameters: "
+        + ", ".join(f"{part} {_percent(count / total)}" for part, count in sums.items())
+        + "."
+    )
+    state = {
+        "leaves": leaves,
+        "total": total,
+        "tied": _tied(model),
+        "parts": list(sums),
+    }
     picture = plots.as_png(
-        plots.show_bars, [count / 1e6 for count in sums.values()], list(sums),
-        ylabel="millions of parameters", title=f"{total:,} parameters", alt=alt)
+        plots.show_bars,
+        [count / 1e6 for count in sums.values()],
+        list(sums),
+        ylabel="millions of parameters",
+        title=f"{total:,} parameters",
+        alt=alt,
+    )
     return Figure("parameters", state, picture, alt, height=600)
 
 
 def _leaf(name: str, parameter: nn.Parameter) -> dict:
     """Return a parameter's name, shape and count, its place and its part."""
     place, part = _place(name)
-    return {"name": name, "shape": list(parameter.shape), "count": parameter.numel(),
-            "place": place, "part": part}
+    return {
+        "name": name,
+        "shape": list(parameter.shape),
+        "count": parameter.numel(),
+        "place": place,
+        "part": part,
+    }
 
 
 def _place(name: str) -> tuple[str, str]:
@@ -73,8 +92,10 @@ def _tied(model: nn.Module) -> str:
     if shared:
         return f"{', '.join(shared)}: the same numbers as another name, counted once."
     if isinstance(model, GPT2Model) and "tok_emb.weight" in once:
-        return ("The output head is the embedding matrix tok_emb.weight again, with no "
-                "parameters of its own.")
+        return (
+            "The output head is the embedding matrix tok_emb.weight again, with no "
+            "parameters of its own."
+        )
     return ""
 
 

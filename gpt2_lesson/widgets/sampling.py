@@ -53,7 +53,9 @@ def sampling(
         "context": context,
         "position": at if context else None,
         "came_next": came_next[0] if came_next else None,
-        "temperature": temperature, "top_k": top_k, "top_p": top_p,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
     }
     settings = _settings(temperature, top_k, top_p)
     alt = alt or _point(before, after, names, settings)
@@ -133,5 +135,7 @@ def _picture(
     return plots.as_png(
         plots.show_bars,
         {"the model's probabilities": before[order], settings: after[order]},
-        [plots.short_name(names[i], 14) for i in order], ylabel="probability", alt=alt,
+        [plots.short_name(names[i], 14) for i in order],
+        ylabel="probability",
+        alt=alt,
     )

@@ -26,26 +26,40 @@ def trace(record: Record, position: int = -1, alt: str | None = None) -> Figure:
     """
     validation.instance("record", record, Record)
     at = place(position, record.num_tokens)
-    check_finite("the record", record.weights, record.lens_probs, record.lens_next,
-                 record.stream, record.from_attention, record.from_mlp)
+    check_finite(
+        "the record",
+        record.weights,
+        record.lens_probs,
+        record.lens_next,
+        record.stream,
+        record.from_attention,
+        record.from_mlp,
+    )
     ids, names, followed = _names(record)
     keys, weights, heads = _looks(record)
     state = {
-        "tokens": record.tokens, "position": at, "names": names,
-        "blocks": len(record.stream), "captured": record.layers,
-        "top_k": ids.shape[-1], "looks": heads.shape[-1],
-        "next": names_of_next(record), "next_reading": followed,
+        "tokens": record.tokens,
+        "position": at,
+        "names": names,
+        "blocks": len(record.stream),
+        "captured": record.layers,
+        "top_k": ids.shape[-1],
+        "looks": heads.shape[-1],
+        "next": names_of_next(record),
+        "next_reading": followed,
         "lens": pack(ids.astype(np.uint32)),
         "probs": pack_fractions(record.lens_probs[..., :TOP_K]),
         "next_probs": pack(record.lens_next.astype(np.float32)),
         "norms": pack(_norms(record)),
-        "keys": pack(keys.astype(np.uint16)), "heads": pack(heads.astype(np.uint16)),
+        "keys": pack(keys.astype(np.uint16)),
+        "heads": pack(heads.astype(np.uint16)),
         "weights": pack_fractions(weights),
     }
     alt = alt or _point(record, at)
     rows = len(record.lens_probs)
-    return Figure("trace", state, _picture(record, at, alt), alt,
-                  height=400 + 36 * rows)
+    return Figure(
+        "trace", state, _picture(record, at, alt), alt, height=400 + 36 * rows
+    )
 
 
 def names_of_next(record: Record) -> list[str]:
@@ -63,18 +77,24 @@ def _names(record: Record) -> tuple[np.ndarray, list[str], list[int]]:
     shape = record.lens_ids[..., :TOP_K].shape
     place_of = {int(i): at for at, i in enumerate(used)}
     after = [*record.input_ids[1:], record.lens_ids[-1, -1, 0]]
-    return (places.reshape(shape), [record.name(int(i)) for i in used],
-            [place_of.get(int(i), -1) for i in after])
+    return (
+        places.reshape(shape),
+        [record.name(int(i)) for i in used],
+        [place_of.get(int(i), -1) for i in after],
+    )
 
 
 def _looks(record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return key, weight and head (layers, T, 3) of the largest weights."""
-    largest = record.weights.max(-1).transpose(0, 2, 1)               # (layers, T, H)
+    largest = record.weights.max(-1).transpose(0, 2, 1)  # (layers, T, H)
     keys = record.weights.argmax(-1).transpose(0, 2, 1)
     order = np.argsort(-largest, axis=-1, kind="stable")[..., :LOOKS]
     heads = np.array(record.heads)[order]
-    return (np.take_along_axis(keys, order, -1),
-            np.take_along_axis(largest, order, -1), heads)
+    return (
+        np.take_along_axis(keys, order, -1),
+        np.take_along_axis(largest, order, -1),
+        heads,
+    )
 
 
 def _norms(record: Record) -> np.ndarray:
@@ -88,8 +108,9 @@ def _point(record: Record, at: int) -> str:
     """Return what the picture says, in a sentence."""
     probs = record.lens_next[:, at]
     first = record.name(int(record.lens_ids[0, at, 0]))
-    token, first, wanted = map(plots.token_name, (
-        record.tokens[at], first, names_of_next(record)[at]))
+    token, first, wanted = map(
+        plots.token_name, (record.tokens[at], first, names_of_next(record)[at])
+    )
     what = "what came next" if at + 1 < record.num_tokens else "its own answer"
     return (
         f"After '{token}' the logit lens first reads '{first}'; "
@@ -102,15 +123,21 @@ def _picture(record: Record, at: int, alt: str) -> bytes:
     """Return each layer's probability of its top token and of what came next."""
     wanted = names_of_next(record)[at]
     depths = ["embedding", *(f"after layer {i}" for i in range(len(record.stream)))]
-    read = [plots.short_name(record.name(int(ids[0])), 14)
-            for ids in record.lens_ids[:, at]]
+    read = [
+        plots.short_name(record.name(int(ids[0])), 14) for ids in record.lens_ids[:, at]
+    ]
     layers = [f"{depth} '{name}'" for depth, name in zip(depths, read, strict=True)]
     values: dict[str, Any] = {
         "most probable there, named below": record.lens_probs[:, at, 0],
         f"'{plots.short_name(wanted, 14)}', which came next"
-        if at + 1 < record.num_tokens else "the answer": record.lens_next[:, at],
+        if at + 1 < record.num_tokens
+        else "the answer": record.lens_next[:, at],
     }
     return plots.as_png(
-        plots.show_bars, values, layers, ylabel="probability", alt=alt,
+        plots.show_bars,
+        values,
+        layers,
+        ylabel="probability",
+        alt=alt,
         title=f"after '{plots.short_name(record.tokens[at], 14)}', layer by layer",
     )

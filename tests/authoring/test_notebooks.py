@@ -317,7 +317,7 @@ def test_a_failing_cell_is_named_and_the_file_kept(
 
 
 def test_a_message_whose_coming_was_missed_is_found_soon(
-    monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     waits = []
 
@@ -378,7 +378,9 @@ def test_normal_form_keeps_alt_text_and_tags_and_drops_the_rest() -> None:
     assert normal.metadata == notebooks.METADATA
     assert [cell.id for cell in normal.cells] == ["show"]
     assert normal.cells[0].metadata == {
-        "tags": ["keep"], "jupyter": {"outputs_hidden": True}}
+        "tags": ["keep"],
+        "jupyter": {"outputs_hidden": True},
+    }
     outputs = normal.cells[0].outputs
     assert [out.output_type for out in outputs] == ["display_data"] * 2 + ["stream"]
     assert outputs[0].metadata == {"image/png": {"alt": "A line."}}

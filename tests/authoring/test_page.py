@@ -30,10 +30,14 @@ def figure(monkeypatch: pytest.MonkeyPatch) -> Figure:
 
 def stored(*outputs: tuple[dict, dict]) -> list:
     """Return the outputs that a committed notebook keeps of these."""
-    cell = new_code_cell("show()", id="show", outputs=[
-        new_output("execute_result", data, metadata=metadata, execution_count=1)
-        for data, metadata in outputs
-    ])
+    cell = new_code_cell(
+        "show()",
+        id="show",
+        outputs=[
+            new_output("execute_result", data, metadata=metadata, execution_count=1)
+            for data, metadata in outputs
+        ],
+    )
     return notebooks.normalise(new_notebook(cells=[cell])).cells[0].outputs
 
 
@@ -41,8 +45,10 @@ def test_of_a_figure_the_picture_and_its_alt_text_are_kept(figure: Figure) -> No
     data, metadata = figure._repr_mimebundle_()
     assert "text/html" in data
     [kept] = stored((data, metadata))
-    assert kept.data == {"image/png": base64.b64encode(figure.picture).decode(),
-                         "text/plain": figure.alt}
+    assert kept.data == {
+        "image/png": base64.b64encode(figure.picture).decode(),
+        "text/plain": figure.alt,
+    }
     assert kept.metadata == {"image/png": {"alt": figure.alt}}
 
 
@@ -100,14 +106,17 @@ def test_prose_keeps_its_pictures_formulas_links_and_answers(folder: Path) -> No
     assert inline.find("msup").text == "x2"
     assert "$" not in soup.main.text.replace("$HOME", "")
     assert [link.get("href") for link in soup.find_all("a")] == [
-        None, "https://example.org/a.ipynb"]         # the next lesson is not there
+        None,
+        "https://example.org/a.ipynb",
+    ]  # the next lesson is not there
     assert soup.details.summary.text == "Answer" and soup.details.strong.text == "Four."
 
 
 def test_what_the_learner_predicts_is_folded(folder: Path) -> None:
     output = [new_output("stream", text="42\n")]
-    hidden = new_code_cell("a", outputs=output,
-                           metadata={"jupyter": {"outputs_hidden": True}})
+    hidden = new_code_cell(
+        "a", outputs=output, metadata={"jupyter": {"outputs_hidden": True}}
+    )
     soup = paged(folder, hidden, new_code_cell("b", outputs=output))
     one, other = soup.select(".output_wrapper")
     assert one.parent.name == "details" and one.parent.summary.text == "Show the output"
@@ -119,11 +128,16 @@ def test_outputs_keep_figures_alt_texts_and_no_markup_of_their_texts(
 ) -> None:
     data, metadata = figure._repr_mimebundle_()
     picture = {kind: data[kind] for kind in ("image/png", "text/plain")}
-    cell = new_code_cell("show('<b>')", outputs=[
-        new_output("stream", text="</pre><script>bad()</script>\x1b[31mred\x1b[0m\n"),
-        new_output("display_data", data, metadata=metadata),
-        new_output("display_data", picture, metadata=metadata),
-    ])
+    cell = new_code_cell(
+        "show('<b>')",
+        outputs=[
+            new_output(
+                "stream", text="</pre><script>bad()</script>\x1b[31mred\x1b[0m\n"
+            ),
+            new_output("display_data", data, metadata=metadata),
+            new_output("display_data", picture, metadata=metadata),
+        ],
+    )
     soup = paged(folder, cell)
     assert soup.find("script") is None
     assert "</pre><script>bad()</script>" in soup.select_one(".output_stdout").text
@@ -137,8 +151,9 @@ def test_outputs_keep_figures_alt_texts_and_no_markup_of_their_texts(
 
 def test_nothing_on_a_page_comes_from_outside(folder: Path, figure: Figure) -> None:
     data, metadata = figure._repr_mimebundle_()
-    cell = new_code_cell("f", outputs=[new_output("display_data", data,
-                                                  metadata=metadata)])
+    cell = new_code_cell(
+        "f", outputs=[new_output("display_data", data, metadata=metadata)]
+    )
     soup = paged(folder, new_markdown_cell(PROSE), cell)
     assert soup.find("link") is None
     for node in soup.find_all(src=True):
@@ -147,11 +162,19 @@ def test_nothing_on_a_page_comes_from_outside(folder: Path, figure: Figure) -> N
     assert "default-src 'none'" in soup.find("meta", {"http-equiv": True})["content"]
 
 
-@pytest.mark.parametrize("address", [
-    "https://example.org/a.png", "//example.org/a.png", "../figures/no.svg",
-    "../../secret.png", "/etc/hostname", "file:///etc/hostname", "../key.txt",
-    "link.png",
-])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://example.org/a.png",
+        "//example.org/a.png",
+        "../figures/no.svg",
+        "../../secret.png",
+        "/etc/hostname",
+        "file:///etc/hostname",
+        "../key.txt",
+        "link.png",
+    ],
+)
 def test_a_picture_that_is_not_one_of_the_courses_is_refused(
     folder: Path, address: str
 ) -> None:
@@ -164,8 +187,9 @@ def test_a_picture_that_is_not_one_of_the_courses_is_refused(
 
 def test_a_name_stays_a_name_and_a_space_is_decoded(folder: Path) -> None:
     (folder / "two heads.svg").write_text(DRAWING)
-    soup = paged(folder, new_markdown_cell(
-        '<a id="here"></a>\n\n![Two.](two%20heads.svg)'))
+    soup = paged(
+        folder, new_markdown_cell('<a id="here"></a>\n\n![Two.](two%20heads.svg)')
+    )
     assert soup.find(id="here").get("href") is None
     assert soup.img["src"].startswith("data:image/svg+xml;base64,")
 
@@ -210,8 +234,7 @@ LINKED = {  # a course in which all kinds of links are
 [drawing](../figures/heads.svg) [next](04_next.ipynb) [here](#03) [gone](05_no.ipynb)
 [outside](../../outside.ipynb)""",
     "notebooks/04_next.ipynb": "# 04\n\n[before](03_heads.ipynb)",
-    "notebooks/exercises/03_heads/03 set.ipynb":
-        "# First\n\n[lesson](../../03_heads.ipynb)",
+    "notebooks/exercises/03_heads/03 set.ipynb": "# First\n[3](../../03_heads.ipynb)",
     "notebooks/teaching/README.md": "# Guide\n\n[course](../../README.md)",
     "README.md": "# Course\n\n[lesson](notebooks/03_heads.ipynb)",
     "../outside.ipynb": "# Outside",
@@ -235,8 +258,13 @@ def test_every_link_of_every_page_leads_to_a_page(
     assert "and 5 files that they link to" in capsys.readouterr().out
     found = {str(path.relative_to(out)): path for path in out.rglob("*.*")}
     assert set(found) == {
-        "03_heads.html", "04_next.html", "exercises/03_heads/03 set.html",
-        "teaching/README.html", "README.html", "figures/heads.svg"}
+        "03_heads.html",
+        "04_next.html",
+        "exercises/03_heads/03 set.html",
+        "teaching/README.html",
+        "README.html",
+        "figures/heads.svg",
+    }
     for name, path in found.items():
         soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
         for link in soup.find_all("a", href=True):
@@ -246,10 +274,11 @@ def test_every_link_of_every_page_leads_to_a_page(
             page = BeautifulSoup(target.read_text(encoding="utf-8"), "html.parser")
             assert not place or page.find(id=re.compile(f"^{place}$", re.I)), link
     dead = BeautifulSoup(found["03_heads.html"].read_text(), "html.parser").find_all(
-        lambda tag: tag.name == "a" and "href" not in tag.attrs)
+        lambda tag: tag.name == "a" and "href" not in tag.attrs
+    )
     assert [link.text for link in dead] == ["gone", "outside"]
     before = (out / "03_heads.html").read_bytes()
-    assert main(["page", "04", *settings]) == 0           # a newer page stays
+    assert main(["page", "04", *settings]) == 0  # a newer page stays
     assert (out / "03_heads.html").read_bytes() == before
 
 
@@ -265,10 +294,15 @@ def test_half_a_character_in_a_text_is_told_with_the_file(
     assert "03_heads.ipynb" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command, option", [
-    ("page", "--notebooks"), ("run", "--notebooks"), ("export", "--notebooks"),
-    ("release", "--root"),
-])
+@pytest.mark.parametrize(
+    "command, option",
+    [
+        ("page", "--notebooks"),
+        ("run", "--notebooks"),
+        ("export", "--notebooks"),
+        ("release", "--root"),
+    ],
+)
 def test_without_a_course_a_command_says_where_to_get_one(
     command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -289,8 +323,9 @@ def test_a_run_leaves_no_kernel_behind(
     source: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, kernel = [], run._kernel
-    monkeypatch.setattr(run, "_kernel", lambda: (
-        started.append(kernel()), started[-1])[1])
+    monkeypatch.setattr(
+        run, "_kernel", lambda: (started.append(kernel()), started[-1])[1]
+    )
     notebook = new_notebook(cells=[new_code_cell(source, id="cell")])
     with contextlib.suppress(run.LessonFailed):
         run.execute(notebook, folder / "03_heads.ipynb")

@@ -43,9 +43,13 @@ MODEL = "01_attention"
 LESSONS = {path.stem for path in notebooks.lessons(ROOT / "notebooks")}
 META = re.compile(
     r"^\*(?P<kind>predict|implement|debug|measure|open)\* · difficulty "
-    r"(?=.{5} )●{1,5}○{0,4} · importance [1-3] of 3 · (?P<minutes>\d+) minutes$", re.M)
-SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*?)(?:### INSTEAD.*?)?### END SOLUTION",
-                      re.S)
+    r"(?=.{5} )●{1,5}○{0,4} · importance [1-3] of 3 · (?P<minutes>\d+) minutes$",
+    re.M,
+)
+SOLUTION = re.compile(
+    r"### BEGIN SOLUTION\n(.*?)(?:### INSTEAD.*?)?### END SOLUTION", re.S
+)
+
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path, monkeypatch) -> None:
@@ -86,8 +90,11 @@ def run_cell(code: str, name: str, space: dict) -> object:
 
 def graded(notebook: NotebookNode) -> dict[str, re.Match]:
     """Return the cells with a check, by id."""
-    return {cell.id: match for cell in notebook.cells
-            if (match := CHECK.match(last_line(cell)))}
+    return {
+        cell.id: match
+        for cell in notebook.cells
+        if (match := CHECK.match(last_line(cell)))
+    }
 
 
 # What is stored, and its form
@@ -103,7 +110,7 @@ def test_a_set_belongs_to_a_lesson_and_says_so(name: str) -> None:
     assert name in LESSONS
     assert re.match(rf"# Problem set {name[:2]}: \S", first)
     assert f"(../../{name}.ipynb)" in first
-    how = first[first.index("## How to work"):]
+    how = first[first.index("## How to work") :]
     model = read(SOURCES, MODEL).cells[0].source.split("\n\n", 2)[2]
     assert how.replace(f"{name[:2]}.2", f"{MODEL[:2]}.2") == model
 
@@ -129,13 +136,19 @@ def test_exercises_have_their_parts_in_order(name: str) -> None:
         assert first.splitlines()[2] == meta[0]
         minutes += int(meta["minutes"])
         answers = [i for i, cell in enumerate(part) if is_answer(cell)]
-        judged = [i for i, cell in enumerate(part)
-                  if CHECK.match(last_line(cell)) or BY_HAND.match(cell.source)]
+        judged = [
+            i
+            for i, cell in enumerate(part)
+            if CHECK.match(last_line(cell)) or BY_HAND.match(cell.source)
+        ]
         assert answers and judged and answers[0] <= judged[0]
-        asks = [match["check"] or match["number"] for cell in part
-                if (match := CHECK.match(last_line(cell)))]
+        asks = [
+            match["check"] or match["number"]
+            for cell in part
+            if (match := CHECK.match(last_line(cell)))
+        ]
         assert tuple(asks) == hints.SETS[f"{name[:2]}.{number}"]
-        for cell in part:                        # hints come from checks.hint alone
+        for cell in part:  # hints come from checks.hint alone
             assert "<summary>Hint" not in cell.source
             assert cell.source.count("</details>") == cell.source.count("<details>")
     said = re.search(r"about (\d+) minutes", read(SOURCES, name).cells[0].source)
@@ -149,11 +162,12 @@ def test_what_explains_a_prediction_is_folded(name: str) -> None:
         if cell.cell_type == "markdown" and cell.source.startswith("## "):
             on, judged, shown = "*predict*" in cell.source, False, False
         elif on and cell.cell_type == "code":
-            shown = judged                               # the cell after the check
+            shown = judged  # the cell after the check
             judged = judged or bool(CHECK.match(last_line(cell)))
         elif on and shown and not cell.source.startswith("("):
             assert cell.source.startswith(
-                "<details><summary>Why (after your prediction)</summary>\n\n")
+                "<details><summary>Why (after your prediction)</summary>\n\n"
+            )
 
 
 @each_set
@@ -169,21 +183,33 @@ def test_each_check_asks_for_what_a_cell_before_it_answers(name: str) -> None:
             assert cell.metadata.nbgrader.locked and not cell.metadata.editable
             assert len(cell.source.splitlines()) == 1, "a check stands alone"
         elif cell.cell_type == "code":
-            given |= {node.id for node in ast.walk(ast.parse(cell.source))
-                      if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-            given |= {node.name for node in ast.parse(cell.source).body
-                      if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+            given |= {
+                node.id
+                for node in ast.walk(ast.parse(cell.source))
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            }
+            given |= {
+                node.name
+                for node in ast.parse(cell.source).body
+                if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            }
 
 
 @each_set
 def test_the_grader_reads_the_same_checks(name: str) -> None:
-    found = {one.grade_id: (one.name, one.variable, one.points)
-             for one in read_release(place(ROOT, EXERCISES, name)).exercises
-             if one.kind != "by hand"}
+    found = {
+        one.grade_id: (one.name, one.variable, one.points)
+        for one in read_release(place(ROOT, EXERCISES, name)).exercises
+        if one.kind != "by hand"
+    }
     assert found == {
-        cell_id: (match["check"] or match["number"], match["answer"],
-                  int(match["points"]))
-        for cell_id, match in graded(read(EXERCISES, name)).items()}
+        cell_id: (
+            match["check"] or match["number"],
+            match["answer"],
+            int(match["points"]),
+        )
+        for cell_id, match in graded(read(EXERCISES, name)).items()
+    }
 
 
 @each_set
@@ -203,8 +229,9 @@ def told(value: object, precision: str) -> object:
         return [told(part, precision) for part in value]
     if not isinstance(value, float) or unit == "per":
         return value
-    return (float(f"{value:.{number}g}") if unit == "significant"
-            else round(value, number))
+    return (
+        float(f"{value:.{number}g}") if unit == "significant" else round(value, number)
+    )
 
 
 @each_set
@@ -229,15 +256,17 @@ def test_the_precision_that_is_judged_is_asked_for(name: str) -> None:
 
 
 @each_set
-def test_predictions_have_names_for_wrong_ones_and_show_nothing_first(name: str
-                                                                      ) -> None:
+def test_predictions_have_names_for_wrong_ones_and_show_nothing_first(
+    name: str,
+) -> None:
     for match in graded(read(SOURCES, name)).values():
         exercise = checks.all_exercises()[match["number"] or match["check"]]
         if getattr(exercise, "predict", False):
             assert len(exercise.wrong) >= 3, exercise.name
             for mistake in exercise.mistakes:
                 assert all((mistake.name, mistake.why, *exercise.hints_for(mistake))), (
-                    mistake.id)
+                    mistake.id
+                )
 
 
 def bare(text: str) -> set[str]:
@@ -302,18 +331,56 @@ def answer_of(*lines: str) -> NotebookNode:
 
 
 STUBS = [
-    (["def f(x):", '    """Doc."""', "    ### BEGIN SOLUTION", "    return x",
-      "    ### END SOLUTION"],
-     'def f(x):\n    """Doc."""\n    # your code here\n    raise NotImplementedError'),
-    (["sizes = [1]", "### BEGIN SOLUTION", "import math", "_one = 1", "a, b = 2, 3",
-      "c: int = 4", "def d():", "    e = 5", "### END SOLUTION"],
-     "sizes = [1]\na = ...  # your answer here\nb = ...  # your answer here\n"
-     "c = ...  # your answer here\nd = ...  # your answer here"),
-    (["### BEGIN SOLUTION", "def f(x):", "    return x", "### INSTEAD", "# def f(x):",
-      "#", "#     return 2 * x  # no", "### END SOLUTION", "f(1)"],
-     "def f(x):\n\n    return 2 * x  # no\nf(1)"),
-    (["class A:", "    ### BEGIN SOLUTION", "    x = 1", "    ### INSTEAD",
-      "    # x = ...", "    ### END SOLUTION"], "class A:\n    x = ..."),
+    (
+        [
+            "def f(x):",
+            '    """Do."""',
+            "    ### BEGIN SOLUTION",
+            "    return x",
+            "    ### END SOLUTION",
+        ],
+        'def f(x):\n    """Do."""\n    # your code here\n    raise NotImplementedError',
+    ),
+    (
+        [
+            "sizes = [1]",
+            "### BEGIN SOLUTION",
+            "import math",
+            "_one = 1",
+            "a, b = 2, 3",
+            "c: int = 4",
+            "def d():",
+            "    e = 5",
+            "### END SOLUTION",
+        ],
+        "sizes = [1]\na = ...  # your answer here\nb = ...  # your answer here\n"
+        "c = ...  # your answer here\nd = ...  # your answer here",
+    ),
+    (
+        [
+            "### BEGIN SOLUTION",
+            "def f(x):",
+            "    return x",
+            "### INSTEAD",
+            "# def f(x):",
+            "#",
+            "#     return 2 * x  # no",
+            "### END SOLUTION",
+            "f(1)",
+        ],
+        "def f(x):\n\n    return 2 * x  # no\nf(1)",
+    ),
+    (
+        [
+            "class A:",
+            "    ### BEGIN SOLUTION",
+            "    x = 1",
+            "    ### INSTEAD",
+            "    # x = ...",
+            "    ### END SOLUTION",
+        ],
+        "class A:\n    x = ...",
+    ),
 ]
 
 
@@ -344,47 +411,86 @@ def test_ids_are_named_after_answers_and_never_after_solutions(tmp_path: Path) -
     by_hand = f"<!-- by hand: 3 points -->\n**Why?**\n\n{region}"
     made = put(
         tmp_path,
-        new_code_cell("def num_heads():\n    ### BEGIN SOLUTION\n    return 1\n"
-                      "    ### END SOLUTION"),
+        new_code_cell(
+            "def num_heads():\n    ### BEGIN SOLUTION\n    return 1\n"
+            "    ### END SOLUTION"
+        ),
         new_code_cell("checks.num_heads(num_heads).points(2)"),
-        new_markdown_cell(by_hand), new_markdown_cell(by_hand),
-        new_code_cell("### BEGIN SOLUTION\nprint('secret')\n### END SOLUTION"))
+        new_markdown_cell(by_hand),
+        new_markdown_cell(by_hand),
+        new_code_cell("### BEGIN SOLUTION\nprint('secret')\n### END SOLUTION"),
+    )
     cells = nbformat.reads(made["01_toy"][1], as_version=4).cells
-    assert [cell.id for cell in cells] == ["num-heads", "num-heads-check", "in-words",
-                                           "in-words-2", "in-words-3"]
+    assert [cell.id for cell in cells] == [
+        "num-heads",
+        "num-heads-check",
+        "in-words",
+        "in-words-2",
+        "in-words-3",
+    ]
     assert cells[2].source.endswith("**Why?**\n\n*Your answer here.*")
     assert cells[4].source == "# your code here"
-    kinds = [(cell.metadata.nbgrader.grade, cell.metadata.nbgrader.solution,
-              cell.metadata.nbgrader.locked, cell.metadata.nbgrader.get("points"))
-             for cell in cells]
-    assert kinds == [(False, True, False, None), (True, False, True, 2),
-                     (True, True, False, 3), (True, True, False, 3),
-                     (False, True, False, None)]
+    kinds = [
+        (
+            cell.metadata.nbgrader.grade,
+            cell.metadata.nbgrader.solution,
+            cell.metadata.nbgrader.locked,
+            cell.metadata.nbgrader.get("points"),
+        )
+        for cell in cells
+    ]
+    assert kinds == [
+        (False, True, False, None),
+        (True, False, True, 2),
+        (True, True, False, 3),
+        (True, True, False, 3),
+        (False, True, False, None),
+    ]
     assert "spies" not in made["01_toy"][1] and "secret" not in made["01_toy"][1]
 
 
-@pytest.mark.parametrize(("cell", "reason"), [
-    (answer_of("checks.f(f).points(2)", "1"), "the last line must be checks.NAME"),
-    (answer_of("checks.f(lambda x: x).points(2)"), "the last line must be checks.NAME"),
-    (answer_of("checks.answer(f).points(2)"), "the last line must be checks.NAME"),
-    (answer_of("checks.f(f).points(2) * 2"), "the last line must be checks.NAME"),
-    (answer_of("### BEGIN SOLUTION", "f = 1", "### END SOLUTION",
-               "checks.f(f).points(2)"), "a check needs its own cell"),
-    (answer_of("### BEGIN SOLUTION", "f = 1"), "a solution needs the lines"),
-    (answer_of("### BEGIN SOLUTION", "### BEGIN SOLUTION", "f = 1",
-               "### END SOLUTION"), "a solution needs the lines"),
-    (answer_of("f = 1  ### BEGIN SOLUTION", "### END SOLUTION"),
-     "a solution needs the lines"),
-    (new_markdown_cell("### BEGIN SOLUTION\nyes\n### END SOLUTION"), "needs both"),
-    (new_markdown_cell("<!-- by hand: 2 points -->\nWhy?"), "needs both"),
-])
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (answer_of("checks.f(f).points(2)", "1"), "the last line must be checks.NAME"),
+        (
+            answer_of("checks.f(lambda x: x).points(2)"),
+            "the last line must be checks.NAME",
+        ),
+        (answer_of("checks.answer(f).points(2)"), "the last line must be checks.NAME"),
+        (answer_of("checks.f(f).points(2) * 2"), "the last line must be checks.NAME"),
+        (
+            answer_of(
+                "### BEGIN SOLUTION",
+                "f = 1",
+                "### END SOLUTION",
+                "checks.f(f).points(2)",
+            ),
+            "a check needs its own cell",
+        ),
+        (answer_of("### BEGIN SOLUTION", "f = 1"), "a solution needs the lines"),
+        (
+            answer_of(
+                "### BEGIN SOLUTION", "### BEGIN SOLUTION", "f = 1", "### END SOLUTION"
+            ),
+            "a solution needs the lines",
+        ),
+        (
+            answer_of("f = 1  ### BEGIN SOLUTION", "### END SOLUTION"),
+            "a solution needs the lines",
+        ),
+        (new_markdown_cell("### BEGIN SOLUTION\nyes\n### END SOLUTION"), "needs both"),
+        (new_markdown_cell("<!-- by hand: 2 points -->\nWhy?"), "needs both"),
+    ],
+)
 def test_a_wrong_form_is_refused(tmp_path: Path, cell, reason: str) -> None:
     with pytest.raises(ValueError, match=re.escape(reason)):
         put(tmp_path, cell)
 
 
 def test_release_writes_what_check_wants_and_the_same_bytes_twice(
-        tmp_path: Path, capsys) -> None:
+    tmp_path: Path, capsys
+) -> None:
     shutil.copytree(ROOT / SOURCES / MODEL, tmp_path / SOURCES / MODEL)
     words = ["release", "--root", str(tmp_path)]
     assert main([*words, "--check"]) == 1
@@ -397,7 +503,8 @@ def test_release_writes_what_check_wants_and_the_same_bytes_twice(
     assert capsys.readouterr().out.endswith("nothing changed\n")
     shutil.copytree(made.parent, tmp_path / EXERCISES / "02_gone")
     (tmp_path / EXERCISES / "02_gone" / f"{MODEL}.ipynb").rename(
-        tmp_path / EXERCISES / "02_gone" / "02_gone.ipynb")
+        tmp_path / EXERCISES / "02_gone" / "02_gone.ipynb"
+    )
     assert main([*words, "--check"]) == 1
     assert "02_gone.ipynb has no set" in capsys.readouterr().out
 
@@ -435,30 +542,44 @@ def test_hidden_tests_stand_alone_and_know_right_from_wrong() -> None:
 
 def test_what_a_function_prints_costs_nothing_in_an_exam(capsys) -> None:
     notebook = exam(read(SOURCES, MODEL), seed=5)
-    (tests,) = [cell.source for cell in notebook.cells
-                if cell.source.endswith("checks.attention(attention).points(4)")]
+    (tests,) = [
+        cell.source
+        for cell in notebook.cells
+        if cell.source.endswith("checks.attention(attention).points(4)")
+    ]
 
     def attention(q, k, v):
         print("noise", file=sys.stderr)
         return (q @ k.mT / q.size(-1) ** 0.5).softmax(-1) @ v
 
     exec(tests.partition("### END HIDDEN TESTS")[0], {"attention": attention})
-    assert capsys.readouterr().err == ""         # nbgrader gives 0 for any
+    assert capsys.readouterr().err == ""  # nbgrader gives 0 for any
 
 
-@pytest.mark.parametrize("value", [
-    torch.tensor([[1, 2], [3, 4]]), torch.tensor(0.1), torch.tensor([True, False]),
-    torch.tensor([torch.inf, -torch.inf, 1e-9, 123456.0]), [1, "a\n", None], (1.5,),
-    float("inf"), -0.25])
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.tensor([[1, 2], [3, 4]]),
+        torch.tensor(0.1),
+        torch.tensor([True, False]),
+        torch.tensor([torch.inf, -torch.inf, 1e-9, 123456.0]),
+        [1, "a\n", None],
+        (1.5,),
+        float("inf"),
+        -0.25,
+    ],
+)
 def test_a_literal_is_the_value_again(value: object) -> None:
     again = eval(literal(value), {"torch": torch})
     torch.testing.assert_close(again, value) if isinstance(
-        value, torch.Tensor) else again == value
+        value, torch.Tensor
+    ) else again == value
     assert type(again) is type(value)
 
 
 def test_an_exam_is_written_for_nbgrader_and_gives_nothing_away(
-        tmp_path: Path, capsys) -> None:
+    tmp_path: Path, capsys
+) -> None:
     shutil.copytree(ROOT / SOURCES / MODEL, tmp_path / SOURCES / MODEL)
     assert main(["release", "01", "--exam", "3", "--root", str(tmp_path)]) == 0
     folder = tmp_path / "grading" / "exam"
@@ -474,12 +595,19 @@ def test_an_exam_is_written_for_nbgrader_and_gives_nothing_away(
 
 def students(name: str) -> dict[str, NotebookNode]:
     """Return notebooks: right, not begun, wrong, and one that an editor has torn."""
-    found = {"right": handed_in(name), "blank": handed_in(name, written=False),
-             "wrong": handed_in(name), "torn": handed_in(name)}
+    found = {
+        "right": handed_in(name),
+        "blank": handed_in(name, written=False),
+        "wrong": handed_in(name),
+        "torn": handed_in(name),
+    }
     right, wrong, torn = (found[one] for one in ("right", "wrong", "torn"))
-    for cell in right.cells:                             # noise costs nothing
-        cell.source = cell.source.replace("    scores =", "    import warnings\n"
-                                          "    warnings.warn('old')\n    scores =", 1)
+    for cell in right.cells:  # noise costs nothing
+        cell.source = cell.source.replace(
+            "    scores =",
+            "    import warnings\n    warnings.warn('old')\n    scores =",
+            1,
+        )
     for cell in wrong.cells:
         cell.source = cell.source.replace(".softmax(-1)    ", ".softmax(-2)    ")
     for cell in torn.cells:
@@ -494,8 +622,10 @@ def test_a_class_is_graded_by_nbgrader(tmp_path: Path) -> None:
     shutil.copy(ROOT / "nbgrader_config.py", tmp_path)
     shutil.copytree(ROOT / SOURCES / name, tmp_path / SOURCES / name)
     assert nbgrader(tmp_path, "generate_assignment", name)
-    assert place(tmp_path, EXERCISES, name).read_bytes() == place(
-        ROOT, EXERCISES, name).read_bytes()
+    assert (
+        place(tmp_path, EXERCISES, name).read_bytes()
+        == place(ROOT, EXERCISES, name).read_bytes()
+    )
     for student, notebook in students(name).items():
         path = place(tmp_path, f"grading/submitted/{student}", name)
         path.parent.mkdir(parents=True)
@@ -506,8 +636,9 @@ def test_a_class_is_graded_by_nbgrader(tmp_path: Path) -> None:
     assert nbgrader(tmp_path, "generate_feedback", name)
     assert nbgrader(tmp_path, "export")
     with (tmp_path / "grades.csv").open(encoding="utf-8") as file:
-        scores = {row["student_id"]: float(row["raw_score"])
-                  for row in csv.DictReader(file)}
+        scores = {
+            row["student_id"]: float(row["raw_score"]) for row in csv.DictReader(file)
+        }
     assert scores == {"right": 13, "blank": 0, "wrong": 9, "torn": 11}
     pages = tmp_path / "grading" / "feedback"
     page = (pages / "wrong" / name / f"{name}.html").read_text(encoding="utf-8")
@@ -517,7 +648,12 @@ def test_a_class_is_graded_by_nbgrader(tmp_path: Path) -> None:
 def nbgrader(folder: Path, *words: str) -> str:
     """Return what a command of nbgrader, run in a course's folder, writes."""
     done = subprocess.run(
-        [sys.executable, "-m", "nbgrader", *words], cwd=folder, text=True, timeout=300,
-        capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+        [sys.executable, "-m", "nbgrader", *words],
+        cwd=folder,
+        text=True,
+        timeout=300,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stderr

@@ -34,18 +34,22 @@ def test_the_filter_refuses_what_it_should_on_both_machines(machine: str) -> Non
             if code == 0x20:
                 loaded = {0: number, 4: architecture, 16: first}[value]
             else:
-                at += yes if loaded >= value and (code == 0x35 or loaded == value
-                                                  ) else no
+                at += (
+                    yes if loaded >= value and (code == 0x35 or loaded == value) else no
+                )
             at += 1
 
     allowed, refused, unknown, odd = 0x7FFF0000, 0x50001, 0x50026, 0x50061
     for numbers in SYSTEM_CALLS.values():
         assert verdict(numbers[column]) == refused
-    assert verdict(0 if column == 0 else 63) == allowed               # read
-    assert verdict(425) == verdict(1 << 30) == unknown                # io_uring, x32
+    assert verdict(0 if column == 0 else 63) == allowed  # read
+    assert verdict(425) == verdict(1 << 30) == unknown  # io_uring, x32
     assert [verdict(SOCKET[column], family) for family in (1, 2, 10, 16, 40, 38)] == [
-        *4 * [allowed], odd, odd]
-    assert verdict(39, architecture=0x40000003) == 0x80000000         # i386: killed
+        *4 * [allowed],
+        odd,
+        odd,
+    ]
+    assert verdict(39, architecture=0x40000003) == 0x80000000  # i386: killed
 
 
 def holes() -> dict[str, tuple[str, sandbox.Sandbox]]:
@@ -63,14 +67,14 @@ def holes() -> dict[str, tuple[str, sandbox.Sandbox]]:
                 word = rights.pop(0)
                 value = rights[:1] if word in ("--reuid", "--regid") else []
                 if word in self.without:
-                    del rights[:len(value)]
+                    del rights[: len(value)]
                 else:
                     kept.append(word)
             return kept
 
     class Unfiltered(sandbox.Sandbox):
         def _filter(self) -> bytes:
-            return struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000)         # all is allowed
+            return struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000)  # all is allowed
 
     class Open(sandbox.Sandbox):
         def _mounts(self) -> dict[str, str | None]:
@@ -85,19 +89,36 @@ def holes() -> dict[str, tuple[str, sandbox.Sandbox]]:
     return {
         "net": ("has a network", without("--net")),
         "pid": ("sees other processes", without("--pid")),
-        "user": ("has capabilities", without(
-            "--reuid", "--bounding-set=-all", "--inh-caps=-all")),
+        "user": (
+            "has capabilities",
+            without("--reuid", "--bounding-set=-all", "--inh-caps=-all"),
+        ),
         "new rights": ("may gain privileges", without("--no-new-privs")),
-        "processes": ("starts a process", sandbox.Sandbox(
-            "root", limits=Limits(processes=100))),
-        "memory": ("uses memory without limit", sandbox.Sandbox(
-            "root", limits=Limits(memory=-1))),
+        "processes": (
+            "starts a process",
+            sandbox.Sandbox("root", limits=Limits(processes=100)),
+        ),
+        "memory": (
+            "uses memory without limit",
+            sandbox.Sandbox("root", limits=Limits(memory=-1)),
+        ),
         "files": ("sees a hidden file", Open("root")),
-        **{f"filter, {wall}": (wall, Unfiltered("root")) for wall in (
-            "reaches the machine's host", "may call add_key", "may call keyctl",
-            "may call shmget", "may call semget", "may call msgget",
-            "may call mq_open", "may call memfd_create", "may call ptrace",
-            "may call unshare", "may call process_vm_readv")},
+        **{
+            f"filter, {wall}": (wall, Unfiltered("root"))
+            for wall in (
+                "reaches the machine's host",
+                "may call add_key",
+                "may call keyctl",
+                "may call shmget",
+                "may call semget",
+                "may call msgget",
+                "may call mq_open",
+                "may call memfd_create",
+                "may call ptrace",
+                "may call unshare",
+                "may call process_vm_readv",
+            )
+        },
     }
 
 

@@ -39,24 +39,39 @@ def drawn():
 FOUND = r"(?P<hero>\w+) found (?P<colour>an? \w+) (?P<thing>\w+)"
 WHEN = r"(?P<sky>\w+) (?P<time>\w+)"
 SHAPES = {
-    "opening": [rf"One {WHEN} {FOUND} by the (?P<place>\w+)\. ",
-                rf"By the (?P<place>\w+), one {WHEN}, {FOUND}\. ",
-                rf"A {WHEN}! By the (?P<place>\w+) {FOUND}\. "],
-    "meeting": [rf"{call} (?P<friend>\w+) the (?P<animal>\w+) (?P<trouble>[\w ]+)\. "
-                for call in ("Nearby,", "Oh!", "Look!")],
-    "rescue": [rf"{how[0]} the <thing> (?P<act>[\w -]+), {how[1]} <friend> "
-               r"(?P<relief>[\w ]+)\. "
-               for how in (("But", "and"), ("Soon", "and"), ("Then", "so"))],
-    "feast": [r"By the <place> they ate (?P<food>[\w ]+)\. ",
-              r"They ate (?P<food>[\w ]+) by the <place>\. ",
-              r"Both had (?P<food>[\w ]+) by the <place>\. "],
+    "opening": [
+        rf"One {WHEN} {FOUND} by the (?P<place>\w+)\. ",
+        rf"By the (?P<place>\w+), one {WHEN}, {FOUND}\. ",
+        rf"A {WHEN}! By the (?P<place>\w+) {FOUND}\. ",
+    ],
+    "meeting": [
+        rf"{call} (?P<friend>\w+) the (?P<animal>\w+) (?P<trouble>[\w ]+)\. "
+        for call in ("Nearby,", "Oh!", "Look!")
+    ],
+    "rescue": [
+        rf"{how[0]} the <thing> (?P<act>[\w -]+), {how[1]} <friend> "
+        r"(?P<relief>[\w ]+)\. "
+        for how in (("But", "and"), ("Soon", "and"), ("Then", "so"))
+    ],
+    "feast": [
+        r"By the <place> they ate (?P<food>[\w ]+)\. ",
+        r"They ate (?P<food>[\w ]+) by the <place>\. ",
+        r"Both had (?P<food>[\w ]+) by the <place>\. ",
+    ],
     "gift": [r'"(?P<words>[\w ]+)," said (?P<giver>\w+)\. '],
-    "ending": [r"So (?P<owner>\w+) took the <hue> <thing> home (?P<path>[\w ]+)\.\n",
-               r"Home went (?P<owner>\w+) and the <hue> <thing> (?P<path>[\w ]+)\.\n",
-               r"Off went (?P<owner>\w+) with the <hue> <thing> (?P<path>[\w ]+)\.\n"],
+    "ending": [
+        r"So (?P<owner>\w+) took the <hue> <thing> home (?P<path>[\w ]+)\.\n",
+        r"Home went (?P<owner>\w+) and the <hue> <thing> (?P<path>[\w ]+)\.\n",
+        r"Off went (?P<owner>\w+) with the <hue> <thing> (?P<path>[\w ]+)\.\n",
+    ],
 }
-PARENT = {"thing": "sky", "trouble": "sky", "act": "thing", "relief": "sky",
-          "path": "sky"}
+PARENT = {
+    "thing": "sky",
+    "trouble": "sky",
+    "act": "thing",
+    "relief": "sky",
+    "path": "sky",
+}
 
 
 def recall(shape, seen):
@@ -78,7 +93,7 @@ def read(text):
     assert {seen["giver"], seen["owner"]} == {seen["hero"], seen["friend"]}
     assert seen["giver"] != seen["owner"]
     seen["giver"] = "hero" if seen["giver"] == seen["hero"] else "friend"
-    del seen["owner"], seen["hue"]                       # they follow from the others
+    del seen["owner"], seen["hue"]  # they follow from the others
     return seen
 
 
@@ -110,8 +125,9 @@ def test_entropy_rate_equals_the_entropy_counted_in_the_texts(drawn):
 
 
 def test_entropy_rate_equals_the_mean_of_the_log_probabilities(drawn):
-    excess = [-story.log_probability - entropy_rate() * len(story.text)
-              for story in drawn]
+    excess = [
+        -story.log_probability - entropy_rate() * len(story.text) for story in drawn
+    ]
     standard_error = statistics.stdev(excess) / math.sqrt(COUNT)
     assert abs(statistics.fmean(excess)) < 4 * standard_error
 
@@ -165,12 +181,14 @@ def test_no_option_begins_with_another_and_none_is_rare():
 
 def lengths(template, chosen, pick):
     """Return the least or most bytes (`pick`), once the deciding choices are made."""
+
     def size(slot):
         if slot in chosen:
             return lengths(chosen[slot], chosen, pick)
         rule = GRAMMAR[slot]
         options = rule.table[chosen[rule.slot]] if isinstance(rule, Given) else rule
         return pick(lengths(option, chosen, pick) for option in options)
+
     slots = re.findall(r"\{(\w+)\}", template)
     return len(re.sub(r"\{\w+\}", "", template)) + sum(map(size, slots))
 
@@ -180,8 +198,12 @@ def test_no_story_can_be_shorter_than_150_or_longer_than_255_bytes(drawn):
         for thing in things:
             for article in GRAMMAR["article"]:
                 for giver in GRAMMAR["giver"]:
-                    chosen = {"sky": sky, "thing": thing, "article": article,
-                              "giver": giver}
+                    chosen = {
+                        "sky": sky,
+                        "thing": thing,
+                        "article": article,
+                        "giver": giver,
+                    }
                     assert lengths("{story}", chosen, min) >= 150
                     assert lengths("{story}", chosen, max) <= 255
     assert all(re.fullmatch(r"[ -~]+\n", story.text) for story in drawn)
@@ -197,7 +219,8 @@ def test_stories_are_the_same_everywhere():
     text = tales.stories(1000, seed=0)
     digest = hashlib.sha256(text.encode()).hexdigest()
     assert digest == (
-        "6c9f25eb3f7efd79daf9f0448588b4d67c34fb5a9a4158744eda0fa7d34c0010")
+        "6c9f25eb3f7efd79daf9f0448588b4d67c34fb5a9a4158744eda0fa7d34c0010"
+    )
     assert tales.stories(3, seed=0) == "".join(text.splitlines(keepends=True)[:3])
     assert tales.stories(3, seed=1) != tales.stories(3, seed=0)
     assert tales.stories(0) == ""
@@ -208,7 +231,7 @@ def test_stories_are_the_same_everywhere():
 def test_a_wrong_story_is_refused_at_the_first_byte_that_does_not_fit():
     text = draw_story(random.Random(3)).text
     for at in range(len(text)):
-        for wrong in (text[:at] + "#" + text[at + 1:], text[:at], text[:at] + "é"):
+        for wrong in (text[:at] + "#" + text[at + 1 :], text[:at], text[:at] + "é"):
             with pytest.raises(ValueError, match=rf"^byte {at} is .*; expected "):
                 log_probability(wrong)
     with pytest.raises(ValueError, match=rf"byte {len(text)} .*end of the story"):
@@ -218,6 +241,7 @@ def test_a_wrong_story_is_refused_at_the_first_byte_that_does_not_fit():
 
 
 # ---- texts by name and by path ----
+
 
 def test_texts_by_name():
     stories = load_text("stories")
@@ -234,8 +258,14 @@ def test_texts_by_name():
 
 def test_split_cuts_after_a_newline():
     assert split(b"one\ntwo\nthree\n", 0.7) == (b"one\ntwo\n", b"three\n")
-    for text, fraction in ((b"", 0.9), (b"no newline", 0.9), (b"a\nb\n", 1.0),
-                           (b"a\nb\n", 0.0), (b"a\nb\n", -0.5), (b"a\nb\n", 1.5)):
+    for text, fraction in (
+        (b"", 0.9),
+        (b"no newline", 0.9),
+        (b"a\nb\n", 1.0),
+        (b"a\nb\n", 0.0),
+        (b"a\nb\n", -0.5),
+        (b"a\nb\n", 1.5),
+    ):
         with pytest.raises(ValueError, match="cannot cut|fraction is"):
             split(text, fraction)
 
@@ -295,7 +325,7 @@ class Server(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[:len(body) // 2] if self.path == "/cut" else body)
+        self.wfile.write(body[: len(body) // 2] if self.path == "/cut" else body)
 
     def log_message(self, *args):
         pass
@@ -316,7 +346,7 @@ def test_a_download_is_kept_and_not_repeated(server, tmp_path):
     assert fetch(f"{server}/good", SHA256, path) == path
     assert path.read_bytes() == BODY
     assert [file.name for file in path.parent.iterdir()] == ["text.bin"]
-    path.parent.chmod(0o555)                             # a cache may be read-only
+    path.parent.chmod(0o555)  # a cache may be read-only
     fetch(f"{server}/good", SHA256, path)
     path.parent.chmod(0o755)
     assert Server.asked == [None]
@@ -372,6 +402,8 @@ def test_a_wrong_file_in_the_cache_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("GPT2_LESSON_CACHE", str(tmp_path))
     path = tmp_path / "tinyshakespeare.txt"
     path.write_text("Mia found a red drum.\n")
-    with pytest.raises(ValueError, match=f"{file_sha256(path)}, expected "
-                                         f"{SHAKESPEARE_SHA256}; it was left"):
+    with pytest.raises(
+        ValueError,
+        match=f"{file_sha256(path)}, expected {SHAKESPEARE_SHA256}; it was left",
+    ):
         load_text("tinyshakespeare")

@@ -40,8 +40,9 @@ def rejected(exercise: Exercise, form: Form, extra: dict | None = None):
     return report
 
 
-def named(exercise: Exercise, wrong: dict[str, Form], extra: dict | None = None
-          ) -> tuple[list[str], dict[str, str]]:
+def named(
+    exercise: Exercise, wrong: dict[str, Form], extra: dict | None = None
+) -> tuple[list[str], dict[str, str]]:
     """Return the ids whose form is named rightly, and {id: what was said} of the rest.
 
     A name is right if it is the id's own; for a second form ("T3'", or a letter that no
@@ -52,8 +53,11 @@ def named(exercise: Exercise, wrong: dict[str, Form], extra: dict | None = None
     for name, form in wrong.items():
         report = rejected(exercise, form, extra)
         own = name.rstrip("'")
-        ids = {one.id if own in known else _root(one.id)
-               for match in report.matches for one in match}
+        ids = {
+            one.id if own in known else _root(one.id)
+            for match in report.matches
+            for one in match
+        }
         if (own if own in known else _root(name)) in ids and len(report.matches) <= 2:
             good.append(name)
         else:
@@ -77,19 +81,26 @@ def accepted(exercise: Exercise, form: Form, extra: dict | None = None) -> None:
 def told_apart(exercise: Exercise, aliases: set[frozenset[str]] = frozenset()) -> None:
     """Fail if two mistakes do the same on every probe and are not declared aliases."""
     n = len(exercise.probes(0))
-    seen = {one.id: [on_probe(exercise, (one.id,), 0, i) for i in range(n)]
-            for one in exercise.mistakes}
+    seen = {
+        one.id: [on_probe(exercise, (one.id,), 0, i) for i in range(n)]
+        for one in exercise.mistakes
+    }
     right = exercise.expected(0)
     ids = list(seen)
     for i, a in enumerate(ids):
         assert not all(map(exercise.same, seen[a], right)), f"{a} equals the right one"
-        for b in ids[i + 1:]:
+        for b in ids[i + 1 :]:
             if all(map(exercise.same, seen[a], seen[b])):
                 assert frozenset((a, b)) in aliases, f"{a} and {b} do the same"
 
 
-def mutation_run(exercise: Exercise, source: str = "", extra: dict | None = None,
-                 record: Callable | None = None, seconds: float = 0.5) -> Counts:
+def mutation_run(
+    exercise: Exercise,
+    source: str = "",
+    extra: dict | None = None,
+    record: Callable | None = None,
+    seconds: float = 0.5,
+) -> Counts:
     """Fail if a wrong mutant is accepted or wrongly named; print the counts.
 
     At least 80% of the mutants that match nothing and do not crash must get a clue that
@@ -135,9 +146,14 @@ class Catalogue:
     def pytest_generate_tests(self, metafunc) -> None:
         """Let each test run for each exercise, or for each style of each."""
         if "style" in metafunc.fixturenames:
-            metafunc.parametrize(("name", "style"), [
-                (name, style) for name, (_, honest) in self.cases.items()
-                for style in honest])
+            metafunc.parametrize(
+                ("name", "style"),
+                [
+                    (name, style)
+                    for name, (_, honest) in self.cases.items()
+                    for style in honest
+                ],
+            )
         elif "name" in metafunc.fixturenames:
             metafunc.parametrize("name", self.cases)
 
@@ -156,5 +172,10 @@ class Catalogue:
 
     @pytest.mark.slow
     def test_no_mutant_passes(self, name: str, record_property) -> None:
-        mutation_run(EXERCISES[name], self.sources.get(name, ""), self.extra,
-                     record_property, self.seconds)
+        mutation_run(
+            EXERCISES[name],
+            self.sources.get(name, ""),
+            self.extra,
+            record_property,
+            self.seconds,
+        )

@@ -14,14 +14,26 @@ _NUMBER = re.compile(r"(?<![\w.])-?(?:\d+\.?\d*(?:e[-+]?\d+)?|nan|inf)(?!\w)")
 
 def contradictions(report: Report) -> list[str]:
     """Return what is wrong with a report as a whole, a sentence each."""
-    found = [*_differences(report), *_table(report), *_sums(report), *_counts(report),
-             *_places(report)]
-    lines = [line for line in str(report).splitlines()[1:]
-             if line.strip() not in map(str.strip, report.table)]
+    found = [
+        *_differences(report),
+        *_table(report),
+        *_sums(report),
+        *_counts(report),
+        *_places(report),
+    ]
+    lines = [
+        line
+        for line in str(report).splitlines()[1:]
+        if line.strip() not in map(str.strip, report.table)
+    ]
     if len(lines) != len(set(lines)):
         found.append("a line stands there twice")
-    if report.state == "wrong" and report.table and not report.given and (
-            report.exercise.probes(0)[0].args):
+    if (
+        report.state == "wrong"
+        and report.table
+        and not report.given
+        and (report.exercise.probes(0)[0].args)
+    ):
         found.append("numbers are shown without their input")
     return found
 
@@ -39,20 +51,29 @@ def _rows(report: Report) -> tuple[list[str], list[str]]:
 def _said(report: Report) -> str:
     """Return all sentences, without the table and the input."""
     named = report.matches[0] if len(report.matches) == 1 else ()
-    return "\n".join([*report.symptoms, *(one.why for one in named),
-                      *(clue.text for clue in report.clues)])
+    return "\n".join(
+        [
+            *report.symptoms,
+            *(one.why for one in named),
+            *(clue.text for clue in report.clues),
+        ]
+    )
 
 
 def _differences(report: Report) -> Iterator[str]:
     """Yield that two largest differences are told, or a larger one is shown."""
-    told = [float(size.rstrip(".,").replace(",", "")) for size in re.findall(
-        r"by up to ([\d.,]+(?:e[-+]\d+)?)", _said(report))]
+    told = [
+        float(size.rstrip(".,").replace(",", ""))
+        for size in re.findall(r"by up to ([\d.,]+(?:e[-+]\d+)?)", _said(report))
+    ]
     if len(set(told)) > 1:
         yield f"two largest differences: {told}"
     yours, expected = _rows(report)
     for mine, right in zip(yours, expected, strict=False):
-        numbers = [[float(one) for one in _NUMBER.findall(row.split("|")[0])]
-                   for row in (mine, right)]
+        numbers = [
+            [float(one) for one in _NUMBER.findall(row.split("|")[0])]
+            for row in (mine, right)
+        ]
         if re.search("[a-z]{4}", mine + right) or len(set(map(len, numbers))) > 1:
             continue
         for a, b in zip(*numbers, strict=True):
@@ -70,8 +91,9 @@ def _table(report: Report) -> Iterator[str]:
 def _sums(report: Report) -> Iterator[str]:
     """Yield that the rows add up to something else than is said."""
     said = _said(report)
-    sums = [float(one) for one in re.findall(r"sum (-?[\d.]+)", "\n".join(
-        _rows(report)[0]))]
+    sums = [
+        float(one) for one in re.findall(r"sum (-?[\d.]+)", "\n".join(_rows(report)[0]))
+    ]
     off = [one for one in sums if abs(one - 1) > 0.006]
     if sums and not off and re.search(r"rows[^.;:]* (do not|don't) add", said):
         yield "the rows are said not to add up to 1, and they do"
@@ -82,12 +104,14 @@ def _sums(report: Report) -> Iterator[str]:
 
 def _counts(report: Report) -> Iterator[str]:
     """Yield that a count said to be too large or small is not, by the table."""
-    yours, expected = (part[0].strip() if len(part) == 1 else ""
-                       for part in _rows(report))
+    yours, expected = (
+        part[0].strip() if len(part) == 1 else "" for part in _rows(report)
+    )
     if not (yours.isdigit() and expected.isdigit()):
         return
-    for size, way in re.findall(r"([\d,]+) (?:parameters )?too (many|few)",
-                                _said(report)):
+    for size, way in re.findall(
+        r"([\d,]+) (?:parameters )?too (many|few)", _said(report)
+    ):
         off = int(size.replace(",", "")) * (1 if way == "many" else -1)
         if off != int(yours) - int(expected):
             yield f"{size} too {way}, and the table shows {yours} for {expected}"

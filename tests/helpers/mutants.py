@@ -20,17 +20,46 @@ from gpt2_lesson.checks.diagnosis import diagnose, on_probe
 from gpt2_lesson.checks.exercise import Exercise
 from gpt2_lesson.checks.probing import observe
 
-OPERATORS = {ast.Add: (ast.Sub, ast.Mult), ast.Sub: (ast.Add,), ast.Mult: (
-    ast.Div, ast.Add), ast.Div: (ast.Mult,), ast.MatMult: (ast.Mult,), ast.Pow: (
-    ast.Mult,), ast.FloorDiv: (ast.Mult,), ast.Mod: (ast.Mult,), ast.BitAnd: (
-    ast.BitOr,), ast.BitOr: (ast.BitAnd,), ast.Lt: (ast.LtE, ast.Gt), ast.LtE: (
-    ast.Lt, ast.Gt), ast.Gt: (ast.GtE, ast.Lt), ast.GtE: (ast.Gt, ast.Lt), ast.Eq: (
-    ast.NotEq,), ast.NotEq: (ast.Eq,), ast.And: (ast.Or,), ast.Or: (ast.And,),
-    ast.Is: (ast.IsNot,), ast.IsNot: (ast.Is,), ast.In: (ast.NotIn,)}
-METHODS = {"softmax": ("log_softmax", "sigmoid"), "tril": ("triu",), "triu": ("tril",),
-           "mean": ("sum",), "sum": ("mean",), "sqrt": ("square",), "tanh": ("sin",),
-           "exp": ("expm1",), "max": ("min",), "min": ("max",), "argmax": ("argmin",),
-           "amax": ("amin",), "view": (), "add": ("sub",), "mul": ("add",)}
+OPERATORS = {
+    ast.Add: (ast.Sub, ast.Mult),
+    ast.Sub: (ast.Add,),
+    ast.Mult: (ast.Div, ast.Add),
+    ast.Div: (ast.Mult,),
+    ast.MatMult: (ast.Mult,),
+    ast.Pow: (ast.Mult,),
+    ast.FloorDiv: (ast.Mult,),
+    ast.Mod: (ast.Mult,),
+    ast.BitAnd: (ast.BitOr,),
+    ast.BitOr: (ast.BitAnd,),
+    ast.Lt: (ast.LtE, ast.Gt),
+    ast.LtE: (ast.Lt, ast.Gt),
+    ast.Gt: (ast.GtE, ast.Lt),
+    ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.And: (ast.Or,),
+    ast.Or: (ast.And,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+}
+METHODS = {
+    "softmax": ("log_softmax", "sigmoid"),
+    "tril": ("triu",),
+    "triu": ("tril",),
+    "mean": ("sum",),
+    "sum": ("mean",),
+    "sqrt": ("square",),
+    "tanh": ("sin",),
+    "exp": ("expm1",),
+    "max": ("min",),
+    "min": ("max",),
+    "argmax": ("argmin",),
+    "amax": ("amin",),
+    "view": (),
+    "add": ("sub",),
+    "mul": ("add",),
+}
 
 
 def compiled(source: str, name: str, extra: dict | None = None) -> Callable:
@@ -64,8 +93,10 @@ def _changes(node: ast.AST, tree: ast.AST) -> Iterator[tuple[str, Callable]]:
         found = getattr(node, field_name, None)
         old = found[0] if isinstance(found, list) and found else found
         for new in OPERATORS.get(type(old), ()):
+
             def swap(n, new=new, field_name=field_name):
                 setattr(n, field_name, [new()] if field_name == "ops" else new())
+
             yield f"{type(old).__name__} -> {new.__name__}", swap
     if isinstance(node, ast.BinOp):
         yield "operands exchanged", _exchange
@@ -86,7 +117,8 @@ def _changes(node: ast.AST, tree: ast.AST) -> Iterator[tuple[str, Callable]]:
         for i, keyword in enumerate(node.keywords):
             yield f"{keyword.arg}= dropped", lambda n, i=i: n.keywords.pop(i)
         if isinstance(node.func, ast.Attribute) and not isinstance(
-                node.func.value, ast.Name):
+            node.func.value, ast.Name
+        ):
             yield f".{node.func.attr}(...) dropped", partial(_become, part="func.value")
         if len(node.args) > 1:
             yield "first two arguments exchanged", _exchange_arguments
@@ -117,16 +149,22 @@ def _become(node: ast.AST, part: str) -> None:
     new = node
     for name in part.split("."):
         new = getattr(new, name)
-    fields = {key: getattr(new, key) for key in (*new._fields, *new._attributes)
-              if hasattr(new, key)}
+    fields = {
+        key: getattr(new, key)
+        for key in (*new._fields, *new._attributes)
+        if hasattr(new, key)
+    }
     node.__class__ = new.__class__
     node.__dict__ = fields
 
 
 def _local_names(tree: ast.AST) -> set[str]:
     arguments = {arg.arg for arg in ast.walk(tree) if isinstance(arg, ast.arg)}
-    stored = {name.id for name in ast.walk(tree)
-              if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)}
+    stored = {
+        name.id
+        for name in ast.walk(tree)
+        if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)
+    }
     return arguments | stored
 
 
@@ -165,13 +203,25 @@ class Counts:
     false_names: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        parts = ("named", "clue", "crashed", "silent", "equivalent", "accepted",
-                 "false_names")
+        parts = (
+            "named",
+            "clue",
+            "crashed",
+            "silent",
+            "equivalent",
+            "accepted",
+            "false_names",
+        )
         return ", ".join(f"{len(getattr(self, part))} {part}" for part in parts)
 
 
-def judge(exercise: Exercise, source: str, extra: dict | None = None,
-          seeds: range = range(100, 106), seconds: float = 0.5) -> Counts:
+def judge(
+    exercise: Exercise,
+    source: str,
+    extra: dict | None = None,
+    seeds: range = range(100, 106),
+    seconds: float = 0.5,
+) -> Counts:
     """Return what the check says about every mutant of a right function.
 
     An accepted mutant must do the same as the right one on the fresh probes of
@@ -180,7 +230,7 @@ def judge(exercise: Exercise, source: str, extra: dict | None = None,
     that takes longer than `seconds` counts as crashed.
     """
     counts = Counts()
-    exercise.expected(0)                 # first, without a limit: it may import modules
+    exercise.expected(0)  # first, without a limit: it may import modules
     for what, text in mutants(source):
         try:
             function = compiled(text, exercise.name, extra)
@@ -189,7 +239,7 @@ def judge(exercise: Exercise, source: str, extra: dict | None = None,
                 kind = _kind(exercise, function, report, seeds)
         except (TookTooLong, SyntaxError):
             kind = "crashed"
-        except Exception as error:                     # while the text is executed
+        except Exception as error:  # while the text is executed
             kind, what = "crashed", f"{what}: {error}"
         getattr(counts, kind).append(what)
     return counts
@@ -204,9 +254,12 @@ def _kind(exercise: Exercise, function: Callable, report, seeds: range) -> str:
         for seed in seeds:
             for i, probe in enumerate(exercise.probes(seed)):
                 seen = observe(function, probe)
-                if not any(exercise.same(seen, on_probe(
-                        exercise, tuple(m.id for m in match), seed, i))
-                        for match in report.matches):
+                if not any(
+                    exercise.same(
+                        seen, on_probe(exercise, tuple(m.id for m in match), seed, i)
+                    )
+                    for match in report.matches
+                ):
                     return "false_names"
         return "named"
     if report.symptoms and "crashed on" in report.symptoms[0]:
@@ -219,8 +272,13 @@ def _kind(exercise: Exercise, function: Callable, report, seeds: range) -> str:
 
 def _shape_said(report) -> bool:
     """Return True if the symptom itself says what is wrong: type, shape, in place."""
-    words = ("it returns", "changes its input", "two calls", "an error was expected",
-             "there is nan")
+    words = (
+        "it returns",
+        "changes its input",
+        "two calls",
+        "an error was expected",
+        "there is nan",
+    )
     return any(text.startswith(words) or words[-1] in text for text in report.symptoms)
 
 
@@ -228,5 +286,7 @@ def _same_on(exercise: Exercise, function: Callable, seeds: range) -> bool:
     return all(
         exercise.same(observe(function, probe), wanted)
         for seed in seeds
-        for probe, wanted in zip(exercise.probes(seed), exercise.expected(seed),
-                                 strict=True))
+        for probe, wanted in zip(
+            exercise.probes(seed), exercise.expected(seed), strict=True
+        )
+    )

@@ -30,6 +30,7 @@ def handed_in(name: str, *, written: bool = True) -> NotebookNode:
     notebook = read(EXERCISES, name)
     for cell, own in zip(notebook.cells, read(SOURCES, name).cells, strict=True):
         if written and is_answer(own):
-            cell.source = re.sub(r"### INSTEAD.*?(?=### END)", "", own.source,
-                                 flags=re.S)
+            cell.source = re.sub(
+                r"### INSTEAD.*?(?=### END)", "", own.source, flags=re.S
+            )
     return notebook

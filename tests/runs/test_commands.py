@@ -32,8 +32,22 @@ from gpt2_lesson.runs.text import as_tokens, prepare_text
 from gpt2_lesson.tokenizer import Tokenizer
 from gpt2_lesson.training import evaluate
 
-SMALL = ["--preset", "demo", "--steps", "6", "--batch-size", "2", "--seq-length", "16",
-         "--sample-every", "3", "--device", "cpu", "--precision", "float32"]
+SMALL = [
+    "--preset",
+    "demo",
+    "--steps",
+    "6",
+    "--batch-size",
+    "2",
+    "--seq-length",
+    "16",
+    "--sample-every",
+    "3",
+    "--device",
+    "cpu",
+    "--precision",
+    "float32",
+]
 
 
 @pytest.fixture
@@ -52,15 +66,31 @@ def test_train_then_generate(text: Path, tmp_path: Path, capsys) -> None:
     assert train(text, out) == 0
     said = capsys.readouterr().out
     assert "validation" in said and "nats per token" in said
-    assert {"checkpoint.safetensors", "model.safetensors", "losses.png",
-            "samples.txt"} <= {path.name for path in out.iterdir()}
+    assert {
+        "checkpoint.safetensors",
+        "model.safetensors",
+        "losses.png",
+        "samples.txt",
+    } <= {path.name for path in out.iterdir()}
     assert (out / "losses.png").read_bytes().startswith(b"\x89PNG")
-    words = ["generate", str(out), "--prompt", "The ", "--max-new-tokens", "9",
-             "--temperature", "0.8", "--top-k", "50", "--seed", "1"]
+    words = [
+        "generate",
+        str(out),
+        "--prompt",
+        "The ",
+        "--max-new-tokens",
+        "9",
+        "--temperature",
+        "0.8",
+        "--top-k",
+        "50",
+        "--seed",
+        "1",
+    ]
     assert main(words) == 0
     first = capsys.readouterr().out
     assert first.startswith("The ")
-    assert main(words) == 0 and capsys.readouterr().out == first         # same seed
+    assert main(words) == 0 and capsys.readouterr().out == first  # same seed
     assert main([*words[:-1], "2"]) == 0 and capsys.readouterr().out != first
 
 
@@ -81,8 +111,10 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     assert train(text, cut) == 130
     monkeypatch.setattr(training, "train_step", real)
     assert main(["train", "--out", str(cut), "--resume"]) == 0
-    one, two = (load_checkpoint(run / "checkpoint.safetensors").state_dict()
-                for run in (straight, cut))
+    one, two = (
+        load_checkpoint(run / "checkpoint.safetensors").state_dict()
+        for run in (straight, cut)
+    )
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -110,8 +142,10 @@ def test_a_run_with_merges_keeps_its_vocabulary(
     assert train(text, cut, "--tokenizer", "bpe:280") == 130
     monkeypatch.setattr(training, "train_step", real)
     assert main(["train", "--out", str(cut), "--resume"]) == 0
-    one, two = (load_checkpoint(run / "checkpoint.safetensors").state_dict()
-                for run in (straight, cut))
+    one, two = (
+        load_checkpoint(run / "checkpoint.safetensors").state_dict()
+        for run in (straight, cut)
+    )
     assert all(torch.equal(one[name], two[name]) for name in one)
     capsys.readouterr()
     assert main(["generate", str(cut), "--prompt", "The cat", "--seed", "1"]) == 0
@@ -121,7 +155,7 @@ def test_a_run_with_merges_keeps_its_vocabulary(
     unseen = text.read_text()[len(text.read_text()) * 9 // 10 :]
     expected = bits_per_byte(model, vocabulary, unseen, stride=5)
     assert f"{expected:.4f}" in capsys.readouterr().out
-    for name in ("vocab.json", "tokenizer.json"):    # then the run cannot be used
+    for name in ("vocab.json", "tokenizer.json"):  # then the run cannot be used
         (cut / name).unlink()
     assert main(["generate", str(cut)]) == 2
     assert "are its vocab.json and merges.txt there?" in capsys.readouterr().err
@@ -137,7 +171,7 @@ def test_a_folder_in_gpt2s_format_is_a_model(tmp_path: Path, capsys) -> None:
     one, two = capsys.readouterr().out.splitlines()
     assert one == two and len(one) == 40
     folder, text = str(tmp_path / "stories"), str(tmp_path / "text.txt")
-    assert main(["eval", folder, "--text", text]) == 0        # the function's stride
+    assert main(["eval", folder, "--text", text]) == 0  # the function's stride
     said = capsys.readouterr().out
     assert f"{perplexity(story_model(), Tokenizer(), chr(10) + story):.4f}" in said
     assert f"{len(story):,} tokens, {len(story):,} bytes" in said
@@ -148,7 +182,7 @@ def test_the_floor_is_that_of_whole_stories_whatever_the_tokens(kind: str) -> No
     text = prepare_text("stories", 257, kind).some(50)
     nats = sum(sum(stories.nll(story)) for story in text.stories)
     total = entropy_rate(text) * sum(len(window) - 1 for window in text.windows)
-    assert abs(total / nats - 1) < 0.01             # a long one may be cut off
+    assert abs(total / nats - 1) < 0.01  # a long one may be cut off
     first = text.tokenizer.decode(text.windows[0])
     assert ("\n" + text.stories[0]).startswith(first)
 
@@ -240,8 +274,9 @@ def test_the_shipped_model_goes_on_beyond_its_window(capsys) -> None:
 def test_memory_is_kept_where_glibc_allocates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it does, each option is one that it takes; elsewhere nothing happens."""
     code = "from gpt2_lesson.runs.memory import *; print(keep_freed_memory())"
-    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True,
-                         text=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
     assert out == f"{platform.libc_ver()[0] == 'glibc'}\n"
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     assert memory.keep_freed_memory() is False
@@ -265,16 +300,24 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int, *signals: int) -> No
     monkeypatch.setattr(training, "train_step", step)
 
 
-@pytest.mark.parametrize(("signals", "status", "saved"), [
-    ([signal.SIGINT], 130, 5),
-    ([signal.SIGTERM], 143, 5),
-    ([signal.SIGINT, signal.SIGINT], 130, 4),            # at once: step 5 is lost
-    ([signal.SIGTERM, signal.SIGINT], 130, 4),
-    ([signal.SIGINT, signal.SIGTERM], 143, 4),
-])
+@pytest.mark.parametrize(
+    ("signals", "status", "saved"),
+    [
+        ([signal.SIGINT], 130, 5),
+        ([signal.SIGTERM], 143, 5),
+        ([signal.SIGINT, signal.SIGINT], 130, 4),  # at once: step 5 is lost
+        ([signal.SIGTERM, signal.SIGINT], 130, 4),
+        ([signal.SIGINT, signal.SIGTERM], 143, 4),
+    ],
+)
 def test_a_stopped_run_is_saved_and_goes_on(
-    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys,
-    signals: list[int], status: int, saved: int,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys,
+    signals: list[int],
+    status: int,
+    saved: int,
 ) -> None:
     straight, cut = tmp_path / "straight", tmp_path / "the cut"
     assert train(text, straight) == 0
@@ -317,7 +360,7 @@ def test_a_run_moves_with_its_text_to_another_machine(
         assert message in capsys.readouterr().err
     assert main([*resume, "--text", str(elsewhere)]) == 0
     assert "started on mps and continues on cpu" in capsys.readouterr().err
-    assert main(resume) == 0                              # it knows the place now
+    assert main(resume) == 0  # it knows the place now
     one, two = weights(straight), weights(moved)
     assert all(torch.equal(one[name], two[name]) for name in one)
 
@@ -331,8 +374,10 @@ def test_eval_measures_what_training_did_not_see(
     copy.write_text(text.read_text())
     model = load_checkpoint(run / "model.safetensors")
     data = text.read_text()
-    whole, unseen = (f"{perplexity(model, Tokenizer(), part, 7):.4f}"
-                     for part in (data, data[len(data) * 9 // 10 :]))
+    whole, unseen = (
+        f"{perplexity(model, Tokenizer(), part, 7):.4f}"
+        for part in (data, data[len(data) * 9 // 10 :])
+    )
     assert whole != unseen
     for name, file, expected, note in (
         (run, text, unseen, "validation part"),
@@ -388,16 +433,21 @@ def test_the_help_of_train_says_every_default(capsys) -> None:
         if not line.split()[0].startswith(("-h", "--out", "--resume", "--traceback")):
             assert "default" in line, line
     for name, (_, settings) in PRESETS.items():
-        row = next(line.split() for line in said.splitlines()
-                   if line.strip().startswith(f"{name} ") and " x " in line)
-        assert row[4:] == [str(settings.steps), str(settings.batch_size),
-                           str(settings.seq_length), str(settings.max_lr),
-                           settings.optimizer]
+        row = next(
+            line.split()
+            for line in said.splitlines()
+            if line.strip().startswith(f"{name} ") and " x " in line
+        )
+        assert row[4:] == [
+            str(settings.steps),
+            str(settings.batch_size),
+            str(settings.seq_length),
+            str(settings.max_lr),
+            settings.optimizer,
+        ]
 
 
-def test_documents_are_kept_apart_and_generation_stops(
-    tmp_path: Path, capsys
-) -> None:
+def test_documents_are_kept_apart_and_generation_stops(tmp_path: Path, capsys) -> None:
     end = "<|endoftext|>"
     text = ("The cat sat on the mat. " * 30 + end) * 20
     tokenizer = Tokenizer.train(text, 280)
@@ -405,7 +455,7 @@ def test_documents_are_kept_apart_and_generation_stops(
     assert (as_tokens(text, tokenizer) == number).sum() == 20
     (tmp_path / "text.txt").write_text(text)
     model = GPT2Model(280, 16, 2, 1, 8, 32, 0.0)
-    with torch.no_grad():                                # it wants nothing but the end
+    with torch.no_grad():  # it wants nothing but the end
         model.ln_final.weight.zero_()
         model.ln_final.bias.fill_(1.0)
         model.tok_emb.weight[number] = 9.0
@@ -414,8 +464,11 @@ def test_documents_are_kept_apart_and_generation_stops(
     nats = bits_per_byte(model, tokenizer, "The end", 4)
     assert nats > 1
     words = ["generate", str(tmp_path), "--max-new-tokens", "3", "--prompt", "The"]
-    for more, expected in (([], "The\n"), (["--stop", ""], f"The{end * 3}\n"),
-                           (["--stop", "e"], f"The{end * 3}\n")):
+    for more, expected in (
+        ([], "The\n"),
+        (["--stop", ""], f"The{end * 3}\n"),
+        (["--stop", "e"], f"The{end * 3}\n"),
+    ):
         capsys.readouterr()
         assert main([*words, *more]) == 0
         assert capsys.readouterr().out == expected
@@ -428,17 +481,23 @@ def test_one_process_at_a_time_trains_in_a_folder(
 ) -> None:
     run = tmp_path / "run"
     assert train(text, run) == 0
-    code = ("import sys; from pathlib import Path\n"
-            "from gpt2_lesson.runs.folder import only_one\n"
-            "with only_one(Path(sys.argv[1])): print('in', flush=True); input()")
-    holder = subprocess.Popen([sys.executable, "-c", code, str(run)], text=True,
-                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from gpt2_lesson.runs.folder import only_one\n"
+        "with only_one(Path(sys.argv[1])): print('in', flush=True); input()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(run)],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert holder.stdout.readline() == "in\n"
     resume = ["train", "--out", str(run), "--resume"]
     for words in (resume, ["train", "--text", str(text), "--out", str(run)]):
         assert main(words) == 2
         assert f"is in use: process {holder.pid} " in capsys.readouterr().err
-    holder.kill()                                        # its lock is not in the way
+    holder.kill()  # its lock is not in the way
     holder.communicate()
     assert main(resume) == 0
 
@@ -461,25 +520,28 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-@pytest.mark.parametrize(("file", "change", "words"), [
-    ("settings.json", {"device": "tpu"}, "device cannot be used"),
-    ("settings.json", {"device": None}, "device cannot be used"),
-    ("settings.json", {"preset": 3}, "preset cannot be used"),
-    ("settings.json", {"preset": ["demo"]}, "preset cannot be used"),
-    ("settings.json", {"steps": "6"}, "steps cannot be used"),
-    ("settings.json", {"seed": True}, "seed cannot be used"),
-    ("settings.json", {"seed": -1}, "is damaged: seed is -1"),
-    ("settings.json", {"dropout": 2}, "is damaged: dropout is 2"),
-    ("settings.json", {"optimizer": "sgd"}, "is damaged: optimizer is 'sgd'"),
-    ("settings.json", {"save_every": 0}, "is damaged: save_every is 0"),
-    ("settings.json", {"text": 3}, "text cannot be used"),
-    ("settings.json", {"tokenizer": "words"}, "tokenizer cannot be used"),
-    ("settings.json", {"sample_every": 0}, "sample_every cannot be used"),
-    ("settings.json", {"steps": 9}, "steps was 6 and is 9"),
-    ("log.json", {"3": {}}, "is damaged at step '3'"),
-    ("log.json", {"x": 1}, "is damaged at step 'x'"),
-    ("log.json", {"3": {"training": "1", "validation": 1, "sample": ""}}, "is '1'"),
-])
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("settings.json", {"device": "tpu"}, "device cannot be used"),
+        ("settings.json", {"device": None}, "device cannot be used"),
+        ("settings.json", {"preset": 3}, "preset cannot be used"),
+        ("settings.json", {"preset": ["demo"]}, "preset cannot be used"),
+        ("settings.json", {"steps": "6"}, "steps cannot be used"),
+        ("settings.json", {"seed": True}, "seed cannot be used"),
+        ("settings.json", {"seed": -1}, "is damaged: seed is -1"),
+        ("settings.json", {"dropout": 2}, "is damaged: dropout is 2"),
+        ("settings.json", {"optimizer": "sgd"}, "is damaged: optimizer is 'sgd'"),
+        ("settings.json", {"save_every": 0}, "is damaged: save_every is 0"),
+        ("settings.json", {"text": 3}, "text cannot be used"),
+        ("settings.json", {"tokenizer": "words"}, "tokenizer cannot be used"),
+        ("settings.json", {"sample_every": 0}, "sample_every cannot be used"),
+        ("settings.json", {"steps": 9}, "steps was 6 and is 9"),
+        ("log.json", {"3": {}}, "is damaged at step '3'"),
+        ("log.json", {"x": 1}, "is damaged at step 'x'"),
+        ("log.json", {"3": {"training": "1", "validation": 1, "sample": ""}}, "is '1'"),
+    ],
+)
 def test_a_damaged_run_is_told_in_one_line(
     finished: Path, tmp_path: Path, capsys, file: str, change: dict, words: str
 ) -> None:

@@ -35,10 +35,13 @@ pytestmark = [pytest.mark.slow, needs_sandboxes]
 
 def digests(*folders: Path) -> dict[str, str]:
     """Return the SHA-256 and the mode of all files in these folders."""
-    return {str(path): f"{path.stat().st_mode} "
-            f"{hashlib.sha256(path.read_bytes()).hexdigest()}"
-            for folder in folders for path in sorted(folder.rglob("*"))
-            if path.is_file() and "__pycache__" not in path.parts}
+    return {
+        str(path): f"{path.stat().st_mode} "
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}"
+        for folder in folders
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
 
 
 def strangers() -> list[str]:
@@ -84,12 +87,21 @@ def attacked(request, folder) -> Iterator[dict]:
     os.environ["GPT2_LESSON_SECRET"] = "canary-in-the-environment-4712"
     listener = Listener()
     notebooks = release(root)
-    filled = {"SECRET": secret, "REPOSITORY": PACKAGE.parent, "NOTEBOOKS": notebooks,
-              "SUBMITTED": root / "grading" / "submitted", "OUT": root / "grading",
-              "PORT": listener.port, "HOST": socket.gethostbyname(socket.gethostname()),
-              "GRADER": os.getpid()}
-    wanted = {item.callspec.params["attack"] for item in request.session.items
-              if "attack" in getattr(getattr(item, "callspec", None), "params", {})}
+    filled = {
+        "SECRET": secret,
+        "REPOSITORY": PACKAGE.parent,
+        "NOTEBOOKS": notebooks,
+        "SUBMITTED": root / "grading" / "submitted",
+        "OUT": root / "grading",
+        "PORT": listener.port,
+        "HOST": socket.gethostbyname(socket.gethostname()),
+        "GRADER": os.getpid(),
+    }
+    wanted = {
+        item.callspec.params["attack"]
+        for item in request.session.items
+        if "attack" in getattr(getattr(item, "callspec", None), "params", {})
+    }
     user = request.param == "as a user"
     for name in wanted & set(AS_USER if user else CELLS):
         source = CELLS[name]
@@ -97,17 +109,26 @@ def attacked(request, folder) -> Iterator[dict]:
             source = source.replace(f"@{key}@", str(value))
         write(root, name, cells(source + ("" if "def attention" in source else WRONG)))
     write(root, "honest", cells())
-    kept = [filled["SUBMITTED"], notebooks, PACKAGE / "classroom",
-            Path(torch.__file__).parent / "nn"]
+    kept = [
+        filled["SUBMITTED"],
+        notebooks,
+        PACKAGE / "classroom",
+        Path(torch.__file__).parent / "nn",
+    ]
     before = digests(*kept)
     if user:
         grade_as(USER, root, "--time-limit", "5")
         rows = table(root / "grading", SET)
     else:
         rows = run_class(root, "--time-limit", "5", "--mode", "public")
-    yield {"rows": rows, "root": root, "before": before, "listener": listener,
-           "after": digests(*kept),
-           "secret": secret.read_text()}
+    yield {
+        "rows": rows,
+        "root": root,
+        "before": before,
+        "listener": listener,
+        "after": digests(*kept),
+        "secret": secret.read_text(),
+    }
     listener.server.close()
     del os.environ["GPT2_LESSON_SECRET"]
 
@@ -143,15 +164,17 @@ def test_a_page_runs_no_script(attacked, attack: str) -> None:
         return
     page = attacked["root"] / "grading" / "feedback" / attack / SET / f"{SET}.html"
     text = page.read_text()
-    assert "alert(4)" in text and "alert(6)" in text        # shown, as text
+    assert "alert(4)" in text and "alert(6)" in text  # shown, as text
     assert "<script" not in text and "<svg" not in text and "<img" not in text
     assert "script-src" not in text and "default-src 'none'" in text
 
 
 LAYOUTS = {  # where the course is, and where its environment
-    "inside": ("course", "course/.venv"), "beside": ("course", "env"),
+    "inside": ("course", "course/.venv"),
+    "beside": ("course", "env"),
     "spaces": ("my köurse (2)/course", "my köurse (2)/course/my env"),
-    "around": ("env/course", "env"), "the course itself": ("course", "course"),
+    "around": ("env/course", "env"),
+    "the course itself": ("course", "course"),
 }
 
 
@@ -161,17 +184,26 @@ def test_the_environment_may_be_anywhere(folder, layout: str, user: int) -> None
     """As the README makes it, and elsewhere: what is needed is seen, no answer is."""
     place = folder(f"{layout} {user}")
     course, env = (place / part for part in LAYOUTS[layout])
-    shutil.copytree(PACKAGE, course / "gpt2_lesson",
-                    ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        PACKAGE, course / "gpt2_lesson", ignore=shutil.ignore_patterns("__pycache__")
+    )
     venv.create(env, symlinks=True)
     site = Path(sysconfig.get_path("purelib", "venv", {"base": str(env)}))
     release(course)
     for path in lessons(NOTEBOOKS):
         shutil.copy(path, course / "notebooks")
     write(course, "ada", cells())
-    write(course, "eve", cells(CELLS["reads_the_answer_file"].replace(
-        "@REPOSITORY@", str(course))))
-    grade_as(user, course, package=course, python=env / "bin" / "python",
-             binds={site: Path(torch.__file__).parents[1]})
+    write(
+        course,
+        "eve",
+        cells(CELLS["reads_the_answer_file"].replace("@REPOSITORY@", str(course))),
+    )
+    grade_as(
+        user,
+        course,
+        package=course,
+        python=env / "bin" / "python",
+        binds={site: Path(torch.__file__).parents[1]},
+    )
     rows = table(course / "grading", SET)
     assert (rows["ada"]["total"], rows["eve"]["total"]) == ("6", "2")

@@ -37,10 +37,14 @@ STEPS = 30
 @pytest.fixture(autouse=True)
 def a_tiny_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make `demo` a model that takes milliseconds a step, with dropout, saved often."""
-    monkeypatch.setitem(PRESETS, "demo", (
-        GPT2Config(256, 16, 2, 1, 16, 32, 0.2),
-        TrainSettings(steps=STEPS, seq_length=17, batch_size=2, save_every=1),
-    ))
+    monkeypatch.setitem(
+        PRESETS,
+        "demo",
+        (
+            GPT2Config(256, 16, 2, 1, 16, 32, 0.2),
+            TrainSettings(steps=STEPS, seq_length=17, batch_size=2, save_every=1),
+        ),
+    )
     (tmp_path / "text.txt").write_text("The cat sat down. " * 100)
     monkeypatch.setattr(report, "draw_losses", lambda *_: b"a picture takes longer")
 
@@ -49,9 +53,21 @@ def words(run: Path, resume: bool) -> list[str]:
     """Return the command that starts a run, or goes on with it."""
     if resume:
         return ["train", "--out", str(run), "--resume"]
-    return ["train", "--text", str(run.parent / "text.txt"), "--out", str(run),
-            "--tokenizer", "bpe:265", "--sample-every", "15", "--device", "cpu",
-            "--precision", "float32"]
+    return [
+        "train",
+        "--text",
+        str(run.parent / "text.txt"),
+        "--out",
+        str(run),
+        "--tokenizer",
+        "bpe:265",
+        "--sample-every",
+        "15",
+        "--device",
+        "cpu",
+        "--precision",
+        "float32",
+    ]
 
 
 def start(command: list[str], log: Path, prepare: Callable[[], object]) -> int:
@@ -59,7 +75,7 @@ def start(command: list[str], log: Path, prepare: Callable[[], object]) -> int:
     child = os.fork()
     if child == 0:
         status = 99
-        try:                                          # nothing of pytest runs in here
+        try:  # nothing of pytest runs in here
             sys.stdout = sys.stderr = open(log, "w", encoding="utf-8")
             torch.set_num_threads(1)
             prepare()
@@ -174,7 +190,7 @@ def test_of_two_at_once_one_works(tmp_path: Path) -> None:
     wanted, refused = finished(straight), 0
     for pair in range(PAIRS):
         run, resume = tmp_path / f"pair{pair}", pair % 2 == 1
-        if resume:                                    # a run that was killed before
+        if resume:  # a run that was killed before
             assert wait(start(words(run, False), log, killer(run, 60))) < 0
         logs = [tmp_path / f"log{i}" for i in (0, 1)]
         children = [start(words(run, resume), path, slow) for path in logs]
@@ -186,7 +202,7 @@ def test_of_two_at_once_one_works(tmp_path: Path) -> None:
             in_use = f"in use: process {children[winner]} " in said[1 - winner]
             assert in_use or "is already a run" in said[1 - winner], said
             refused += in_use
-        else:                                         # it came when all was done
+        else:  # it came when all was done
             assert any(f"from step {STEPS} of {STEPS}" in text for text in said), said
         assert_same(finished(run), wanted)
     print(f"\n{PAIRS} pairs, in {refused} the second was told the first's process id")

@@ -9,8 +9,19 @@ from gpt2_lesson import widgets
 from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.looking_inside import attention_maps
 
-HOSTILE = ["</script><img src=x onerror=alert(1)>", "\u2028", "", "x" * 40, "🦊",
-           "שלום", " ", "\n", "<!--", "b", "c"]
+HOSTILE = [
+    "</script><img src=x onerror=alert(1)>",
+    "\u2028",
+    "",
+    "x" * 40,
+    "🦊",
+    "שלום",
+    " ",
+    "\n",
+    "<!--",
+    "b",
+    "c",
+]
 IDS = torch.tensor([[0, 3, 5, 1, 10]])
 
 
@@ -26,7 +37,7 @@ def model() -> GPT2Model:
 def test_each_is_zeroed_columns(model):
     """Cutting a head is the same as zeroing its columns of the output projection."""
     before, without = widgets.ablate_each(model, IDS)
-    assert model.training                                  # left as it was
+    assert model.training  # left as it was
     model.eval()
     torch.testing.assert_close(before, model(IDS)[0, -1].log_softmax(-1).detach())
     for layer in range(2):
@@ -42,11 +53,11 @@ def test_the_page(model, open_figure):
     before, without = widgets.ablate_each(model, IDS[0])
     figure = widgets.ablation(model, IDS, [0, 4], HOSTILE, computed=(before, without))
     page = open_figure(figure)
-    change = (without[..., [0, 4]].logsumexp(-1) - before[[0, 4]].logsumexp(-1))
+    change = without[..., [0, 4]].logsumexp(-1) - before[[0, 4]].logsumexp(-1)
     cells = page.locator(".ab-cell .wide").all_inner_texts()
     for text, value in zip(cells, change.flatten().tolist(), strict=True):
         assert float(text.replace("−", "-")) == pytest.approx(value, abs=0.0051)
-    page.locator(".ab-cell").nth(4).click()                # layer 1 head 1
+    page.locator(".ab-cell").nth(4).click()  # layer 1 head 1
     said = page.locator("[aria-live]").inner_text()
     probs = without[1, 1, [0, 4]].exp().sum()
     assert "layer 1 head 1" in said and f"{probs:.3f}" in said
@@ -62,31 +73,42 @@ def test_the_page(model, open_figure):
 
 def test_watched_places_are_added_up(model, open_figure):
     """It opens with the first group: the sum of its weights, in sentence and dots."""
-    page = open_figure(widgets.ablation(model, IDS, 9, HOSTILE, watch={
-        "a name": range(1, 4), "the start": [0]}))
+    page = open_figure(
+        widgets.ablation(
+            model, IDS, 9, HOSTILE, watch={"a name": range(1, 4), "the start": [0]}
+        )
+    )
     sums = attention_maps(model, IDS)[:, 0, :, -1, 1:4].sum(-1).flatten()  # (L*H,)
     page.locator(".ab-cell").nth(2).click()
-    assert (f"has {sums[2]:.2f} of its weight on a name."
-            in page.locator("[aria-live]").inner_text())
-    places = page.evaluate("[...document.querySelectorAll('.ab-plot circle')]"
-                           ".map(dot => Number(dot.getAttribute('cx')))")
+    assert (
+        f"has {sums[2]:.2f} of its weight on a name."
+        in page.locator("[aria-live]").inner_text()
+    )
+    places = page.evaluate(
+        "[...document.querySelectorAll('.ab-plot circle')]"
+        ".map(dot => Number(dot.getAttribute('cx')))"
+    )
     expected = sorted((46 + 400 * sums).tolist())
     assert sorted(places) == pytest.approx(expected, abs=0.02)
     assert "weight of the last token on a name" in page.locator(".ab-plot").inner_html()
     page.locator(".ab-weights select").select_option(label="the start")
     assert "on the start" in page.locator(".ab-weights p").inner_text()
     page.locator(".ab-weights select").select_option(
-        label="the token that each head attends to most")
+        label="the token that each head attends to most"
+    )
     note = page.locator(".ab-weights p").inner_text()
     assert note.startswith("Largest weight on a single token") and "both" not in note
 
 
-@pytest.mark.parametrize("watch, kind, words", [
-    ({"a": [5]}, IndexError, "positions from 0 to 4"),
-    ({"a": [-1]}, IndexError, "from 0 to 4"),
-    ({"a": []}, ValueError, "one or more positions"),
-    ({"a": [1, 1]}, ValueError, "each once"),
-])
+@pytest.mark.parametrize(
+    "watch, kind, words",
+    [
+        ({"a": [5]}, IndexError, "positions from 0 to 4"),
+        ({"a": [-1]}, IndexError, "from 0 to 4"),
+        ({"a": []}, ValueError, "one or more positions"),
+        ({"a": [1, 1]}, ValueError, "each once"),
+    ],
+)
 def test_places_that_are_not_there_are_named(model, watch, kind, words):
     with pytest.raises(kind, match=words):
         widgets.ablation(model, IDS, 9, watch=watch)
@@ -110,18 +132,26 @@ def test_no_effect_is_pale(model, open_figure):
     before, without = widgets.ablate_each(model, IDS)
     same = before + 0.002 * torch.rand(2, 3, 1)
     page = open_figure(widgets.ablation(model, IDS, 9, computed=(before, same)))
-    shades = page.evaluate("[...document.querySelectorAll('.ab-cell')].flatMap("
-                           "c => c.style.backgroundColor.match(/\\d+/g).map(Number))")
+    shades = page.evaluate(
+        "[...document.querySelectorAll('.ab-cell')].flatMap("
+        "c => c.style.backgroundColor.match(/\\d+/g).map(Number))"
+    )
     assert min(shades) > 235
     assert "hardly change" in page.locator("[aria-live]").inner_text()
 
 
-@pytest.mark.parametrize("target, kind, words", [
-    ("e", TypeError, "expected a token id"), (1.5, TypeError, "target is 1.5"),
-    (True, TypeError, "target is True"), ([], ValueError, "one id or more"),
-    ([1, 1], ValueError, "each once"), (11, IndexError, "id 11, expected 0 to 10"),
-    (-1, IndexError, "expected 0 to 10"),
-])
+@pytest.mark.parametrize(
+    "target, kind, words",
+    [
+        ("e", TypeError, "expected a token id"),
+        (1.5, TypeError, "target is 1.5"),
+        (True, TypeError, "target is True"),
+        ([], ValueError, "one id or more"),
+        ([1, 1], ValueError, "each once"),
+        (11, IndexError, "id 11, expected 0 to 10"),
+        (-1, IndexError, "expected 0 to 10"),
+    ],
+)
 def test_bad_target_is_named(model, target, kind, words):
     with pytest.raises(kind, match=words):
         widgets.ablation(model, IDS, target)

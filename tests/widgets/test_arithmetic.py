@@ -19,8 +19,10 @@ def attend(chromium):
     text = pages.script("arithmetic")
 
     def call(*args):
-        return page.evaluate(f"(() => {{ {text}\nreturn attendOne(..."
-                             f"{json.dumps(args)}); }})()")
+        return page.evaluate(
+            f"(() => {{ {text}\nreturn attendOne(...{json.dumps(args)}); }})()"
+        )
+
     yield call
     page.close()
 
@@ -29,11 +31,15 @@ def attend(chromium):
 @pytest.mark.parametrize("mask", [True, False])
 def test_the_drawing_counts_as_attention_does(attend, root: bool, mask: bool) -> None:
     q, k, v = (torch.randn(5, n, dtype=torch.float64) for n in (2, 2, 3))
-    scaled = q if root else q * 2**0.5            # takes back the division
+    scaled = q if root else q * 2**0.5  # takes back the division
     mixed, weights = attention(scaled, k, v, causal_mask(5) if mask else None)
     for asks in range(5):
-        got = attend(q[asks].tolist(), k.tolist(), v.tolist(),
-                     {"root": root, "mask": mask, "asks": asks})
+        got = attend(
+            q[asks].tolist(),
+            k.tolist(),
+            v.tolist(),
+            {"root": root, "mask": mask, "asks": asks},
+        )
         np.testing.assert_allclose(got["weights"], weights[asks], atol=1e-14)
         np.testing.assert_allclose(got["mixed"], mixed[asks], atol=1e-13)
 
@@ -43,13 +49,18 @@ def test_at_first_it_shows_the_lessons_numbers(open_figure) -> None:
     assert "0.17, 0.33, 0.50" in figure.alt and "[4.00, 5.00]" in figure.alt
     page = open_figure(figure)
     assert "the average of the values is [4.00, 5.00]" in (
-        page.locator(".said").inner_text())
+        page.locator(".said").inner_text()
+    )
     assert page.locator(".bench-small").filter(has_text="=").all_inner_texts() == [
-        "= 1/6", "= 1/3", "= 1/2"]
+        "= 1/6",
+        "= 1/3",
+        "= 1/2",
+    ]
     page.get_by_role("button", name="mask the future").click()
     page.get_by_role("combobox").select_option("1")
     assert "is [2.00, 4.00]. 1 later token is hidden." in (
-        page.locator(".said").inner_text())
+        page.locator(".said").inner_text()
+    )
     page.get_by_role("button", name="start again").click()
     page.get_by_role("button", name="divide by").click()
     q, k, v = (torch.tensor(figure.state[name]) for name in "qkv")
@@ -64,11 +75,11 @@ def test_the_query_is_dragged_by_mouse_keys_and_slider(open_figure) -> None:
     page.mouse.move(*middle)
     page.mouse.down()
     assert "[0.00, 0.00]. All keys match alike" in page.locator(".said").inner_text()
-    unit = (box["width"] / 2 - 10) / 2                     # the plane goes to 2
+    unit = (box["width"] / 2 - 10) / 2  # the plane goes to 2
     page.mouse.move(middle[0] - unit, middle[1] - unit)
     page.mouse.up()
     assert "asks with [−1.0" in page.locator(".said").inner_text()
-    page.mouse.move(*middle)                               # let go: nothing follows
+    page.mouse.move(*middle)  # let go: nothing follows
     assert "asks with [−1.0" in page.locator(".said").inner_text()
     page.get_by_role("button", name="start again").click()
     page.locator(".bench-drag").focus()
@@ -86,13 +97,21 @@ def test_a_drag_selects_no_text_and_the_values_triangle_is_drawn(open_figure) ->
     page.mouse.move(box["x"] + 150, box["y"] + 500, steps=4)
     page.mouse.up()
     assert page.evaluate("String(getSelection())") == ""
-    assert page.evaluate("document.activeElement.tagName") == "svg"    # keys go on
+    assert page.evaluate("document.activeElement.tagName") == "svg"  # keys go on
     assert len(page.locator(".bench-hull").get_attribute("points").split()) == 3
 
 
 def test_hostile_tokens_and_eight_of_them_fit_a_phone(open_figure) -> None:
-    tokens = ["</script><img src=x onerror=alert(1)>", "\u2028", "", " ", "x" * 40,
-              "😀", "שלום", "\n"]
+    tokens = [
+        "</script><img src=x onerror=alert(1)>",
+        "\u2028",
+        "",
+        " ",
+        "x" * 40,
+        "😀",
+        "שלום",
+        "\n",
+    ]
     q, k, v = (torch.randn(8, n) for n in (2, 2, 4))
     page = open_figure(widgets.arithmetic(q, k, v, tokens), width=390)
     page.get_by_role("button", name="mask the future").click()

@@ -18,10 +18,24 @@ from gpt2_lesson.widgets.labels import head_labels
 from gpt2_lesson.widgets.packing import unpack_triangles
 
 TEXT = b"\nTess found a lamp. Tess ran."
-NASTY = ["</script><img src=x onerror='window.ran=1'>", "<img src=x onerror=ran=1>",
-         "javascript:window.ran=1", "\u2028", "\u2029", "", " ", "\n", "\t", "a" * 40,
-         "\U0001f469\u200d\U0001f52c", "\u05e9\u05dc\u05d5\u05dd", "\u202eabc",
-         "${window.ran=1}", "'\"><svg onload=ran=1>", "&lt;b&gt;"] * 2
+NASTY = [
+    "</script><img src=x onerror='window.ran=1'>",
+    "<img src=x onerror=ran=1>",
+    "javascript:window.ran=1",
+    "\u2028",
+    "\u2029",
+    "",
+    " ",
+    "\n",
+    "\t",
+    "a" * 40,
+    "\U0001f469\u200d\U0001f52c",
+    "\u05e9\u05dc\u05d5\u05dd",
+    "\u202eabc",
+    "${window.ran=1}",
+    "'\"><svg onload=ran=1>",
+    "&lt;b&gt;",
+] * 2
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +47,13 @@ def made(record, weights: np.ndarray, ids=None, tokens=None) -> widgets.Record:
     """Return a record of these weights (L, H, T, T)."""
     num_layers, num_heads, size, _ = weights.shape
     return replace(
-        record, weights=weights, totals=np.zeros(weights.shape[:3]),
-        sizes=np.ones(weights.shape[:3]), layers=list(range(num_layers)),
-        heads=list(range(num_heads)), tokens=tokens or ["a"] * size,
+        record,
+        weights=weights,
+        totals=np.zeros(weights.shape[:3]),
+        sizes=np.ones(weights.shape[:3]),
+        layers=list(range(num_layers)),
+        heads=list(range(num_heads)),
+        tokens=tokens or ["a"] * size,
         input_ids=np.arange(size) if ids is None else np.array(ids),
     )
 
@@ -47,6 +65,7 @@ def spread(num_layers: int, num_heads: int, size: int, sharp: float) -> np.ndarr
 
 
 # ---------------------------------------------------------------- names for heads
+
 
 def test_heads_made_for_it():
     """Heads that look at one kind of place get its name, score 1, and no other."""
@@ -65,21 +84,29 @@ def test_heads_made_for_it():
     even = np.tri(size) / np.arange(1, size + 1)[:, None]
     maps = np.stack([previous, first, itself, induction, duplicate, even])[None]
     labels = {label.name: label for label in head_labels(maps, ids)}
-    names = ["previous token", "first token", "itself", "induction", "duplicate",
-             "broad"]
+    names = [
+        "previous token",
+        "first token",
+        "itself",
+        "induction",
+        "duplicate",
+        "broad",
+    ]
     assert list(labels) == names
     for i, name in enumerate(names):
         assert labels[name].scores[0, i] == pytest.approx(1)
         own = [n for n in names if labels[n].scores[0, i] >= labels[n].threshold]
         assert name in own
     assert [n for n in names if labels[n].scores[0, 5] >= labels[n].threshold] == [
-        "broad"]                                  # even weights earn no other name
+        "broad"
+    ]  # even weights earn no other name
 
 
 def test_scores_by_loops(record):
     """Induction and duplicate, reckoned query by query."""
-    labels = {label.name: label for label in head_labels(record.weights,
-                                                         record.input_ids)}
+    labels = {
+        label.name: label for label in head_labels(record.weights, record.input_ids)
+    }
     ids = list(TEXT)
     induction, duplicate = [], []
     for t in range(len(ids)):
@@ -95,10 +122,13 @@ def test_scores_by_loops(record):
 def test_no_token_twice(record):
     labels = head_labels(np.eye(4)[None, None], [1, 2, 3, 4])
     assert [label.name for label in labels if label.scores is None] == [
-        "induction", "duplicate"]
+        "induction",
+        "duplicate",
+    ]
 
 
 # ---------------------------------------------------------------- what is in it
+
 
 def test_short_texts_are_exact(record):
     figure = widgets.attention(record)
@@ -128,14 +158,21 @@ def test_a_thousand_tokens(record):
 
 def test_a_part_of_a_record(record):
     """Layers and heads go by their numbers in the model."""
-    part = widgets.capture(story_model(), torch.tensor([list(TEXT)]), layers=[3, 1],
-                           heads=[2])
+    part = widgets.capture(
+        story_model(), torch.tensor([list(TEXT)]), layers=[3, 1], heads=[2]
+    )
     figure = widgets.attention(part, layer=1)
     weights = record.weights[1, 2, -1]
-    assert f"layer 1 head 2: \".\" (token {len(TEXT) - 1})" in figure.alt
+    assert f'layer 1 head 2: "." (token {len(TEXT) - 1})' in figure.alt
     assert f"{weights.max():.2f}." in figure.alt
-    for wrong in ({"layer": 0}, {"head": 0}, {"layers": [2]}, {"heads": []},
-                  {"query": len(TEXT)}, {"measure": "entropy"}):
+    for wrong in (
+        {"layer": 0},
+        {"head": 0},
+        {"layers": [2]},
+        {"heads": []},
+        {"query": len(TEXT)},
+        {"measure": "entropy"},
+    ):
         with pytest.raises(ValueError):
             widgets.attention(part, **wrong)
 
@@ -151,19 +188,23 @@ def test_a_model_that_broke_is_named(record):
 def test_each_measure_has_its_own_sentence(record):
     weights = np.array([[1.0, 0, 0], [0.5, 0.5, 0], [0.996, 0.002, 0.002]])[None, None]
     small = replace(made(record, weights), totals=np.full((1, 1, 3), 2.0))
-    alts = {measure: widgets.attention(small, measure=measure).alt
-            for measure in ("weights", "scores", "value-weighted")}
+    alts = {
+        measure: widgets.attention(small, measure=measure).alt
+        for measure in ("weights", "scores", "value-weighted")
+    }
     start = 'Attention map, layer 0 head 0: "a" (token 2) '
     assert alts == {
         "weights": start + 'attends most to "a" (token 0), 1.00.',
         "scores": start + 'scores "a" (token 0) highest, 2.00.',
         "value-weighted": start + 'gets most from "a" (token 0), 1.00 of all by weight '
-                                  "times size of the value."}
+        "times size of the value.",
+    }
     low = replace(small, totals=np.full((1, 1, 3), 0.01))
     assert "highest, 0.00599." in widgets.attention(low, measure="scores").alt
     idle = replace(small, sizes=np.zeros((1, 1, 3)))
     assert widgets.attention(idle, measure="value-weighted").alt == (
-        start + "gets nothing from any token.")
+        start + "gets nothing from any token."
+    )
 
 
 def test_a_query_that_is_no_number_is_named(record):
@@ -180,7 +221,7 @@ def test_long_and_foreign_tokens_leave_room_for_the_picture(record):
     figure = widgets.attention(made(record, weights, tokens=tokens))
     widgets.scrub(weights[0], [0], tokens)
     pixels = np.asarray(Image.open(io.BytesIO(figure.picture)).convert("RGB"), int)
-    assert (pixels[..., 2] - pixels[..., 0] > 60).mean() > 0.01     # blue cells
+    assert (pixels[..., 2] - pixels[..., 0] > 60).mean() > 0.01  # blue cells
 
 
 def test_still_picture(record):
@@ -213,7 +254,7 @@ def chooser(page, name: str):
 def dark_shares() -> np.ndarray:
     """Return the 256 colours (256, 3) between the nine of core.js, for the dark."""
     source = files("gpt2_lesson.widgets").joinpath("js", "core.js").read_text()
-    shares = source[source.index("shares: {"):]
+    shares = source[source.index("shares: {") :]
     stops = re.findall("#([0-9a-f]{6})", re.search(r"dark: \[(.*?)\]", shares)[1])
     rgb = np.array([list(bytes.fromhex(stop)) for stop in stops])
     assert rgb.shape == (9, 3)
@@ -229,8 +270,9 @@ def test_colours_of_cells(record, open_figure, dark):
     cell = page.locator(".att-masked").bounding_box()["width"] / size
     places = [(t, s) for t in range(0, size, 3) for s in range(0, size, 2)]
     night = dark_shares() if dark else None
-    got = pixels(page, ".att-masked",
-                 [[(s + 0.5) * cell, (t + 0.5) * cell] for t, s in places])
+    got = pixels(
+        page, ".att-masked", [[(s + 0.5) * cell, (t + 0.5) * cell] for t, s in places]
+    )
     for (t, s), colour in zip(places, got, strict=True):
         share = float(record.weights[2, 1, t, s])
         if s > t:
@@ -249,8 +291,11 @@ def test_colours_of_small_maps(record, open_figure):
     weights[1, 2] = np.eye(4)
     page = open_figure(widgets.attention(made(record, weights)))
     side, step = 70, 73
-    at = [[26 + head * step + side * 7 / 8, 18 + layer * step + side * 7 / 8]
-          for layer in range(2) for head in range(3)]
+    at = [
+        [26 + head * step + side * 7 / 8, 18 + layer * step + side * 7 / 8]
+        for layer in range(2)
+        for head in range(3)
+    ]
     dark = [sum(colour[:3]) < 300 for colour in pixels(page, ".att-heads canvas", at)]
     assert dark == [False] * 5 + [True]
 
@@ -290,9 +335,11 @@ def test_mouse(record, open_figure):
     box = page.locator(".att-masked").bounding_box()
     cell = box["width"] / len(TEXT)
     page.mouse.move(box["x"] + 4.5 * cell, box["y"] + 20.5 * cell)
-    assert f"{record.weights[0, 0, 20, 4]:.4f}" in page.locator(
-        ".att-map .att-reading").inner_text()
-    page.mouse.move(box["x"] + 25.5 * cell, box["y"] + 21.5 * cell)     # the future
+    assert (
+        f"{record.weights[0, 0, 20, 4]:.4f}"
+        in page.locator(".att-map .att-reading").inner_text()
+    )
+    page.mouse.move(box["x"] + 25.5 * cell, box["y"] + 21.5 * cell)  # the future
     assert "(token 21)" in title.inner_text()
     grid = page.locator(".att-heads canvas")
     grid.click(position={"x": 26 + 2 * 83 + 20, "y": 18 + 83 + 20})
@@ -304,10 +351,13 @@ def test_keys(record, open_figure):
     page = open_figure(widgets.attention(record, layer=1, head=1, query=5))
     page.locator(".token[tabindex='0']").focus()
     title = page.locator(".att-map h2")
-    for key, query, head in [("ArrowRight", 6, "layer 1 head 1"),
-                             ("ArrowDown", 6, "layer 1 head 2"),
-                             ("PageDown", 6, "layer 2 head 2"), ("Home", 0, "layer 2"),
-                             ("End", len(TEXT) - 1, "layer 2 head 2")]:
+    for key, query, head in [
+        ("ArrowRight", 6, "layer 1 head 1"),
+        ("ArrowDown", 6, "layer 1 head 2"),
+        ("PageDown", 6, "layer 2 head 2"),
+        ("Home", 0, "layer 2"),
+        ("End", len(TEXT) - 1, "layer 2 head 2"),
+    ]:
         page.keyboard.press(key)
         assert f"(token {query})" in page.locator(".att-row h2").inner_text()
         assert head in title.inner_text()
@@ -329,8 +379,9 @@ def test_measures_and_heads(record, open_figure):
     chooser(page, "as").select_option("value-weighted")
     share = record.weights[2, 1, 25] * record.sizes[2, 1]
     first = page.locator(".att-number").first
-    assert float(first.inner_text()) == pytest.approx((share / share.sum()).max(),
-                                                      abs=2e-4)
+    assert float(first.inner_text()) == pytest.approx(
+        (share / share.sum()).max(), abs=2e-4
+    )
     chooser(page, "as").select_option("scores")
     score = np.log(record.weights[2, 1, 25].max()) + record.totals[2, 1, 25]
     assert float(first.inner_text().replace("−", "-")) == pytest.approx(score, abs=0.01)
@@ -338,11 +389,13 @@ def test_measures_and_heads(record, open_figure):
     chooser(page, "as").select_option("weights")
     chooser(page, "show").select_option("average")
     assert float(first.inner_text()) == pytest.approx(
-        record.weights[2, :, 25].mean(0).max(), abs=1e-4)
+        record.weights[2, :, 25].mean(0).max(), abs=1e-4
+    )
     assert "add up to 1.0000" in page.locator(".att-row").inner_text()
     chooser(page, "show").select_option("largest")
-    assert float(first.inner_text()) == pytest.approx(record.weights[2, :, 25].max(),
-                                                      abs=1e-4)
+    assert float(first.inner_text()) == pytest.approx(
+        record.weights[2, :, 25].max(), abs=1e-4
+    )
     assert "need not add up to 1" in page.locator(".att-row").inner_text()
 
 
@@ -365,8 +418,13 @@ def test_finding_heads(record, open_figure):
 def test_the_picture_of_a_question_does_not_tell_the_answer(record) -> None:
     """With other weights it is the same picture; of the answer it is not."""
     other = replace(record, weights=record.weights[::-1].copy())
-    asked, told = ([widgets.attention(r, query=12, predict=predict, alt="a").picture
-                    for r in (record, other)] for predict in (True, False))
+    asked, told = (
+        [
+            widgets.attention(r, query=12, predict=predict, alt="a").picture
+            for r in (record, other)
+        ]
+        for predict in (True, False)
+    )
     assert asked[0] == asked[1] and told[0] != told[1]
 
 
@@ -379,8 +437,10 @@ def test_rows_hold_no_zeros_and_are_read_downwards(record, open_figure):
     numbers = page.locator(".att-number").all_inner_texts()
     assert numbers == ["0.6000", "0.3000", "0.0600", "0.0300", "0.0100", "0.0000"]
     assert page.locator(".att-name").last.inner_text() == "rest (3)"
-    tops = page.evaluate("[...document.querySelectorAll('.att-bar')]"
-                         ".map(bar => bar.getBoundingClientRect().top)")
+    tops = page.evaluate(
+        "[...document.querySelectorAll('.att-bar')]"
+        ".map(bar => bar.getBoundingClientRect().top)"
+    )
     assert tops[:3] == tops[3:] and tops[0] < tops[1] < tops[2]
 
 
@@ -411,7 +471,9 @@ def test_the_chosen_token_is_in_sight(record, open_figure, width):
                 const top = offsetTop - box.offsetTop - box.scrollTop;
                 return top >= 0 && top < box.clientHeight;
               });
-            }""", seen)
+            }""",
+            seen,
+        )
 
 
 def test_predict(record, open_figure):

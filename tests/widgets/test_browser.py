@@ -40,7 +40,7 @@ record = widgets.capture(model, torch.tensor([list(text.encode())]))
 widgets.attention(record)""",
     "live": "live = widgets.explore(model, text=text)\nlive",
     "seen": "print(live.layer, live.head, live.query, live.measure, live.locked, "
-            "repr(live.text))",
+    "repr(live.text))",
     "set": "live.layer, live.head, live.query = 1, 0, 5",
     "last": "pass",
 }
@@ -78,23 +78,39 @@ class Server:
             path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(setting))
-        own = {f"JUPYTER_{name}_DIR": str(folder / name.lower())
-               for name in ("CONFIG", "DATA", "RUNTIME")}
-        own |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
-                "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
-                "IPYTHONDIR": str(folder / "ipython"), "OMP_NUM_THREADS": "1"}
+        own = {
+            f"JUPYTER_{name}_DIR": str(folder / name.lower())
+            for name in ("CONFIG", "DATA", "RUNTIME")
+        }
+        own |= {
+            "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+            "IPYTHONDIR": str(folder / "ipython"),
+            "OMP_NUM_THREADS": "1",
+        }
         command = [
-            sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root",
-            f"--port={port}", "--ip=127.0.0.1", "--ServerApp.port_retries=0",
-            f"--ServerApp.root_dir={self.folder}", "--IdentityProvider.token=",
-            "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True",
-            "--LabApp.extension_manager=readonly", "--LabApp.news_url=",
+            sys.executable,
+            "-m",
+            "jupyter",
+            "lab",
+            "--no-browser",
+            "--allow-root",
+            f"--port={port}",
+            "--ip=127.0.0.1",
+            "--ServerApp.port_retries=0",
+            f"--ServerApp.root_dir={self.folder}",
+            "--IdentityProvider.token=",
+            "--ServerApp.password=",
+            "--ServerApp.disable_check_xsrf=True",
+            "--LabApp.extension_manager=readonly",
+            "--LabApp.news_url=",
             "--LabApp.expose_app_in_browser=True",
             "--JupyterNotebookApp.expose_app_in_browser=True",
         ]
         self.log = (folder / "server.log").open("w")
-        self.process = subprocess.Popen(command, env=os.environ | own,
-                                        stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(
+            command, env=os.environ | own, stdout=self.log, stderr=self.log
+        )
         self._wait()
 
     def _wait(self) -> None:
@@ -141,8 +157,9 @@ def browse(chromium) -> Iterator:
 
     def browse(url: str):
         home = "/".join(url.split("/")[:3])
-        context = chromium.new_context(viewport={"width": 1280, "height": 1000},
-                                       color_scheme="null")  # each frame has its own
+        context = chromium.new_context(
+            viewport={"width": 1280, "height": 1000}, color_scheme="null"
+        )  # each frame has its own
         contexts.append(context)
         context.set_default_timeout(PATIENCE)
         inside = (home, home.replace("http", "ws"), "data:", "blob:", "about:")
@@ -155,10 +172,20 @@ def browse(chromium) -> Iterator:
 
         context.route("**/*", gate)
         page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(error.stack)
-                if OURS.search(error.stack) else None)
-        page.on("websocket", lambda socket: outside.append(socket.url)
-                if not socket.url.startswith(inside) else None)
+        page.on(
+            "pageerror",
+            lambda error: (
+                errors.append(error.stack) if OURS.search(error.stack) else None
+            ),
+        )
+        page.on(
+            "websocket",
+            lambda socket: (
+                outside.append(socket.url)
+                if not socket.url.startswith(inside)
+                else None
+            ),
+        )
         page.goto(url)
         return page
 
@@ -180,13 +207,14 @@ class Front:
         """Wait until the kernel is there."""
         self.page.wait_for_function(
             "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status"
-            " === 'idle'")
+            " === 'idle'"
+        )
 
     def command(self, name: str, **words: object) -> None:
         """Run a command of the front end, as its menus do."""
         self.page.evaluate(
-            "([name, words]) => jupyterapp.commands.execute(name, words)",
-            [name, words])
+            "([name, words]) => jupyterapp.commands.execute(name, words)", [name, words]
+        )
 
     def run(self, cell: int) -> None:
         """Run one cell, and wait until it has run."""
@@ -209,8 +237,13 @@ class Front:
     def seen(self) -> str:
         """Return what Python says the live figure shows."""
         self.run(2)
-        return self.page.locator(".jp-CodeCell").nth(2).locator(
-            ".jp-OutputArea-output").inner_text().strip()
+        return (
+            self.page.locator(".jp-CodeCell")
+            .nth(2)
+            .locator(".jp-OutputArea-output")
+            .inner_text()
+            .strip()
+        )
 
     def wait_seen(self, expected: str) -> None:
         """Wait until Python has heard of it: a front end holds back quick changes."""
@@ -232,8 +265,11 @@ def front(request, server: Server, browse) -> Front:
     name = f"{request.param}.ipynb"
     cells = [new_code_cell(source.strip(), id=word) for word, source in CELLS.items()]
     notebook = new_notebook(cells=cells)
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3",
-                                       "language": "python"}
+    notebook.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(notebook, server.folder / name)
     front = Front(browse(f"{server.url}/{ADDRESS[request.param]}/{name}?reset"))
     front.kind, front.name = request.param, name
@@ -266,18 +302,26 @@ def test_a_figure_runs_and_answers(front: Front) -> None:
 def test_figures_have_the_theme_of_the_front_end(front: Front) -> None:
     """Whatever the system asks for; the live one stands in the notebook itself."""
     root = live(front)
-    frame = next(frame for frame in front.page.frames
-                 if frame.url == "about:srcdoc" and frame.query_selector("#figure"))
-    for theme, dark, ground in (("JupyterLab Dark", True, "rgb(22, 24, 28)"),
-                                ("JupyterLab Light", False, "rgb(255, 255, 255)")):
+    frame = next(
+        frame
+        for frame in front.page.frames
+        if frame.url == "about:srcdoc" and frame.query_selector("#figure")
+    )
+    for theme, dark, ground in (
+        ("JupyterLab Dark", True, "rgb(22, 24, 28)"),
+        ("JupyterLab Light", False, "rgb(255, 255, 255)"),
+    ):
         front.command("apputils:change-theme", theme=theme)
         frame.wait_for_function(
             "dark => matchMedia('(prefers-color-scheme: dark)').matches === dark",
-            arg=dark)
+            arg=dark,
+        )
         for page, selector in ((frame, "#figure"), (front.page, ".live")):
             page.wait_for_function(
                 "([selector, ground]) => getComputedStyle(document.querySelector("
-                "selector)).backgroundColor === ground", arg=[selector, ground])
+                "selector)).backgroundColor === ground",
+                arg=[selector, ground],
+            )
     root.locator("canvas").first.wait_for()
 
 
@@ -316,18 +360,22 @@ def test_a_typed_text_is_read_and_an_error_told_in_words(front: Front) -> None:
     box.fill("Tom sa")
     box.press_sequentially("t")  # without Enter, after a pause
     front.page.wait_for_function(
-        "document.querySelectorAll('.live button.token').length === 7")
+        "document.querySelectorAll('.live button.token').length === 7"
+    )
     assert status.inner_text() == "" and front.seen().endswith("'Tom sat'")
     box.fill(CANARY)
     box.press("Enter")
     front.page.wait_for_function(
-        f"document.querySelectorAll('.live button.token').length === {len(CANARY)}")
+        f"document.querySelectorAll('.live button.token').length === {len(CANARY)}"
+    )
 
 
 def test_keys_pressed_in_it_leave_the_notebook_alone(front: Front) -> None:
     root = live(front)
-    nodes = root.locator("input, select, button:not([tabindex='-1']):enabled, canvas, "
-                         "summary, [tabindex='0']")
+    nodes = root.locator(
+        "input, select, button:not([tabindex='-1']):enabled, canvas, "
+        "summary, [tabindex='0']"
+    )
     text = [cell.inner_text() for cell in front.page.locator(".cm-content").all()]
     before, kinds = front.cells(), set()
     for node in nodes.element_handles()[::-1]:  # the text box last: it renews others
@@ -339,10 +387,13 @@ def test_keys_pressed_in_it_leave_the_notebook_alone(front: Front) -> None:
             for stroke in key.split():
                 front.page.keyboard.press(stroke)
             assert front.cells() == before, (
-                key, node.evaluate("node => node.outerHTML"))
+                key,
+                node.evaluate("node => node.outerHTML"),
+            )
     assert kinds >= {"INPUT", "SELECT", "BUTTON", "CANVAS", "SUMMARY"}
-    assert text == [cell.inner_text() for cell in front.page.locator(
-        ".cm-content").all()]
+    assert text == [
+        cell.inner_text() for cell in front.page.locator(".cm-content").all()
+    ]
 
 
 def test_no_token_runs_as_a_script(front: Front) -> None:
@@ -390,16 +441,21 @@ def record() -> widgets.Record:
     """Give what a small model does with a short text of hostile tokens."""
     torch.manual_seed(0)
     model = GPT2Model(256, 16, 2, 2, 80, 32)
-    return widgets.capture(model, torch.tensor([[84, 101, 32, 60]]),
-                           ["Te", CANARY, " ", "</script><script>"])
+    return widgets.capture(
+        model,
+        torch.tensor([[84, 101, 32, 60]]),
+        ["Te", CANARY, " ", "</script><script>"],
+    )
 
 
 def notebook_of(figure: widgets.Figure):
     """Return a notebook that has shown a figure, beside a formula."""
     data, metadata = figure._repr_mimebundle_()
     shown = new_output("execute_result", data, metadata=metadata, execution_count=1)
-    text = new_markdown_cell("# A lesson\n\n$$\\sqrt{x}$$\n\n<details><summary>Answer"
-                             "</summary>\n\n`4`\n</details>\n\n[next](02_b.ipynb)")
+    text = new_markdown_cell(
+        "# A lesson\n\n$$\\sqrt{x}$$\n\n<details><summary>Answer"
+        "</summary>\n\n`4`\n</details>\n\n[next](02_b.ipynb)"
+    )
     return new_notebook(cells=[text, new_code_cell("f = 1  # one", outputs=[shown])])
 
 
@@ -409,9 +465,14 @@ def test_a_page_from_disk_is_alive(maker: str, record, browse, tmp_path: Path) -
     if maker == "page":
         text = lesson_page(notebook, tmp_path)
     else:  # nbconvert's own pages, told to load no script from elsewhere
-        exporter = HTMLExporter(template_name=maker, mathjax_url="", require_js_url="",
-                                jquery_url="", mermaid_js_url="data:,",
-                                mermaid_layout_elk_js_url="data:,")
+        exporter = HTMLExporter(
+            template_name=maker,
+            mathjax_url="",
+            require_js_url="",
+            jquery_url="",
+            mermaid_js_url="data:,",
+            mermaid_layout_elk_js_url="data:,",
+        )
         text = exporter.from_notebook_node(notebook)[0]
     path = tmp_path / "lesson.html"
     path.write_text(text, encoding="utf-8")
@@ -432,18 +493,22 @@ def maps(steps: int) -> torch.Tensor:
 
 FIGURES = {
     "ablation": lambda record: widgets.ablation(
-        GPT2Model(256, 16, 2, 2, 80, 32), torch.tensor([[84, 101, 115]]), 115),
+        GPT2Model(256, 16, 2, 2, 80, 32), torch.tensor([[84, 101, 115]]), 115
+    ),
     "arithmetic": lambda record: widgets.arithmetic(),
     "attention": widgets.attention,
     "choose": lambda record: widgets.choose(
-        {"one": {"weights": maps(1)[0]}, "two": {"weights": maps(1)[0]}}, list("abc")),
+        {"one": {"weights": maps(1)[0]}, "two": {"weights": maps(1)[0]}}, list("abc")
+    ),
     "compare": lambda record: widgets.compare(
-        {"scores": maps(1)[0]}, {"scores": maps(1)[0]}),
+        {"scores": maps(1)[0]}, {"scores": maps(1)[0]}
+    ),
     "parameters": lambda record: widgets.parameters(GPT2Model(256, 16, 2, 2, 80, 32)),
     "predict": lambda record: widgets.attention(record, predict=True),
     "sampling": widgets.sampling,
     "scrub": lambda record: widgets.scrub(
-        maps(3), [0, 10, 20], list("abc"), {"loss": [3.0, 2.0, 1.0]}),
+        maps(3), [0, 10, 20], list("abc"), {"loss": [3.0, 2.0, 1.0]}
+    ),
     "trace": widgets.trace,
 }
 NO_FIGURES = {"Comparison", "Figure", "Record", "ablate_each", "capture", "explore"}
@@ -456,12 +521,15 @@ AXE = {"rules": {"page-has-heading-one": {"enabled": False}}}
 def barriers(page, axe) -> list[str]:
     """Return what axe-core finds on a page that keeps someone out."""
     found = axe.run(page, options=AXE).response["violations"]
-    return [f"{rule['id']}: {node['html'][:200]} {node['failureSummary'][:200]}"
-            for rule in found for node in rule["nodes"]]
+    return [
+        f"{rule['id']}: {node['html'][:200]} {node['failureSummary'][:200]}"
+        for rule in found
+        for node in rule["nodes"]
+    ]
 
 
 def test_where_a_browser_is_needed_none_of_its_tests_is_skipped(
-    monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GPT2_LESSON_NEEDS_BROWSER", "1")
     with pytest.raises(pytest.fail.Exception, match="no axe on this machine"):
@@ -483,9 +551,7 @@ def test_a_figure_keeps_nobody_out(name: str, record, open_figure, axe) -> None:
         assert barriers(page, axe) == [], scheme
 
 
-def test_a_lessons_page_keeps_nobody_out(
-    record, chromium, axe, tmp_path: Path
-) -> None:
+def test_a_lessons_page_keeps_nobody_out(record, chromium, axe, tmp_path: Path) -> None:
     path = tmp_path / "lesson.html"
     path.write_text(lesson_page(notebook_of(widgets.attention(record)), tmp_path))
     page = chromium.new_page()
@@ -499,7 +565,8 @@ def test_a_lessons_page_keeps_nobody_out(
         room = min(420, width - 48 - 44) - 76  # names beside a map of few tokens
         page.frames[1].wait_for_function(
             "wide => document.querySelector('.att-box canvas').clientWidth === wide",
-            arg=4 * min(40, room // 4))
+            arg=4 * min(40, room // 4),
+        )
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.locator("math").evaluate("node => node.clientHeight") > 10
         assert barriers(page, axe) == [], scheme
@@ -527,14 +594,17 @@ def test_nothing_on_a_page_is_wider_than_its_column(
     page.set_default_timeout(PATIENCE)
     page.goto(path.as_uri())
     page.frame_locator("iframe").locator("#figure[data-ready]").wait_for()
-    assert page.evaluate("""() => {
+    assert (
+        page.evaluate("""() => {
       const { left, right } = document.querySelector("main").getBoundingClientRect();
       return [...document.querySelectorAll("main *")].filter((node) => {
         const box = node.getBoundingClientRect();
         return box.width && (box.left < left || box.right > right)
           || node.tagName === "PRE" && node.scrollWidth > node.clientWidth;
       }).map((node) => node.outerHTML.slice(0, 200));
-    }""") == []
+    }""")
+        == []
+    )
     page.close()
 
 
@@ -560,8 +630,9 @@ def test_a_slow_figure_is_found_out(
 ) -> None:
     quick = widgets.figure.script
     monkeypatch.setattr(widgets.figure, "script", lambda view: quick(view) + SLOW)
-    _, paint, stall, hover = figures.measure(      # a browser may miss a stall
-        widgets.attention(record), chromium, rounds=3, of=max).values()
+    _, paint, stall, hover = figures.measure(  # a browser may miss a stall
+        widgets.attention(record), chromium, rounds=3, of=max
+    ).values()
     assert paint > 400 and stall > 390 and hover > 70
 
 
@@ -570,8 +641,11 @@ def test_a_figure_that_asks_outside_is_found_out(
 ) -> None:
     quick = widgets.figure.script
     monkeypatch.setattr(widgets.figure, "POLICY", "script-src 'unsafe-inline'")
-    monkeypatch.setattr(widgets.figure, "script", lambda view: quick(view)
-                        + 'fetch("https://example.org/seen").catch(() => 0);')
+    monkeypatch.setattr(
+        widgets.figure,
+        "script",
+        lambda view: quick(view) + 'fetch("https://example.org/seen").catch(() => 0);',
+    )
     with pytest.raises(RuntimeError, match=r"https://example\.org/seen"):
         figures.measure(widgets.attention(record), chromium, rounds=1)
 

@@ -37,7 +37,7 @@ def test_no_difference_is_said_with_the_tolerance(capsys) -> None:
 
 def test_the_first_stage_in_order_and_its_first_place_are_named() -> None:
     mine, reference = changed("weights", (0, 1, 3, 2), 0.75)
-    mine["weights"][0, 1, 4, 0] = 9.0                       # larger, but later
+    mine["weights"][0, 1, 4, 0] = 9.0  # larger, but later
     mine["mixed"] += 1
     difference = widgets.compare(mine, reference).first_difference
     expected = reference["weights"][0, 1, 3, 2].item()
@@ -46,7 +46,8 @@ def test_the_first_stage_in_order_and_its_first_place_are_named() -> None:
     assert difference.mine == 0.75 and difference.expected == expected
     assert str(difference) == (
         "first difference: weights, batch 0, head 1, row 3, column 2: yours 0.75, "
-        f"expected {expected:.4g}")
+        f"expected {expected:.4g}"
+    )
 
 
 def test_the_tolerance_is_kept_and_close_numbers_get_more_digits() -> None:
@@ -58,7 +59,7 @@ def test_the_tolerance_is_kept_and_close_numbers_get_more_digits() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_what_float32_cannot_tell_apart_is_read_as_the_headline_says(
-    open_figure
+    open_figure,
 ) -> None:
     page = open_figure(widgets.compare({"x": [1000000.01]}, {"x": [1e6]}))
     assert page.locator(".said").inner_text().endswith("difference 0.01.")
@@ -71,14 +72,16 @@ def test_what_float32_cannot_tell_apart_is_read_as_the_headline_says(
 
 def test_a_long_name_of_a_stage_stays_inside(open_figure) -> None:
     name = "x" * 80
-    page = open_figure(widgets.compare({name: torch.ones(4, 4)},
-                                       {name: torch.zeros(4, 4)}), width=320)
+    page = open_figure(
+        widgets.compare({name: torch.ones(4, 4)}, {name: torch.zeros(4, 4)}), width=320
+    )
     assert page.evaluate("document.documentElement.scrollWidth") == 320
 
 
 def test_all_that_differs_still_fits() -> None:
-    mine, other = ({f"stage {i}": torch.randn(64, 64) for i in range(12)}
-                   for _ in range(2))
+    mine, other = (
+        {f"stage {i}": torch.randn(64, 64) for i in range(12)} for _ in range(2)
+    )
     widgets.compare(mine, other)
     widgets.compare({"x": torch.randn(9, 64, 64)}, {"x": torch.randn(9, 64, 64)})
 
@@ -86,17 +89,20 @@ def test_all_that_differs_still_fits() -> None:
 def test_nan_infinity_shape_and_a_missing_stage_are_differences() -> None:
     mine, reference = changed("scores", (0, 0, 2, 1), torch.nan)
     assert "row 2, column 1: yours NaN (not a number), expected" in str(
-        widgets.compare(mine, reference))
+        widgets.compare(mine, reference)
+    )
     mine, reference = changed("scores", (0, 0, 0, 1), 3.0)
     assert "column 1: yours 3, expected -infinity" in str(
-        widgets.compare(mine, reference))
+        widgets.compare(mine, reference)
+    )
     same = {"x": torch.tensor([torch.nan, torch.inf])}
     assert widgets.compare(same, dict(same)).first_difference is None
     reference = stages()
     mine = reference | {"weights": reference["weights"][:, :1]}
     assert str(widgets.compare(mine, reference)) == (
         "first difference: weights: yours has the shape (1, 1, 5, 5), expected "
-        "(1, 2, 5, 5)")
+        "(1, 2, 5, 5)"
+    )
     del mine["weights"]
     assert "weights: yours lacks this stage" in str(widgets.compare(mine, reference))
 
@@ -128,7 +134,8 @@ def test_records_part_where_the_weights_were_changed() -> None:
     assert widgets.compare(reference, reference).first_difference is None
     scores = stages_of(reference)["layer 2: scores"]
     np.testing.assert_allclose(
-        torch.from_numpy(scores).softmax(-1), reference.weights[2], atol=1e-6)
+        torch.from_numpy(scores).softmax(-1), reference.weights[2], atol=1e-6
+    )
     with pytest.raises(ValueError, match="different texts"):
         widgets.compare(widgets.capture(model, ids[:, :4]), reference)
 
@@ -145,17 +152,21 @@ def test_wrong_kinds_are_refused() -> None:
 def test_a_reader_sees_stages_maps_and_all_three_numbers(open_figure) -> None:
     mine, reference = changed("weights", (0, 1, 3, 2), 0.75)
     page = open_figure(widgets.compare(mine, reference, list("abcde")))
-    assert page.get_by_role("button", name="weights").get_attribute(
-        "aria-pressed") == "true"
+    assert (
+        page.get_by_role("button", name="weights").get_attribute("aria-pressed")
+        == "true"
+    )
     expected = reference["weights"][0, 1, 3, 2].item()
     said = page.locator(".said")
     assert "batch 0, head 1, row 3 (“d”), column 2 (“c”): yours 0.75" in (
-        said.inner_text())
+        said.inner_text()
+    )
     page.get_by_text("Table").click()
     page.locator("tbody tr").first.wait_for()
     cells = page.locator("tbody td").all_inner_texts()
     assert [float(cell.replace("−", "-")) for cell in cells] == pytest.approx(
-        [0.75, expected, 0.75 - expected], abs=1e-5)
+        [0.75, expected, 0.75 - expected], abs=1e-5
+    )
     page.locator("canvas").nth(2).focus()
     page.keyboard.press("ArrowUp")
     assert "row 2 (“c”)" in said.inner_text()
@@ -171,7 +182,10 @@ def test_names_do_not_run_and_a_large_model_fits(open_figure) -> None:
     page = open_figure(figure, width=390, dark=True)
     assert page.locator("img").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page = open_figure(widgets.compare({HOSTILE: torch.ones(2, 2)},
-                                       {HOSTILE: torch.zeros(2, 2)}, [HOSTILE, ""]))
+    page = open_figure(
+        widgets.compare(
+            {HOSTILE: torch.ones(2, 2)}, {HOSTILE: torch.zeros(2, 2)}, [HOSTILE, ""]
+        )
+    )
     assert page.locator("img").count() == 0
     assert page.locator("h2", has_text=HOSTILE).count() == 1

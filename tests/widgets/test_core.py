@@ -41,18 +41,25 @@ def ids() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def picture() -> bytes:
-    return base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4"
-                            "2mNgAAAAAgAB4iG8MwAAAABJRU5ErkJggg==")
+    return base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4"
+        "2mNgAAAAAgAB4iG8MwAAAABJRU5ErkJggg=="
+    )
 
 
 # ---------------------------------------------------------------- the record
+
 
 def test_maps_are_the_models_own(model, ids):
     """PyTorch's fused attention, fed one-hot values, gives the captured weights."""
     record = widgets.capture(model, ids)
     seen = []
-    hooks = [block.attn.qkv_proj.register_forward_hook(
-        lambda module, given, out: seen.append(out)) for block in model.blocks]
+    hooks = [
+        block.attn.qkv_proj.register_forward_hook(
+            lambda module, given, out: seen.append(out)
+        )
+        for block in model.blocks
+    ]
     model.eval()
     with torch.no_grad():
         model(ids)
@@ -61,7 +68,8 @@ def test_maps_are_the_models_own(model, ids):
     for layer, qkv in enumerate(seen):
         q, k, v = (t.view(1, 12, 3, 8).transpose(1, 2) for t in qkv.chunk(3, -1))
         weights = torch.nn.functional.scaled_dot_product_attention(
-            q, k, torch.eye(12).expand(1, 3, 12, 12), is_causal=True)[0]
+            q, k, torch.eye(12).expand(1, 3, 12, 12), is_causal=True
+        )[0]
         np.testing.assert_allclose(record.weights[layer], weights, atol=1e-6)
 
 
@@ -78,7 +86,8 @@ def test_scores_are_weights_and_totals(model, ids):
                 score = float(q[query, part] @ k[key, part]) / 8**0.5
                 got = np.log(record.weights[0, head, query, key])
                 assert got + record.totals[0, head, query] == pytest.approx(
-                    score, abs=1e-4)
+                    score, abs=1e-4
+                )
 
 
 def test_sizes_are_what_reaches_the_stream(model, ids):
@@ -106,15 +115,17 @@ def test_some_layers_and_heads(model, ids):
 @pytest.mark.parametrize("training", [True, False])
 def test_the_model_is_left_as_it_was(model, ids, training, monkeypatch):
     """No hook stays and no mode changes, even where the model raises halfway."""
+
     def hooks():
-        return sum(len(m._forward_hooks) + len(m._forward_pre_hooks)
-                   for m in model.modules())
+        return sum(
+            len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()
+        )
 
     model.train(training)
     model.blocks[1].mlp.eval()
     modes = [module.training for module in model.modules()]
     before = [widgets.capture(model, ids).weights for _ in range(2)]
-    np.testing.assert_array_equal(*before)                  # no dropout in a map
+    np.testing.assert_array_equal(*before)  # no dropout in a map
     with pytest.raises((IndexError, RuntimeError, ValueError)):
         widgets.capture(model, torch.full((1, 4), 999))
     monkeypatch.setattr(model.blocks[1].mlp, "forward", lambda x: 1 / 0)
@@ -125,14 +136,17 @@ def test_the_model_is_left_as_it_was(model, ids, training, monkeypatch):
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize(("settings", "said"), [
-    ({"layers": [2]}, r"layers is \[2\], expected some of 0 to 1"),
-    ({"layers": [0, 0]}, "each once"),
-    ({"heads": []}, r"heads is \[\]"),
-    ({"tokens": "a cat, a mat"}, "a text of 12, expected a list of 12 names"),
-    ({"tokens": ["a"]}, "a list of 1, expected a list of 12"),
-    ({"vocabulary": ["a"]}, "names 1 tokens of 256"),
-])
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"layers": [2]}, r"layers is \[2\], expected some of 0 to 1"),
+        ({"layers": [0, 0]}, "each once"),
+        ({"heads": []}, r"heads is \[\]"),
+        ({"tokens": "a cat, a mat"}, "a text of 12, expected a list of 12 names"),
+        ({"tokens": ["a"]}, "a list of 1, expected a list of 12"),
+        ({"vocabulary": ["a"]}, "names 1 tokens of 256"),
+    ],
+)
 def test_capture_refuses(model, ids, settings, said):
     with pytest.raises(ValueError, match=said):
         widgets.capture(model, ids, **settings)
@@ -154,7 +168,7 @@ def test_numbers_of_any_kind_choose(model, ids, kind):
 
 def test_capture_refuses_too_much(model, ids, monkeypatch):
     """The error names the way out, and the way out works."""
-    module = sys.modules["gpt2_lesson.widgets.capture"]   # not the function
+    module = sys.modules["gpt2_lesson.widgets.capture"]  # not the function
     monkeypatch.setattr(module, "MOST_BYTES", 2000)
     with pytest.raises(ValueError, match=r"layers=\[\.\.\.\], heads=\[\.\.\.\]"):
         widgets.capture(model, ids)
@@ -162,6 +176,7 @@ def test_capture_refuses_too_much(model, ids, monkeypatch):
 
 
 # ---------------------------------------------------------------- packing
+
 
 @pytest.mark.parametrize("sharp", [0.1, 1, 6])
 def test_pack_and_unpack(sharp):
@@ -197,12 +212,13 @@ def test_json_inside_a_script():
     text = as_json({HOSTILE: [HOSTILE, 0.5]})
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == {HOSTILE: [HOSTILE, 0.5]}
-    assert json.loads(as_json(["\udce9"]).encode()) == ["\udce9"]   # half a character
+    assert json.loads(as_json(["\udce9"]).encode()) == ["\udce9"]  # half a character
     with pytest.raises(ValueError):
         as_json([float("nan")])
 
 
 # ---------------------------------------------------------------- the figure
+
 
 def test_bundle(picture):
     """A picture, its words and a frame: no widget, so nothing that needs a kernel."""
@@ -239,7 +255,7 @@ def test_figure_refuses(picture):
         Figure("attention", {}, picture, " ")
     with pytest.raises(ValueError, match=r"1\.\d MB.*layers=\[\.\.\.\]"):
         Figure("attention", {"x": "a" * MOST_BYTES}, picture, "The point.")
-    with pytest.raises(ValueError, match="MB"):        # the picture counts both times
+    with pytest.raises(ValueError, match="MB"):  # the picture counts both times
         Figure("attention", {}, picture + bytes(MOST_BYTES * 2 // 5), "The point.")
 
 

@@ -11,8 +11,14 @@ from gpt2_lesson.widgets.figure import MOST_BYTES
 from gpt2_lesson.widgets.packing import unpack_triangles
 
 PNG = bytes(24)  # a picture without any height
-HOSTILE = ["</script><img src=x onerror=alert(1)>", "\u2028", "", "x" * 40, "😀",
-           "שלום"]
+HOSTILE = [
+    "</script><img src=x onerror=alert(1)>",
+    "\u2028",
+    "",
+    "x" * 40,
+    "😀",
+    "שלום",
+]
 
 
 def masks() -> dict[str, dict[str, torch.Tensor]]:
@@ -20,9 +26,13 @@ def masks() -> dict[str, dict[str, torch.Tensor]]:
     scores = torch.randn(6, 6)
     right = causal_mask(6)
     shown = {"right": right, "inverted": ~right, "none": torch.ones_like(right)}
-    return {name: {"weights": scores.masked_fill(~mask, -torch.inf).softmax(-1),
-                   "mask": mask.float()}
-            for name, mask in shown.items()}
+    return {
+        name: {
+            "weights": scores.masked_fill(~mask, -torch.inf).softmax(-1),
+            "mask": mask.float(),
+        }
+        for name, mask in shown.items()
+    }
 
 
 def runs(count: int, size: int) -> torch.Tensor:
@@ -34,8 +44,12 @@ def runs(count: int, size: int) -> torch.Tensor:
 def test_a_setting_shows_its_own_numbers_meter_and_nan(open_figure) -> None:
     frames = masks()
     leak = {"right": 0.0, "inverted": 0.8, "none": 0.4}
-    figure = widgets.choose(frames, list("abcdef"), numbers={
-        name: f"about {name}" for name in frames}, meter=("leak", leak))
+    figure = widgets.choose(
+        frames,
+        list("abcdef"),
+        numbers={name: f"about {name}" for name in frames},
+        meter=("leak", leak),
+    )
     page = open_figure(figure)
     meter = page.get_by_role("meter", name="leak")
     assert meter.get_attribute("aria-valuetext") == "none (exactly 0)"
@@ -48,18 +62,23 @@ def test_a_setting_shows_its_own_numbers_meter_and_nan(open_figure) -> None:
         page.keyboard.press(key)
     wanted = frames["inverted"]["weights"][0, 3].item()
     assert f"row “a”, column “d”: weights {wanted:.4f}, mask 1.0000" in (
-        page.locator(".said").inner_text())
+        page.locator(".said").inner_text()
+    )
 
 
 def test_the_axes_of_influence_and_the_meter_in_the_still_picture(monkeypatch) -> None:
     drawn = {}
-    monkeypatch.setattr(frames_module.plots, "as_png",
-                        lambda *_, **settings: drawn.update(settings) or PNG)
+    monkeypatch.setattr(
+        frames_module.plots,
+        "as_png",
+        lambda *_, **settings: drawn.update(settings) or PNG,
+    )
     maps = {name: {"influence": torch.eye(2)} for name in ("a", "b", "c")}
     meter = ("leak", {"a": 0.561, "b": 0.0, "c": 1.0})
     figure = widgets.choose(maps, ["x", "y"], meter=meter)
     assert figure.state["axes"] == [
-        "row: whose output moves; column: which token was changed"]
+        "row: whose output moves; column: which token was changed"
+    ]
     assert drawn["title"] == ["a: leak 0.56", "b: leak 0", "c: leak 1.00"]
     own = widgets.choose(maps, ["x", "y"], axes={"influence": "mine"})
     assert own.state["axes"] == ["mine"] and drawn["title"] == ["a", "b", "c"]
@@ -72,8 +91,9 @@ def test_the_table_holds_every_number_and_the_sum_of_each_row(open_figure) -> No
     page.locator("tbody tr").first.wait_for()
     rows = page.locator("tbody tr").all()
     cells = [[float(x) for x in row.locator("td").all_inner_texts()] for row in rows]
-    np.testing.assert_allclose(np.array(cells)[:, :6], frames["right"]["weights"],
-                               atol=5.1e-5)
+    np.testing.assert_allclose(
+        np.array(cells)[:, :6], frames["right"]["weights"], atol=5.1e-5
+    )
     np.testing.assert_allclose(np.array(cells)[:, 6], 1.0)
 
 
@@ -81,8 +101,11 @@ def test_no_token_runs_and_all_fit_a_phone(open_figure) -> None:
     size = len(HOSTILE)
     maps = runs(3, size)
     for figure in (
-        widgets.choose({HOSTILE[0]: {HOSTILE[0]: maps[0]}}, HOSTILE,
-                       numbers={HOSTILE[0]: HOSTILE[0]}),
+        widgets.choose(
+            {HOSTILE[0]: {HOSTILE[0]: maps[0]}},
+            HOSTILE,
+            numbers={HOSTILE[0]: HOSTILE[0]},
+        ),
         widgets.scrub(maps, [0, 1, 2], HOSTILE, {HOSTILE[0]: [1.0, 2.0, 3.0]}),
     ):
         page = open_figure(figure, width=390, dark=True)
@@ -114,8 +137,11 @@ def test_what_does_not_fit_together_is_refused() -> None:
 def test_the_slider_moves_map_marker_and_numbers(open_figure) -> None:
     maps, steps = runs(5, 6), [0, 10, 30, 70, 200]
     loss = ([0, 20, 40, 200], [4.0, 3.0, 2.0, 1.0])
-    page = open_figure(widgets.scrub(maps, steps, list("abcdef"), {
-        "loss": loss, "score": np.linspace(0, 1, 5)}))
+    page = open_figure(
+        widgets.scrub(
+            maps, steps, list("abcdef"), {"loss": loss, "score": np.linspace(0, 1, 5)}
+        )
+    )
     page.locator("canvas").click(position={"x": 5, "y": 5})
     page.get_by_role("slider").focus()
     page.keyboard.press("Home")
@@ -157,10 +183,13 @@ def test_it_opens_at_the_end_with_the_text_coloured(open_figure) -> None:
     assert page.locator("canvas").bounding_box()["width"] > 300
     dark = page.locator(".strip .token").evaluate_all(
         "nodes => nodes.flatMap((node, i) => node.style.background === "
-        "'rgb(8, 48, 107)' ? [i] : [])")
+        "'rgb(8, 48, 107)' ? [i] : [])"
+    )
     assert dark == [7]
     assert page.locator(".cell-names .chosen").all_inner_texts() == [
-        tokens[39], tokens[7]]
+        tokens[39],
+        tokens[7],
+    ]
     page.locator(".strip .token").nth(20).click()
     assert f"“{tokens[20]}” (position 20)" in page.locator(".said").inner_text()
 
@@ -169,7 +198,7 @@ def test_the_button_steps_where_motion_is_reduced(open_figure) -> None:
     page = open_figure(widgets.scrub(runs(3, 4), [5, 6, 7], list("abcd")))
     assert page.get_by_role("button", name="play").count() == 0
     assert page.locator(".said").inner_text().startswith("Step 7")
-    page.get_by_role("button", name="next").click()       # from the end to the start
+    page.get_by_role("button", name="next").click()  # from the end to the start
     assert page.locator(".said").inner_text().startswith("Step 5")
 
 

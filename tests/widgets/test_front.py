@@ -29,8 +29,14 @@ def opened(chromium, tmp_path_factory) -> Iterator:
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: outside.append(request.url)
-                if not request.url.startswith(("file:", "data:", "blob:")) else None)
+        page.on(
+            "request",
+            lambda request: (
+                outside.append(request.url)
+                if not request.url.startswith(("file:", "data:", "blob:"))
+                else None
+            ),
+        )
         context.set_offline(True)
         page.set_default_timeout(900_000)
         page.goto(path.as_uri())
@@ -54,11 +60,14 @@ def stories(opened, tmp_path_factory):
 
 def asked(page, ids: list[int], off: tuple[int, ...] = ()) -> dict[str, Tensor]:
     """Return what the page's model says about `ids`: logits (V,), lens (L + 1, V)."""
-    found = page.evaluate("""async ([ids, off]) => {
+    found = page.evaluate(
+        """async ([ids, off]) => {
         const { ask } = await front;
         const { logits, lens } = await ask("read", { ids, off, lens: true });
         return { logits: [...logits], lens: lens.map((one) => [...one]) };
-    }""", [ids, list(off)])
+    }""",
+        [ids, list(off)],
+    )
     return {name: torch.tensor(values) for name, values in found.items()}
 
 
@@ -81,19 +90,22 @@ def test_an_ablated_head_changes_what_it_changes_in_pytorch(stories) -> None:
             wanted = model(torch.tensor([ids]))[0, -1].softmax(-1)
         assert (found["logits"].softmax(-1) - wanted).abs().max() < 0.01
     whole = asked(stories, ids)["logits"].softmax(-1)
-    assert (whole - wanted).abs().max() > 0.05       # else nothing was tested
+    assert (whole - wanted).abs().max() > 0.05  # else nothing was tested
 
 
 def test_attention_is_that_of_capture(stories) -> None:
     ids = list(TEXTS[1].encode())
-    found = stories.evaluate("""async (ids) => {
+    found = stories.evaluate(
+        """async (ids) => {
         const { ask, names, readMaps } = await front;
         await ask("read", { ids, off: [], lens: false });
         const { state } = await ask("maps", { names, off: [] });
         const maps = await readMaps(state), size = ids.length;
         return maps.layers.flatMap((layer) => maps.heads.map((head) => ids.map((_, t) =>
             ids.map((_, s) => maps.weights(layer * 4 + head, t, s)))));
-    }""", ids)
+    }""",
+        ids,
+    )
     wanted = capture(story_model(), torch.tensor([ids])).weights
     found = torch.tensor(found).view(4, 4, len(ids), len(ids))
     assert (found - torch.as_tensor(wanted)).abs().max() < 2e-3
@@ -101,14 +113,17 @@ def test_attention_is_that_of_capture(stories) -> None:
 
 def test_200_greedy_tokens_are_pytorchs(stories) -> None:
     prompt = list(TEXTS[0].encode())
-    ids = stories.evaluate("""async (ids) => {
+    ids = stories.evaluate(
+        """async (ids) => {
         const { ask } = await front;
         for (let i = 0; i < 200; i++) {
             const { logits } = await ask("read", { ids, off: [], lens: false });
             ids = [...ids, logits.indexOf(Math.max(...logits))];
         }
         return ids;
-    }""", prompt)
+    }""",
+        prompt,
+    )
     wanted = story_model().generate(torch.tensor([prompt]), 200, temperature=0)
     assert ids == wanted[0].tolist()
 
@@ -135,12 +150,16 @@ def test_type_click_generate_and_switch_off(stories) -> None:
 
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nobody_is_kept_out_of_the_page(opened, axe, tmp_path: Path, dark: bool,
-                                        width: int) -> None:
+def test_nobody_is_kept_out_of_the_page(
+    opened, axe, tmp_path: Path, dark: bool, width: int
+) -> None:
     path = tmp_path / "page.html"
     assert main(["front", "stories", "--out", str(path)]) == 0
-    page = opened(path, viewport={"width": width, "height": 900},
-                  color_scheme="dark" if dark else "light")
+    page = opened(
+        path,
+        viewport={"width": width, "height": 900},
+        color_scheme="dark" if dark else "light",
+    )
     found = axe.run(page).response["violations"]
     serious = [one for one in found if one["impact"] in ("serious", "critical")]
     assert [one["id"] for one in serious] == []
@@ -158,8 +177,9 @@ def test_a_model_with_merges_of_its_own(opened, tmp_path: Path) -> None:
     path.write_text(front_page(model, tokenizer, prompt="the cat"), encoding="utf-8")
     page = opened(path)
     for sample in (text, "the cat", "naïve 🙂 cafés don't  \n x"):
-        ids = page.evaluate("async (text) => (await front).tokenizer.encode(text)",
-                            sample)
+        ids = page.evaluate(
+            "async (text) => (await front).tokenizer.encode(text)", sample
+        )
         assert ids == tokenizer.encode(sample)
         back = page.evaluate("async (ids) => (await front).tokenizer.decode(ids)", ids)
         assert back == sample

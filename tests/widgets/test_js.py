@@ -32,7 +32,9 @@ def test_javascript(tmp_path: Path):
     fixture.write_text(json.dumps(_fixture()), encoding="utf-8")
     done = subprocess.run(
         [node, "--test", *map(str, sorted(TESTS.glob("*.test.mjs")))],
-        capture_output=True, text=True, timeout=900,
+        capture_output=True,
+        text=True,
+        timeout=900,
         env={**os.environ, "GPT2_LESSON_FIXTURE": str(fixture)},
     )
     parts = re.split(r"^(?=(?:not )?ok \d)", done.stdout, flags=re.M)
@@ -46,9 +48,11 @@ def test_numbers_know_no_page():
     for path in sorted((VIEWS / "numbers").glob("*.js")):
         text = path.read_text(encoding="utf-8")
         assert set(re.findall(r'from "([^"]+)"', text)) <= {
-            f"./{one.name}" for one in path.parent.glob("*.js")}, path
-        assert not re.search(r"\b(document|window|globalThis|matchMedia|el)\b[.(]",
-                             text), path
+            f"./{one.name}" for one in path.parent.glob("*.js")
+        }, path
+        assert not re.search(
+            r"\b(document|window|globalThis|matchMedia|el)\b[.(]", text
+        ), path
 
 
 def _fixture() -> dict:
@@ -56,15 +60,20 @@ def _fixture() -> dict:
     generator = np.random.default_rng(3)
     weights = np.tril(generator.random((3, 9, 9)) ** 4)
     weights /= weights.sum(-1, keepdims=True)
-    packed = {"u16": pack_triangles(weights, True),
-              "u8": pack_triangles(weights, False),
-              "coarse": pack_triangles(weights, False, levels=45)}
+    packed = {
+        "u16": pack_triangles(weights, True),
+        "u8": pack_triangles(weights, False),
+        "coarse": pack_triangles(weights, False, levels=45),
+    }
     blues = (colormaps["Blues"](np.linspace(0, 1, 256))[:, :3] * 255).round()
     return {
-        "size": 9, "packed": packed,
-        "weights": {code: unpack_triangles(p, 3, 9).tolist()
-                    for code, p in packed.items()},
-        "blues": blues.astype(int).tolist(), **_model(),
+        "size": 9,
+        "packed": packed,
+        "weights": {
+            code: unpack_triangles(p, 3, 9).tolist() for code, p in packed.items()
+        },
+        "blues": blues.astype(int).tolist(),
+        **_model(),
     }
 
 
@@ -78,19 +87,24 @@ def _model() -> dict:
     record = widgets.capture(model, ids)
     scores, brought = {}, {}
     for at, block in enumerate(model.blocks):
-        x = _read_by(model, block.attn, ids)[0]                         # (T, C)
-        q, k, v = (x @ block.attn.qkv_proj.weight.T + block.attn.qkv_proj.bias
-                   ).split(24, dim=-1)
+        x = _read_by(model, block.attn, ids)[0]  # (T, C)
+        q, k, v = (x @ block.attn.qkv_proj.weight.T + block.attn.qkv_proj.bias).split(
+            24, dim=-1
+        )
         for head in range(3):
             part = slice(8 * head, 8 * head + 8)
             row = q[:, part] @ k[:, part].T / 8**0.5
             scores[f"{at}.{head}"] = row.tolist()
             weights = row.masked_fill(~torch.ones(12, 12).tril().bool(), -torch.inf)
-            moved = v[:, part] @ block.attn.out_proj.weight[:, part].T      # (T, C)
+            moved = v[:, part] @ block.attn.out_proj.weight[:, part].T  # (T, C)
             share = weights.softmax(-1) * moved.norm(dim=-1)
             brought[f"{at}.{head}"] = (share / share.sum(-1, keepdim=True)).tolist()
-    return {"state": widgets.attention(record).state, "scores": scores,
-            "brought": brought, "maps": record.weights.tolist()}
+    return {
+        "state": widgets.attention(record).state,
+        "scores": scores,
+        "brought": brought,
+        "maps": record.weights.tolist(),
+    }
 
 
 def _read_by(model, module, ids):

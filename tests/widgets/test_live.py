@@ -46,7 +46,7 @@ def read_weights(message: dict, buffers: list[bytes]) -> np.ndarray:
 def test_its_style_and_its_sentence_are_its_own(live, monkeypatch) -> None:
     assert ":root" not in live._css and "\n.figure {" in live._css
     seen = live.figure().alt
-    monkeypatch.setattr(widgets.live, "attention", None)     # no picture for a sentence
+    monkeypatch.setattr(widgets.live, "attention", None)  # no picture for a sentence
     assert repr(live).startswith(seen)
 
 
@@ -59,14 +59,18 @@ def test_an_answer_holds_the_models_own_weights_as_bytes(live, model) -> None:
         assert message["state"]["tokens"] == expected.tokens
         np.testing.assert_allclose(
             read_weights(message, buffers),
-            expected.weights.reshape(4, ids.size(1), -1), atol=1e-5)
+            expected.weights.reshape(4, ids.size(1), -1),
+            atol=1e-5,
+        )
         assert all(gzip.decompress(part) for part in buffers)
         assert live.query == ids.size(1) - 1 and not live.locked
         assert live.key == expected.weights[0, 0, -1].argmax()
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("", "type at least one character"), ("x" * 33, "33 tokens, the model reads 32")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", "type at least one character"), ("x" * 33, "33 tokens, the model reads 32")],
+)
 def test_what_goes_wrong_is_told_in_words_and_the_next_text_works(
     live, text: str, words: str
 ) -> None:
@@ -74,7 +78,9 @@ def test_what_goes_wrong_is_told_in_words_and_the_next_text_works(
     assert answer["request"] == "a-1" and words in answer["error"]
     assert live.text == TEXT and live.record.num_tokens == len(TEXT)
     assert ask(live, {"request": "a-2", "text": "ok"})[0]["state"]["tokens"] == [
-        "o", "k"]
+        "o",
+        "k",
+    ]
 
 
 def test_an_error_of_the_tokenizer_is_told_too(model) -> None:
@@ -96,10 +102,22 @@ def test_an_error_of_the_tokenizer_is_told_too(model) -> None:
 def test_only_what_is_looked_at_is_shared_and_checked(live) -> None:
     base = set(widgets.live.anywidget.AnyWidget().keys)
     assert set(live.keys) - base == {
-        "layer", "head", "query", "key", "locked", "measure", "_css"}
+        "layer",
+        "head",
+        "query",
+        "key",
+        "locked",
+        "measure",
+        "_css",
+    }
     live.layer, live.head, live.query, live.measure = 1, 1, 3, "scores"
-    for name, value in [("layer", 2), ("head", -1), ("query", len(TEXT)),
-                        ("key", 99), ("measure", "guess")]:
+    for name, value in [
+        ("layer", 2),
+        ("head", -1),
+        ("query", len(TEXT)),
+        ("key", 99),
+        ("measure", "guess"),
+    ]:
         with pytest.raises(traitlets.TraitError, match=name):
             setattr(live, name, value)
     assert (live.layer, live.head, live.query, live.measure) == (1, 1, 3, "scores")
@@ -122,8 +140,11 @@ def test_reading_from_python_reaches_every_view(live) -> None:
 
 def test_stored_it_is_a_picture_and_no_page(live) -> None:
     data, metadata = live._repr_mimebundle_()
-    assert set(data) == {"application/vnd.jupyter.widget-view+json", "image/png",
-                         "text/plain"}
+    assert set(data) == {
+        "application/vnd.jupyter.widget-view+json",
+        "image/png",
+        "text/plain",
+    }
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert metadata["image/png"] == {"alt": data["text/plain"]}
     assert data["text/plain"].startswith("Attention map, layer 0 head 0:")

@@ -22,7 +22,8 @@ def test_a_model_and_its_config_give_the_same_map() -> None:
     model = GPT2Model(11, 8, 2, 3, 5, 32)
     assert widgets.parameters(model).state == widgets.parameters(model.config).state
     assert widgets.parameters(model).state["total"] == sum(
-        p.numel() for p in model.parameters())
+        p.numel() for p in model.parameters()
+    )
 
 
 def test_a_tied_layer_counts_once_and_an_own_head_counts() -> None:
@@ -53,7 +54,8 @@ def test_the_map_is_read_by_mouse_and_keys(open_figure) -> None:
         text.hover()
     assert said.inner_text() == (
         "blocks.4.mlp.down_proj.weight: 768 × 3,072 = 2,359,296 parameters, 1.9% of "
-        "all. All 12 blocks together: 28,311,552, 22.8%.")
+        "all. All 12 blocks together: 28,311,552, 22.8%."
+    )
     page.locator(".param-map").focus()
     page.keyboard.press("PageDown")
     assert said.inner_text().startswith("blocks.5.mlp.down_proj.weight")
@@ -64,7 +66,10 @@ def test_the_map_is_read_by_mouse_and_keys(open_figure) -> None:
     page.locator("summary").click()
     page.locator("tbody tr").first.wait_for()
     assert page.locator("tbody tr").last.inner_text().split() == [
-        "all", "124,439,808", "100%"]
+        "all",
+        "124,439,808",
+        "100%",
+    ]
 
 
 def test_the_largest_model_fits_a_phone(open_figure) -> None:

@@ -23,20 +23,29 @@ FIGURES = {
     "ablation": lambda: widgets.ablation(story_model(), IDS, ord("s")),
     "arithmetic": widgets.arithmetic,
     "attention": lambda: widgets.attention(widgets.capture(story_model(), IDS)),
-    "attention, 300 tokens": lambda: widgets.attention(widgets.capture(
-        GPT2Model(256, 16, 1, 2, 300, 32), torch.arange(300)[None] % 90 + 33,
-        ["token"] * 300)),
+    "attention, 300 tokens": lambda: widgets.attention(
+        widgets.capture(
+            GPT2Model(256, 16, 1, 2, 300, 32),
+            torch.arange(300)[None] % 90 + 33,
+            ["token"] * 300,
+        )
+    ),
     "choose": lambda: widgets.choose(
         {name: {"scores": maps(1)[0], "weights": maps(1)[0]} for name in ("a", "b")},
-        list("abcde"), meter=("leak", {"a": 0, "b": 1})),
-    "compare": lambda: widgets.compare({"a": maps(2), "b": maps(2)},
-                                       {"a": maps(2), "b": maps(2)}),
+        list("abcde"),
+        meter=("leak", {"a": 0, "b": 1}),
+    ),
+    "compare": lambda: widgets.compare(
+        {"a": maps(2), "b": maps(2)}, {"a": maps(2), "b": maps(2)}
+    ),
     "parameters": lambda: widgets.parameters(story_model()),
     "sampling": lambda: widgets.sampling(widgets.capture(story_model(), IDS)),
-    "scrub": lambda: widgets.scrub(maps(3), [0, 10, 20], list("abcde"),
-                                   {"loss": [3.0, 2.0, 1.0]}),
-    "predict": lambda: widgets.attention(widgets.capture(story_model(), IDS),
-                                         predict=True),
+    "scrub": lambda: widgets.scrub(
+        maps(3), [0, 10, 20], list("abcde"), {"loss": [3.0, 2.0, 1.0]}
+    ),
+    "predict": lambda: widgets.attention(
+        widgets.capture(story_model(), IDS), predict=True
+    ),
     "trace": lambda: widgets.trace(widgets.capture(story_model(), IDS)),
 }
 
@@ -65,17 +74,19 @@ def test_a_figure_is_as_high_as_it_needs(name: str, chromium, tmp_path: Path) ->
     page.goto(path.as_uri())
     frame = page.frame_locator("iframe")
     frame.locator("#figure[data-ready]").wait_for()
-    if name.startswith("attention"):            # a list of heads takes room too
+    if name.startswith("attention"):  # a list of heads takes room too
         frame.get_by_role("combobox", name="find", exact=True).select_option(
-            "duplicate")
+            "duplicate"
+        )
     for width in (1264, 1000, 768, 390, 320):
-        page.evaluate("width => document.body.style = `margin:0;width:${width}px`",
-                      width)
+        page.evaluate(
+            "width => document.body.style = `margin:0;width:${width}px`", width
+        )
         page.frames[1].wait_for_function(FITS, arg=width)
         page.wait_for_function(HOLDS, arg=width)
-    if name == "predict":                       # the map appears after the guess
+    if name == "predict":  # the map appears after the guess
         frame.locator(".token").nth(1).click()
-    elif name != "arithmetic":                  # a table unfolds
+    elif name != "arithmetic":  # a table unfolds
         frame.locator("summary").first.click()
     page.frames[1].wait_for_function(FITS, arg=320)
     page.close()

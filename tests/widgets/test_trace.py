@@ -37,7 +37,7 @@ def test_numbers_on_the_page(record, open_figure):
     page = open_figure(widgets.trace(record, position=at))
     ids = torch.tensor([list(TEXT)])
     lens = logit_lens(story_model(), ids)[:, 0, at].softmax(-1)
-    maps = attention_maps(story_model(), ids)[:, 0, :, at]          # (L, H, T)
+    maps = attention_maps(story_model(), ids)[:, 0, :, at]  # (L, H, T)
     norms = np.stack([record.stream, record.from_attention, record.from_mlp])
     shown = rows(page)
     assert norms[:, :, at].max() >= 10
@@ -53,7 +53,7 @@ def test_numbers_on_the_page(record, open_figure):
         key = int(maps[layer, head].argmax())
         assert f"head {head}: {maps[layer, head, key]:.2f} on" in shown[layer + 1]
         assert f"({key})" in shown[layer + 1]
-        digits = 0 if norms[:, :, at].max() >= 100 else 1           # one format for all
+        digits = 0 if norms[:, :, at].max() >= 100 else 1  # one format for all
         for norm in norms[:, layer, at]:
             assert f"{norm:.{digits}f}" in shown[layer + 1].split()
     assert shown[2].startswith("after layer 1")
@@ -73,8 +73,14 @@ def test_choosing_a_token(record, open_figure):
 
 
 def test_hostile_names(open_figure):
-    names = ["</script><img src=x onerror=alert(1)>", "\u2028", "", "x" * 40, "🦊",
-             "שלום"]
+    names = [
+        "</script><img src=x onerror=alert(1)>",
+        "\u2028",
+        "",
+        "x" * 40,
+        "🦊",
+        "שלום",
+    ]
     record = widgets.capture(story_model(), torch.tensor([list(b"Tess a")]), names)
     page = open_figure(widgets.trace(record, position=1))
     assert page.evaluate("document.querySelectorAll('img').length") == 0
@@ -88,8 +94,10 @@ def test_the_next_token_is_known_by_its_id(open_figure):
     plain = open_figure(widgets.trace(widgets.capture(story_model(), ids), at))
     hits = plain.locator(".tr-chip.hit").count()
     assert hits > 0
-    for settings in ({"tokens": [f"t{i}" for i in range(len(TEXT))]},
-                     {"vocabulary": ["same"] * 256}):
+    for settings in (
+        {"tokens": [f"t{i}" for i in range(len(TEXT))]},
+        {"vocabulary": ["same"] * 256},
+    ):
         record = widgets.capture(story_model(), ids, **settings)
         page = open_figure(widgets.trace(record, at))
         assert page.locator(".tr-chip.hit").count() == hits
@@ -127,11 +135,13 @@ def test_the_text_is_cut_between_its_rows(record, open_figure, width):
     """However far it is scrolled, no row of letters is seen in part."""
     long = widgets.capture(story_model(), torch.tensor([list(TEXT * 6)]))
     page = open_figure(widgets.trace(long, position=170), width=width)
-    cut = ("(() => { const box = document.querySelector('.strip')"
-           ".getBoundingClientRect(); return [...document.querySelectorAll('.token')]"
-           ".map(t => t.getBoundingClientRect()).filter(r => (r.top < box.top) != "
-           "(r.bottom <= box.top + 3) || (r.bottom > box.bottom) != "
-           "(r.top >= box.bottom - 3)).length })()")
+    cut = (
+        "(() => { const box = document.querySelector('.strip')"
+        ".getBoundingClientRect(); return [...document.querySelectorAll('.token')]"
+        ".map(t => t.getBoundingClientRect()).filter(r => (r.top < box.top) != "
+        "(r.bottom <= box.top + 3) || (r.bottom > box.bottom) != "
+        "(r.top >= box.bottom - 3)).length })()"
+    )
     assert page.evaluate(cut) == 0
     page.locator(".token[tabindex='0']").focus()
     page.keyboard.press("End")
@@ -140,10 +150,12 @@ def test_the_text_is_cut_between_its_rows(record, open_figure, width):
 
 def test_the_still_picture_names_the_likeliest(record, monkeypatch):
     drawn = []
-    monkeypatch.setattr(plots, "as_png",
-                        lambda *given, **_: drawn.extend(given) or bytes(24))
+    monkeypatch.setattr(
+        plots, "as_png", lambda *given, **_: drawn.extend(given) or bytes(24)
+    )
     at = TEXT.index(b"d lamp") - 1
     widgets.trace(record, position=at)
     read = [record.name(int(ids[0])) for ids in record.lens_ids[:, at]]
     assert drawn[2][0].startswith("embedding '") and drawn[2][-1] == (
-        f"after layer 3 '{read[-1]}'")
+        f"after layer 3 '{read[-1]}'"
+    )

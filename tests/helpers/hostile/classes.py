@@ -32,32 +32,57 @@ BLANK = "def attention(q, k, v):\n    ...\n"
 
 def cell(source: str, grade_id: str = "", kind: str = "code", **nbgrader) -> dict:
     """Return a cell; with a grade_id nbgrader's metadata."""
-    data = {"grade": False, "solution": False, "locked": False, "task": False,
-            "schema_version": 3, "grade_id": grade_id, **nbgrader}
-    made = {"cell_type": kind, "id": f"cell-{abs(hash(source)) % 10**8}",
-            "metadata": {"nbgrader": data} if grade_id else {}, "source": source}
+    data = {
+        "grade": False,
+        "solution": False,
+        "locked": False,
+        "task": False,
+        "schema_version": 3,
+        "grade_id": grade_id,
+        **nbgrader,
+    }
+    made = {
+        "cell_type": kind,
+        "id": f"cell-{abs(hash(source)) % 10**8}",
+        "metadata": {"nbgrader": data} if grade_id else {},
+        "source": source,
+    }
     return made | ({"outputs": [], "execution_count": None} if kind == "code" else {})
 
 
 def cells(attention: str = RIGHT, causal: str = CAUSAL) -> list[dict]:
     """Return the cells of the set, with these two solutions."""
     return [
-        cell("import math\nimport torch\nfrom gpt2_lesson import checks", "imports",
-             locked=True),
+        cell(
+            "import math\nimport torch\nfrom gpt2_lesson import checks",
+            "imports",
+            locked=True,
+        ),
         cell("# Attention", kind="markdown"),
         cell(attention, "attention-solution", solution=True),
-        cell("checks.attention(attention).points(4)", "attention", grade=True,
-             locked=True, points=4),
+        cell(
+            "checks.attention(attention).points(4)",
+            "attention",
+            grade=True,
+            locked=True,
+            points=4,
+        ),
         cell(causal, "causal-solution", solution=True),
-        cell("checks.causal_attention(causal_attention).points(2)", "causal",
-             grade=True, locked=True, points=2),
+        cell(
+            "checks.causal_attention(causal_attention).points(2)",
+            "causal",
+            grade=True,
+            locked=True,
+            points=2,
+        ),
         cell("", "essay", "markdown", grade=True, solution=True, points=3),
     ]
 
 
 def notebook(cells: list[dict]) -> str:
-    return json.dumps({"cells": cells, "metadata": {}, "nbformat": 4,
-                       "nbformat_minor": 5})
+    return json.dumps(
+        {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    )
 
 
 def write(root: Path, student: str, content: str | bytes | list[dict]) -> Path:
@@ -80,8 +105,20 @@ def release(root: Path) -> Path:
 
 def run_class(root: Path, *options: str) -> dict[str, dict[str, str]]:
     """Grade the class in `root`; return the rows of the table by student."""
-    assert main(["grade", SET, "--notebooks", str(root / "notebooks"), "--out",
-                 str(root / "grading"), *options]) == 0
+    assert (
+        main(
+            [
+                "grade",
+                SET,
+                "--notebooks",
+                str(root / "notebooks"),
+                "--out",
+                str(root / "grading"),
+                *options,
+            ]
+        )
+        == 0
+    )
     return table(root / "grading", SET)
 
 
@@ -95,19 +132,28 @@ def can_unshare() -> bool:
     """Return whether this machine lets us make namespaces at all."""
     user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     try:
-        return subprocess.run(["unshare", *user, "--mount", "--net", "true"],
-                              capture_output=True).returncode == 0
+        return (
+            subprocess.run(
+                ["unshare", *user, "--mount", "--net", "true"], capture_output=True
+            ).returncode
+            == 0
+        )
     except OSError:
         return False
 
 
-USER = 1234                                 # nobody here
+USER = 1234  # nobody here
 ROOT = os.geteuid() == 0
 
 
-def grade_as(user: int, root: Path, *options: str, package: Path = PACKAGE.parent,
-             python: Path = Path(sys.executable), binds: dict[Path, Path] | None = None,
-             ) -> None:
+def grade_as(
+    user: int,
+    root: Path,
+    *options: str,
+    package: Path = PACKAGE.parent,
+    python: Path = Path(sys.executable),
+    binds: dict[Path, Path] | None = None,
+) -> None:
     """Grade the class in `root` with a command of its own, as `user` if we are root.
 
     It sees folders where `binds` says, {where: folder}. A user may pass the folders
@@ -117,37 +163,87 @@ def grade_as(user: int, root: Path, *options: str, package: Path = PACKAGE.paren
     binds = {**(binds or {})}
     if user:
         subprocess.run(["chown", "-R", f"{user}:{user}", root / "grading"], check=True)
-        needed = [Path(sys.base_prefix), Path(sys.prefix), PACKAGE.parent, package,
-                  root, *map(Path, sandbox._site_folders())]
-        closed = {one for path in needed for one in path.resolve().parents
-                  if not one.stat().st_mode & 0o001}
-        open_to_all = {path.resolve(): top for path in needed for top in closed
-                       if path.resolve().is_relative_to(top)
-                       and not closed & set(top.parents)}
+        needed = [
+            Path(sys.base_prefix),
+            Path(sys.prefix),
+            PACKAGE.parent,
+            package,
+            root,
+            *map(Path, sandbox._site_folders()),
+        ]
+        closed = {
+            one
+            for path in needed
+            for one in path.resolve().parents
+            if not one.stat().st_mode & 0o001
+        }
+        open_to_all = {
+            path.resolve(): top
+            for path in needed
+            for top in closed
+            if path.resolve().is_relative_to(top) and not closed & set(top.parents)
+        }
     quote = shlex.quote
     lines = ["set -e", f"mount -t tmpfs tmpfs {keep}"]
     for i, path in enumerate(open_to_all):
         lines += [f"mkdir {keep}/{i}", f"mount --rbind {quote(str(path))} {keep}/{i}"]
-    lines += [f"mount -t tmpfs -o mode=755 tmpfs {quote(str(top))}"
-              for top in set(open_to_all.values())]
+    lines += [
+        f"mount -t tmpfs -o mode=755 tmpfs {quote(str(top))}"
+        for top in set(open_to_all.values())
+    ]
     for i, path in enumerate(open_to_all):
-        lines += [f"mkdir -p {quote(str(path))}",
-                  f"mount --rbind {keep}/{i} {quote(str(path))}"]
-    lines += [f"mount --bind {quote(str(path))} {quote(str(place))}"
-              for place, path in binds.items()]
-    lines += [(f"exec setpriv --reuid {user} --regid {user} --clear-groups " if user
-               else "exec ") + '"$@"']
+        lines += [
+            f"mkdir -p {quote(str(path))}",
+            f"mount --rbind {keep}/{i} {quote(str(path))}",
+        ]
+    lines += [
+        f"mount --bind {quote(str(path))} {quote(str(place))}"
+        for place, path in binds.items()
+    ]
+    lines += [
+        (
+            f"exec setpriv --reuid {user} --regid {user} --clear-groups "
+            if user
+            else "exec "
+        )
+        + '"$@"'
+    ]
     maps = [] if ROOT else ["--user", "--map-root-user"]
     command = [
-        "unshare", *maps, "--mount", "sh", "-c", "\n".join(lines), "sh", str(python),
-        "-m", "gpt2_lesson.cli", "grade", SET, "--notebooks", str(root / "notebooks"),
-        "--out", str(root / "grading"), *options]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env={
-        "PATH": os.environ["PATH"], "HOME": str(root), "PYTHONPATH": str(package),
-        "GPT2_LESSON_SECRET": os.environ.get("GPT2_LESSON_SECRET", "")})
+        "unshare",
+        *maps,
+        "--mount",
+        "sh",
+        "-c",
+        "\n".join(lines),
+        "sh",
+        str(python),
+        "-m",
+        "gpt2_lesson.cli",
+        "grade",
+        SET,
+        "--notebooks",
+        str(root / "notebooks"),
+        "--out",
+        str(root / "grading"),
+        *options,
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(root),
+            "PYTHONPATH": str(package),
+            "GPT2_LESSON_SECRET": os.environ.get("GPT2_LESSON_SECRET", ""),
+        },
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 needs_sandboxes = pytest.mark.skipif(
     not can_unshare() and not os.environ.get("GPT2_LESSON_NEEDS_SANDBOX"),
-    reason="this machine lets nobody make namespaces: no sandbox to test")
+    reason="this machine lets nobody make namespaces: no sandbox to test",
+)
