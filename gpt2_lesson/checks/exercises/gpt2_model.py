@@ -359,7 +359,7 @@ WHOLE = (
             why="two V x C tables, equal at the start and different after one step",
             question="Two sheets with the same text: what happens when one is edited?",
             where="look for clone, copy_, or [:] =", fix=_TIE),
-    Mistake("W2d", "two parameters that share one storage (.data assigned)",
+    Mistake("W2d", "two parameters in one storage (.data assigned)",
             edit=[("std=0.02)",
                    "std=0.02)\n"
                    "        self.head = nn.Linear(d_model, vocab_size, bias=False)\n"
