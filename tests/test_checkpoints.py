@@ -67,6 +67,7 @@ def stop(child: int, number: int) -> None:
             time.sleep(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "count"), [(signal.SIGKILL, 100), (signal.SIGINT, 50)]
 )
@@ -116,6 +117,7 @@ def test_a_full_disk_costs_nothing(
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.slow
 def test_two_thousand_damages_none_silent(tmp_path: Path) -> None:
     path, draw = tmp_path / "file", random.Random(0)
     model = tiny()

@@ -742,6 +742,7 @@ def test_the_same_model_gives_the_same_files(tmp_path: Path) -> None:
         assert len({(tmp_path / str(i) / name).read_bytes() for i in range(8)}) == 1
 
 
+@pytest.mark.slow
 def test_2000_damages_of_saved_weights_none_silent(tmp_path: Path) -> None:
     model, draw, path = hot_model(), random.Random(0), tmp_path / "model.safetensors"
     save_gpt2(model, tmp_path)
@@ -769,6 +770,7 @@ def test_2000_damages_of_saved_weights_none_silent(tmp_path: Path) -> None:
 
 
 @linux
+@pytest.mark.slow
 def test_many_small_tensors_cost_neither_memory_nor_time(tmp_path: Path) -> None:
     """5,000 blocks of empty tensors, of one number each, and names without blocks."""
     names = [name.format(i) for name in PARAMETER_NAMES.values() for i in range(5000)]
@@ -1241,6 +1243,7 @@ print(peak() - before)
 
 
 @linux
+@pytest.mark.slow
 def test_a_hostile_configuration_costs_neither_memory_nor_time(tmp_path: Path) -> None:
     model, folders = hot_model(), [tmp_path / "tiny"]
     save_gpt2(model, folders[0])

@@ -260,6 +260,7 @@ def test_ids_of_any_text_equal_those_of_two_other_programs(
     assert ours.decode(ids) == text
 
 
+@pytest.mark.slow
 def test_every_code_point_has_the_same_ids_and_comes_back(gpt2_folder: Path) -> None:
     ours, tik = Tokenizer.load(gpt2_folder), their_tiktoken(gpt2_folder)
     points = [*range(0xD800), *range(0xE000, sys.maxunicode + 1)]
@@ -1065,6 +1066,7 @@ def test_added_tokens_are_found_as_by_tokenizers(
             assert ours.encode(text) == ids
 
 
+@pytest.mark.slow
 def test_what_is_a_word_and_what_is_white_space_as_by_tokenizers(
     trained_folder: Path, tmp_path: Path
 ) -> None:
