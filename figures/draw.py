@@ -442,13 +442,13 @@ def tokenizer_merges() -> Shapes:
     return shapes
 
 
-@drawing("real_gpt2_turned", 420, "Matrices are transposed in GPT-2's file",
+@drawing("real_gpt2_transposed", 420, "Matrices are transposed in GPT-2's file",
          "Two rows. Above: in the file, c_attn is a wide matrix, inputs as rows and "
          "outputs as columns, used as x @ W; in nn.Linear it is transposed, a tall "
          "matrix, used as x @ W.T; if it is not transposed, it does not fit, and the "
          "program stops. Below: the matrix c_proj of the attention is square; it fits "
          "even if it is not transposed, and nothing stops.")
-def real_gpt2_turned() -> Shapes:
+def real_gpt2_transposed() -> Shapes:
     return [text(130, 26, "in the file", 21, bold=True),
             text(400, 26, "in nn.Linear", 21, bold=True),
             text(600, 26, "not transposed?", 21, bold=True),
