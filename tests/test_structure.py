@@ -211,6 +211,11 @@ def test_a_command_only_parses_its_arguments(path: Path) -> None:
         assert {"add_arguments", "run"} <= set(lines) and sum(lines.values()) <= 60
 
 
+def test_only_commands_know_of_arguments() -> None:
+    for path in set(PACKAGE.rglob("*.py")) - set(COMMANDS):
+        assert "import argparse" not in path.read_text(encoding="utf-8"), path
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_lesson_imports_earlier_lessons_and_the_leaves(path: Path) -> None:
     earlier = set(LESSONS[: LESSONS.index(path.stem)])

@@ -1,6 +1,7 @@
 """`gpt2-lesson train`: train a GPT-2 on a text with lesson 08's functions."""
 
 import argparse
+from pathlib import Path
 
 from gpt2_lesson.cli.arguments import add_device
 from gpt2_lesson.runs.presets import PRESETS, RATES
@@ -87,4 +88,5 @@ def run(args: argparse.Namespace) -> int:
 
     0: done; 130 and 143: stopped by Ctrl-C, by SIGTERM, and saved.
     """
-    return train_run(args)
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    return train_run(Path(args.out), given, args.resume)

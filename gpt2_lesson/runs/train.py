@@ -1,12 +1,12 @@
 """Train a GPT-2 on a text, in a folder, with lesson 08's functions."""
 
-import argparse
 import os
 import shlex
 import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,22 +31,21 @@ from gpt2_lesson.runs.text import Text, prepare_text, stable_name
 from gpt2_lesson.training import TrainSettings, train
 
 
-def train_run(args: argparse.Namespace) -> int:
-    """Train as the arguments say; return the exit status.
+def train_run(folder: Path, given: dict[str, Any], resume: bool) -> int:
+    """Train in `folder` with the options given, or resume; return the exit status.
 
     0: done; 130 and 143: stopped by Ctrl-C or by SIGTERM, and saved.
     """
-    folder = Path(args.out)
     with terminations_raise():
-        if args.resume:
+        if resume:
             read_plan(folder, tuple(PRESETS))  # before a folder is created
             with only_one(folder):
-                return go_on(args, folder)
+                return go_on(folder, given)
         if (folder / LOCK).exists():
             with only_one(folder):  # or say which process uses it
                 pass
         check_free(folder)
-        plan = new_plan(args)
+        plan = new_plan(given)
         config, settings = configure(plan)
         text = prepare_text(plan["text"], settings.seq_length, plan["tokenizer"])
         plan["text_sha256"] = text.sha256
@@ -57,13 +56,13 @@ def train_run(args: argparse.Namespace) -> int:
             write_json(folder / "settings.json", plan)
             if plan["tokenizer"] != "bytes":
                 text.tokenizer.save(folder)
-            return work(args, folder, plan, settings, model, text)
+            return work(folder, plan, settings, model, text)
 
 
-def go_on(args: argparse.Namespace, folder: Path) -> int:
+def go_on(folder: Path, given: dict[str, Any]) -> int:
     """Continue the run in `folder`; return the exit status."""
-    stored = stored_plan(args, folder)
-    plan = stored | {"device": device_now(args.device, stored["device"])}
+    stored = stored_plan(folder, given)
+    plan = stored | {"device": device_now(given.get("device"), stored["device"])}
     try:
         config, settings = configure(plan)
     except (TypeError, ValueError) as error:
@@ -85,11 +84,10 @@ def go_on(args: argparse.Namespace, folder: Path) -> int:
     write_json(folder / "settings.json", stored)
     done = saved_steps(folder / "checkpoint.safetensors")
     print(f"{folder}: continuing from step {done:,} of {plan['steps']:,}")
-    return work(args, folder, plan, settings, model, text)
+    return work(folder, plan, settings, model, text)
 
 
 def work(
-    args: argparse.Namespace,
     folder: Path,
     plan: dict,
     settings: TrainSettings,
@@ -116,7 +114,7 @@ def work(
         print(
             f"stopped; saved at step {saved_steps(checkpoint):,} of {plan['steps']:,}; "
             "to continue: "
-            + shell_line(["gpt2-lesson", "train", "--out", args.out, "--resume"]),
+            + shell_line(["gpt2-lesson", "train", "--out", str(folder), "--resume"]),
             file=sys.stderr,
         )
         return 143 if isinstance(stop, Terminated) else 130
@@ -137,9 +135,8 @@ def make_model(
     return GPT2Model(**asdict(config)).to(device)
 
 
-def new_plan(args: argparse.Namespace) -> dict:
+def new_plan(given: dict[str, Any]) -> dict:
     """Return all settings of a new run: those given, and the preset's."""
-    given = {name: value for name, value in vars(args).items() if value is not None}
     preset = given.get("preset", "demo")
     config, settings = PRESETS[preset]
     optimizer = given.get("optimizer", settings.optimizer)
@@ -172,19 +169,18 @@ def new_plan(args: argparse.Namespace) -> dict:
 FREE = ("text", "device", "save_every", "threads")  # what may change in a run
 
 
-def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
+def stored_plan(folder: Path, given: dict[str, Any]) -> dict:
     """Return the settings of the run in `folder`; most options must not differ.
 
     Raises FileNotFoundError if there is no run or its text is missing, ValueError if a
     setting differs.
     """
     plan = read_plan(folder, tuple(PRESETS))
-    for name in [name for name in plan.keys() & vars(args).keys() if name not in FREE]:
-        value = getattr(args, name)
-        if value not in (None, "auto", plan[name]):
+    for name in [name for name in plan.keys() & given.keys() if name not in FREE]:
+        if given[name] not in ("auto", plan[name]):
             raise ValueError(
                 f"{folder} was started with {name.replace('_', '-')} "
-                f"{plan[name]}, not {value}: leave the option out, or start "
+                f"{plan[name]}, not {given[name]}: leave the option out, or start "
                 "a new run"
             )
     if plan["threads"] != torch.get_num_threads():
@@ -193,10 +189,10 @@ def stored_plan(args: argparse.Namespace, folder: Path) -> dict:
             f"{torch.get_num_threads()}: the last digits may differ",
             file=sys.stderr,
         )
-    if args.save_every is not None:
-        plan["save_every"] = args.save_every
-    if args.text is not None:
-        plan["text"] = stable_name(args.text)
+    if "save_every" in given:
+        plan["save_every"] = given["save_every"]
+    if "text" in given:
+        plan["text"] = stable_name(given["text"])
     elif plan["text"] not in TEXTS and not Path(plan["text"]).is_file():
         raise FileNotFoundError(
             f"the text {plan['text']} is no longer there: say with --text where it is "
