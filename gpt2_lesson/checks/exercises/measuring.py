@@ -51,12 +51,12 @@ def best_ending(nats, endings, per_byte):
 
 
 def _nats(g: Generator, *sizes: int) -> list[Tensor]:
-    """Return surprises (N,) for each size: mostly small, as a model's are."""
+    """Return nats (N,) for each size: mostly small, as a model's are."""
     return [3 * torch.rand(n, generator=g) ** 2 + 0.1 + i for i, n in enumerate(sizes)]
 
 
 def perplexity_probes(g: Generator) -> list[Probe]:
-    """Return batches of surprises: of unequal and equal length, one, one token."""
+    """Return batches of nats: of unequal and equal length, one, one token."""
     batches = {"two batches, 3 tokens and 1": _nats(g, 3, 1),
                "three batches of unequal length": _nats(g, 2, 9, 4),
                "one batch": _nats(g, 6), "one token": _nats(g, 1),
@@ -70,7 +70,7 @@ _TEXTS = ("The cat sat on it.", "Zoë drank crème brûlée in a café.", "naïv
 
 
 def bits_probes(g: Generator) -> list[Probe]:
-    """Return surprises with texts: plain letters, accents, an emoji, one letter."""
+    """Return nats with texts: plain letters, accents, an emoji, one letter."""
     return [Probe(f"{text!r} in {n} token{'s' * (n > 1)}",
                   (torch.cat(_nats(g, n)), text), as_number)
             for text, n in zip(_TEXTS, (7, 12, 4, 1, 5, 3), strict=True)]
@@ -154,16 +154,16 @@ def bits_clues(run: RunProbe, g: Generator) -> list[Clue]:
     found, bit = [], torch.full((4,), math.log(2))
     value = _value(run, bit, "abcd")
     if math.isfinite(value) and abs(value - 1) > 1e-3:
-        found.append(Clue("one bit", "four bytes with one bit of surprise each: yours "
+        found.append(Clue("one bit", "four bytes that cost one bit each: your result "
                           f"is {value:.4g}, expected 1"))
     pair = _value(run, bit, "abcd"), _value(run, bit, "abéd")
     if all(map(math.isfinite, pair)) and abs(pair[1] / (pair[0] or 1) - 0.8) > 1e-3:
-        found.append(Clue("accent", "with é in the place of c there is one byte more: "
+        found.append(Clue("accent", "with é instead of c there is one byte more: "
                           f"yours goes from {pair[0]:.4g} to {pair[1]:.4g}, expected "
                           "a fifth less"))
     pair = _value(run, bit[:2], "abcd"), _value(run, bit, "abcd")
     if all(map(math.isfinite, pair)) and abs(pair[1] - 2 * pair[0]) > 1e-3:
-        found.append(Clue("tokens", "twice the tokens, of the same surprise each, for "
+        found.append(Clue("tokens", "twice the tokens, each with the same NLL, for "
                           f"the same text: yours goes from {pair[0]:.4g} to "
                           f"{pair[1]:.4g}, expected twice as much"))
     return found
@@ -218,17 +218,17 @@ def choice_clues(run: RunProbe, g: Generator) -> list[Clue]:
 
 # --- mistakes -------------------------------------------------------------------------
 
-_Q_LAST = ("A token with the odds 1/8, one with 1/2: is the model as uncertain as "
-           "among 4 equal tokens, or among 5?")
+_Q_LAST = ("One token had the probability 1/8, another 1/2. Is the model as uncertain "
+           "as among 4 equally probable tokens, or among 5?")
 _Q_WEIGHT = "How much should a batch of one token count beside a batch of a hundred?"
 
 PERPLEXITY = (
     Mistake("S9", "2 to the mean of nats", edit=("mean.exp()", "(2 ** mean)"),
             why="at a mean of 3 nats it gives 8, not 20.1",
-            question="In which unit are the surprises, and which base belongs to it?"),
+            question="In which unit are the losses, and which base belongs to it?"),
     Mistake("S9t", "10 to the mean of nats", edit=("mean.exp()", "(10 ** mean)"),
             why="at a mean of 3 nats it gives 1000",
-            question="In which unit are the surprises, and which base belongs to it?"),
+            question="In which unit are the losses, and which base belongs to it?"),
     Mistake("S10", "the mean of the batches' means",
             edit=("nats.sum() / len(nats)",
                   "torch.stack([b.mean() for b in batches]).mean()"),
@@ -236,7 +236,8 @@ PERPLEXITY = (
             question=_Q_WEIGHT),
     Mistake("S13", "the mean of the exponentials, not the exponential of the mean",
             edit=[("nats.sum() / len(nats)", "nats.exp().mean()"),
-                  ("mean.exp()", "mean")], why="too large: rare surprises rule",
+                  ("mean.exp()", "mean")],
+            why="too large: a few improbable tokens dominate",
             question=_Q_LAST),
     Mistake("S13b", "the mean of the batches' perplexities",
             edit=("mean.exp()",
@@ -248,7 +249,7 @@ PERPLEXITY = (
     Mistake("S9e", "e to the mean of bits",
             edit=("torch.cat(batches)", "torch.cat(batches) / math.log(2)"),
             why="at a mean of 3 nats it gives 75.8, not 20.1",
-            question="In which unit are the surprises, and which base belongs to it?"),
+            question="In which unit are the losses, and which base belongs to it?"),
     Mistake("S13s", "the sum of the batches' perplexities",
             edit=("mean.exp()", "torch.stack([b.mean().exp() for b in batches]).sum()"),
             why="two batches that are alike give twice the perplexity of one",
@@ -287,11 +288,11 @@ PERPLEXITY = (
             why="the other batches change nothing",
             question="Where do the other batches go?"),
     Mistake("S16", "e to the minus mean", edit=("mean.exp()", "(-mean).exp()"),
-            why="it lies between 0 and 1: that is the (geometric) mean of the odds",
+            why="between 0 and 1: it is the geometric mean of the probabilities",
             question="Can a model choose among fewer than one token?"),
 )
 _Q_BYTE = "What do all tokenizers agree on, however they cut the text?"
-_Q_BIT = "A token with the odds 1/2 has one bit of surprise. How many nats?"
+_Q_BIT = "A token of probability 1/2 costs one bit. How many nats is that?"
 
 BITS = (
     Mistake("S6", "nats, not bits", edit=(" / math.log(2)", ""),
@@ -299,7 +300,7 @@ BITS = (
     Mistake("S6m", "multiplied by ln 2, not divided",
             edit=("/ math.log(2)", "* math.log(2)"),
             why="too small, by the factor 0.48", question=_Q_BIT),
-    Mistake("S6t", "log10 in the place of log2", edit=("math.log(2)", "math.log(10)"),
+    Mistake("S6t", "log10 instead of log2", edit=("math.log(2)", "math.log(10)"),
             why="too small: decimal digits, not bits", question=_Q_BIT),
     Mistake("S17", "bits per token, not per byte", edit=("text.encode()", "nats"),
             why="a tokenizer with longer tokens gets a higher number",
@@ -316,8 +317,8 @@ BITS = (
             question="Should a longer text get a higher number?"),
     Mistake("S18e", "divided by 8 as well",
             edit=("len(text.encode())", "(8 * len(text.encode()))"),
-            why="bits of surprise per bit of text",
-            question="The bits on top are of surprise. What is counted below?"),
+            why="bits of loss per bit of text",
+            question="The numerator counts bits of loss. And the denominator?"),
     Mistake("S6l", "divided by log10(2), not by ln 2",
             edit=("math.log(2)", "math.log10(2)"), why="too large, by the factor 2.3",
             question=_Q_BIT),
@@ -347,7 +348,7 @@ BITS = (
                 "front", question=_Q_BYTE),
     Mistake("S19", "the mean over tokens, divided by the bytes as well",
             edit=("nats.sum()", "nats.mean()"),
-            question="The surprise of all tokens, over the bytes of all tokens. What "
+            question="The loss of all tokens, divided by the bytes of all tokens. What "
                      "is missing in a mean?",
             why="twice the text gives half the number"),
     Mistake("S19p", "2 to the bits per byte",
@@ -355,7 +356,7 @@ BITS = (
             why="that is a perplexity per byte",
             question="Bits are what you have before the power. What comes after it?"),
 )
-_Q_ONCE = "A token stands in two windows. In which one has it more context?"
+_Q_ONCE = "A token occurs in two windows. In which of them does it have more context?"
 
 _MEAN_OF_BOTH = """\
 def count_once(parts, starts):
@@ -419,13 +420,13 @@ JOIN = (
             why="at each seam a token counts twice",
             question="Write down the first two windows' tokens. Which ones are new?"),
 )
-_Q_LEAST = "Which ending does the model hold likely: a surprising one, or not?"
-_Q_FAIR = "A long ending has more tokens to be surprised at. What makes it fair?"
+_Q_LEAST = "Which ending is the most probable: one with a high loss, or a low one?"
+_Q_FAIR = "A longer ending has more tokens to add up. What makes the comparison fair?"
 
 CHOICE = (
-    Mistake("S25", "the most surprising ending (argmax)",
+    Mistake("S25", "the least probable ending (argmax)",
             edit=("min(scores)", "max(scores)"),
-            why="the ending with the lowest odds is chosen", question=_Q_LEAST),
+            why="the ending with the lowest probability is chosen", question=_Q_LEAST),
     Mistake("S26", "per_byte never used", edit=("if per_byte", "if False"),
             why="long endings lose by their length", question=_Q_FAIR),
     Mistake("S26a", "always per byte", edit=(" if per_byte else 1", ""),
@@ -436,7 +437,7 @@ CHOICE = (
             why="per_byte=True gives what False should, and the other way round",
             question="What does per_byte=False ask for?"),
     Mistake("S17", "per token, not per byte", edit=("ending.encode()", "tokens"),
-            why="an ending in many short tokens looks less surprising",
+            why="an ending that is cut into many short tokens gets a lower loss",
             question=_Q_FAIR),
     Mistake("S18", "per character, not per byte", edit=("ending.encode()", "ending"),
             why="right for plain letters, other choices with accents and emoji",
@@ -467,13 +468,13 @@ CHOICE = (
             edit=("scores.index(min(scores))", "min(scores)"),
             why="the result is a number of nats",
             question="What should the caller do with it?"),
-    Mistake("S28t", "returns the ending itself, not its place",
+    Mistake("S28t", "returns the ending itself, not its position",
             edit=("scores.index(min(scores))", "endings[scores.index(min(scores))]"),
             why="the result is a text",
             question="What is asked for: the ending, or its number?"),
     Mistake("S28o", "counts from 1",
             edit=("scores.index(min(scores))", "scores.index(min(scores)) + 1"),
-            why="every place is one too large",
+            why="every position is one too large",
             question="Which number has the first ending?"),
     Mistake("S29", "the shortest ending, whatever the model thinks of it",
             edit=("tokens.sum().item() / size", "len(ending.encode())"),

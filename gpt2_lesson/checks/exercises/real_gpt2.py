@@ -23,7 +23,7 @@ _FILL_MODEL = """\
 def fill_model(model, tensors):
     head = tensors.get("lm_head.weight", tensors["wte.weight"])
     if not torch.equal(head, tensors["wte.weight"]):
-        raise ValueError("the head is not the token table")
+        raise ValueError("the head is not the embedding matrix")
     with torch.no_grad():
         for name, p in model.named_parameters():
             source = to_hf_name(name)
@@ -79,7 +79,7 @@ def probes(g: Generator) -> list[Probe]:
               file.loaded),
         Probe("11 layers, true shapes", (true,), file.loaded_or_stopped),
         refused("a tensor is missing", f"h.{layer}.mlp.c_fc.bias", None),
-        refused("the token table has two rows too few", "wte.weight", rows - 2),
+        refused("the embedding matrix has two rows too few", "wte.weight", rows - 2),
         refused("a norm has one number in place of 12", f"h.{layer}.ln_2.weight", 1),
     ]
 
@@ -113,7 +113,7 @@ def read_out(run: RunProbe, g: Generator) -> list[Clue]:
 
 
 def _other_head(g: Generator) -> Probe:
-    """Return a file with a head that is not the token table."""
+    """Return a file with a head that is not the embedding matrix."""
     case = _case(g, "layers")
     rows = case["config"]["vocab_size"]
     return Probe("a head of its own", (case | {"changes": {"lm_head.weight": rows}},),
@@ -201,15 +201,15 @@ LOAD = (
             question=_Q_TRANSPOSE),
     Mistake("O3", "every matrix is transposed, the two tables as well",
             edit=('name.endswith("proj.weight")', "values.dim() == 2"),
-            why="wte and wpe are no linear layers: row i belongs to token i",
+            why="wte and wpe are not linear layers: row i belongs to token i",
             question=_Q_TRANSPOSE),
-    Mistake("O3b", "the token table is transposed, too",
+    Mistake("O3b", "the embedding matrix is transposed, too",
             edit=('"proj.weight"', '("proj.weight", "tok_emb.weight")'),
-            why="row i of wte belongs to token i: it lies right already",
+            why="row i of wte belongs to token i: it needs no transposing",
             question=_Q_TRANSPOSE),
-    Mistake("O3c", "the position table is transposed, too",
+    Mistake("O3c", "the positional embedding is transposed, too",
             edit=('"proj.weight"', '("proj.weight", "pos_emb.weight")'),
-            why="row t of wpe belongs to position t: it lies right already",
+            why="row t of wpe belongs to position t: it needs no transposing",
             question=_Q_TRANSPOSE),
     Mistake("O1g", "the shape still decides: what fits when transposed is transposed, "
             "and a square matrix always fits",
@@ -257,7 +257,7 @@ LOAD = (
     Mistake("O4", "missing tensors are passed over (strict=False, or `if name in`)",
             edit=_PASSED_OVER,
             why="a file that lacks a tensor is accepted, and that part stays random",
-            question="What would the model write if a bias had never been loaded?",
+            question="What would the model generate if a bias had never been loaded?",
             where="look for strict=False, get, or `if ... in tensors`",
             fix="let tensors[name] raise its KeyError"),
     Mistake("O6", "all biases left out (with the masks, which are called attn.bias)",
@@ -296,7 +296,8 @@ LOAD = (
             edit=[("values.shape != p.shape", "values.shape[1:] != p.shape[1:]"),
                   ("p.copy_(values)",
                    "n = min(len(p), len(values))\n            p[:n] = values[:n]")],
-            why="a token table with two rows too few is accepted", question=_Q_SHAPE,
+            why="an embedding matrix with two rows too few is accepted",
+            question=_Q_SHAPE,
             where="look for min(...), [:n]", fix=_SHAPE),
     Mistake("O10b", "shapes are not compared before .data is exchanged",
             edit=[_ANY_SHAPE, ("p.copy_(values)", "p.data = values")],
@@ -308,7 +309,7 @@ LOAD = (
     Mistake("O10d", "tensors whose shape does not fit are passed over",
             edit=('raise ValueError(f"{name}: {values.shape}, expected {p.shape}")',
                   "continue"), question=_Q_SHAPE,
-            why="a token table of another length is accepted, and stays random"),
+            why="an embedding matrix of another length is accepted, and stays random"),
     Mistake("O10e", "what is missing or does not fit is passed over",
             edit=[_PASSED_OVER,
                   ('raise ValueError(f"{name}: {values.shape}, expected {p.shape}")',
@@ -340,7 +341,7 @@ LOAD = (
             edit=_without('name.startswith("ln_final")'), why="ln_final holds nothing",
             question="Which tensors belong to no layer?", where="look for ln_f",
             fix="ln_f.weight and ln_f.bias go to ln_final"),
-    Mistake("O11e", "the position table (wpe) is not loaded",
+    Mistake("O11e", "the positional embedding (wpe) is not loaded",
             edit=_without('name.startswith("pos_emb")'), why="pos_emb holds nothing",
             question="Which tensors belong to no layer?", where="look for wpe",
             fix="wpe.weight goes to pos_emb.weight"),

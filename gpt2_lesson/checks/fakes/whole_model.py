@@ -147,7 +147,7 @@ def initial_weights(build: Build, case: Case) -> dict[str, object]:
     vectors = [p for p in model.parameters() if p.dim() == 1]
     mixing = [s for (rows, columns), found in spreads.items() for s in found
               if columns == C and rows % C == 0]
-    of = {"token table": spreads.get((V, C), []), "queries, keys, values": mixing,
+    of = {"embedding matrix": spreads.get((V, C), []), "queries, keys, values": mixing,
           "out_proj": spreads.get((C, C), []), "up_proj": spreads.get((width, C), []),
           "down_proj": spreads.get((C, width), [])}
     facts = {f"standard deviation of {name}": _step(min(found) if name == "out_proj"
