@@ -174,7 +174,7 @@ def attention_average() -> Shapes:
     for i, (score, weight, sixths, value) in enumerate(rows):
         y = 100 + 75 * i
         shapes += [arrow((130, 175), (198, y)),
-                   box(200, y - 27, 100, 54, f"key {i + 1}"), text(365, y, score, 22),
+                   box(200, y - 27, 100, 54, f"key {i}"), text(365, y, score, 22),
                    box(430, y - 20, 32 * sixths, 40, "", BLUE),
                    text(440 + 32 * sixths, y, weight, 22, "start"),
                    box(595, y - 27, 100, 54, value, PURPLE)]
@@ -184,11 +184,11 @@ def attention_average() -> Shapes:
         box(250, 374, 220, 50, "output [4, 5]", ORANGE, 22, bold=True)]
 
 
-@drawing("causal_masking_triangle", 470, "Who may read whom",
-         "Left: four tokens, The cat sat down. Each row is a query; it may read its "
-         "own key and the earlier ones, a lower triangle, and the later keys are "
-         "hidden. Right: only the last two tokens ask; the triangle keeps its lower "
-         "right corner, so the last query still reads all four keys.")
+@drawing("causal_masking_triangle", 470, "Who may attend to whom",
+         "Left: four tokens, The cat sat down. Each row is a query; it may attend to "
+         "its own key and to the earlier ones, a lower triangle, and the later keys "
+         "are hidden. Right: only the last two tokens have queries; the triangle "
+         "keeps its lower right corner, so the last query attends to all four keys.")
 def causal_masking_triangle() -> Shapes:
     tokens = ["The", "cat", "sat", "down"]
     shapes = [text(190, 30, "4 queries, 4 keys", bold=True),
@@ -203,8 +203,8 @@ def causal_masking_triangle() -> Shapes:
                            BLUE if j <= i else GREY, 24,
                            fill=BLUE if j <= i else "#f4f4f5") for j in range(4)]
     return shapes + [
-        text(545, 152, "their queries are done", 19, colour="#666666"),
-        box(80, 372, 36, 36, fill=BLUE), text(128, 391, "may read", anchor="start"),
+        text(545, 152, "queries of earlier steps", 19, colour="#666666"),
+        box(80, 372, 36, 36, fill=BLUE), text(128, 391, "may attend", anchor="start"),
         box(260, 372, 36, 36, "×", GREY, fill="#f4f4f5"),
         text(308, 391, "hidden: a later token", anchor="start"),
         text(80, 436, "Rows are queries, columns are keys.", anchor="start")]
@@ -230,7 +230,7 @@ def causal_masking_cache() -> Shapes:
                 shapes.append(arrow((205 + 132 * j, y - 16), (205 + 132 * j, y - 1),
                                     colour=BLUE))
     return shapes + [text(360, 408, "Each step computes one new key and value,\n"
-                                    "and reads the kept ones.", 21)]
+                                    "and uses the kept ones.", 21)]
 
 
 @drawing("multi_head_reshape", 500, "Splitting channels into heads, right and wrong",
