@@ -38,11 +38,11 @@ def next_probabilities(
 ) -> Tensor:
     """Return next-token probabilities (..., V) from logits (..., V).
 
-    The order is temperature, top-k, top-p. Temperature 0 puts all on the largest logit.
-    Tokens tied with the k-th are kept. Raises ValueError or TypeError for invalid
-    settings, FloatingPointError for logits that are NaN or infinite (single ones may be
-    minus infinity: "never"). Computed in float32 at least: float16 rounds a small total
-    away.
+    The order is temperature, top-k, top-p. Temperature 0 gives the largest logit
+    probability 1. Tokens tied with the k-th are kept. Raises ValueError or TypeError
+    for invalid settings, FloatingPointError for logits that are NaN or infinite (some
+    may be minus infinity, for tokens that never come). Computes in float32 at least,
+    because float16 is too coarse to add up many small probabilities.
     """
     temperature, top_k, top_p = validation.sampling(temperature, top_k, top_p)
     validation.logits(logits)
@@ -126,10 +126,10 @@ def generate(
 ) -> Tensor:
     """Continue `input_ids` (B, T) by up to `max_new_tokens` columns.
 
-    `model(ids)` returns logits (B, T, V). One with `new_cache` is fed only what is new,
-    one with `max_seq_length` sees that many of the last tokens. `on_token` is called
-    with each column (B, 1). A row that has generated a `stop` id (one, or several)
-    repeats it, until every row has stopped. Raises TypeError, ValueError or
+    `model(ids)` returns logits (B, T, V). A model with `new_cache` is given only the
+    new tokens, one with `max_seq_length` only that many of the last ones. `on_token` is
+    called with each column (B, 1). A row that has generated a `stop` id (one, or
+    several) repeats it, until every row has stopped. Raises TypeError, ValueError or
     FloatingPointError.
     """
     validation.input_ids(input_ids)

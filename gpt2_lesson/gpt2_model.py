@@ -23,7 +23,7 @@ from .multi_head import KVCache
 # %% ../notebooks/07_gpt2_model.ipynb #gpt2-config
 @dataclass(frozen=True)
 class GPT2Config:
-    """The seven numbers that make a GPT-2; by default those of the small one.
+    """The seven numbers that define a GPT-2; the defaults are those of the small one.
 
     Raises TypeError or ValueError for an invalid number.
     """
