@@ -31,7 +31,7 @@ def next_token_loss(
     """Return the mean of -ln P(next token), in nats per token.
 
     input_ids (B, T) and their logits (B, T, V); the shift by one happens here. Logits
-    (B, T - 1, V) will do: the last token is only a target. Targets equal to
+    (B, T - 1, V) are enough: the last token is only a target. Targets equal to
     `ignore_index` do not count. Raises ValueError if none is left or shapes do not fit,
     FloatingPointError if the loss is NaN.
     """
@@ -101,7 +101,7 @@ def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, batches: Sequence[Tensor],
     max_norm: float = 1.0, precision: str = "float32",
 ) -> float:
-    """Take one step along `batches`' mean gradient; return their mean loss before it.
+    """Take one step with the mean gradient of `batches`; return their loss before it.
 
     Each batch (B, T) goes forward and backward alone, so only one has to fit into
     memory. Loss in nats per token. Raises FloatingPointError, before the step, if it is
@@ -157,7 +157,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Move the matrices inside the blocks by orthogonalized momentum, the rest by Adam.
 
-    The rest (embeddings, biases, norms) moves at `adam_lr_scale` times the
+    The rest (embeddings, biases, norms) is moved with `adam_lr_scale` times the
     learning rate and does not decay. A parameter without a gradient stays as it is.
     Source: Jordan 2024.
     """
@@ -197,7 +197,7 @@ class Muon(torch.optim.Optimizer):
         return p.grad.lerp(mean, self.momentum)
 
     def adam_move(self, p: Tensor) -> Tensor:
-        """Return Adam's move at rate 1: the mean gradient over its usual size."""
+        """Return Adam's move at learning rate 1: mean gradient over its usual size."""
         state = self.state[p]
         step = state["step"] = state.get("step", 0) + 1
         mean = state.setdefault("mean", torch.zeros_like(p)).lerp_(p.grad, 0.1)
@@ -279,11 +279,11 @@ def train(
 ) -> list[float]:
     """Train `model` on text `tokens` (N,); return each step's loss, in nats per token.
 
-    With a `checkpoint` the run is saved as it goes and when it is stopped by Ctrl-C or
-    SIGTERM, which wait for the end of a step, and the same call continues it, bit for
-    bit. `starts`: where windows may begin. `on_step` gets the losses so far; a bar
-    shows the `progress`. Raises FloatingPointError if the loss is lost, CheckpointError
-    for another run's.
+    With a `checkpoint` the run is saved as it goes and when Ctrl-C or SIGTERM stops it
+    (at the end of a step), and the same call continues it, bit for bit. `starts`: where
+    windows may begin. `on_step` is called with the losses so far; `progress` shows a
+    bar. Raises FloatingPointError if the loss is not finite, CheckpointError if the
+    checkpoint is that of another run.
     """
     validation.trained(model)
     validation.corpus(tokens, starts)
