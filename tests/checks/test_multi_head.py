@@ -258,7 +258,7 @@ def compiled_layer(body: str):
 
 @pytest.mark.parametrize(("line", "words"), [
     ({"scores": "s = q @ k.mT * 0.3"},
-     "effective scale is 0.3000 where d = 4, expected 0.5000"),
+     "effective scale is 0.3000 where D = 4, expected 0.5000"),
     ({"merge": "y = y.roll(1, 1).transpose(1, 2).reshape(B, T, C)"},
      "come from the value channels 3, 4, 5, 0, 1, 2, expected 0, 1, 2, 3, 4, 5"),
     ({"mask": "s[:, 0] = s[:, 0].masked_fill(torch.ones(T, T).triu(1).bool(), "

@@ -114,7 +114,7 @@ def _far(points: list[float], start: str = "") -> list[Clue]:
 
 
 def _constants(curve: object) -> list[Clue]:
-    """Return the factor and the cubic term that the values imply, read backwards.
+    """Return the factor and the cubic term that the values imply.
 
     y = 0.5 x (1 + tanh(a x + c x^3)) gives a x + c x^3 = atanh(2 y / x - 1).
     """
@@ -134,10 +134,10 @@ def _constants(curve: object) -> list[Clue]:
     a, c = fit.flatten().tolist()
     if abs(a - _ROOT) < 2e-4 and abs(c - _ROOT * 0.044715) < 2e-4:
         return []
-    return [Clue("constants", "read backwards from x = 0.3 to 1.5, yours is "
+    return [Clue("constants", "from x = 0.3 to 1.5 your values are those of "
                  f"0.5 x (1 + tanh({a:.4f} x "
-                 f"{'-' if c < 0 else '+'} {abs(c):.4f} x^3)), expected 0.7979 x + "
-                 "0.0357 x^3: the root of 2/pi, and that root times 0.044715")]
+                 f"{'-' if c < 0 else '+'} {abs(c):.4f} x^3)); expected inside tanh: "
+                 "0.7979 x + 0.0357 x^3, which is sqrt(2/pi) (x + 0.044715 x^3)")]
 
 
 def _straight(run: RunProbe, g: Generator) -> list[Clue]:

@@ -445,8 +445,8 @@ WHOLE = (
             question=_Q_NORM, where="look between the last block and the head"),
     Mistake("W7e", "ln_final after every block, not only after the last",
             edit=("block(x)", "self.ln_final(block(x))"),
-            why="the residual stream is normed between the blocks",
-            question="What should stay unnormed from block to block?"),
+            why="the residual stream is normalised between the blocks",
+            question="What should pass from block to block without a norm?"),
     Mistake("W8", "the head has a bias",
             edit=[("        for name, p",
                    "        self.bias = nn.Parameter(torch.zeros(vocab_size))\n"

@@ -434,8 +434,8 @@ BLOCK = (
                   "addition",
             edit=[("x + attn(ln_attn(x))", "ln_attn(x + attn(x))"),
                   ("x + mlp(ln_mlp(x))", "ln_mlp(x + mlp(x))")],
-            why="the residual stream itself is normed, so x no longer runs straight "
-                "through",
+            why="the residual stream itself is normalised, so x no longer runs "
+                "straight through",
             question="What does a norm see in pre-norm: the residual stream, or a copy "
                      "for the sublayer?"),
     Mistake("B1b", "the norms after the sublayers: x + ln(attn(x))",
@@ -451,7 +451,7 @@ BLOCK = (
             why="attention replaces the residual stream", question=_Q_STREAM),
     Mistake("B2m", "no residual connection around mlp", edit=("x + mlp", "mlp"),
             why="when mlp returns 0, x is lost", question=_Q_STREAM),
-    Mistake("B3", "the residual connection starts from the normed residual stream",
+    Mistake("B3", "residual connections that start after the norm",
             edit=[("x + attn", "ln_attn(x) + attn"), ("x + mlp", "ln_mlp(x) + mlp")],
             why="when attn and mlp return 0, the block returns ln_mlp(ln_attn(x)), not "
                 "x",
@@ -459,12 +459,12 @@ BLOCK = (
             question=_Q_STREAM),
     Mistake("B3a", "the first residual connection starts from ln_attn(x)",
             edit=("x + attn", "ln_attn(x) + attn"),
-            why="x is normed before attn's result is added",
+            why="x is normalised before attn's result is added",
             where="did x = ln_attn(x) overwrite the residual stream?",
             question=_Q_STREAM),
     Mistake("B3m", "the second residual connection starts from ln_mlp(x)",
             edit=("x + mlp", "ln_mlp(x) + mlp"),
-            why="the residual stream is normed before mlp's result is added",
+            why="the residual stream is normalised before mlp's result is added",
             where="did x = ln_mlp(x) overwrite the residual stream?",
             question=_Q_STREAM),
     Mistake("B4", "parallel sublayers: mlp does not see what attn added",
@@ -539,7 +539,7 @@ BLOCK = (
     Mistake("B1s", "each norm twice: before its sublayer and after it",
             edit=[("attn(ln_attn(x))", "ln_attn(attn(ln_attn(x)))"),
                   ("mlp(ln_mlp(x))", "ln_mlp(mlp(ln_mlp(x)))")],
-            why="what a sublayer returns is normed before it is added",
+            why="what a sublayer returns is normalised before it is added",
             question="What should be added to the residual stream: what the sublayer "
                      "returns, or its norm?"),
     Mistake("B1o", "ln_attn after attn, not before it",
@@ -573,8 +573,8 @@ BLOCK = (
             why="the residual stream shrinks by half in each line", question=_Q_STREAM),
     Mistake("B11", "one more norm at the end: ln_mlp on the result",
             edit=("x + mlp(ln_mlp(x))", "ln_mlp(x + mlp(ln_mlp(x)))"),
-            why="the residual stream itself is normed, so x no longer runs straight "
-                "through",
+            why="the residual stream itself is normalised, so x no longer runs "
+                "straight through",
             question="Which norm belongs to the end of a block? (None; the model has "
                  "one.)"),
 )

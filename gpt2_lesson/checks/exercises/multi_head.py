@@ -257,7 +257,7 @@ SPLIT = (
             fix="if C % H: raise ValueError(...)"),
 )
 MERGE = (
-    Mistake("H2", "merged without a transpose: tokens exchange pieces",
+    Mistake("H2", "merged without a transpose: tokens exchange channels",
             edit=("heads.transpose(1, 2)", "heads"), question=_Q_MERGE,
             why="the shape is right, but row 0 holds head 0's first tokens, not token "
                 "0's heads"),
@@ -338,7 +338,7 @@ LAYER = (
             fix="split q, k and v: .view(B, T, H, D).transpose(1, 2)"),
     Mistake("H3", "scores divided by sqrt(C), the width of all heads together",
             edit=("sqrt(q.size(-1))", "sqrt(C)"),
-            why="the weights are too flat, by a factor sqrt(H); right with one head",
+            why="the scores are too small by a factor sqrt(H); right with one head",
             question="How many products does one head's q.k add up?"),
     Mistake("H3h", "scores divided by sqrt(H), the number of heads",
             edit=("sqrt(q.size(-1))", "sqrt(num_heads)"),
@@ -482,7 +482,7 @@ _FEWER = _mistake("P4", "an eighth of the parameters with 8 heads",
                   "one head has an eighth, and there are eight", _MATRICES, _COUNT)
 _FULL = _mistake("P5", "each of the 8 heads takes all 512 channels",
                  "a head has 64 channels", _D, "H * T * T * (C / H)")
-_ONE = _mistake("P6", "the products of one head of the 8 only",
+_ONE = _mistake("P6", "the products of only one of the 8 heads",
                 "there are eight such heads", _D, "H * T * T * (C / H)")
 _HALF = _mistake("P7", "the mask taken into account", "without a mask every pair "
                                                       "counts: "
