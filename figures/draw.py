@@ -418,8 +418,8 @@ def training_loop() -> Shapes:
         text(360, 535, "The step changes the weights a little; then again.", 21)]
 
 
-@drawing("tokenizer_merges", 400, "Eleven letters become five tokens",
-         "Four rows of boxes. The first has the eleven letters a a a b d a a a b a c. "
+@drawing("tokenizer_merges", 400, "Eleven bytes become five tokens",
+         "Four rows of boxes. The first has the eleven bytes a a a b d a a a b a c. "
          "In the second, each a a has become one box, aa: nine tokens. In the third, "
          "each a b has become ab: seven tokens. In the fourth, each aa followed by ab "
          "has become aaab: five tokens, aaab d aaab a c.")

@@ -97,7 +97,7 @@ def merge_probes(g: Generator) -> list[Probe]:
                   listed),
             Probe("random ids, a pair of equals",
                   (randint(2, (40,), generator=g).tolist(), (1, 1), 9), listed),
-            Probe("ids that share digits with the pair: 197, 97, 971",
+            Probe("ids with the same digits as the pair: 197, 97, 971",
                   ([197, 97, 97, 971, 97, 97], (97, 97), 256), listed),
             Probe("the pair the other way round", ([6, 5, 7, 5, 6], (5, 6), 8), listed),
             Probe("the pair at the end", ([5, 6, 7], (6, 7), 8), listed),
@@ -106,16 +106,16 @@ def merge_probes(g: Generator) -> list[Probe]:
 
 
 def learn_probes(g: Generator) -> list[Probe]:
-    """Return texts to learn merges from."""
+    """Return texts from which merges are learned."""
     return [Probe("aaabdaaabac, 3 merges", ("aaabdaaabac", 3), listed_items),
             Probe("pre-tokens: a. a. a. a.", ("a. a. a. a. b b b", 2), listed_items),
-            Probe("letters beyond ASCII", ("é é èé é", 2), listed_items),
+            Probe("letters that are not ASCII", ("é é èé é", 2), listed_items),
             Probe("capitals: Ab ab AB", ("Ab ab AB Ab", 3), listed_items),
             Probe("ties", ("xy ab xy ab cd cd", 4), listed_items),
             Probe("random letters", (_drawn(g, "abc d", 60), 6), listed_items),
             Probe("runs of one letter", ("aaaa aaa aaaaaaa b", 3), listed_items),
             Probe("a text that runs out of pairs", ("ab ab c", 9), listed_items),
-            Probe("pairs that stand there once", ("xyz", 2), listed_items)]
+            Probe("pairs that occur once", ("xyz", 2), listed_items)]
 
 
 _MERGES = {(116, 104): 256, (105, 115): 257, (97, 116): 258, (104, 257): 259,
@@ -126,13 +126,13 @@ _NAMES = {"<|user|>": 301, "[end]": 302}
 
 
 def encode_probes(g: Generator) -> list[Probe]:
-    """Return texts to be encoded with twelve merges and special names."""
+    """Return texts to be encoded with twelve merges and special tokens."""
     texts = {"abc: bc and at were learned before ab": "abc aab",
              "athis: his is a token": "athis",
-             "ath: at stands first, th was learned first": "ath bath",
+             "ath: at occurs first, th was learned first": "ath bath",
              "runs: aaaa": "aaaa aaaaa",
              "spaces: ' a  b '": " a  b ",
-             "a. a. th": "a. a. th", "beyond ASCII": "é🙂",
+             "a. a. th": "a. a. th", "not ASCII": "é🙂",
              "capitals: Th th": "Th th THIS",
              "random letters": _drawn(g, "athisbc. ", 60), "no text": "",
              "a special name": "this<|endoftext|>a"}
@@ -155,7 +155,7 @@ def decode_probes(g: Generator) -> list[Probe]:
     return [Probe("ASCII", ([*b"o", 256, 259], tokens)),
             Probe("an emoji over two tokens", ([104, 257, 258, 33], tokens)),
             Probe("é as two bytes", ([195, 169, 98], tokens)),
-            Probe("half of an emoji, which has no letter", ([97, 257], tokens)),
+            Probe("half of an emoji, which is not a character", ([97, 257], tokens)),
             Probe("spaces at both ends", ([32, 259, 32], tokens)),
             Probe("random letters", ([*_drawn(g, "abc ", 20).encode()], tokens)),
             Probe("no id", ([], tokens))]
@@ -165,12 +165,12 @@ def decode_probes(g: Generator) -> list[Probe]:
 
 _Q_ORDER = "May a merge turn ba into the token of ab?"
 _Q_RANGE = "For 3 ids, which values must i take?"
-_Q_USED = "Both ids of the pair are used up. Where does reading go on?"
-_Q_TIE = "Two pairs have the same count. Which one does the contract want?"
+_Q_USED = "Both ids of the pair are used up. At which id do you go on?"
+_Q_TIE = "Two pairs have the same count. Which one should win?"
 _Q_BYTES = "How many bytes has é?"
 _Q_ACROSS = "May a merge join the end of a word to the next one?"
 _Q_RANK = "Two merges fit. Which of them was learned first?"
-_Q_BACK = "Can the text be put together again from your ids?"
+_Q_BACK = "Can you get the text back from your ids?"
 _Q_HALF = "Is half of an emoji a text?"
 
 PAIRS = (
@@ -183,7 +183,7 @@ PAIRS = (
             question="At how many positions does aa begin in aaaa?",
             where="look at the step of your loop",
             fix="zip(ids, ids[1:]) sees every pair"),
-    Mistake("T4s", "only every second position looked at",
+    Mistake("T4s", "only every second position counted",
             edit=("len(ids) - 1)", "0, len(ids) - 1, 2)"),
             why="about half of the pairs are missing",
             question="Does a pair begin at position 1, too?"),
@@ -286,7 +286,7 @@ MERGE = (
 LEARN = (
     Mistake("T4", "pairs that overlap counted once",
             edit=("count_pairs(ids)", "count_apart(ids)"),
-            why="runs of one character are too low",
+            why="runs of one character are counted too low",
             question="At how many positions does aa begin in aaaa?",
             where="look at the counting", fix="zip(ids, ids[1:]) sees every pair"),
     Mistake("T5", "ties go to the larger pair",
@@ -354,9 +354,9 @@ LEARN = (
     Mistake("T13l", "only the last pre-token is counted",
             edit=("counts.update(count_pairs(ids))",
                   "counts = Counter(count_pairs(ids))"),
-            why="the other pre-tokens have no say",
+            why="the pairs of all other pre-tokens are missing",
             question="Whose pairs are in `counts`?"),
-    Mistake("T13p", "the counts pile up: not emptied for each merge",
+    Mistake("T13p", "the counts add up: not emptied for each merge",
             edit=[("merges = {}", "merges, counts = {}, Counter()"),
                   ("        counts = Counter()\n", "")],
             why="pairs of earlier rounds are counted again",
@@ -372,7 +372,7 @@ LEARN = (
             question="Where do the spaces of the text go?"),
     Mistake("T8", "spaces at the ends of pre-tokens are lost",
             edit=("pre_token.encode()", "pre_token.strip().encode()"),
-            why="no merge ever holds a space",
+            why="no merge contains a space",
             question="Can a token begin with a space?"),
     Mistake("T6l", "capitals turned into lower case",
             edit=("pre_token.encode()", "pre_token.lower().encode()"),
@@ -402,7 +402,7 @@ ENCODE = (
                   "merges]:\n"
                   "                first = min(present, key=merges.get)\n",
                   "for first in reversed(merges):\n"),
-            why="late merges find their halves not made yet", question=_Q_RANK),
+            why="late merges need tokens that are not made yet", question=_Q_RANK),
     Mistake("T2", "the longest token that fits, not the merges",
             edit=(_MERGE_BY_RANK, _LONGEST_TOKEN),
             why="abc becomes ab, c, though bc was learned before ab",
@@ -426,13 +426,13 @@ ENCODE = (
             why="<|endoftext|> becomes many ids, not one",
             question="How should the model tell the end of a text from a text about "
                      "it?",
-            where="are special names cut out first, and is | a character in your "
+            where="are special tokens found first, and is | escaped in your "
                   "pattern?"),
     Mistake("T12l", "special names are left out",
             edit=("            result.append(special[part])\n", ""),
-            why="the name is cut out of the text, and its id is missing",
+            why="the name is gone from the text, and its id is missing",
             question="Which parts does regex.split return without a group?",
-            where="look at the brackets of the pattern, and at `continue`"),
+            where="look at the parentheses of the pattern, and at `continue`"),
     Mistake("T12e", "special names come at the end, not where they occur",
             edit=[("result = []", "result, end = [], []"),
                   ("result.append(", "end.append("),
@@ -440,7 +440,7 @@ ENCODE = (
             why="the ids of special names follow all others",
             question="At which position does the model need to see the end of a text?",
             where="which list do they go into?", fix="append to the one list"),
-    Mistake("T12o", "only <|endoftext|> is known, whatever `special` holds",
+    Mistake("T12o", "only <|endoftext|> is known, whatever is in `special`",
             edit=("sorted(special, key=len, reverse=True)", '["<|endoftext|>"]'),
             why="other special names are split as ordinary text",
             question="What is `special` for?",
@@ -484,19 +484,19 @@ DECODE = (
     Mistake("T7e", "no errors='replace': a text that is cut within a character fails",
             edit=(', errors="replace"', ""),
             why="UnicodeDecodeError at half of an emoji",
-            question="May a model stop in the middle of a character?"),
+            question="Can a model stop in the middle of a character?"),
     Mistake("T8d", "a space between the tokens",
             edit=('return data.decode("utf-8", errors="replace")',
                   'return " ".join(tokens[i].decode(errors="replace") for i in ids)'),
-            why="spaces that no token holds",
-            question="Where do the spaces of a text live?"),
-    Mistake("T7g", "errors='ignore': bytes that are no character are dropped",
+            why="spaces that no token contains",
+            question="Which tokens contain the spaces of a text?"),
+    Mistake("T7g", "errors='ignore': bytes that are not a character are dropped",
             edit=("replace", "ignore"), why="half of an emoji leaves no trace",
             question="What should a reader see where something is missing?"),
     Mistake("T7b", "errors='backslashreplace': bytes shown as \\x..",
             edit=("replace", "backslashreplace"),
             why="half of an emoji becomes \\xf0\\x9f",
-            question="Which sign stands for what can't be decoded?"),
+            question="Which sign should show that bytes can't be decoded?"),
     Mistake("T7l", "each byte a character (latin-1, or chr)", edit=("utf-8", "latin-1"),
             why="é becomes two characters", question="How many bytes has é in UTF-8?"),
     Mistake("T7a", "decoded as ASCII, not as UTF-8", edit=("utf-8", "ascii"),
@@ -507,7 +507,8 @@ DECODE = (
             why="the result begins with b'", question="What does str(b'a') give?"),
     Mistake("T8", "spaces at the ends are lost",
             edit=('errors="replace")', 'errors="replace").strip()'),
-            why="the text is shorter than its tokens", question="Who asked for strip?"),
+            why="the text is shorter than its tokens",
+            question="Does the task ask for strip?"),
 )
 
 # --- exercises ------------------------------------------------------------------------
@@ -526,7 +527,7 @@ merge_pair = Exercise(
         "< len(ids) before you read ids[i + 1]"),), hints=(
         "Walk from the left. Where the pair occurs, write the new id; jump over both.",
         "Try aaaa by hand: what is written, and what is i then?",
-        "i += 2 after a merge, i += 1 else"),
+        "i += 2 after a merge, i += 1 otherwise"),
     solution=_MERGE_PAIR)
 
 _HELPERS = {
@@ -539,7 +540,7 @@ train_bpe = Exercise(
     "train_bpe", "09", "train_bpe(text, count) -> {(id, id): new id}",
     make_probes=learn_probes, mistakes=LEARN, crashes=((
         r"(min|max)\(\).*(empty|arg)", "no pair is left: stop early, before min or max "
-        "is asked"),), hints=(
+        "is called"),), hints=(
         "A round: count the pairs in all pre-tokens, take the most frequent, merge it.",
         "Print the counts of each round for aaabdaaabac.",
         "min(counts, key=lambda pair: (-counts[pair], pair))"),
