@@ -484,12 +484,16 @@ _FULL = _mistake("P5", "each of the 8 heads takes all 512 channels",
                  "a head has 64 channels", _D, "H * T * T * (C / H)")
 _ONE = _mistake("P6", "the products of only one of the 8 heads",
                 "there are eight such heads", _D, "H * T * T * (C / H)")
-_HALF = _mistake("P7", "the mask taken into account", "without a mask every pair "
-                                                      "counts: "
-                 "T x T of them", "How many pairs of tokens are there?", "T * T")
+_HALF = _mistake("P7", "a causal mask taken into account",
+                 "without a mask every pair counts: T x T of them",
+                 "How many pairs of tokens are there?", "T * T")
 _ROWS = _mistake("P8", "one product for each token, not for each pair",
                  "each query meets each key", "How many pairs of tokens are there?",
                  "H * T * T * (C / H)")
+_FLOPS = _mistake("P11", "the additions counted too",
+                  "twice as many: only the multiplications are asked for",
+                  "How many multiplications does one dot product take?",
+                  "H * T * T * (C / H)")
 _MAP = _mistake("P9", "one map for all heads", "each head has weights of its own",
                 _MAPS, "H * T * T")
 _SMALL = _mistake("P10", "an eighth of the weights with 8 heads",
@@ -644,7 +648,8 @@ ANSWERS = (
                   ({_P: [_ALL, _ALL // 8]}, _FEWER),
                   ({_M: [_PAIRS, 8 * _PAIRS]}, _FULL),
                   ({_M: [_PAIRS, _PAIRS // 8]}, _ONE), ({_M: [2_585_600] * 2}, _HALF),
-                  ({_M: [51_200] * 2}, _ROWS), ({_W: [10_000] * 2}, _MAP),
+                  ({_M: [51_200] * 2}, _ROWS), ({_M: [2 * _PAIRS] * 2}, _FLOPS),
+                  ({_W: [10_000] * 2}, _MAP),
                   ({_W: [10_000, 1_250]}, _SMALL), ({_W: [5_050, 40_400]}, _HALF)),
            hints=("Heads are a way of grouping the channels. Which of the three "
                   "numbers depend on how channels are grouped?",
