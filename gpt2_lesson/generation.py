@@ -104,7 +104,7 @@ def new_cache(
 def next_logits(
     model: Callable[..., Tensor], ids: Tensor, cache: KVCache | None
 ) -> Tensor:
-    """Return the logits (B, V) of the token after `ids` (B, T), from what fits."""
+    """Return the logits (B, V) of the next token, from the `ids` (B, T) that fit."""
     validation.model(model)
     validation.input_ids(ids)
     limit = getattr(model, "max_seq_length", ids.size(1))

@@ -84,10 +84,10 @@ def learning_rate(
     step: int, steps: int, max_lr: float, warmup_steps: int = 0, min_lr: float = 0.0,
     decay: str = "cosine",
 ) -> float:
-    """Return the rate of step 0, 1, ...: straight up to `max_lr`, half a cosine down.
+    """Return the learning rate of step 0, 1, ...: up to `max_lr`, half a cosine down.
 
-    With `decay` "linear" it falls in a straight line. From `steps` on it stays at
-    `min_lr`. Source: Loshchilov and Hutter 2017.
+    It rises in a straight line, and with `decay` "linear" it falls in one. From `steps`
+    on it stays at `min_lr`. Source: Loshchilov and Hutter 2017.
     """
     validation.schedule(step, steps, max_lr, warmup_steps, min_lr, decay)
     if step < warmup_steps:
@@ -207,7 +207,7 @@ class Muon(torch.optim.Optimizer):
 # %% ../notebooks/08_training.ipynb #train-settings
 @dataclass(frozen=True)
 class TrainSettings:
-    """What `train` needs beside the model and the text; lengths in steps or tokens.
+    """What `train` needs besides the model and the text; lengths in steps or tokens.
 
     Raises TypeError or ValueError for an invalid setting.
     """
