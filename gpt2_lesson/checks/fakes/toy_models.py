@@ -116,10 +116,12 @@ def randomness(function: Callable, logits: Tensor) -> dict[str, object]:
 
     one = Generator().manual_seed(1)
     first, second = draw(one, 1), draw(one, 1)
-    return {"equal seeds give equal ids": draw(Generator().manual_seed(1), 2) == first,
-            "other seeds give other ids": draw(Generator().manual_seed(2), 1) != first,
-            "the next draw is another one": first != second,
-            "each row draws for itself": len({str(one) for one in first}) > 1}
+    same = draw(Generator().manual_seed(1), 2)
+    other = draw(Generator().manual_seed(2), 1)
+    return {"a generator with the same seed gives the same ids": same == first,
+            "a generator with another seed gives other ids": other != first,
+            "the generator's next sample is another one": second != first,
+            "each row is sampled for itself": len({str(one) for one in first}) > 1}
 
 
 # --- measures -------------------------------------------------------------------------
