@@ -169,7 +169,7 @@ def _same_form(a: object, b: object) -> bool:
 
 
 def _leaves(a: object, b: object) -> Iterator[tuple[object, object]]:
-    """Yield the numbers and texts of two pieces of data that stand at one place."""
+    """Yield the pairs of numbers and texts that two pieces of data have in common."""
     if isinstance(a, dict) and isinstance(b, dict):
         for key in b.keys() & a.keys():
             yield from _leaves(a[key], b[key])

@@ -102,7 +102,7 @@ def _literal(arg: object) -> tuple[str, bool]:
 def wrong_type(value: object, wanted: object, contract: str = "") -> list[str]:
     """Return what to say about None, a tuple, a number where a tensor is wanted.
 
-    `contract` says in words what is expected; without it the type of `wanted` does.
+    `contract` says what is expected; without it the type of `wanted` does.
     """
     if value is None:
         return ["it returns None: is there a `return` at the end?"]

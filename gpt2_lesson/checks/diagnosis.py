@@ -1,7 +1,7 @@
 """From what a function does to the name of the mistake that it behaves like.
 
 `diagnose` compares, in this order: not written, crash, None or a wrong type, shape,
-values; then it looks for one mistake, then for two at once, that do the same on every
+values; then it searches for one mistake, then for two at once, that do the same on every
 probe, and again on fresh inputs before it names them. When nothing fits it reads out
 what can be measured (`clues.py`).
 """

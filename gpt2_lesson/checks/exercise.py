@@ -191,7 +191,7 @@ class Answer:
     error allowed, and `atol` the absolute one. Else it must be exact. `precision` is
     what the exercise asks for, in its words.
     `predict` marks a prediction: the first one is kept, and a wrong one is only said to
-    be wrong, so that running the next cell keeps its surprise.
+    be wrong, so that the next cell does not lose its point.
     """
 
     name: str

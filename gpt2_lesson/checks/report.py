@@ -78,7 +78,7 @@ class Report:
     def points(self, most: float) -> float:
         """Show the report and return the points out of `most`, as a cell's last value.
 
-        Right gives all, else nothing; `checks.settings.partial` gives a share for a
+        Right gives all, else nothing; `checks.settings.partial` gives a fraction for a
         function that behaves like exactly one known mistake. A notebook shows the
         number as "0 of 4 points".
         """
@@ -242,7 +242,7 @@ def _brief(value: object) -> str:
 
 
 def _windows(yours: object, wanted: object) -> tuple[str, str]:
-    """Return two lists or texts from a little before the place where they part."""
+    """Return two lists or texts from a little before the first difference."""
     if not all(isinstance(part, str | bytes | list | tuple)
                for part in (yours, wanted)):
         return repr(yours)[:400], repr(wanted)[:400]

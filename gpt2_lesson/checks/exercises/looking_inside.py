@@ -268,11 +268,11 @@ def _score(id: str, name: str, why: str, question: str, fix: str) -> Mistake:
 _MEAN_OF = "the mean of 1/3, 1/4 and 1/5"
 _LOOKED_UP = _score(
     "P16", "the two heads exchanged: the key where the same token was",
-    "the right key is t - 2 + 1, one place back, and not t - 2", _KEYS,
+    "the right key is t - 2 + 1, one position back, and not t - 2", _KEYS,
     "previous token: 1, same token: 0")
 _NEITHER = _score(
     "P17", "no score for the previous token's head",
-    "with period 2 the right key t - 2 + 1 is one place back", _KEYS,
+    "with period 2 the right key t - 2 + 1 is one position back", _KEYS,
     "previous token: 1")
 _SAME_TOKEN = _score(
     "P18", "a score for attending to the same token",

@@ -8,7 +8,7 @@ from torch import Tensor
 def softened(function: Callable[..., object], *args: object) -> object:
     """Return the softmax over the last axis of what the function returns.
 
-    So that every fill that gives a share of 0 counts as the same.
+    So that every fill that gives a weight of 0 counts as the same.
     """
     output = function(*args)
     return output.softmax(-1) if isinstance(output, Tensor) else output

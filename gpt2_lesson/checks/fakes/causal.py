@@ -13,7 +13,7 @@ class Mixer:
 
     For fewer tokens the table is cut. What comes from later tokens reaches only the
     `example` (None: all), and, with `channels` (C,), is summed over the channels and
-    spread with these factors; `reads` (C,) says which channels it comes from. Each
+    multiplied by these factors; `reads` (C,) says which channels it comes from. Each
     token is first freed of its mean if `centred`, each example of the mean of all if
     `mixed`. The result is multiplied by `factors` (C,) and keeps `keep` channels.
     `rough` adds and subtracts a multiple of the sum of all: right but for rounding.

@@ -28,7 +28,7 @@ def tensors_of(case: Case) -> dict[str, Tensor]:
     `first` is the number that the first begins with.
     `order` is "file" (sorted as text, as safetensors gives them) or "layers". Stored
     masks of ones and zeros are among them. `changes` says how many rows a tensor has
-    (more are filled up with other numbers), None to leave it out.
+    (additional rows have other numbers), None to leave it out.
     """
     names = {}
     for pattern, shape in case["shapes"].items():

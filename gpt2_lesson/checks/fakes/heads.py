@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def or_error(function: Callable[..., object], *args: object) -> str:
-    """Return "an error" if the function raises one, else what it returned, in words."""
+    """Return "an error" if the function raises one, else a text of what it returned."""
     try:
         output = function(*args)
     except NotImplementedError:

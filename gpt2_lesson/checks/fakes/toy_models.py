@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-ROWS = 2000                      # draws for each distribution: shares to within 0.09
+ROWS = 2000                      # samples per distribution: within 0.09
 
 
 class ToyModel(nn.Module):
     """A scripted language model: (B, T) ids to logits (B, T, V), V a prime number.
 
-    After tokens 0 to t, the likeliest token is (the sum of c[j] * (id[j] + 1)) mod V:
+    After tokens 0 to t, the most probable token is (the sum of c[j] * (id[j] + 1)) mod V:
     each single token decides. It takes at most `len(c)` tokens, and starts in training
     mode, in which its part `dropout` forgets every second token. It notes the `lengths`
     that it was called with, and whether it was `training` and recording `gradients`.
@@ -82,10 +82,10 @@ def one_draw(function: Callable, logits: Tensor, temperature: float,
 
 def shares(function: Callable, logits: Tensor, temperature: float, top_k: int | None
            ) -> object:
-    """Return how often each token is drawn: logits (K, V) to shares (K, V).
+    """Return how often each token is sampled: logits (K, V) to fractions (K, V).
 
-    The function draws once, from a batch that holds each row of the logits ROWS times.
-    For what is no draw of ids below V, a text says what it is.
+    The function samples once, from a batch that holds each row of the logits ROWS times.
+    For anything but ids below V, a text says what it is.
     """
     _seeded(5)
     many = logits.repeat(ROWS, 1)                                # (ROWS * K, V)

@@ -1,7 +1,7 @@
 """A toy model, an optimizer and adapters that watch a training step from outside.
 
 The toy has five numbers in two tensors, so that every move of every parameter can be
-compared. Its "dropout" always hits the same places, so that training mode and
+compared. Its "dropout" always drops the same numbers, so that training mode and
 evaluation mode differ without chance.
 """
 
@@ -18,7 +18,7 @@ Function = Callable[..., object]
 
 @dataclass(frozen=True)
 class Setup:
-    """What a training is run on.
+    """What a training run is given.
 
     `start` (5,) holds the first parameters; `steps` one tuple of batches (B, T) of
     token ids 0 to 2 for each step; `rates` the learning rate of each step.
@@ -150,7 +150,7 @@ def moves(train_step: Function, setup: Setup) -> Tensor:
 
 
 def returned(train_step: Function, setup: Setup) -> object:
-    """Return the losses that the steps returned (steps,); what is no number, as is."""
+    """Return the losses that the steps returned (steps,); anything but a number, as it is."""
     return numbers([loss for _, _, loss, _ in run_steps(train_step, setup)])
 
 
@@ -230,7 +230,7 @@ def _told() -> Iterator[None]:
               "only its own loss_of can judge them.)")
 
 
-# --- a whole training -----------------------------------------------------------------
+# --- a whole training run -------------------------------------------------------------
 
 
 def run_fit(fit: Function, setup: Setup) -> tuple[Toy, list[SpySGD], object]:
@@ -289,7 +289,7 @@ def graphs_in_evaluation(fit: Function, setup: Setup) -> int:
 
 
 def trace_fit(fit: Function) -> None:
-    """Print the calls of a training of five steps, a new line at each zero_grad.
+    """Print the calls of a training run of five steps, a new line at each zero_grad.
 
     The validation loss is wanted after every second step.
     """

@@ -1,4 +1,4 @@
-// Two implementations side by side: which cells differ, in words.
+// Two implementations side by side: which cells differ, as text.
 
 import { twoDigits } from "./text.js";
 

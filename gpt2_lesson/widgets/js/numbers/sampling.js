@@ -1,4 +1,4 @@
-// What a setting of the sampler does, in words.
+// What a setting of the sampler does, as text.
 
 import { entropy } from "./probabilities.js";
 import { number, probText, tokenName } from "./text.js";
