@@ -34,6 +34,8 @@ _LESSONS = {
         "attention_maps",
         "logit_lens",
         "ablate_heads",
+        "patch_activations",
+        "logit_attribution",
         "induction_score",
     ],
 }

@@ -560,6 +560,44 @@ def model_heads(pairs: Any, num_layers: int, num_heads: int) -> list[tuple[int, 
     return checked
 
 
+def patch(layer: Any, values: Any, positions: Any, head: Any, config: Any) -> None:
+    """Check which activations of a model are to be replaced, and by what."""
+    whole_number("layer", layer, 0, config.num_layers - 1)
+    tensor("values", values, "... C", "floats", C=config.d_model)
+    if positions is not None:
+        for position in _listed("positions", positions):
+            whole_number("a position", position, 0, config.max_seq_length - 1)
+    if head is not None:
+        whole_number("head", head, 0, config.num_heads - 1)
+
+
+def patch_fits(values: Tensor, positions: Any, x: Tensor) -> Tensor:
+    """Return the values of a patch in the shape of the activations x (B, T, C)."""
+    if positions is not None and (last := max(positions, default=0)) >= x.size(1):
+        raise ValueError(
+            f"a position to patch is {last}, expected 0 to {x.size(1) - 1}: the ids "
+            f"have {x.size(1)} tokens"
+        )
+    try:
+        return values.to(x).expand_as(x)
+    except RuntimeError:
+        raise ValueError(
+            f"values has the shape {tuple(values.shape)}, expected {tuple(x.shape)} as "
+            "the activations, or what broadcasts to it"
+        ) from None
+
+
+def candidates(
+    right: Any, wrong: Any, count: int, vocab_size: int
+) -> tuple[Tensor, Tensor]:
+    """Return two tokens for each of `count` sequences, both (B,)."""
+    for name, ids in (("right", right), ("wrong", wrong)):
+        tensor(name, ids, "B", "ids", B=count)
+        for id in ids.tolist():
+            whole_number(f"a token id in {name}", id, 0, vocab_size - 1)
+    return right.long(), wrong.long()
+
+
 # ---------------------------------------------------------------- training, 08
 
 

@@ -1,4 +1,4 @@
-"""Lesson 12: what the instruments say equals what is worked out by another road."""
+"""Lesson 12: what the instruments return equals an independent computation."""
 
 from copy import deepcopy
 
@@ -13,7 +13,9 @@ from gpt2_lesson.looking_inside import (
     attention_maps,
     induction_score,
     inputs_of,
+    logit_attribution,
     logit_lens,
+    patch_activations,
 )
 
 L, H, D, T, V = 3, 4, 5, 9, 17
@@ -37,7 +39,7 @@ def ids() -> torch.Tensor:
 
 
 def streams(model: GPT2Model, ids: torch.Tensor) -> list[torch.Tensor]:
-    """Return the stream before each block and after the last, without hooks."""
+    """Return the residual stream before each block and after all, without hooks."""
     model = deepcopy(model).eval()
     with torch.no_grad():
         x = model.tok_emb(ids) + model.pos_emb.weight[: ids.size(1)]
@@ -197,6 +199,131 @@ class TestAblateHeads:
         with pytest.raises(ValueError, match=wanted), ablate_heads(model, [head]):
             pass
         assert hooks_in(model) == 0
+
+
+class TestPatchActivations:
+    """Values from another prompt, or from the same one, in place of the model's own."""
+
+    @pytest.fixture
+    def other(self) -> torch.Tensor:
+        return torch.randint(V, (2, T), generator=torch.Generator().manual_seed(2))
+
+    @pytest.mark.parametrize("positions", [None, range(T), [0, 4], []])
+    @pytest.mark.parametrize("head", [None, 0, 3])
+    @pytest.mark.parametrize("layer", range(L))
+    def test_its_own_values_change_nothing(self, model, ids, layer, head, positions):
+        block = model.eval().blocks[layer]
+        values = inputs_of([block if head is None else block.attn.out_proj], model, ids)
+        with torch.no_grad():
+            expected = model(ids)
+            with patch_activations(model, layer, values[0], positions, head):
+                assert_close(model(ids), expected, rtol=0, atol=0)
+
+    @pytest.mark.parametrize("layer", range(L))
+    def test_what_a_layer_receives_decides_the_answer(self, model, ids, other, layer):
+        received = inputs_of([model.eval().blocks[layer]], model, other)[0]
+        with torch.no_grad(), patch_activations(model, layer, received):
+            found = model(ids)
+        with torch.no_grad():
+            assert_close(found, model(other), rtol=0, atol=0)
+            assert (found - model(ids)).abs().max() > 0.01
+
+    @pytest.mark.parametrize("layer", range(L))
+    def test_positions_before_it_are_not_influenced(self, model, ids, other, layer):
+        received = inputs_of([model.eval().blocks[layer]], model, other)[0]
+        with torch.no_grad():
+            expected = model(ids)
+            with patch_activations(model, layer, received, [5]):
+                found = model(ids)
+        assert_close(found[:, :5], expected[:, :5])
+        assert ((found - expected)[:, 5:].abs().amax((0, 2)) > 1e-4).all()
+
+    def test_zeros_for_a_head_are_zero_ablation(self, model, ids):
+        model.eval()
+        with torch.no_grad():
+            with ablate_heads(model, [(1, 2)]):
+                expected = model(ids)
+            with patch_activations(model, 1, torch.zeros(C), head=2):
+                assert_close(model(ids), expected, rtol=0, atol=0)
+
+    def test_hooks_are_gone_after_an_error(self, model):
+        with (pytest.raises(RuntimeError, match="mine"),
+              patch_activations(model, 0, torch.zeros(C))):
+            raise RuntimeError("mine")
+        assert hooks_in(model) == 0
+
+    @pytest.mark.parametrize("bad, wanted", [
+        (dict(layer=L), "layer is 3, expected 0 to 2"),
+        (dict(layer=-1), "layer is -1"),
+        (dict(head=H), "head is 4, expected 0 to 3"),
+        (dict(positions=[T]), "a position is 9, expected 0 to 8"),
+        (dict(positions=[-1]), "a position is -1"),
+        (dict(positions=[6]), r"a position to patch is 6, expected 0 to 5"),
+        (dict(values=torch.zeros(C + 1)), r"shape \(21,\), expected"),
+        (dict(values=torch.zeros(5, C)), r"shape \(5, 20\), expected \(2, 6, 20\)"),
+    ])
+    def test_what_does_not_fit(self, model, ids, bad, wanted):
+        given = dict(layer=0, values=torch.zeros(C)) | bad
+        with (pytest.raises(ValueError, match=wanted),
+              patch_activations(model, **given)):
+            model(ids[:, :6])
+        assert hooks_in(model) == 0
+
+
+class TestLogitAttribution:
+    right, wrong = torch.tensor([3, 11]), torch.tensor([7, 0])
+
+    def difference(self, model: GPT2Model, ids: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            logits = deepcopy(model).eval()(ids)[:, -1]
+        return (logits.gather(1, self.right[:, None])
+                - logits.gather(1, self.wrong[:, None]))[:, 0]
+
+    def test_contributions_sum_to_the_logit_difference(self, model, ids):
+        parts = logit_attribution(model, ids, self.right, self.wrong)
+        assert len(parts) == 2 + L * (H + 1) and model.training
+        assert_close(sum(parts.values()), self.difference(model, ids),
+                     rtol=1e-4, atol=1e-4)
+
+    def test_contributions_sum_in_an_ablated_model_too(self, model, ids):
+        with ablate_heads(model, [(1, 2)]):
+            parts = logit_attribution(model, ids, self.right, self.wrong)
+        assert_close(parts["L1H2"], torch.zeros(2))
+        with torch.no_grad(), ablate_heads(model.eval(), [(1, 2)]):
+            logits = model(ids)[:, -1]
+        rows = torch.arange(2)
+        assert_close(sum(parts.values()),
+                     logits[rows, self.right] - logits[rows, self.wrong],
+                     rtol=1e-4, atol=1e-4)
+
+    def test_each_part_is_the_part_it_is_named_after(self, model, ids):
+        """With all other parts at 0, a part alone makes the whole difference."""
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name.startswith("blocks") and not name.startswith("blocks.2.attn"):
+                    parameter.zero_()
+            model.tok_emb.weight[ids] = 0
+            model.pos_emb.weight.zero_()
+            model.blocks[2].ln_attn.bias.normal_()
+            model.blocks[2].ln_attn.weight.fill_(1)
+            model.blocks[2].attn.out_proj.bias.zero_()
+            model.blocks[2].attn.out_proj.weight[:, : 3 * D] = 0
+            model.ln_final.bias.zero_()
+        right, wrong = (torch.tensor([i for i in range(V) if i not in ids][n]).repeat(2)
+                        for n in (0, 1))
+        parts = logit_attribution(model, ids, right, wrong)
+        assert {name for name, x in parts.items() if x.abs().max() > 1e-5} == {"L2H3"}
+
+    @pytest.mark.parametrize("right, kind, wanted", [
+        (torch.tensor([3]), ValueError, r"right has the shape \(1,\)"),
+        (torch.tensor([3, V]), ValueError, "in right is 17, expected 0 to 16"),
+        (torch.tensor([3, -1]), ValueError, "is -1"),
+        (torch.tensor([3.0, 1.0]), TypeError, "right is torch.float32"),
+        ([3, 1], TypeError, "right is of type list"),
+    ])
+    def test_tokens_that_do_not_fit(self, model, ids, right, kind, wanted):
+        with pytest.raises(kind, match=wanted):
+            logit_attribution(model, ids, right, self.wrong)
 
 
 class TestInductionScore:

@@ -50,9 +50,12 @@ from gpt2_lesson.layer_norm import LayerNorm, TransformerBlock
 from gpt2_lesson.looking_inside import (
     ablate_heads,
     attention_maps,
+    components,
     induction_score,
     inputs_of,
+    logit_attribution,
     logit_lens,
+    patch_activations,
 )
 from gpt2_lesson.measuring import (
     bits_per_byte,
@@ -353,6 +356,19 @@ LESSONS = [
         model=[*MODELS, nn.Linear(2, 2)],
         heads=[None, "ab", 3, [3], ["ab"], [(0,)], [(0, 1, 1)], [(0, 2)], [(2, 0)],
                [(-1, 0)], [(0, -1)], [(0.5, 0)], [(True, 0)], [("0", 0)], (0, 1)])),
+    Door("patch_activations", patch_activations, dict(
+        model=MODEL, layer=0, values=MODEL.pos_emb.weight[0]), dict(
+        model=[*MODELS, nn.Linear(2, 2)], layer=whole(0, MODEL.config.num_layers - 1),
+        values=[None, 3, "abc", torch.rand(3), MODEL.pos_emb.weight[0].long()],
+        positions=[3, "abc", [None], [-1], [10**6], [0.5]],
+        head=whole(0, MODEL.config.num_heads - 1, none=True))),
+    Door("components", components, dict(model=MODEL, input_ids=IDS), dict(
+        model=[*MODELS, nn.Linear(2, 2)], input_ids=ids_like(IDS))),
+    Door("logit_attribution", logit_attribution, dict(
+        model=MODEL, input_ids=IDS, right=IDS[:, 0], wrong=IDS[:, 1]), dict(
+        model=[*MODELS, nn.Linear(2, 2)], input_ids=ids_like(IDS),
+        right=[None, 3, "abc", [0], IDS, IDS[:, 0] - 10**6, IDS[:, 0] / 2],
+        wrong=[None, 3, "abc", [0], IDS, IDS[:, 0] + 10**6, IDS[:, 0] / 2])),
     Door("induction_score", induction_score, dict(maps=torch.rand(2, 6, 6), period=3),
          dict(maps=floats(torch.rand(2, 6, 6), torch.rand(6), torch.rand(6, 5),
                           dims=False),
