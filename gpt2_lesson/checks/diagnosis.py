@@ -1,8 +1,8 @@
 """From what a function does to the name of the mistake that it behaves like.
 
 `diagnose` compares, in this order: not written, crash, None or a wrong type, shape,
-values; then it searches for one mistake, then for two at once, that do the same on every
-probe, and again on fresh inputs before it names them. When nothing fits it reads out
+values. Then it searches for one mistake, then for two at once, that do the same on
+every probe, and again on fresh inputs before it names them. When nothing fits it says
 what can be measured (`clues.py`).
 """
 

@@ -13,7 +13,7 @@ ROWS = 2000                      # samples per distribution: within 0.09
 class ToyModel(nn.Module):
     """A scripted language model: (B, T) ids to logits (B, T, V), V a prime number.
 
-    After tokens 0 to t, the most probable token is (the sum of c[j] * (id[j] + 1)) mod V:
+    After tokens 0 to t, the most probable token is (sum of c[j] * (id[j] + 1)) mod V:
     each single token decides. It takes at most `len(c)` tokens, and starts in training
     mode, in which its part `dropout` forgets every second token. It notes the `lengths`
     that it was called with, and whether it was `training` and recording `gradients`.
@@ -84,7 +84,7 @@ def shares(function: Callable, logits: Tensor, temperature: float, top_k: int | 
            ) -> object:
     """Return how often each token is sampled: logits (K, V) to fractions (K, V).
 
-    The function samples once, from a batch that holds each row of the logits ROWS times.
+    The function samples once, from a batch with each row of the logits ROWS times.
     For anything but ids below V, a text says what it is.
     """
     _seeded(5)

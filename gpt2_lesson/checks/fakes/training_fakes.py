@@ -150,7 +150,7 @@ def moves(train_step: Function, setup: Setup) -> Tensor:
 
 
 def returned(train_step: Function, setup: Setup) -> object:
-    """Return the losses that the steps returned (steps,); anything but a number, as it is."""
+    """Return the losses that the steps returned (steps,); others as they are."""
     return numbers([loss for _, _, loss, _ in run_steps(train_step, setup)])
 
 
