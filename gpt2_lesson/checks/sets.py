@@ -57,6 +57,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "09.3": ("encode",),
     "09.4": ("decode_to_repair",),
     "09.5": ("09.5",),
+    "09.6": ("09.6",),
     "10.1": ("10.1",),
     "10.2": ("fill_model",),
     "10.3": ("fill_model_to_repair",),

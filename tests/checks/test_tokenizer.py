@@ -438,3 +438,16 @@ def test_the_version_to_repair_is_named_when_it_comes_back() -> None:
     report = checks.decode_to_repair(function_of(checks.decode, DECODE["T7s"]))
     assert not report.passed and report.score(3) == 0
     assert checks.decode_to_repair(function_of(checks.decode, DECODE["T7"])).named
+
+
+@pytest.mark.parametrize(("value", "said"), [
+    (["aabaaab", ("a", "b"), ("a", "ab")], ""),
+    (["baaaba", ["b", "a"], ["a", "a"]], ""),
+    (["aaabdaaabac", ("a", "a"), ("a", "b")], "leave 7 tokens, aa ab d aa ab a c"),
+    (["a b", ("a", "b"), ("a", "b")], "expected at most 20 letters"),
+    (["aab", ("a", "b"), "ab"], "expected two strings"),
+    (["aab", ("a", "b")], "expected a list of three"),
+])
+def test_merges_better_than_those_of_bpe(value: list, said: str) -> None:
+    report = checks.answer("09.6", value)
+    assert report.passed == (not said) and said in str(report)

@@ -618,6 +618,27 @@ _TEXT_WRONG = tuple(
         ("T21", _BYTES, 28, "four bytes for each character",
          "ASCII takes one byte in UTF-8")))
 
+
+def _greedy_merges_lose(value: object) -> list[str]:
+    """Return why two merges are not better for their text than those of BPE, if so."""
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        return ["expected a list of three: [text, first, second]"]
+    text, *own = value
+    if not isinstance(text, str) or not regex.fullmatch("[a-z]{1,20}", text):
+        return [f"the text is {text!r}, expected at most 20 letters from a to z"]
+    tokens = list(text)
+    for pair in own:
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(
+                isinstance(half, str) and half for half in pair):
+            return [f"a merge is {pair!r}, expected two strings such as ('a', 'b')"]
+        tokens = merge_pair.reference(tokens, tuple(pair), "".join(pair))
+    ids = list(text.encode())
+    for pair, new in train_bpe.reference(text, 2).items():
+        ids = merge_pair.reference(ids, pair, new)
+    return [f"your merges leave {len(tokens)} tokens, {' '.join(tokens)}, and those of "
+            f"BPE {len(ids)}: fewer are asked for"] * (len(tokens) >= len(ids))
+
+
 ANSWERS = (
     Answer("09.1", "the number of characters and of byte tokens of 'naïve 🙂'",
            {_CHARACTERS: 7, _BYTES: 11}, wrong=_TEXT_WRONG, predict=True,
@@ -645,4 +666,12 @@ def tokens_per_word(sentence):
     ids = [merge_pre_token(list(pre_token.encode()), merges)
            for pre_token in GPT2_SPLIT_PATTERN.findall(sentence)]
     return sum(map(len, ids)) / len(sentence.split())"""),
+    Answer("09.6", "a text and two merges that shorten it more than the two of BPE",
+           ["aabaaab", ("a", "b"), ("a", "ab")], test=_greedy_merges_lose, hints=(
+               "Which pair does BPE count too often? Compare how often aa occurs in "
+               "aaa with how often it can be merged.",
+               "Let the most frequent pair take away a letter that a better pair "
+               "needs.",
+               "aa is the most frequent pair of aabaaab. Try ab first."),
+           solution='better = ["aabaaab", ("a", "b"), ("a", "ab")]'),
 )
