@@ -126,7 +126,10 @@ class Tokenizer:
     """
 
     def __init__(self, vocabulary: Vocabulary | None = None) -> None:
-        self.vocabulary = vocabulary or Vocabulary(merged_bytes({}), {}, {})
+        if vocabulary is None:
+            vocabulary = Vocabulary(merged_bytes({}), {}, {})
+        validation.instance("vocabulary", vocabulary, Vocabulary)
+        self.vocabulary = vocabulary
         self.vocab_size = len(self.vocabulary.tokens)
         tokens = enumerate(self.vocabulary.tokens)
         self.byte_ids = {token[0]: i for i, token in tokens if len(token) == 1}

@@ -859,8 +859,11 @@ def utf8_text(value: Any) -> str:
 
 def merge_count(vocab_size: Any, special: Any) -> int:
     """Return how many merges a vocabulary has, beside bytes and special tokens."""
-    if isinstance(special, str):
-        raise TypeError(f"special is {special!r}, expected a list of names")
+    names = isinstance(special, list | tuple) and all(
+        isinstance(name, str) for name in special
+    )
+    if not names:
+        raise TypeError(f"special is {shown(special)}, expected a list of names")
     vocab_size, taken = whole_number("vocab_size", vocab_size), 256 + len(special)
     if vocab_size < taken:
         raise ValueError(

@@ -256,7 +256,7 @@ class _Examination:
         again = not all(seen.repeats for seen in self.seen)
         for i in order:
             wrong = on_probe(self.exercise, names, self.seed, i, again)
-            if not self.exercise.same(self.seen[i], wrong):
+            if not self.exercise.alike(self.seen[i], wrong, self.expected[i]):
                 return False
         return True
 
@@ -265,13 +265,15 @@ class _Examination:
         if not candidates:
             return []
         seed = self.seed + 1
+        expected = self.exercise.expected(seed)
         fresh = [_like(self.run(probe), wanted) for probe, wanted in zip(
-            self.exercise.probes(seed), self.exercise.expected(seed), strict=True)]
+            self.exercise.probes(seed), expected, strict=True)]
 
         def agrees(mistakes: tuple[Mistake, ...]) -> bool:
             names = tuple(mistake.id for mistake in mistakes)
             return all(
-                self.exercise.same(seen, on_probe(self.exercise, names, seed, i))
+                self.exercise.alike(seen, on_probe(self.exercise, names, seed, i),
+                                    expected[i])
                 for i, seen in enumerate(fresh))
 
         return [mistakes for mistakes in candidates if agrees(mistakes)]

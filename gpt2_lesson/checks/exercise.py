@@ -118,12 +118,13 @@ class Exercise:
 
     def hints_for(self, mistake: Mistake) -> tuple[str, str, str]:
         """Return a question, where to look, and the right line, for one mistake."""
-        wrong, right = mistake.source, self.solution if mistake.source else ""
+        wrong, right = mistake.source, self.solution
         if mistake.edits:
             wrong, right = changed_lines(self.solution, mistake.edits)
-        where = f"look for what does the same as: {wrong}" if wrong else (
-            "something is missing" if right else "")
-        return mistake.question, mistake.where or where, mistake.fix or right
+        where = (f"look for what does the same as: {wrong}" if wrong
+                 else "something is missing")
+        fix = right or "leave it out: the right answer has nothing in its place"
+        return mistake.question, mistake.where or where, mistake.fix or fix
 
     def to_repair(self, name: str, given: str) -> "Exercise":
         """Return the exercise of repairing a version with the mistake `given` (its id).
@@ -154,6 +155,17 @@ class Exercise:
     def expected(self, seed: int) -> list[Observation]:
         """Return what the right function does on each probe."""
         return _expected(self, seed)
+
+    def alike(self, seen: Observation, wrong: Observation, wanted: Observation
+              ) -> bool:
+        """Return True if a function did with one probe what a mistake does.
+
+        Where the right one has no error, an error must have the mistake's text, too:
+        two errors of one class may have two causes.
+        """
+        crashed = seen.error and not wanted.error
+        return self.same(seen, wrong) and not (
+            crashed and seen.message != wrong.message)
 
     def same(self, a: Observation, b: Observation) -> bool:
         """Return True if two functions did the same with one probe."""

@@ -109,6 +109,8 @@ return not torch.allclose(function(z)[:, :-1], function(x)[:, :-1], atol=1e-6)""
     "N7": LOOP.replace("{TEST}", "if (d[0, :j] > 1e-5).any(): return True"),
     "N8": LOOP.replace("{TEST}", "if (d[:, :j, 0] > 1e-5).any(): return True"),
     "N9": LOOP.replace("{TEST}", "if (d[:, :j] > 0.2).any(): return True"),
+    "N9m": LOOP.replace("{TEST}", "if j and d[:, :j].mean() > 1e-6: return True"),
+    "N9m'": LOOP.replace("{TEST}", "if d[:, :j].abs().mean() > 1e-5: return True"),
     "N10": LOOP.replace("(function(z) - y).abs()", "function(z) - y").replace(
         "{TEST}", "if j and d[:, :j].sum((0, 2)).abs().max() > 1e-4: return True"),
     "N10b": LOOP.replace("(function(z) - y).abs()", "function(z) - y").replace(

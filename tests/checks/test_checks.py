@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 import subprocess
 import sys
 import time
@@ -19,6 +20,8 @@ from gpt2_lesson.bench import checks as timing
 from gpt2_lesson.checks import Check, diagnosis, hints, registry
 from gpt2_lesson.checks.exercise import Answer, Exercise, Mistake
 from gpt2_lesson.checks.probing import Probe, observe
+
+ROOT = Path(__file__).parents[2]
 
 
 def shifted(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -160,6 +163,31 @@ def test_single_mistakes_pairs_and_doubt() -> None:
     both = TOY(lambda x, y: 2 * x + y)
     assert all(len(match) == 2 for match in both.matches)
     assert "two at once: the 1 forgotten; and x doubled" in both.named
+
+
+def test_two_errors_of_one_class_are_not_one_mistake() -> None:
+    """Both add 2 where x is 0; elsewhere each has an IndexError of its own."""
+    check = Check(replace(TOY.exercise, mistakes=(replace(
+        TOY.mistakes[0], edit=(" + 1", " + [2][int(x.any())]")),)))
+    assert check(lambda x, y: x + y + [2][int(x.any())]).matches
+    assert not check(lambda x, y: x + y + (ord("2"[1]) if x.any() else 2)).matches
+
+
+def test_a_mistake_is_added_in_three_lines() -> None:
+    """Those that CONTRIBUTING.md shows are enough for a name and all hints."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    (shown,) = re.findall(r"(?ms)^    (Mistake\(.*?\),)$", text)
+    (mistake,) = eval(shown, {"Mistake": Mistake})
+    known = checks.attention.mistakes
+    check = Check(replace(checks.attention.exercise, mistakes=(
+        *(one for one in known if one.id != mistake.id), mistake)))
+
+    def by_tokens(q, k, v):
+        return (q @ k.mT / q.shape[1] ** 0.5).softmax(-1) @ v
+
+    assert len(shown.splitlines()) == 3 and len(check.mistakes) == len(known)
+    assert check(by_tokens).named == mistake.name
+    assert all(check.hints_for(mistake))
 
 
 def test_a_name_must_hold_on_fresh_inputs() -> None:
@@ -319,7 +347,7 @@ def test_hints_go_on_after_a_restart() -> None:
             "print(checks.hint('toy')); "
             "t.TOY(lambda x, y: 2 * x + y + 1.0001); print(checks.hint('toy'))")
     found = subprocess.run([sys.executable, "-c", code], text=True, check=True,
-                           capture_output=True, cwd=Path(__file__).parents[2])
+                           capture_output=True, cwd=ROOT)
     assert found.stdout.startswith("How often is x there?\nChange something")
 
 

@@ -587,7 +587,8 @@ TRAINING = [
       for name in ("decode", "decode_bytes")),
     Door("Tokenizer.train", Tokenizer.train, dict(text="abcabc", vocab_size=257), dict(
         text=[None, 3, b"abc", ["a"], 2.5], vocab_size=[*whole(256)],
-        special=[[""], ["a", "a"], "ab"])),
+        special=[[""], ["a", "a"], "ab", 3, None, [3], {"a": 1}])),
+    Door("Tokenizer", Tokenizer, dict(), dict(vocabulary=[{}, [], 0, "gpt2", ["a"]])),
     Door("Tokenizer.load", Tokenizer.load, dict(name_or_folder=FOLDER.name), dict(
         name_or_folder=PATHS)),
     Door("load_gpt2", load_gpt2, dict(name_or_folder=FOLDER.name), dict(

@@ -468,10 +468,14 @@ def leak_probes(g: Generator) -> list[Probe]:
         "the mean of the past, but for rounding (causal)":
             Mixer(table["past"], rough=0.7),
     }
+    wide = torch.eye(512)[2]                       # one of 512 channels, one example
+    alone = Mixer(table["far"], example=1, channels=wide / 500, reads=wide)
     rest = {"the sum of this token and all later ones, x positive (leaks)": 1.0,
             "minus the sum of this token and all later ones, x positive (leaks)": -1.0}
     return [*(Probe(name, (function, 1.5 * torch.randn(b, t, c, generator=g)), verdict)
               for name, function in functions.items()),
+            Probe("one number of 9,216 leaks, one five-hundredth",
+                  (alone, 1.5 * torch.randn(b, t, 512, generator=g)), verdict),
             *(Probe(name, (Mixer(table["rest"], factors=sign),
                            4 + torch.rand(b, t, c, generator=g)), verdict)
               for name, sign in rest.items())]
@@ -592,6 +596,10 @@ LEAKS = (
             why="a faint leak is missed",
             question="How large is a rounding error, and how large a leak?",
             fix="1e-5 is above rounding, and below any real leak"),
+    Mistake("N9m", "the mean of all changes, not the largest",
+            edit=("(moved[:, :j] > 1e-5).any()", "moved[:, :j].mean() > 1e-5"),
+            why="a leak into one number of thousands is missed",
+            question="One number of 9,216 moves by 0.003. What is the mean?"),
     Mistake("N9z", "no tolerance: rounding is taken for a leak",
             edit=("1e-5", "0"),
             why="a causal function moves by 1e-6, because sums round",
