@@ -9,11 +9,11 @@ from torch import Tensor
 from gpt2_lesson.checks.clues import fingerprint
 from gpt2_lesson.checks.compare import equal, shown
 from gpt2_lesson.checks.exercise import Answer, Mistake
-from gpt2_lesson.checks.probing import Observation, neutral, plain
+from gpt2_lesson.checks.probing import Observation, Value, neutral, plain
 from gpt2_lesson.checks.report import Report
 
 
-def judge(answer: Answer, value: object) -> Report:
+def judge(answer: Answer, value: Value) -> Report:
     """Return the report on a value: plain data, from anywhere."""
     start = time.perf_counter()
     with neutral():
@@ -23,7 +23,7 @@ def judge(answer: Answer, value: object) -> Report:
     return report
 
 
-def _report(answer: Answer, value: object) -> Report:
+def _report(answer: Answer, value: Value) -> Report:
     value = answer.normalise(value)
     if _open(value):
         return Report(answer, "not written")
@@ -35,12 +35,12 @@ def _report(answer: Answer, value: object) -> Report:
                   fingerprint=digest)
 
 
-def _matches(answer: Answer, value: object) -> list[tuple[Mistake, ...]]:
+def _matches(answer: Answer, value: Value) -> list[tuple[Mistake, ...]]:
     """Return the mistake that the whole value is, or those of its entries."""
     whole = [mistake for wrong, mistake in answer.wrong if _is(answer, value, wrong)]
     if whole or not isinstance(value, dict):
         return [(mistake,) for mistake in _once(whole)]
-    right, parts, told = answer.wanted(), [], set()
+    right, parts, told = answer.wanted(), [], set[str]()
     dicts = [one for one in answer.wrong if isinstance(one[0], dict)]
     for wrong, mistake in sorted(dicts, key=lambda one: -len(one[0])):
         if (wrong.keys() < value.keys()          # those of several entries first
@@ -52,7 +52,7 @@ def _matches(answer: Answer, value: object) -> list[tuple[Mistake, ...]]:
     return [tuple(_once(parts))] * bool(parts)
 
 
-def _is(answer: Answer, value: object, wrong: object) -> bool:
+def _is(answer: Answer, value: Value, wrong: object) -> bool:
     if not callable(wrong):
         return _equals(answer, value, wrong)
     try:
@@ -61,7 +61,7 @@ def _is(answer: Answer, value: object, wrong: object) -> bool:
         return False
 
 
-def _complaints(answer: Answer, value: object) -> list[str]:
+def _complaints(answer: Answer, value: Value) -> list[str]:
     """Return what is wrong with a value: nothing for a right one."""
     if answer.test is not None:
         try:
@@ -78,7 +78,7 @@ def _complaints(answer: Answer, value: object) -> list[str]:
             *_too_short(answer, value, wanted)]
 
 
-def _parts(answer: Answer, value: object, wanted: object) -> list[str]:
+def _parts(answer: Answer, value: Value, wanted: Value) -> list[str]:
     """Return which entries of a list or dict are right, not what they should be."""
     mine, right = _simple(value), _simple(wanted)
     if not isinstance(right, dict | list):
@@ -99,7 +99,7 @@ def _parts(answer: Answer, value: object, wanted: object) -> list[str]:
     return [*odd[:1], *([told] if told else [])]
 
 
-def _too_short(answer: Answer, value: object, wanted: object) -> list[str]:
+def _too_short(answer: Answer, value: Value, wanted: Value) -> list[str]:
     """Return that a right number has too few digits, if nothing else is wrong."""
     pairs = list(_leaves(_simple(value), _simple(wanted)))
     bad = [(a, b) for a, b in pairs if not _equals(answer, a, b)]
@@ -110,7 +110,7 @@ def _too_short(answer: Answer, value: object, wanted: object) -> list[str]:
             ] * bool(bad and rounded and answer.precision)
 
 
-def _equals(answer: Answer, value: object, wanted: object) -> bool:
+def _equals(answer: Answer, value: Value, wanted: Value) -> bool:
     """Return True for equal values; 6 equals 6.0, and a tensor of one number."""
     value, wanted = _simple(value), _simple(wanted)
     if answer.decimals is None:
@@ -125,7 +125,7 @@ def _once(mistakes: list[Mistake]) -> list[Mistake]:
     return list({mistake.name: mistake for mistake in mistakes}.values())
 
 
-def _open(value: object) -> bool:
+def _open(value: Value) -> bool:
     """Return True for None and `...`, and for what has a `...` somewhere in it."""
     if isinstance(value, dict):
         value = list(value.values())
@@ -134,7 +134,7 @@ def _open(value: object) -> bool:
     return value is None or value is ...
 
 
-def _simple(value: object) -> object:
+def _simple(value: Value) -> Value:
     """Return numbers as floats, texts stripped, in small letters, tensors as lists."""
     if isinstance(value, Tensor):
         return _simple(value.tolist())
@@ -159,7 +159,7 @@ def _decimals(number: float) -> int:
     return len(text.partition(".")[2]) if "e" not in text else 6
 
 
-def _same_form(a: object, b: object) -> bool:
+def _same_form(a: Value, b: Value) -> bool:
     """Return True for data that differ in their numbers and texts at most."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_same_form(a[key], b[key]) for key in b)
@@ -168,7 +168,7 @@ def _same_form(a: object, b: object) -> bool:
     return type(a) is type(b) and not isinstance(a, dict | list)
 
 
-def _leaves(a: object, b: object) -> Iterator[tuple[object, object]]:
+def _leaves(a: Value, b: Value) -> Iterator[tuple[object, object]]:
     """Yield the pairs of numbers and texts that two pieces of data have in common."""
     if isinstance(a, dict) and isinstance(b, dict):
         for key in b.keys() & a.keys():
@@ -185,7 +185,7 @@ def _entries(value: dict | list) -> list:
     return list(value.values()) if isinstance(value, dict) else value
 
 
-def _kind(wanted: object) -> str:
+def _kind(wanted: Value) -> str:
     """Return what sort of value is wanted, without the value."""
     wanted = wanted if isinstance(wanted, dict) else _simple(wanted)
     if isinstance(wanted, dict):
@@ -196,5 +196,5 @@ def _kind(wanted: object) -> str:
         type(wanted), f"a {type(wanted).__name__}")
 
 
-def _comparable(value: object, wanted: object) -> bool:
+def _comparable(value: Value, wanted: Value) -> bool:
     return type(_simple(value)) is type(_simple(wanted))

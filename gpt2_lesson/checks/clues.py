@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import is_dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -230,7 +231,7 @@ def general(exercise: Exercise, run: RunProbe, probes: list[Probe],
     return found
 
 
-def _other(arg: Tensor, among: object = ...) -> Tensor:
+def _other(arg: Tensor, among: Any = ...) -> Tensor:
     """Return `arg` with other numbers in the part `among`, of the same kind."""
     changed = arg.clone()
     part = changed[among]

@@ -29,6 +29,7 @@ from gpt2_lesson.checks.probing import (
 )
 from gpt2_lesson.checks.report import Report, rows_of
 
+Match = tuple[Mistake, ...]          # what the function behaves like, at once
 strict = False                       # True in the tests: a clue that raises is an error
 
 
@@ -223,28 +224,30 @@ class _Examination:
             return []
         return [f"{probe.name}:", f"yours     {both[0]}", f"expected  {both[1]}"]
 
-    def agree(self, matches: list[tuple[Mistake, ...]]) -> str:
+    def agree(self, matches: list[Match]) -> str:
         n = len(self.probes)
         return f"same output as that mistake on {n} of {n} probes" if matches else ""
 
     # --- which mistake it behaves like -----------------------------------------------
 
-    def matches(self) -> list[tuple[Mistake, ...]]:
+    def matches(self) -> list[Match]:
         """Return what behaves the same: single mistakes, or else pairs, or nothing."""
         mistakes = self.exercise.mistakes
-        single = [(mistake,) for mistake in mistakes if self.behaves_like((mistake,))]
+        single: list[Match] = [
+            (mistake,) for mistake in mistakes if self.behaves_like((mistake,))]
         if single or not self.finite():
             return self.confirmed(single)
         mine = {i for i, right in enumerate(self.right) if not right}
         alone = {one.id: _wrong_on(self.exercise, one.id, self.seed)
                  for one in mistakes}
-        pairs = [pair for pair in itertools.combinations(mistakes, 2)
+        pairs: list[Match] = [
+                 pair for pair in itertools.combinations(mistakes, 2)
                  if alone[pair[0].id] | alone[pair[1].id] == mine
                  and _with_mistakes(self.exercise, tuple(one.id for one in pair))
                  and self.behaves_like(pair)]
         return self.confirmed(pairs) if len(pairs) <= 2 else []  # never guess
 
-    def behaves_like(self, mistakes: tuple[Mistake, ...]) -> bool:
+    def behaves_like(self, mistakes: Match) -> bool:
         """Return True if the mistakes together do the same on every probe.
 
         Crashes alone are no evidence: on one probe at least it must return a value.
@@ -260,7 +263,7 @@ class _Examination:
                 return False
         return True
 
-    def confirmed(self, candidates: list[tuple[Mistake, ...]]) -> list:
+    def confirmed(self, candidates: list[Match]) -> list:
         """Return the candidates that also agree with the function on fresh inputs."""
         if not candidates:
             return []
@@ -269,7 +272,7 @@ class _Examination:
         fresh = [_like(self.run(probe), wanted) for probe, wanted in zip(
             self.exercise.probes(seed), expected, strict=True)]
 
-        def agrees(mistakes: tuple[Mistake, ...]) -> bool:
+        def agrees(mistakes: Match) -> bool:
             names = tuple(mistake.id for mistake in mistakes)
             return all(
                 self.exercise.alike(seen, on_probe(self.exercise, names, seed, i),

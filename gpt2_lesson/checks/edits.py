@@ -6,13 +6,15 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Edit = tuple[str, str]
-NAMES = {"torch": torch, "math": math, "nn": nn, "F": F, "Tensor": Tensor}
+NAMES: dict[str, Any] = {
+    "torch": torch, "math": math, "nn": nn, "F": F, "Tensor": Tensor}
 
 
 def apply_edits(solution: str, edits: Iterable[Edit]) -> str | None:
@@ -35,7 +37,7 @@ def apply_edits(solution: str, edits: Iterable[Edit]) -> str | None:
     return solution
 
 
-def compile_function(source: str, names: dict[str, object]) -> Callable:
+def compile_function(source: str, names: dict[str, Any]) -> Callable:
     """Return the function or class that `source` defines, the last one of several.
 
     It sees torch, math, nn, F, Tensor and `names`.
@@ -56,5 +58,6 @@ def changed_lines(solution: str, edits: Iterable[Edit]) -> tuple[str, str]:
         before, after = before[1:], after[1:]
     while before and after and before[-1] == after[-1]:
         before, after = before[:-1], after[:-1]
-    return tuple("\n".join(line.strip() for line in lines if line.strip())
-                 for lines in (after, before))
+    wrong, right = ("\n".join(line.strip() for line in lines if line.strip())
+                    for lines in (after, before))
+    return wrong, right

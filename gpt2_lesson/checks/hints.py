@@ -242,7 +242,8 @@ _SIGNS = {"done": "(x)", "tried": "(-)", "open": "( )"}
 
 def progress() -> Progress:
     """Return what is right, tried and open, lesson by lesson, from the local file."""
-    entries, rows, known = load(), {}, registry.all_exercises()
+    entries, known = load(), registry.all_exercises()
+    rows: dict[str, list[tuple[str, str]]] = {}
     for number, names in SETS.items():
         for name in names:
             entry = entries.get(name, {})

@@ -16,23 +16,25 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Function = Callable[..., object]
+Value = Any                                          # what a learner gives or returns
+Function = Callable[..., Value]
 COURSE = str(Path(__file__).parents[1] / "classroom")
 
 NOT_A_FUNCTION = "not a function"                    # in Observation.error
 
 
-def call(function: Function, *args: object) -> object:
+def call(function: Function, *args: object) -> Value:
     """Return what the function returns: the plainest adapter."""
     return function(*args)
 
 
-def gradients(function: Function, *args: object) -> list[Tensor | None]:
+def gradients(function: Function, *args: Value) -> Value:
     """Return the gradient that reaches each float argument; None where none does.
 
     What is differentiated is the sum of the output's squares, halved. What is not a
@@ -47,7 +49,7 @@ def gradients(function: Function, *args: object) -> list[Tensor | None]:
     return [leaf.grad for leaf in leaves if _is_float(leaf)]
 
 
-def first_of(output: object) -> object:
+def first_of(output: Value) -> Value:
     """Return the result of a pair (result, weights) of tensors; else what came."""
     pair = isinstance(output, tuple) and len(output) == 2 and all(
         isinstance(part, Tensor) for part in output)
@@ -65,7 +67,7 @@ class Probe:
 
     name: str
     args: tuple
-    adapter: Callable[..., object] = call
+    adapter: Callable[..., Value] = call
     sizes: dict[str, int] = field(default_factory=dict)
 
 
@@ -80,7 +82,7 @@ class Observation:
     same seed gives the same again. `written` is False for a function not yet written.
     """
 
-    value: object = None
+    value: Value = None
     error: str = ""
     message: str = ""
     where: str = ""
@@ -171,7 +173,7 @@ def _only_promised(code: CodeType) -> bool:
         for op in dis.get_instructions(code))
 
 
-def plain(value: object) -> object:
+def plain(value: Value) -> Value:
     """Return a copy of `value` that later changes can't reach: tensors detached."""
     if isinstance(value, Tensor):
         odd = value.layout is not torch.strided or value.is_nested
@@ -266,7 +268,7 @@ def _crash(error: BaseException, function: Function,
 
 # What a result may depend on beside the input: how it is read, how it is set, and the
 # value under which functions are judged (None: left as it is, but put back afterwards).
-_GLOBALS = (
+_GLOBALS: tuple[tuple[Callable, Callable, object], ...] = (
     (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
     (torch.is_grad_enabled, torch.set_grad_enabled, True),
     (torch.get_num_threads, torch.set_num_threads, None),
@@ -310,7 +312,7 @@ def neutral() -> Iterator[None]:
         yield
 
 
-def _restore(before: list[object], device: torch.device) -> None:
+def _restore(before: list, device: torch.device) -> None:
     for (get, put, _), value in zip(_GLOBALS, before, strict=True):
         if put in (random.setstate, np.random.set_state) or get() != value:
             put(value)

@@ -4,6 +4,7 @@ import difflib
 from functools import lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 from gpt2_lesson.checks import exercises
 from gpt2_lesson.checks.exercise import Answer, Exercise
@@ -23,7 +24,7 @@ def all_exercises() -> dict[str, Exercise | Answer]:
     return {one.name: one for one in sorted(found, key=lambda one: one.lesson)}
 
 
-def find(name: object) -> list[Exercise | Answer]:
+def find(name: Any) -> list[Exercise | Answer]:
     """Return the checks of an exercise, called by name or by number; [] without any.
 
     Raises KeyError with the nearest names.

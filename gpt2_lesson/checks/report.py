@@ -1,17 +1,21 @@
 """What a check says: as text in a terminal, as HTML in a notebook, as points."""
 
 import html
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from gpt2_lesson.checks.compare import shown
 from gpt2_lesson.checks.exercise import Answer, Clue, Exercise, Mistake
+from gpt2_lesson.checks.probing import Value
 from gpt2_lesson.checks.settings import settings
 
 
 class Points(float):
     """Points out of the most there are: a number, with its meaning in a notebook."""
+
+    most: float
 
     def __new__(cls, number: float, most: float) -> "Points":
         """Return `number` as points out of `most`."""
@@ -185,11 +189,12 @@ def _printable(line: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in line)
 
 
+Rows = tuple[list[str], list[str]]                   # yours, and the expected
 _AT_ONCE = {1: "", 2: "two at once: "}
 _LOOKS = {"text": "", "why": "font-style:italic", "small": "opacity:.75;font-size:90%"}
 
 
-def rows_of(yours: object, wanted: object, sums: bool = False) -> list[str]:
+def rows_of(yours: Value, wanted: Value, sums: bool = False) -> list[str]:
     """Return rows that show a difference, yours above the expected ones, or nothing.
 
     At most three rows of numbers, from where the two differ first, with as many digits
@@ -204,44 +209,53 @@ def rows_of(yours: object, wanted: object, sums: bool = False) -> list[str]:
     if isinstance(yours, Tensor):
         if yours.shape != wanted.shape or yours.numel() == 0:
             return []
-        tries = (_tensor_rows(yours, wanted, sums, digits) for digits in (3, 6, 9))
+        tries: Iterable[Rows] = (
+            _tensor_rows(yours, wanted, sums, digits) for digits in (3, 6, 9))
     else:
+        mine, right = _windows(yours, wanted)
         tries = [*_lists_of_tensors(yours, wanted),
-                 [[f" {_brief(part)}"] for part in (yours, wanted)],
-                 [[f" {part}"] for part in _windows(yours, wanted)]]
-    for mine, right in tries:
-        if mine != right:
+                 ([f" {_brief(yours)}"], [f" {_brief(wanted)}"]),
+                 ([f" {mine}"], [f" {right}"])]
+    for pair in tries:
+        if pair[0] != pair[1]:
             return [f"{name if i == 0 else '':9}{row}"
-                    for name, rows in (("yours", mine), ("expected", right))
+                    for name, rows in zip(("yours", "expected"), pair, strict=True)
                     for i, row in enumerate(rows)]
     return []
 
 
-def _lists_of_tensors(yours: object, wanted: object) -> list[tuple[list, list]]:
+def _lists_of_tensors(yours: Value, wanted: Value) -> list[Rows]:
     """Return the rows of the first tensors that differ in two lists, of gradients."""
     if not isinstance(yours, list | tuple) or not isinstance(wanted, list | tuple):
         return []
     for i, (mine, right) in enumerate(zip(yours, wanted, strict=False)):
         if isinstance(right, Tensor) is not isinstance(mine, Tensor):
-            return [tuple([f" entry {i}: " + (
-                f"a tensor {tuple(part.shape)}" if isinstance(part, Tensor)
-                else shown(part))] for part in (mine, right))]
+            return [([f" entry {i}: {_kind(mine)}"], [f" entry {i}: {_kind(right)}"])]
         if not isinstance(right, Tensor) or mine.shape != right.shape:
             continue
         for digits in (3, 6, 9):
-            rows = _tensor_rows(mine, right, False, digits)
-            if rows[0] != rows[1]:
-                return [tuple([f" entry {i}:{row}" if k == 0 else f"         {row}"
-                               for k, row in enumerate(part)] for part in rows)]
+            first, second = _tensor_rows(mine, right, False, digits)
+            if first != second:
+                return [(_indented(i, first), _indented(i, second))]
     return []
 
 
-def _brief(value: object) -> str:
+def _indented(i: int, rows: list[str]) -> list[str]:
+    return [f" entry {i}:{row}" if k == 0 else f"         {row}"
+            for k, row in enumerate(rows)]
+
+
+def _kind(value: Value) -> str:
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else (
+        shown(value))
+
+
+def _brief(value: Value) -> str:
     """Return plain data as a short text."""
     return f"{value:.7g}" if isinstance(value, float) else shown(value)
 
 
-def _windows(yours: object, wanted: object) -> tuple[str, str]:
+def _windows(yours: Value, wanted: Value) -> tuple[str, str]:
     """Return two lists or texts from a little before the first difference."""
     if not all(isinstance(part, str | bytes | list | tuple)
                for part in (yours, wanted)):
@@ -249,11 +263,12 @@ def _windows(yours: object, wanted: object) -> tuple[str, str]:
     start = next((i for i, (a, b) in enumerate(zip(yours, wanted, strict=False))
                   if shown(a) != shown(b)), min(len(yours), len(wanted)))
     start = max(0, start - 3)
-    return tuple("... " * (start > 0) + shown(part[start:]) for part in (yours, wanted))
+    before = "... " * (start > 0)
+    return before + shown(yours[start:]), before + shown(wanted[start:])
 
 
 def _tensor_rows(yours: Tensor, wanted: Tensor, sums: bool, digits: int
-                 ) -> tuple[list[str], list[str]]:
+                 ) -> Rows:
     """Return up to 3 rows of the first matrix in which two tensors differ."""
     yours, wanted = (part.reshape(-1, *part.shape[-2:]) if part.dim() > 1
                      else part.reshape(1, 1, -1) for part in (yours, wanted))
@@ -264,9 +279,10 @@ def _tensor_rows(yours: Tensor, wanted: Tensor, sums: bool, digits: int
     top = max(0, min(row - 1, yours.size(1) - 3)) if row > 2 else 0
     first = int(differ[i][top:top + 3].any(0).int().argmax())
     start = first - 2 if first > 4 else 0
-    return tuple([f"row {top + k}: " * bool(top) + _numbers(one, sums, start, digits)
-                  for k, one in enumerate(part[i][top:top + 3])]
-                 for part in (yours, wanted))
+    mine, right = ([f"row {top + k}: " * bool(top) + _numbers(one, sums, start, digits)
+                    for k, one in enumerate(part[i][top:top + 3])]
+                   for part in (yours, wanted))
+    return mine, right
 
 
 def _numbers(row: Tensor, sums: bool, start: int, digits: int) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from gpt2_lesson.checks.exercise import Answer, Clue, Exercise, Mistake, RunProbe
-from gpt2_lesson.checks.probing import Probe, gradients
+from gpt2_lesson.checks.probing import Probe, Value, gradients
 
 # --- the right answer -----------------------------------------------------------------
 
@@ -345,7 +345,7 @@ def _largest(without: list[float], scaled: list[float]) -> dict[str, list[float]
     return {"without the scaling": without, "with the scaling": scaled}
 
 
-def _two_back(value: object) -> list[str]:
+def _two_back(value: Value) -> list[str]:
     """Return what keeps token t from attending to token t - 2, for t = 2 to 7."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return ["expected a list of two: [q, k]"]
@@ -375,7 +375,7 @@ def _looks(scores: Tensor) -> list[str]:
     return []
 
 
-def _unscaled(value: object) -> bool:
+def _unscaled(value: Value) -> bool:
     """Return True if q.k alone would do, and q.k / sqrt(D) is far from it."""
     q, k = (torch.as_tensor(part, dtype=torch.float64) for part in value)
     weights = _scaled(q, k).softmax(-1)
@@ -464,7 +464,7 @@ _AHEAD = Mistake(
 
 def _shifted(places: int) -> Callable[[object], bool]:
     """Return a test for queries that attend so many positions further on than asked."""
-    def does(value: object) -> bool:
+    def does(value: Value) -> bool:
         q, k = (torch.as_tensor(part, dtype=torch.float64) for part in value)
         best = _scaled(q, k).argmax(-1)
         aims = torch.arange(8) - 2 + places
@@ -473,7 +473,7 @@ def _shifted(places: int) -> Callable[[object], bool]:
     return does
 
 
-def _over_everything(value: object) -> bool:
+def _over_everything(value: Value) -> bool:
     """Return True for the largest weights of all, which another draw moves far."""
     without, scaled = value["without the scaling"], value["with the scaling"]
     return min(without) > 0.97 and all(0.4 < weight < 0.95 for weight in scaled)

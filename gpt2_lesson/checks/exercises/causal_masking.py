@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -31,7 +32,7 @@ from gpt2_lesson.checks.fakes.adapters import (
     widened_in_half,
 )
 from gpt2_lesson.checks.fakes.causal import Mixer, kind, refusal, verdict
-from gpt2_lesson.checks.probing import Probe, observe
+from gpt2_lesson.checks.probing import Probe, Value, observe
 
 # --- the right answers ----------------------------------------------------------------
 
@@ -230,9 +231,17 @@ _WIDENED = ("it fails in half precision, float16: a tensor in it is float32 what
             "the mask of True and False")
 _FRAGILE = ("it is fragile: where the real scores are lower than the fill, hidden ones "
             "win; -torch.inf is lower than any score")
-_HALF = tuple(EdgeCase(text, lambda g, adapter=adapter: Probe(
-    "half precision", qkv(g, 2, 4, 3, 5), adapter)) for text, adapter in (
-        (_TOO_LARGE, too_large_in_half), (_WIDENED, widened_in_half)))
+
+
+def _in_half(make_args: Callable[[Generator], tuple]) -> list[EdgeCase]:
+    """Return what to say of a function that fails in half precision."""
+    return [EdgeCase(_TOO_LARGE, lambda g: Probe(
+                "half precision", make_args(g), too_large_in_half)),
+            EdgeCase(_WIDENED, lambda g: Probe(
+                "half precision", make_args(g), widened_in_half))]
+
+
+_HALF = _in_half(lambda g: qkv(g, 2, 4, 3, 5))
 _ABOVE = EdgeCase("it is fragile: it fails where a hidden score is 10,000 (all visible "
                 "weights are 0 then, if the softmax sees that score); mask before the "
                 "softmax", _far_above)
@@ -256,9 +265,7 @@ mask_scores = Exercise(
     edge_cases=(
         EdgeCase(_FRAGILE, lambda g: Probe("after softmax, scores near -20,000", (
             torch.randn(2, 5, 5, generator=g) - 20_000,), softened)),
-        *(EdgeCase(text, lambda g, adapter=adapter: Probe("half precision", (
-            torch.randn(2, 4, 4, generator=g),), adapter)) for text, adapter in (
-                (_TOO_LARGE, too_large_in_half), (_WIDENED, widened_in_half)))),
+        *_in_half(lambda g: (torch.randn(2, 4, 4, generator=g),))),
     axes={"scores": "B T Tk", "": "B T Tk"}, sums=True,
     show="after softmax, random scores",
     hints=("Query t may attend to keys 0 to t.", "Print your result for 4 x 4 zeros.",
@@ -468,13 +475,14 @@ def leak_probes(g: Generator) -> list[Probe]:
         "the mean of the past, but for rounding (causal)":
             Mixer(table["past"], rough=0.7),
     }
-    wide = torch.eye(512)[2]                       # one of 512 channels, one example
-    alone = Mixer(table["far"], example=1, channels=wide / 500, reads=wide)
+    wide = torch.eye(512)                                        # channels
+    alone = Mixer(table["far"], example=1, channels=(wide[2] - wide[3]) / 500,
+                  reads=wide[2])
     rest = {"the sum of this token and all later ones, x positive (leaks)": 1.0,
             "minus the sum of this token and all later ones, x positive (leaks)": -1.0}
     return [*(Probe(name, (function, 1.5 * torch.randn(b, t, c, generator=g)), verdict)
               for name, function in functions.items()),
-            Probe("one number of 9,216 leaks, one five-hundredth",
+            Probe("two numbers of 9,216 leak, one five-hundredth",
                   (alone, 1.5 * torch.randn(b, t, 512, generator=g)), verdict),
             *(Probe(name, (Mixer(table["rest"], factors=sign),
                            4 + torch.rand(b, t, c, generator=g)), verdict)
@@ -489,7 +497,7 @@ def shuffled_leak_probes(g: Generator) -> list[Probe]:
 
 def read_leaks(run: RunProbe, g: Generator) -> list[Clue]:
     """Return the first missed leak and the first false alarm."""
-    found = {}
+    found: dict[str, Clue] = {}
     for probe in leak_probes(g):
         value, right = run(probe).value, observe(leaks.reference, probe).value
         if isinstance(value, bool) and value != right:
@@ -598,8 +606,8 @@ LEAKS = (
             fix="1e-5 is above rounding, and below any real leak"),
     Mistake("N9m", "the mean of all changes, not the largest",
             edit=("(moved[:, :j] > 1e-5).any()", "moved[:, :j].mean() > 1e-5"),
-            why="a leak into one number of thousands is missed",
-            question="One number of 9,216 moves by 0.003. What is the mean?"),
+            why="a leak into two numbers of thousands is missed",
+            question="Two numbers of 9,216 move by 0.003. What is the mean?"),
     Mistake("N9z", "no tolerance: rounding is taken for a leak",
             edit=("1e-5", "0"),
             why="a causal function moves by 1e-6, because sums round",
@@ -644,7 +652,7 @@ def _one_token(g: Generator) -> Probe:
                  verdict)
 
 
-def _toy(name: str, **options: float) -> Callable[[Generator], Probe]:
+def _toy(name: str, **options: Any) -> Callable[[Generator], Probe]:
     """Return what makes a probe of one toy function."""
     def probe(g: Generator) -> Probe:
         x = torch.randn(2, 6, 4, generator=g)
@@ -732,7 +740,7 @@ def _hidden_weight(scores: Tensor, fill: float) -> float:
     return weights[hidden].max().item()
 
 
-def _breaks(value: object) -> list[str]:
+def _breaks(value: Value) -> list[str]:
     """Return why a fill and scores do not show what a finite fill can do."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return ["expected a list of two: [fill, scores]"]
@@ -757,7 +765,7 @@ def _breaks(value: object) -> list[str]:
     return []
 
 
-def _sorted_letters(value: object) -> object:
+def _sorted_letters(value: Value) -> object:
     """Return letters ("BF", "f, b", ["B", "F"]) as a text in the order of the alphabet.
 
     What is not letters is returned as it is.

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -16,7 +17,7 @@ from gpt2_lesson.checks.exercise import (
     RunProbe,
 )
 from gpt2_lesson.checks.fakes.adapters import in_half
-from gpt2_lesson.checks.probing import Probe, gradients
+from gpt2_lesson.checks.probing import Probe, Value, gradients
 
 _ROOT = math.sqrt(2 / math.pi)
 
@@ -88,7 +89,7 @@ def read_network(run: RunProbe, g: Generator) -> list[Clue]:
     """Return what gelu does between two identities, and whether it is there at all."""
     eye, zero = torch.eye(3), torch.zeros(3)
 
-    def curve(x: Tensor) -> object:
+    def curve(x: Tensor) -> Value:
         many = x[:, None, None].expand(-1, -1, 3).contiguous()   # one token each
         value = run(Probe("identities", (many, eye, zero, eye, zero))).value
         return value[:, 0, 0] if isinstance(value, Tensor) and value.shape == (
@@ -99,7 +100,7 @@ def read_network(run: RunProbe, g: Generator) -> list[Clue]:
         _constants(curve))
 
 
-def _values(value: object, n: int) -> list[float]:
+def _values(value: Value, n: int) -> list[float]:
     good = isinstance(value, Tensor) and value.shape == (n,) and value.isfinite().all()
     return value.tolist() if good else []
 
@@ -113,16 +114,16 @@ def _far(points: list[float], start: str = "") -> list[Clue]:
     return [Clue("far", f"{start}your value at " + "; at ".join(found))] * bool(found)
 
 
-def _constants(curve: object) -> list[Clue]:
+def _constants(curve: Callable[[Tensor], Value]) -> list[Clue]:
     """Return the factor and the cubic term that the values imply.
 
     y = 0.5 x (1 + tanh(a x + c x^3)) gives a x + c x^3 = atanh(2 y / x - 1).
     """
     x = torch.linspace(0.3, 1.5, 9)
-    y = _values(curve(x), 9)
-    if not y:
+    found = _values(curve(x), 9)
+    if not found:
         return []
-    x, y = x.double(), torch.tensor(y, dtype=torch.float64)
+    x, y = x.double(), torch.tensor(found, dtype=torch.float64)
     inner = torch.atanh(2 * y / x - 1)
     powers = torch.stack([x, x**3], 1)
     if not inner.isfinite().all():
@@ -413,7 +414,7 @@ _FACTS = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))   # (8, 3)
 _FEWEST = 2
 
 
-def _two_of_three(value: object) -> list[str]:
+def _two_of_three(value: Value) -> list[str]:
     """Return what keeps [w1, b1, w2, b2] from telling exactly two of three facts."""
     if not isinstance(value, list | tuple) or len(value) != 4:
         return ["expected a list of four: [w1, b1, w2, b2]"]
@@ -422,9 +423,9 @@ def _two_of_three(value: object) -> list[str]:
     for name, part, shape in (("w1", w1, (3, hidden)), ("b1", b1, (hidden,)),
                               ("w2", w2, (hidden, 1)), ("b2", b2, (1,))):
         if part.shape != shape:
-            wanted = ("(3, F)", "(F,)", "(F, 1)", "(1,)")[
+            letters = ("(3, F)", "(F,)", "(F, 1)", "(1,)")[
                 ("w1", "b1", "w2", "b2").index(name)]
-            return [f"{name} has the shape {tuple(part.shape)}, expected {wanted}"]
+            return [f"{name} has the shape {tuple(part.shape)}, expected {letters}"]
     result = (torch.relu(_FACTS.double() @ w1 + b1) @ w2 + b2)[:, 0]
     for facts, one in zip(_FACTS.tolist(), result.tolist(), strict=True):
         wanted = float(sum(facts) == 2)

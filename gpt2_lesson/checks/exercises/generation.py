@@ -23,7 +23,7 @@ from gpt2_lesson.checks.fakes.toy_models import (
     randomness,
     shares,
 )
-from gpt2_lesson.checks.probing import Probe
+from gpt2_lesson.checks.probing import Probe, Value
 
 # --- the right answers ----------------------------------------------------------------
 
@@ -202,7 +202,7 @@ def read_probabilities(run: RunProbe, g: Generator) -> list[Clue]:
             + _factor(hot, logits, 2))[:3]
 
 
-def _numbers(value: object, logits: Tensor) -> Tensor | None:
+def _numbers(value: Value, logits: Tensor) -> Tensor | None:
     """Return a result of the logits' shape in double precision; None for others."""
     if not isinstance(value, Tensor) or value.shape != logits.shape:
         return None
@@ -296,9 +296,7 @@ _AT_ZERO = """\
         best = logits.argmax(-1, keepdim=True)
         return torch.zeros_like(logits).scatter(-1, best, 1.0)
 """
-_ZERO = {"question": "Which token should temperature 0 choose?",
-         "where": "Which line is reached with a temperature of 0?",
-         "fix": "If temperature == 0, put all on logits.argmax(-1)"}
+_Q_ZERO = "Which token should temperature 0 choose?"
 _Q_T = ("What should happen to the probabilities as the temperature goes to 0? And to "
         "infinity?")
 _Q_K = "With k = 1, which tokens may be sampled?"
@@ -325,15 +323,15 @@ TEMPERATURE = (
             why="the probabilities are those of temperature 1 at every temperature",
             question=_Q_T),
     Mistake("G4", "temperature 0 divides by 0", edit=(_AT_ZERO, ""),
-            why="at temperature 0 there is nan: 0/0, or inf - inf", **_ZERO),
+            why="at temperature 0 there is nan: 0/0, or inf - inf", question=_Q_ZERO),
     Mistake("G4z", "temperature 0 divides by 0 (1 / temperature)",
             edit=[(_AT_ZERO, ""), ("/ temperature", "* (1 / temperature)")],
-            why="ZeroDivisionError at temperature 0", **_ZERO),
+            why="ZeroDivisionError at temperature 0", question=_Q_ZERO),
     Mistake("G4o", "temperature 0 treated as temperature 1",
             edit=[(_AT_ZERO, ""), ("/ temperature", "/ (temperature or 1)")],
             why="at temperature 0 tokens other than the most probable one have a "
                 "probability above 0",
-            **_ZERO),
+            question=_Q_ZERO),
     Mistake("G3f", "the temperature is never used, not even 0: always 1",
             edit=[(_AT_ZERO, ""), ("(logits / temperature)", "logits")],
             why="the result is the same at every temperature",
@@ -427,7 +425,7 @@ PROBABILITIES = (
     Mistake("G4s", "temperature 0 treated as 0.001",
             edit=[(_AT_ZERO, ""), ("/ temperature", "/ max(temperature, 1e-3)")],
             why="two tokens whose logits are nearly equal share the probability",
-            **_ZERO),
+            question=_Q_ZERO),
     Mistake("G16t", "softmax twice", edit=(".softmax(-1)", ".softmax(-1).softmax(-1)"),
             why="the probabilities are pulled towards equal ones, and forbidden tokens "
                 "get some again",
@@ -694,7 +692,7 @@ def _measured(pairs: list[float], nats: list[float]) -> dict[str, list[float]]:
     return {"different pairs of words": pairs, "nats per byte": nats}
 
 
-def _greedy_loses(value: object) -> list[str]:
+def _greedy_loses(value: Value) -> list[str]:
     """Return why greedy does not lose by a factor of 2 here, if so."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return ["expected a list of two: [first, second]"]

@@ -17,7 +17,7 @@ from gpt2_lesson.checks.exercise import (
     RunProbe,
 )
 from gpt2_lesson.checks.fakes import whole_model as whole
-from gpt2_lesson.checks.probing import Probe, gradients, observe
+from gpt2_lesson.checks.probing import Probe, Value, gradients, observe
 from gpt2_lesson.layer_norm import LayerNorm, TransformerBlock
 
 # --- the right answers ----------------------------------------------------------------
@@ -165,7 +165,7 @@ def model_read_out(run: RunProbe, g: Generator) -> list[Clue]:
     return [*found[:2], *_where(run, probes[1])]
 
 
-def _count_in_parts(sizes: tuple, mine: object, right: int) -> list[Clue]:
+def _count_in_parts(sizes: tuple, mine: Value, right: int) -> list[Clue]:
     """Return what the difference of two counts is the size of."""
     if not isinstance(mine, int) or mine == right:
         return []
@@ -740,7 +740,7 @@ def _exchanged(one: str, other: str) -> dict[str, str]:
     return _CAUSES | {one: _CAUSES[other], other: _CAUSES[one]}
 
 
-def _letters(value: object) -> list[str]:
+def _letters(value: Value) -> list[str]:
     """Return how many of the seven letters are right, if not all."""
     if not isinstance(value, dict) or value.keys() != _CAUSES.keys():
         return ['expected a dict of the seven letters: {"A": ..., "G": ...}']
@@ -778,7 +778,7 @@ _ANGLE = torch.arange(12) * math.pi / 6
 _DIAL = torch.stack([_ANGLE.cos(), _ANGLE.sin(), -_ANGLE.cos(), -_ANGLE.sin()], 1)
 
 
-def _ticks(value: object) -> list[str]:
+def _ticks(value: Value) -> list[str]:
     """Return what keeps three matrices from being a clock of at most 4 channels."""
     names = ("tok_emb", "up_proj", "down_proj")
     if not isinstance(value, dict) or value.keys() != set(names):

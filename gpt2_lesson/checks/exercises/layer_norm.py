@@ -17,7 +17,7 @@ from gpt2_lesson.checks.exercise import (
 )
 from gpt2_lesson.checks.fakes.adapters import in_half
 from gpt2_lesson.checks.fakes.formula import Layer, Silent, formula, slope
-from gpt2_lesson.checks.probing import Probe, gradients
+from gpt2_lesson.checks.probing import Probe, Value, gradients
 
 # --- the right answers ----------------------------------------------------------------
 
@@ -82,13 +82,11 @@ def block_probes(g: Generator) -> list[Probe]:
     """Return the probes: four layers, silent ones, one token, gradients."""
     x = torch.randn(2, 5, 4, generator=g)
     layers = _layers(g, 4)
-    silent = [layers[0], Silent(), layers[2], Silent()]
-    no_attn, no_mlp = [*layers], [*layers]
-    no_attn[1], no_mlp[3] = Silent(), Silent()
+    ln_attn, attn, ln_mlp, mlp = layers
     return [Probe("four layers", (x, *layers), sizes={"B": 2, "T": 5, "C": 4}),
-            Probe("attn and mlp return 0", (x, *silent)),
-            Probe("attn returns 0", (x, *no_attn)),
-            Probe("mlp returns 0", (x, *no_mlp)),
+            Probe("attn and mlp return 0", (x, ln_attn, Silent(), ln_mlp, Silent())),
+            Probe("attn returns 0", (x, ln_attn, Silent(), ln_mlp, mlp)),
+            Probe("mlp returns 0", (x, ln_attn, attn, ln_mlp, Silent())),
             Probe("one token", (torch.randn(1, 1, 6, generator=g), *_layers(g, 6))),
             Probe("gradients", (x, *layers), slope)]
 
@@ -640,7 +638,7 @@ def _versions(row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         "only centred": off}
 
 
-def _unmasks(value: object) -> list[str]:
+def _unmasks(value: Value) -> list[str]:
     """Return which wrong versions a row of four numbers does not unmask."""
     row = torch.as_tensor(value, dtype=torch.float64)
     if row.shape != (4,) or not row.isfinite().all():

@@ -15,7 +15,7 @@ from gpt2_lesson.checks.exercise import (
     RunProbe,
 )
 from gpt2_lesson.checks.fakes.toy_models import as_number, choices
-from gpt2_lesson.checks.probing import Probe
+from gpt2_lesson.checks.probing import Probe, Value
 
 # --- the right answers ----------------------------------------------------------------
 
@@ -538,7 +538,7 @@ def _four(**changed: float) -> dict[str, float]:
             "perplexity per word": right["word"], "bits per byte": right["bits"]}
 
 
-def _three_ways(value: object) -> list[str]:
+def _three_ways(value: Value) -> list[str]:
     """Return why a question does not tell the three ways of counting apart."""
     if not isinstance(value, list | tuple) or len(value) != 3:
         return ["expected a list of three: [(nats, ending), (nats, ending), ...]"]

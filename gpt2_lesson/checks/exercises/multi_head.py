@@ -18,7 +18,7 @@ from gpt2_lesson.checks.exercise import (
 from gpt2_lesson.checks.exercises.attention import effective_scale
 from gpt2_lesson.checks.exercises.causal_masking import CAUSAL, MASK_LATE, MASKING
 from gpt2_lesson.checks.fakes.heads import head_by_head, or_error
-from gpt2_lesson.checks.probing import Probe, gradients
+from gpt2_lesson.checks.probing import Probe, Value, gradients
 from gpt2_lesson.corpora import story_model
 from gpt2_lesson.corpora.stories import stories
 from gpt2_lesson.looking_inside import attention_maps
@@ -514,7 +514,7 @@ def _on_diagonal(offset: int) -> Tensor:
 
 def _measured(table: Callable[[], Tensor]) -> Callable[[object], bool]:
     """Return a test for a value that is this table to two decimals."""
-    def is_it(value: object) -> bool:
+    def is_it(value: Value) -> bool:
         given = torch.as_tensor(value, dtype=torch.float32)
         return given.shape == (4, 4) and bool((given - table()).abs().max() < 0.006)
 
@@ -537,7 +537,7 @@ _EQUAL = Mistake("P15", "the mean of all weights of a map",
                  _WHICH, "which entries are averaged", _DIAGONAL)
 
 
-def _halves(value: object) -> list[tuple[Tensor, Tensor, Tensor]]:
+def _halves(value: Value) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Return letters and both halves of the result at positions 1 to 5, for 4 texts."""
     w_qkv, w_out = (torch.as_tensor(part, dtype=torch.float64) for part in value)
     layer = MultiHeadAttention(12, 2).double().eval().requires_grad_(False)
@@ -554,7 +554,7 @@ def _halves(value: object) -> list[tuple[Tensor, Tensor, Tensor]]:
     return found
 
 
-def _two_heads(value: object) -> list[str]:
+def _two_heads(value: Value) -> list[str]:
     """Return what keeps [w_qkv, w_out] from the letter before and the first letter."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return ["expected a list of two: [w_qkv, w_out]"]
@@ -563,7 +563,7 @@ def _two_heads(value: object) -> list[str]:
         if torch.as_tensor(part).shape != shape:
             return [f"{name} has the shape {tuple(torch.as_tensor(part).shape)}, "
                     f"expected {shape}"]
-    wrong = {}
+    wrong: dict[str, float] = {}
     for letters, before, first in _halves(value):
         for name, half, wanted in (
                 ("first six channels (the letter before)", before, letters[:-1]),
@@ -586,13 +586,13 @@ def _solved(length: float = 30.0) -> list[Tensor]:
     return [w_qkv, w_out]
 
 
-def _exchanged(value: object) -> bool:
+def _exchanged(value: Value) -> bool:
     """Return True if the halves of the result are in the other order."""
     w_qkv, w_out = (torch.as_tensor(part) for part in value)
     return not _two_heads([w_qkv, w_out.roll(6, -1)])
 
 
-def _flat(value: object) -> bool:
+def _flat(value: Value) -> bool:
     """Return True if ten times as large queries would do."""
     w_qkv, w_out = (torch.as_tensor(part).clone() for part in value)
     w_qkv[:, :12] *= 10
@@ -601,7 +601,7 @@ def _flat(value: object) -> bool:
 
 def _before_is(wanted: Callable[[Tensor], Tensor]) -> Callable[[object], bool]:
     """Return a test for a first half that is `wanted(letters)` at positions 1 to 4."""
-    def is_it(value: object) -> bool:
+    def is_it(value: Value) -> bool:
         return all(before[:4].allclose(wanted(letters)[1:5], atol=0.01)
                    for letters, before, _ in _halves(value))
 

@@ -5,7 +5,7 @@ from torch import Generator, Tensor
 
 from gpt2_lesson.checks.exercise import Clue, Exercise, Mistake, RunProbe
 from gpt2_lesson.checks.fakes import training_fakes as fakes
-from gpt2_lesson.checks.probing import Probe
+from gpt2_lesson.checks.probing import Probe, Value
 
 # --- which parameters decay -----------------------------------------------------------
 
@@ -139,12 +139,12 @@ def read_adamw(run: RunProbe, g: Generator) -> list[Clue]:
     """Return single facts about one weight: each part of the step alone."""
     right = adamw_step.reference
 
-    def first(name: str, *args: float) -> tuple[str, Tensor, object]:
+    def first(name: str, *args: float) -> tuple[str, Value, Tensor]:
         numbers = [torch.tensor([part]) for part in args[:4]]
         probe = Probe(name, (*numbers, *args[4:]), fakes.new_weight)
         return name, run(probe).value, right(*probe.args)[0]
 
-    def means(name: str, *args: float) -> tuple[str, Tensor, object]:
+    def means(name: str, *args: float) -> tuple[str, Value, Tensor]:
         numbers = [torch.tensor([part]) for part in args]
         probe = Probe(name, (*numbers, 4, 0.1, 0.0), fakes.new_means)
         return name, run(probe).value, torch.stack(right(*probe.args)[1:])

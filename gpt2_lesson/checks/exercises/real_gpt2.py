@@ -16,7 +16,7 @@ from gpt2_lesson.checks.exercise import (
 )
 from gpt2_lesson.checks.fakes import checkpoint as file
 from gpt2_lesson.checks.fakes.broken_models import evidence
-from gpt2_lesson.checks.probing import Probe
+from gpt2_lesson.checks.probing import Probe, Value
 from gpt2_lesson.real_gpt2 import PARAMETER_NAMES, to_hf_name
 
 _FILL_MODEL = """\
@@ -59,10 +59,10 @@ def _case(g: Generator, order: str, square: bool = False) -> dict:
 
     sizes = {"d_model": 12, "num_heads": 2, "num_layers": file.LAYERS,
              "vocab_size": pick(13, 17), "max_seq_length": pick(7, 9),
-             "d_ff": pick(20, 28), "dropout": 0.0}
+             "d_ff": pick(20, 28)}
     first = int(torch.randint(1, 100_000, (), generator=g))
-    return {"config": sizes, "square": square, "order": order, "changes": {},
-            "first": first, "shapes": _shapes(sizes, square)}
+    return {"config": {**sizes, "dropout": 0.0}, "square": square, "order": order,
+            "changes": {}, "first": first, "shapes": _shapes(sizes, square)}
 
 
 def probes(g: Generator) -> list[Probe]:
@@ -86,7 +86,7 @@ def probes(g: Generator) -> list[Probe]:
 
 def read_out(run: RunProbe, g: Generator) -> list[Clue]:
     """Return which parameters hold what, where it is not what they should."""
-    found = []
+    found: list[Clue] = []
     for probe in probes(g):
         seen, wanted = run(probe).value, probe.adapter(fill_model.reference,
                                                        *probe.args)
@@ -405,7 +405,7 @@ _FIRST = {"A": "block 0", "B": "block 7", "C": "block 2", "D": "last norm"}
 _STAGES = {"embeddings", *(f"block {i}" for i in range(12)), "last norm", "logits"}
 
 
-def _letters(value: object) -> list[str]:
+def _letters(value: Value) -> list[str]:
     """Return which letters are right, if not all, and what is no stage's name."""
     if not isinstance(value, dict) or value.keys() != _FIRST.keys():
         return ['expected a dict of the four letters: {"A": ..., "D": ...}']
@@ -429,14 +429,14 @@ _MOVES = {"A": {_LOSS: False, _SAMPLE: True}, "B": {_SAMPLE: False, _OTHERS: Tru
           "C": {_SAMPLE: False, _OTHERS: False}}
 
 
-def _unseen(value: object) -> list[str]:
+def _unseen(value: Value) -> list[str]:
     """Return where a fault shows that should be hidden, or the other way round."""
     if not isinstance(value, dict) or value.keys() != _MOVES.keys():
         return ['expected a dict of three faults: {"A": ..., "B": ..., "C": ...}']
     return [text for letter in _MOVES if (text := _shows(letter, value[letter]))]
 
 
-def _shows(letter: str, fault: object) -> str:
+def _shows(letter: str, fault: Value) -> str:
     """Return what the evidence says against one fault, or "" if it is as asked."""
     try:
         moved = evidence(fault)

@@ -3,6 +3,7 @@
 import math
 
 from gpt2_lesson.checks.exercise import Answer, Mistake
+from gpt2_lesson.checks.probing import Value
 
 _LN = "the cross-entropy of one byte is -ln(1/256), in nats"
 _BITS_1 = Mistake(
@@ -165,7 +166,7 @@ _OLD_OPINION = Mistake(
     "'sofa' and 'moon' came equally often: the same probability")
 
 
-def _better(value: object) -> list[str]:
+def _better(value: Value) -> list[str]:
     """Return what is wrong with five probabilities: sum, smallest, or their loss."""
     probs = [float(p) for p in value]
     if len(probs) != 5:

@@ -1,5 +1,7 @@
 """Lesson 08: the training step, and a whole training run (catalogue: R)."""
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor
 
@@ -25,7 +27,7 @@ def train_step(model, optimizer, loss_of, batches, max_norm, lr):
     return total"""
 
 
-def _setup(g: Generator, steps: int, batches: int, **settings: object) -> Setup:
+def _setup(g: Generator, steps: int, batches: int, **settings: Any) -> Setup:
     ids = tuple(tuple(torch.randint(3, (2, 5), generator=g) for _ in range(batches))
                 for _ in range(steps))
     return Setup(2 * torch.randn(5, generator=g), ids, **settings)

@@ -16,7 +16,7 @@ from gpt2_lesson.checks.exercise import (
     RunProbe,
 )
 from gpt2_lesson.checks.fakes import training_fakes as fakes
-from gpt2_lesson.checks.probing import Probe, gradients
+from gpt2_lesson.checks.probing import Probe, Value, gradients
 
 # --- the loss -------------------------------------------------------------------------
 
@@ -73,7 +73,8 @@ def read_loss(run: RunProbe, g: Generator) -> list[Clue]:
         if isinstance(value, Tensor) and value.numel() == 1 and value.isfinite():
             found[name] = value.item()
     clues = []
-    if len(found) == 4 and (best := min(found, key=found.get)) != "the next token":
+    best = min(found, key=found.__getitem__, default="")
+    if len(found) == 4 and best != "the next token":
         clues.append(Clue("pleased by", f"your loss is lowest for a model that is sure "
                           f"of {best}: it should be the next token"))
     return clues + _where_gradient(run, g) + _uniform(run)
@@ -545,7 +546,7 @@ _LOGS = {"A": "nothing moves", "B": "right", "C": "last batch only",
          "D": "never clipped", "E": "steps too short", "F": "right"}
 
 
-def _wrong_logs(value: object) -> list[str]:
+def _wrong_logs(value: Value) -> list[str]:
     """Return what is wrong with the predictions: no choice, or not the right one."""
     if not isinstance(value, dict) or value.keys() != _LOGS.keys():
         return ["expected a dict with the entries 'A', 'B', 'C', 'D', 'E', 'F'"]
@@ -560,7 +561,7 @@ def _wrong_logs(value: object) -> list[str]:
     return [f"{told}not yet: {', '.join(bad)}"] if bad else []
 
 
-def _rate_off(value: object) -> list[str]:
+def _rate_off(value: Value) -> list[str]:
     """Return on which side of the right learning rates the measured ones are."""
     if not isinstance(value, dict) or value.keys() != _rates(0, 0).keys():
         return ["expected a dict with the entries 'plain' and 'momentum 0.9'"]

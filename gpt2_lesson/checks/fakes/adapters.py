@@ -1,11 +1,12 @@
 """Ways to call a function other than with the probe's arguments as they are."""
 
-from collections.abc import Callable
 
 from torch import Tensor
 
+from gpt2_lesson.checks.probing import Function
 
-def softened(function: Callable[..., object], *args: object) -> object:
+
+def softened(function: Function, *args: object) -> object:
     """Return the softmax over the last axis of what the function returns.
 
     So that every fill that gives a weight of 0 counts as the same.
@@ -14,14 +15,14 @@ def softened(function: Callable[..., object], *args: object) -> object:
     return output.softmax(-1) if isinstance(output, Tensor) else output
 
 
-def in_half(function: Callable[..., object], *args: Tensor) -> Tensor | str:
+def in_half(function: Function, *args: Tensor) -> Tensor | str:
     """Return "float16" if the function works in half precision and stays in it."""
     output = function(*(arg.half() for arg in args))
     kind = "nan" if output.isnan().any() else str(output.dtype)
     return kind.removeprefix("torch.")
 
 
-def too_large_in_half(function: Callable[..., object], *args: Tensor) -> bool:
+def too_large_in_half(function: Function, *args: Tensor) -> bool:
     """Return True if the function meets a number too large for half precision."""
     try:
         return in_half(function, *args) == "nan"
@@ -29,7 +30,7 @@ def too_large_in_half(function: Callable[..., object], *args: Tensor) -> bool:
         return "overflow" in str(error)
 
 
-def widened_in_half(function: Callable[..., object], *args: Tensor) -> bool:
+def widened_in_half(function: Function, *args: Tensor) -> bool:
     """Return True if the function makes more of half precision, or mixes the two."""
     try:
         return in_half(function, *args) not in ("float16", "nan")
@@ -37,14 +38,14 @@ def widened_in_half(function: Callable[..., object], *args: Tensor) -> bool:
         return "overflow" not in str(error)
 
 
-def listed(function: Callable[..., object], *args: object) -> object:
+def listed(function: Function, *args: object) -> object:
     """Return a sequence or array of whole numbers as a list."""
     output = function(*args)
     output = output.tolist() if hasattr(output, "tolist") else output
     return list(output) if isinstance(output, list | tuple) else output
 
 
-def listed_items(function: Callable[..., object], *args: object) -> object:
+def listed_items(function: Function, *args: object) -> object:
     """Return a dict as the list of its items, in its order."""
     output = function(*args)
     if hasattr(output, "items"):
@@ -52,7 +53,7 @@ def listed_items(function: Callable[..., object], *args: object) -> object:
     return _not_a_dict(output)
 
 
-def sorted_items(function: Callable[..., object], *args: object) -> object:
+def sorted_items(function: Function, *args: object) -> object:
     """Return a dict as the sorted list of its items: its order does not count."""
     output = function(*args)
     if hasattr(output, "items"):

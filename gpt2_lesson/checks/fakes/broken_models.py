@@ -3,6 +3,7 @@
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch import Tensor
 
 from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.real_gpt2 import to_hf_name
@@ -26,12 +27,16 @@ def broken_model(name: str) -> GPT2Model:
 
 def _one(model: GPT2Model) -> None:
     for block in model.blocks:
-        mlp = block.mlp
-        mlp.forward = lambda x, mlp=mlp: mlp.down_proj(F.gelu(mlp.up_proj(x)))
+        block.get_submodule("mlp").register_forward_hook(_with_exact_gelu)
+
+
+def _with_exact_gelu(mlp: nn.Module, args: tuple, _: Tensor) -> Tensor:
+    up, down = mlp.get_submodule("up_proj"), mlp.get_submodule("down_proj")
+    return down(F.gelu(up(args[0])))
 
 
 def _two(model: GPT2Model) -> None:
-    model.blocks[7].attn.qkv_proj.bias.zero_()
+    model.get_parameter("blocks.7.attn.qkv_proj.bias").zero_()
 
 
 def _three(model: GPT2Model) -> None:
@@ -71,7 +76,8 @@ def _checked(fault: tuple[str, int, int]) -> tuple[str, int, int]:
             or any(isinstance(i, bool) or not isinstance(i, int) for i in fault[1:])):
         raise ValueError(f'{fault!r} is no fault: expected (name, row, row), such as '
                          '("h.3.mlp.c_fc.weight", 5, 9)')
-    return tuple(fault)
+    name, i, j = fault
+    return name, i, j
 
 
 @torch.no_grad()

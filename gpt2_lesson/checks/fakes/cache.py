@@ -1,11 +1,10 @@
 """A toy model that remembers what it has read, and adapters for caches."""
 
-from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
 
-Function = Callable[..., object]
+from gpt2_lesson.checks.probing import Function
 
 
 class RememberingModel:

@@ -1,10 +1,11 @@
 """Toy functions of tokens, some of which leak the future; what a mask is made of."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from gpt2_lesson.checks.probing import Function
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Mixer:
         return (self.factors * (past + later))[..., :self.keep]
 
 
-def verdict(function: Callable[..., object], *args: object) -> object:
+def verdict(function: Function, *args: object) -> object:
     """Return what the function returns; a tensor of one bool becomes a bool."""
     output = function(*args)
     if getattr(output, "shape", None) == () and "bool" in str(output.dtype):
@@ -55,7 +56,7 @@ def verdict(function: Callable[..., object], *args: object) -> object:
     return output
 
 
-def refusal(function: Callable[..., object], *args: object) -> str:
+def refusal(function: Function, *args: object) -> str:
     """Return whether the function refuses its input, and with a ValueError."""
     try:
         function(*args)
@@ -66,7 +67,7 @@ def refusal(function: Callable[..., object], *args: object) -> str:
     return "no error"
 
 
-def kind(function: Callable[..., object], *args: object) -> str:
+def kind(function: Function, *args: object) -> str:
     """Return what the function's tensor holds: True/False, whole numbers, decimals."""
     output = function(*args)
     if not isinstance(output, Tensor):

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -18,7 +19,7 @@ from torch import Tensor
 from gpt2_lesson.gpt2_model import GPT2Config, GPT2Model
 
 Loader = Callable[[nn.Module, dict[str, Tensor]], object]
-Case = dict[str, object]
+Case = dict[str, Any]
 LAYERS, _ANOTHER = 11, "in another arrangement"
 
 
@@ -30,7 +31,7 @@ def tensors_of(case: Case) -> dict[str, Tensor]:
     masks of ones and zeros are among them. `changes` says how many rows a tensor has
     (additional rows have other numbers), None to leave it out.
     """
-    names = {}
+    names: dict[str, tuple[int, ...]] = {}
     for pattern, shape in case["shapes"].items():
         layers = range(LAYERS) if "{}" in pattern else [0]
         names |= {pattern.format(layer): shape for layer in layers}
@@ -53,7 +54,7 @@ def _by_layer(name: str) -> tuple:
     return (int(parts[1]) if parts[0] == "h" else -1 if parts[0] != "ln_f" else 99,)
 
 
-def empty_model(config: dict[str, int], square: bool) -> nn.Module:
+def empty_model(config: dict[str, Any], square: bool) -> nn.Module:
     """Return lesson 07's model with 11 layers, -1 everywhere.
 
     `square`: every matrix gets the shape C x C and every vector C, so that nothing that
@@ -76,15 +77,15 @@ def _shapes_only(config: tuple) -> tuple[nn.Module, list[tuple]]:
     """Return a model, and where its parameters are: (part, name, shape) each."""
     model = GPT2Model(**asdict(GPT2Config(**dict(config))))
     return model, [(part, name, p.shape) for part in model.modules()
-                   for name, p in part._parameters.items()]
+                   for name, p in part.named_parameters(recurse=False)]
 
 
-def loaded(function: Loader, case: Case) -> dict[str, str]:
+def loaded(function: Loader, case: Case) -> dict[str, str | int]:
     """Return what stands in each kind of parameter after the loader has run."""
     model = empty_model(case["config"], case["square"])
     tensors, unchanged = tensors_of(case), tensors_of(case)
     function(model, tensors)
-    found = {}
+    found: dict[str, dict] = {}
     starts = sorted((values.flatten()[0].item(), name)
                     for name, values in unchanged.items()
                     if not name.endswith(".attn.bias"))
@@ -99,7 +100,7 @@ def loaded(function: Loader, case: Case) -> dict[str, str]:
                     "the model's least number": least}
 
 
-def loaded_or_stopped(function: Loader, case: Case) -> dict[str, str]:
+def loaded_or_stopped(function: Loader, case: Case) -> dict[str, str | int]:
     """Return what was loaded, or that the loader stopped with an error."""
     try:
         return loaded(function, case)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gpt2_lesson.checks.probing import Function
+
 Known = list[tuple[str, Tensor]]
 
 
@@ -33,7 +35,7 @@ class Silent:
         return torch.zeros_like(x)
 
 
-def formula(function: Callable[..., object], x: Tensor, *layers: Layer) -> str:
+def formula(function: Function, x: Tensor, *layers: Layer) -> str:
     """Return what the function makes of x and the layers: "x + attn(ln_attn(x))".
 
     Whatever the function does in between (torch.add, +=, reshape), each input of a
@@ -81,7 +83,7 @@ def _times(factor: float, name: str) -> str:
     return name if abs(factor - 1) < 1e-3 else f"{factor:.3g} {name}"
 
 
-def slope(function: Callable[..., object], x: Tensor, *layers: Layer) -> Tensor | None:
+def slope(function: Function, x: Tensor, *layers: Layer) -> Tensor | None:
     """Return the gradient at x of half the sum of the result's squares."""
     x.requires_grad_()
     output = function(x.clone(), *layers)                        # may be changed

@@ -1,11 +1,12 @@
 """Drives for heads: their numbers as a text, and inputs to be refused."""
 
-from collections.abc import Callable
 
 from torch import Tensor
 
+from gpt2_lesson.checks.probing import Function
 
-def or_error(function: Callable[..., object], *args: object) -> str:
+
+def or_error(function: Function, *args: object) -> str:
     """Return "an error" if the function raises one, else a text of what it returned."""
     try:
         output = function(*args)
@@ -18,7 +19,7 @@ def or_error(function: Callable[..., object], *args: object) -> str:
             if isinstance(output, int | float) else f"no error, but {output!r}"[:80])
 
 
-def head_by_head(function: Callable[..., object], x: Tensor, num_heads: int) -> str:
+def head_by_head(function: Function, x: Tensor, num_heads: int) -> str:
     """Return the heads of one text: "head 0: 0 1 2, 6 7 8; head 1: ..." (by tokens).
 
     Returns "?" for a result of another shape than (1, H, T, D).

@@ -24,7 +24,9 @@ class ToyModel(nn.Module):
         self.one, self.dropout = nn.Parameter(torch.ones(())), nn.Identity()
         self.c = torch.randint(1, vocab_size, (max_seq_length,), generator=g)
         self.vocab_size = vocab_size
-        self.lengths, self.training_noted, self.gradients = [], [], []
+        self.lengths: list[int] = []
+        self.training_noted: list[bool] = []
+        self.gradients: list[bool] = []
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return logits (B, T, V), all 0 or negative; IndexError for too many ids."""
@@ -110,7 +112,7 @@ def randomness(function: Callable, logits: Tensor) -> dict[str, object]:
     """Return whether draws follow the generator, and nothing else."""
     many = logits[:1].repeat(200, 1)
 
-    def draw(generator: Generator, seed: int) -> object:
+    def draw(generator: Generator, seed: int) -> list:
         _seeded(seed)
         return function(many, 1.0, None, generator).tolist()
 

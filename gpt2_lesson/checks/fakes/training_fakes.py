@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-Function = Callable[..., object]
+from gpt2_lesson.checks.probing import Function, Value
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class SpySGD(torch.optim.SGD):
         self.toy.calls.append("zero_grad")
         super().zero_grad(set_to_none)
 
-    def step(self, closure: Callable | None = None) -> object:
+    def step(self, closure: Callable | None = None) -> Value:
         loss = None if closure is None else closure()
         self.toy.calls.append("step")
         self.used = self.toy.gradient()
@@ -263,12 +263,12 @@ def pair_part(found: object, i: int) -> object:
             f"{type(found).__name__} of {len(found)}")
 
 
-def losses_of(fit: Function, setup: Setup) -> object:
+def losses_of(fit: Function, setup: Setup) -> Value:
     """Return the losses of the steps (steps,)."""
     return pair_part(run_fit(fit, setup)[2], 0)
 
 
-def val_losses_of(fit: Function, setup: Setup) -> object:
+def val_losses_of(fit: Function, setup: Setup) -> Value:
     """Return the validation losses."""
     return pair_part(run_fit(fit, setup)[2], 1)
 
@@ -321,7 +321,7 @@ class Small(nn.Module):
 
 
 def decay_of_each(optimizer_groups: Function, layers: int, weight_decay: float
-                  ) -> object:
+                  ) -> Value:
     """Return {parameter: its decay}, a list of them if it stands in several groups."""
     model = Small(layers)
     groups = optimizer_groups(model, weight_decay)
@@ -343,7 +343,7 @@ def decay_of_each(optimizer_groups: Function, layers: int, weight_decay: float
 
 
 def pairs_drawn(get_pairs: Function, size: int, batch_size: int, seq_length: int,
-                seed: int, start: int = 0) -> object:
+                seed: int, start: int = 0) -> Value:
     """Return facts about many batches of the text start, start + 1, ... (size,)."""
     tokens = torch.arange(start, start + size)
     generator = torch.Generator().manual_seed(seed)
@@ -371,7 +371,7 @@ def pairs_drawn(get_pairs: Function, size: int, batch_size: int, seq_length: int
 
 def drawn_again(get_pairs: Function, tokens: Tensor, seed: int) -> str:
     """Return whether the generator alone decides, and what the ids' type is."""
-    def draw() -> object:
+    def draw() -> Value:
         return get_pairs(tokens, 8, 4, torch.Generator().manual_seed(seed))[0]
 
     first = draw()
@@ -381,20 +381,20 @@ def drawn_again(get_pairs: Function, tokens: Tensor, seed: int) -> str:
             f"{str(first.dtype).removeprefix('torch.')}")
 
 
-def new_weight(adamw_step: Function, *args: object) -> object:
+def new_weight(adamw_step: Function, *args: object) -> Value:
     """Return the first of the three results: the weight."""
     found = _three(adamw_step(*args))
     return found[0] if isinstance(found, tuple | list) else found
 
 
-def new_means(adamw_step: Function, *args: object) -> object:
+def new_means(adamw_step: Function, *args: object) -> Value:
     """Return the second and third result: the running means (2, ...)."""
     found = _three(adamw_step(*args))
     return torch.stack([found[1], found[2]]) if isinstance(found, tuple | list) else (
         found)
 
 
-def _three(found: object) -> object:
+def _three(found: Value) -> Value:
     """Return (weight, mean, square); for anything else None, or a text."""
     if found is None or isinstance(found, tuple | list) and len(found) == 3:
         return found

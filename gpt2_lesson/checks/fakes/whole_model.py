@@ -120,7 +120,8 @@ def one_step(build: Build, case: Case) -> dict[str, object]:
     silent = sum(p.grad is None for p in model.parameters())
     with torch.no_grad():
         for p in model.parameters():
-            p -= 0 if p.grad is None else p.grad
+            if p.grad is not None:
+                p.sub_(p.grad)
     return {"parameters without a gradient": silent, "tables of V x C": len(tables),
             "equal at the start": start,
             "equal after one step": all(torch.equal(p, tables[0]) for p in tables)}
@@ -140,7 +141,7 @@ def initial_weights(build: Build, case: Case) -> dict[str, object]:
     sizes, ids = case
     model = built(build, sizes)
     V, C, _, _, T, width = sizes
-    spreads = {}
+    spreads: dict[tuple[int, ...], list[float]] = {}
     for p in model.parameters():
         if p.dim() == 2:
             spreads.setdefault(tuple(p.shape), []).append(p.std().item())
@@ -150,9 +151,10 @@ def initial_weights(build: Build, case: Case) -> dict[str, object]:
     of = {"embedding matrix": spreads.get((V, C), []), "queries, keys, values": mixing,
           "out_proj": spreads.get((C, C), []), "up_proj": spreads.get((width, C), []),
           "down_proj": spreads.get((C, width), [])}
-    facts = {f"standard deviation of {name}": _step(min(found) if name == "out_proj"
-                                        else max(found)) if found else None
-             for name, found in of.items()}
+    facts: dict[str, object] = {
+        f"standard deviation of {name}": _step(
+            min(found) if name == "out_proj" else max(found)) if found else None
+        for name, found in of.items()}
     positions = max(spreads.get((T, C), [0.0]))
     facts["standard deviation of positions"] = (
         "small" if positions < 0.03 else _step(positions))
@@ -178,9 +180,9 @@ def left_behind(build: Build, case: Case) -> int:
                for value in vars(part).values())
 
 
-def counted(function: Callable[[nn.Module], object], *which: str | int) -> object:
-    """Return what a function that counts says about the toy model `toy(*which)`."""
-    return function(toy(*which))
+def counted(function: Callable[[nn.Module], object], kind: str, *sizes: int) -> object:
+    """Return what a function that counts says about the model `toy(kind, *sizes)`."""
+    return function(toy(kind, *sizes))
 
 
 def toy(kind: str, rows: int = 7, columns: int = 3) -> nn.Module:
