@@ -247,25 +247,29 @@ class TestPatchActivations:
                 assert_close(model(ids), expected, rtol=0, atol=0)
 
     def test_hooks_are_gone_after_an_error(self, model):
-        with (pytest.raises(RuntimeError, match="mine"),
-              patch_activations(model, 0, torch.zeros(C))):
+        with (
+            pytest.raises(RuntimeError, match="mine"),
+            patch_activations(model, 0, torch.zeros(C)),
+        ):
             raise RuntimeError("mine")
         assert hooks_in(model) == 0
 
-    @pytest.mark.parametrize("bad, wanted", [
-        (dict(layer=L), "layer is 3, expected 0 to 2"),
-        (dict(layer=-1), "layer is -1"),
-        (dict(head=H), "head is 4, expected 0 to 3"),
-        (dict(positions=[T]), "a position is 9, expected 0 to 8"),
-        (dict(positions=[-1]), "a position is -1"),
-        (dict(positions=[6]), r"a position to patch is 6, expected 0 to 5"),
-        (dict(values=torch.zeros(C + 1)), r"shape \(21,\), expected"),
-        (dict(values=torch.zeros(5, C)), r"shape \(5, 20\), expected \(2, 6, 20\)"),
-    ])
+    @pytest.mark.parametrize(
+        "bad, wanted",
+        [
+            (dict(layer=L), "layer is 3, expected 0 to 2"),
+            (dict(layer=-1), "layer is -1"),
+            (dict(head=H), "head is 4, expected 0 to 3"),
+            (dict(positions=[T]), "a position is 9, expected 0 to 8"),
+            (dict(positions=[-1]), "a position is -1"),
+            (dict(positions=[6]), r"a position to patch is 6, expected 0 to 5"),
+            (dict(values=torch.zeros(C + 1)), r"shape \(21,\), expected"),
+            (dict(values=torch.zeros(5, C)), r"shape \(5, 20\), expected \(2, 6, 20\)"),
+        ],
+    )
     def test_what_does_not_fit(self, model, ids, bad, wanted):
         given = dict(layer=0, values=torch.zeros(C)) | bad
-        with (pytest.raises(ValueError, match=wanted),
-              patch_activations(model, **given)):
+        with pytest.raises(ValueError, match=wanted), patch_activations(model, **given):
             model(ids[:, :6])
         assert hooks_in(model) == 0
 
@@ -276,14 +280,17 @@ class TestLogitAttribution:
     def difference(self, model: GPT2Model, ids: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             logits = deepcopy(model).eval()(ids)[:, -1]
-        return (logits.gather(1, self.right[:, None])
-                - logits.gather(1, self.wrong[:, None]))[:, 0]
+        return (
+            logits.gather(1, self.right[:, None])
+            - logits.gather(1, self.wrong[:, None])
+        )[:, 0]
 
     def test_contributions_sum_to_the_logit_difference(self, model, ids):
         parts = logit_attribution(model, ids, self.right, self.wrong)
         assert len(parts) == 2 + L * (H + 1) and model.training
-        assert_close(sum(parts.values()), self.difference(model, ids),
-                     rtol=1e-4, atol=1e-4)
+        assert_close(
+            sum(parts.values()), self.difference(model, ids), rtol=1e-4, atol=1e-4
+        )
 
     def test_contributions_sum_in_an_ablated_model_too(self, model, ids):
         with ablate_heads(model, [(1, 2)]):
@@ -292,9 +299,12 @@ class TestLogitAttribution:
         with torch.no_grad(), ablate_heads(model.eval(), [(1, 2)]):
             logits = model(ids)[:, -1]
         rows = torch.arange(2)
-        assert_close(sum(parts.values()),
-                     logits[rows, self.right] - logits[rows, self.wrong],
-                     rtol=1e-4, atol=1e-4)
+        assert_close(
+            sum(parts.values()),
+            logits[rows, self.right] - logits[rows, self.wrong],
+            rtol=1e-4,
+            atol=1e-4,
+        )
 
     def test_each_part_is_the_part_it_is_named_after(self, model, ids):
         """With all other parts at 0, a part alone makes the whole difference."""
@@ -309,18 +319,23 @@ class TestLogitAttribution:
             model.blocks[2].attn.out_proj.bias.zero_()
             model.blocks[2].attn.out_proj.weight[:, : 3 * D] = 0
             model.ln_final.bias.zero_()
-        right, wrong = (torch.tensor([i for i in range(V) if i not in ids][n]).repeat(2)
-                        for n in (0, 1))
+        right, wrong = (
+            torch.tensor([i for i in range(V) if i not in ids][n]).repeat(2)
+            for n in (0, 1)
+        )
         parts = logit_attribution(model, ids, right, wrong)
         assert {name for name, x in parts.items() if x.abs().max() > 1e-5} == {"L2H3"}
 
-    @pytest.mark.parametrize("right, kind, wanted", [
-        (torch.tensor([3]), ValueError, r"right has the shape \(1,\)"),
-        (torch.tensor([3, V]), ValueError, "in right is 17, expected 0 to 16"),
-        (torch.tensor([3, -1]), ValueError, "is -1"),
-        (torch.tensor([3.0, 1.0]), TypeError, "right is torch.float32"),
-        ([3, 1], TypeError, "right is of type list"),
-    ])
+    @pytest.mark.parametrize(
+        "right, kind, wanted",
+        [
+            (torch.tensor([3]), ValueError, r"right has the shape \(1,\)"),
+            (torch.tensor([3, V]), ValueError, "in right is 17, expected 0 to 16"),
+            (torch.tensor([3, -1]), ValueError, "is -1"),
+            (torch.tensor([3.0, 1.0]), TypeError, "right is torch.float32"),
+            ([3, 1], TypeError, "right is of type list"),
+        ],
+    )
     def test_tokens_that_do_not_fit(self, model, ids, right, kind, wanted):
         with pytest.raises(kind, match=wanted):
             logit_attribution(model, ids, right, self.wrong)

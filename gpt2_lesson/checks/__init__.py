@@ -70,11 +70,14 @@ def answer(name: str, value: object) -> Report:
     """
     asked = [one for one in registry.find(name) if isinstance(one, Answer)]
     if len(asked) != 1:
-        functions = ", ".join(f"checks.{one.name}(...)" for one in registry.find(name)
-                              if one not in asked)
+        functions = ", ".join(
+            f"checks.{one.name}(...)" for one in registry.find(name) if one not in asked
+        )
         values = ", ".join(f'checks.answer("{one.name}", ...)' for one in asked)
-        raise TypeError(f"{name} does not ask for one value: " + (
-            ", ".join(filter(None, (functions, values))) or "it is read by a person"))
+        raise TypeError(
+            f"{name} does not ask for one value: "
+            + (", ".join(filter(None, (functions, values))) or "it is read by a person")
+        )
     return Check(asked[0])(value)
 
 
@@ -96,8 +99,10 @@ def _check(name: str) -> Check:
     if not name.startswith("_") and name in registry.all_exercises():
         return Check(registry.all_exercises()[name])
     near = difflib.get_close_matches(name, __dir__(), 3)
-    raise AttributeError(f"no check is called {name!r}"
-                         + (f"; nearest: {', '.join(near)}" if near else ""))
+    raise AttributeError(
+        f"no check is called {name!r}"
+        + (f"; nearest: {', '.join(near)}" if near else "")
+    )
 
 
 __getattr__ = former(__name__, _check)
@@ -107,5 +112,13 @@ def __dir__() -> list[str]:
     return sorted([*_OWN, *filter(str.isidentifier, registry.all_exercises())])
 
 
-__all__ = ["Report", "all_exercises", "answer", "hint", "inputs", "progress",
-           "settings", "solution"]
+__all__ = [
+    "Report",
+    "all_exercises",
+    "answer",
+    "hint",
+    "inputs",
+    "progress",
+    "settings",
+    "solution",
+]

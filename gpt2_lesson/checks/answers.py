@@ -31,8 +31,13 @@ def _report(answer: Answer, value: Value) -> Report:
     complaints = _complaints(answer, value)
     if not complaints:
         return Report(answer, "right", fingerprint=digest)
-    return Report(answer, "wrong", matches=_matches(answer, value), symptoms=complaints,
-                  fingerprint=digest)
+    return Report(
+        answer,
+        "wrong",
+        matches=_matches(answer, value),
+        symptoms=complaints,
+        fingerprint=digest,
+    )
 
 
 def _matches(answer: Answer, value: Value) -> list[tuple[Mistake, ...]]:
@@ -43,10 +48,12 @@ def _matches(answer: Answer, value: Value) -> list[tuple[Mistake, ...]]:
     right, parts, told = answer.wanted(), [], set[str]()
     dicts = [one for one in answer.wrong if isinstance(one[0], dict)]
     for wrong, mistake in sorted(dicts, key=lambda one: -len(one[0])):
-        if (wrong.keys() < value.keys()          # those of several entries first
-                and not wrong.keys() <= told
-                and _equals(answer, {key: value[key] for key in wrong}, wrong)
-                and not all(_equals(answer, value[key], right[key]) for key in wrong)):
+        if (
+            wrong.keys() < value.keys()  # those of several entries first
+            and not wrong.keys() <= told
+            and _equals(answer, {key: value[key] for key in wrong}, wrong)
+            and not all(_equals(answer, value[key], right[key]) for key in wrong)
+        ):
             parts.append(mistake)
             told |= wrong.keys()
     return [tuple(_once(parts))] * bool(parts)
@@ -57,7 +64,7 @@ def _is(answer: Answer, value: Value, wrong: object) -> bool:
         return _equals(answer, value, wrong)
     try:
         return bool(wrong(value))
-    except Exception:                            # a value of another form
+    except Exception:  # a value of another form
         return False
 
 
@@ -67,15 +74,17 @@ def _complaints(answer: Answer, value: Value) -> list[str]:
         try:
             return list(answer.test(value))
         except Exception:
-            return [f"your answer: {shown(value)}; expected "
-                    f"{_kind(answer.wanted())}"]
+            return [f"your answer: {shown(value)}; expected {_kind(answer.wanted())}"]
     wanted = answer.wanted()
     if _equals(answer, value, wanted):
         return []
     if not _comparable(value, wanted):
         return [f"your answer: {shown(value)}; expected {_kind(wanted)}"]
-    return [f"your answer: {shown(value, 300)}", *_parts(answer, value, wanted),
-            *_too_short(answer, value, wanted)]
+    return [
+        f"your answer: {shown(value, 300)}",
+        *_parts(answer, value, wanted),
+        *_too_short(answer, value, wanted),
+    ]
 
 
 def _parts(answer: Answer, value: Value, wanted: Value) -> list[str]:
@@ -84,17 +93,24 @@ def _parts(answer: Answer, value: Value, wanted: Value) -> list[str]:
     if not isinstance(right, dict | list):
         return []
     if len(mine) != len(right) or (
-            isinstance(right, dict) and mine.keys() != right.keys()):
+        isinstance(right, dict) and mine.keys() != right.keys()
+    ):
         return [f"expected {_kind(wanted)}"]
-    names = [repr(key) for key in wanted] if isinstance(right, dict) else [
-        f"entry {i}" for i in range(len(right))]
+    names = (
+        [repr(key) for key in wanted]
+        if isinstance(right, dict)
+        else [f"entry {i}" for i in range(len(right))]
+    )
     if isinstance(right, dict):
         mine = {key: mine[key] for key in right}
     found = list(zip(names, _entries(mine), _entries(right), strict=True))
-    odd = [f"{name} should be {_kind(b)}" for name, a, b in found
-           if type(a) is not type(b)]
-    good, bad = ([name for name, a, b in found if _equals(answer, a, b) is state]
-                 for state in (True, False))
+    odd = [
+        f"{name} should be {_kind(b)}" for name, a, b in found if type(a) is not type(b)
+    ]
+    good, bad = (
+        [name for name, a, b in found if _equals(answer, a, b) is state]
+        for state in (True, False)
+    )
     told = f"right: {', '.join(good)}; not yet: {', '.join(bad)}" if good else ""
     return [*odd[:1], *([told] if told else [])]
 
@@ -103,11 +119,17 @@ def _too_short(answer: Answer, value: Value, wanted: Value) -> list[str]:
     """Return that a right number has too few digits, if nothing else is wrong."""
     pairs = list(_leaves(_simple(value), _simple(wanted)))
     bad = [(a, b) for a, b in pairs if not _equals(answer, a, b)]
-    rounded = all(isinstance(a, float) and isinstance(b, float) and a
-                  and abs(a - b) < 0.1 * abs(b) and a == round(b, _decimals(a))
-                  for a, b in bad)
-    return [f"rounded too far: {answer.precision} asked for"
-            ] * bool(bad and rounded and answer.precision)
+    rounded = all(
+        isinstance(a, float)
+        and isinstance(b, float)
+        and a
+        and abs(a - b) < 0.1 * abs(b)
+        and a == round(b, _decimals(a))
+        for a, b in bad
+    )
+    return [f"rounded too far: {answer.precision} asked for"] * bool(
+        bad and rounded and answer.precision
+    )
 
 
 def _equals(answer: Answer, value: Value, wanted: Value) -> bool:
@@ -117,8 +139,10 @@ def _equals(answer: Answer, value: Value, wanted: Value) -> bool:
         return equal(value, wanted, answer.atol, answer.rtol)
     return _same_form(value, wanted) and all(
         abs(a - b) < 0.6 * 10 ** -max(answer.decimals, min(_decimals(a), 4))
-        if isinstance(a, float) and isinstance(b, float) else a == b
-        for a, b in _leaves(value, wanted))
+        if isinstance(a, float) and isinstance(b, float)
+        else a == b
+        for a, b in _leaves(value, wanted)
+    )
 
 
 def _once(mistakes: list[Mistake]) -> list[Mistake]:
@@ -193,7 +217,8 @@ def _kind(wanted: Value) -> str:
     if isinstance(wanted, list):
         return f"a list of {len(wanted)}"
     return {bool: "True or False", float: "a number", str: "a text"}.get(
-        type(wanted), f"a {type(wanted).__name__}")
+        type(wanted), f"a {type(wanted).__name__}"
+    )
 
 
 def _comparable(value: Value, wanted: Value) -> bool:

@@ -10,20 +10,25 @@ from torch import Tensor
 def equal(a: object, b: object, atol: float, rtol: float) -> bool:
     """Return True for plain data equal within the tolerances; NaN equals NaN."""
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return (a.shape == b.shape and a.is_floating_point() == b.is_floating_point()
-                and torch.allclose(a.double(), b.double(), atol=atol, rtol=rtol,
-                                   equal_nan=True))
+        return (
+            a.shape == b.shape
+            and a.is_floating_point() == b.is_floating_point()
+            and torch.allclose(
+                a.double(), b.double(), atol=atol, rtol=rtol, equal_nan=True
+            )
+        )
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return False
     if isinstance(a, dict) and isinstance(b, dict):
         return list(a) == list(b) and all(equal(a[k], b[k], atol, rtol) for k in a)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(
-            equal(x, y, atol, rtol) for x, y in zip(a, b, strict=True))
+            equal(x, y, atol, rtol) for x, y in zip(a, b, strict=True)
+        )
     if isinstance(a, float) or isinstance(b, float):
         if not (isinstance(a, int | float) and isinstance(b, int | float)):
             return False
-        if abs(a) >= 2**1000 or abs(b) >= 2**1000:               # inf, or a large int
+        if abs(a) >= 2**1000 or abs(b) >= 2**1000:  # inf, or a large int
             return a == b
         return (a != a and b != b) or abs(a - b) <= atol + rtol * abs(b)
     return type(a) is type(b) and a == b
@@ -41,7 +46,7 @@ def shown(value: object, most: int = 110) -> str:
         text = f"<{type(value).__name__}>"
     text = re.sub(r" at 0x[0-9a-f]+|(?<=,)\n\s*", "", text)
     text = re.sub(r"\d+\.\d{7,}(e[-+]\d+)?", lambda m: f"{float(m[0]):.6g}", text)
-    return text if len(text) <= most else text[:most - 3] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def gap(a: object, b: object) -> float:
@@ -51,10 +56,16 @@ def gap(a: object, b: object) -> float:
     """
     if isinstance(a, int) and isinstance(b, int):
         return float("nan")
-    pairs = [(x, y) for x, y in zip(tensors(a), tensors(b), strict=False)
-             if x.shape == y.shape and x.numel() and y.is_floating_point()]
-    found = [d[d.isfinite()].max().item() for x, y in pairs
-             if (d := (x.double() - y.double()).abs()).isfinite().any()]
+    pairs = [
+        (x, y)
+        for x, y in zip(tensors(a), tensors(b), strict=False)
+        if x.shape == y.shape and x.numel() and y.is_floating_point()
+    ]
+    found = [
+        d[d.isfinite()].max().item()
+        for x, y in pairs
+        if (d := (x.double() - y.double()).abs()).isfinite().any()
+    ]
     return max(found, default=float("nan"))
 
 

@@ -29,27 +29,30 @@ from gpt2_lesson.checks.probing import (
 )
 from gpt2_lesson.checks.report import Report, rows_of
 
-Match = tuple[Mistake, ...]          # what the function behaves like, at once
-strict = False                       # True in the tests: a clue that raises is an error
+Match = tuple[Mistake, ...]  # what the function behaves like, at once
+strict = False  # True in the tests: a clue that raises is an error
 
 
 def diagnose(exercise: Exercise, run: RunProbe, seed: int = 0) -> Report:
     """Return the report on what `run(probe)` observes; it may run far away."""
+
     def run_first(probe: Probe) -> Observation:
         seen = run(probe)
         return replace(seen, value=first_of(seen.value))
 
     start = time.perf_counter()
     with neutral():
-        report = _Examination(exercise, run_first if exercise.pair else run,
-                              seed).report()
+        report = _Examination(
+            exercise, run_first if exercise.pair else run, seed
+        ).report()
     report.seconds = time.perf_counter() - start
     return report
 
 
 @lru_cache(maxsize=50_000)
-def on_probe(exercise: Exercise, names: tuple[str, ...], seed: int, i: int,
-              again: bool = True) -> Observation:
+def on_probe(
+    exercise: Exercise, names: tuple[str, ...], seed: int, i: int, again: bool = True
+) -> Observation:
     """Return what the mistakes called `names`, together, do on probe i."""
     return observe(_with_mistakes(exercise, names), exercise.probes(seed)[i], again)
 
@@ -58,8 +61,10 @@ def on_probe(exercise: Exercise, names: tuple[str, ...], seed: int, i: int,
 def _wrong_on(exercise: Exercise, name: str, seed: int) -> frozenset[int]:
     """Return the probes on which the mistake `name` alone gives something wrong."""
     return frozenset(
-        i for i, right in enumerate(exercise.expected(seed))
-        if not exercise.same(on_probe(exercise, (name,), seed, i, False), right))
+        i
+        for i, right in enumerate(exercise.expected(seed))
+        if not exercise.same(on_probe(exercise, (name,), seed, i, False), right)
+    )
 
 
 @lru_cache(maxsize=10_000)
@@ -109,28 +114,50 @@ class _Examination:
         if not first.written:
             return Report(self.exercise, "not written")
         if first.error == NOT_A_FUNCTION:
-            return Report(self.exercise, "wrong", symptoms=[first.message],
-                          fingerprint=clues.fingerprint([first]))
+            return Report(
+                self.exercise,
+                "wrong",
+                symptoms=[first.message],
+                fingerprint=clues.fingerprint([first]),
+            )
         seen = [first, *(self.run(probe) for probe in self.probes[1:])]
         self.seen = [_like(*pair) for pair in zip(seen, self.expected, strict=True)]
         if not all(seen.written for seen in self.seen):
             return Report(self.exercise, "not written")
-        self.right = [self.exercise.same(*pair)
-                      for pair in zip(self.seen, self.expected, strict=True)]
+        self.right = [
+            self.exercise.same(*pair)
+            for pair in zip(self.seen, self.expected, strict=True)
+        ]
         if all(self.right):
-            return Report(self.exercise, "right", remarks=self.remarks(),
-                          printed=first.printed, fingerprint=self.fingerprint())
+            return Report(
+                self.exercise,
+                "right",
+                remarks=self.remarks(),
+                printed=first.printed,
+                fingerprint=self.fingerprint(),
+            )
         matches = self.matches()
         if any([one.id for one in match] == [self.exercise.given] for match in matches):
-            return Report(self.exercise, "not written", symptoms=self.symptoms()[0],
-                          fingerprint=self.fingerprint())
+            return Report(
+                self.exercise,
+                "not written",
+                symptoms=self.symptoms()[0],
+                fingerprint=self.fingerprint(),
+            )
         symptoms, i = self.symptoms()
         given, table = self.table(i)
         return Report(
-            self.exercise, "wrong", matches=matches, symptoms=symptoms,
-            given=given, table=table,
-            clues=[] if matches else self.clues(), agree=self.agree(matches),
-            printed=first.printed, fingerprint=self.fingerprint())
+            self.exercise,
+            "wrong",
+            matches=matches,
+            symptoms=symptoms,
+            given=given,
+            table=table,
+            clues=[] if matches else self.clues(),
+            agree=self.agree(matches),
+            printed=first.printed,
+            fingerprint=self.fingerprint(),
+        )
 
     # --- what is wrong, in numbers ---------------------------------------------------
 
@@ -142,11 +169,16 @@ class _Examination:
         one.
         """
         failing = sorted(
-            (i for i, right in enumerate(self.right) if not right), key=lambda i: (
+            (i for i, right in enumerate(self.right) if not right),
+            key=lambda i: (
                 self.probes[i].name != self.exercise.show,
-                self.probes[i].adapter is gradients, _size(self.probes[i].args)))
-        crashed = [i for i in failing if self.seen[i].error
-                   and not self.expected[i].error]
+                self.probes[i].adapter is gradients,
+                _size(self.probes[i].args),
+            ),
+        )
+        crashed = [
+            i for i in failing if self.seen[i].error and not self.expected[i].error
+        ]
         if crashed:
             i = min(crashed)
             return clues.crash(self.exercise, self.probes[i], self.seen[i]), i
@@ -155,45 +187,59 @@ class _Examination:
                 lines = tell(self.seen[i], self.expected[i], self.probes[i])
                 if lines:
                     return lines, i
-        lines = clues.difference(self.exercise, self.probes, self.seen, self.expected,
-                                 self.right)
+        lines = clues.difference(
+            self.exercise, self.probes, self.seen, self.expected, self.right
+        )
         return lines, next((i for i in failing if self.rows(i)), failing[0])
 
-    def error_or_change(self, seen: Observation, wanted: Observation,
-                        probe: Probe) -> list[str]:
+    def error_or_change(
+        self, seen: Observation, wanted: Observation, probe: Probe
+    ) -> list[str]:
         """Return what to say where an error is missing, or the input was changed."""
         if wanted.error and not seen.error:
-            return [f'on "{probe.name}" an error was expected ({wanted.error}: '
-                    f"{wanted.message}), but yours returned a value"]
+            return [
+                f'on "{probe.name}" an error was expected ({wanted.error}: '
+                f"{wanted.message}), but yours returned a value"
+            ]
         if seen.changed != wanted.changed:
             names = self.exercise.arguments
             changed = " and ".join(names[k] for k in seen.changed if k < len(names))
-            return [f"your function changes its input {changed}: what the caller "
-                    "passed is not the same afterwards"]
+            return [
+                f"your function changes its input {changed}: what the caller "
+                "passed is not the same afterwards"
+            ]
         return []
 
-    def type_or_shape(self, seen: Observation, wanted: Observation,
-                      probe: Probe) -> list[str]:
+    def type_or_shape(
+        self, seen: Observation, wanted: Observation, probe: Probe
+    ) -> list[str]:
         """Return what to say about a result that can't be compared number by number."""
         if seen.error:
             return []
         if not isinstance(seen.value, type(wanted.value)):
             _, _, contract = self.exercise.signature.partition("-> ")
-            return clues.wrong_type(seen.value, wanted.value,
-                                    "" if probe.adapter is call else contract)
+            return clues.wrong_type(
+                seen.value, wanted.value, "" if probe.adapter is call else contract
+            )
         if not seen.repeats:
-            why = ("it draws random numbers" if seen.drawn else
-                   "it remembers the call before, or reads memory that nobody has set "
-                   "(torch.empty, a parameter without initial values)")
+            why = (
+                "it draws random numbers"
+                if seen.drawn
+                else "it remembers the call before, or reads memory that nobody has "
+                "set (torch.empty, a parameter without initial values)"
+            )
             return ["two calls with the same input give different results: " + why]
         return clues.wrong_shape(seen.value, wanted.value, probe)
 
     def rows(self, i: int) -> list[str]:
         """Return some of the numbers of probe i that differ, yours and the expected."""
         seen, wanted = self.seen[i], self.expected[i]
-        if seen.error or wanted.error or equal(
-                seen.value, wanted.value, self.exercise.atol, self.exercise.rtol):
-            return []                                # the values are not what is wrong
+        if (
+            seen.error
+            or wanted.error
+            or equal(seen.value, wanted.value, self.exercise.atol, self.exercise.rtol)
+        ):
+            return []  # the values are not what is wrong
         return rows_of(seen.value, wanted.value, self.exercise.sums)
 
     def table(self, i: int) -> tuple[list[str], list[str]]:
@@ -213,8 +259,10 @@ class _Examination:
         text, whole = clues.inputs(self.exercise, probe)
         lines = [f"input     {text}"] if probe.args else []
         if not whole and self.seed == 0 and probe in self.probes:
-            lines.append(f'          (all of it: checks.inputs("{self.exercise.name}", '
-                         f"{self.probes.index(probe)}))")
+            lines.append(
+                f'          (all of it: checks.inputs("{self.exercise.name}", '
+                f"{self.probes.index(probe)}))"
+            )
         return lines
 
     def texts(self, probe: Probe) -> list[str]:
@@ -234,17 +282,21 @@ class _Examination:
         """Return what behaves the same: single mistakes, or else pairs, or nothing."""
         mistakes = self.exercise.mistakes
         single: list[Match] = [
-            (mistake,) for mistake in mistakes if self.behaves_like((mistake,))]
+            (mistake,) for mistake in mistakes if self.behaves_like((mistake,))
+        ]
         if single or not self.finite():
             return self.confirmed(single)
         mine = {i for i, right in enumerate(self.right) if not right}
-        alone = {one.id: _wrong_on(self.exercise, one.id, self.seed)
-                 for one in mistakes}
+        alone = {
+            one.id: _wrong_on(self.exercise, one.id, self.seed) for one in mistakes
+        }
         pairs: list[Match] = [
-                 pair for pair in itertools.combinations(mistakes, 2)
-                 if alone[pair[0].id] | alone[pair[1].id] == mine
-                 and _with_mistakes(self.exercise, tuple(one.id for one in pair))
-                 and self.behaves_like(pair)]
+            pair
+            for pair in itertools.combinations(mistakes, 2)
+            if alone[pair[0].id] | alone[pair[1].id] == mine
+            and _with_mistakes(self.exercise, tuple(one.id for one in pair))
+            and self.behaves_like(pair)
+        ]
         return self.confirmed(pairs) if len(pairs) <= 2 else []  # never guess
 
     def behaves_like(self, mistakes: Match) -> bool:
@@ -269,15 +321,19 @@ class _Examination:
             return []
         seed = self.seed + 1
         expected = self.exercise.expected(seed)
-        fresh = [_like(self.run(probe), wanted) for probe, wanted in zip(
-            self.exercise.probes(seed), expected, strict=True)]
+        fresh = [
+            _like(self.run(probe), wanted)
+            for probe, wanted in zip(self.exercise.probes(seed), expected, strict=True)
+        ]
 
         def agrees(mistakes: Match) -> bool:
             names = tuple(mistake.id for mistake in mistakes)
             return all(
-                self.exercise.alike(seen, on_probe(self.exercise, names, seed, i),
-                                    expected[i])
-                for i, seen in enumerate(fresh))
+                self.exercise.alike(
+                    seen, on_probe(self.exercise, names, seed, i), expected[i]
+                )
+                for i, seen in enumerate(fresh)
+            )
 
         return [mistakes for mistakes in candidates if agrees(mistakes)]
 
@@ -295,32 +351,40 @@ class _Examination:
         """
         found: list[Clue] = []
         if self.crashed():
-            return found                          # the crash is told, with its line
+            return found  # the crash is told, with its line
         for measure in (self.read_out, self.general):
             try:
                 found += measure(found)
             except Exception:
                 if strict:
                     raise
-        first = {clue.key: clue for clue in reversed(found)}     # one of each kind
+        first = {clue.key: clue for clue in reversed(found)}  # one of each kind
         return [clue for clue in found if first[clue.key] is clue][:3]
 
     def read_out(self, _: list[Clue]) -> list[Clue]:
         """Return the exercise's own clues."""
         if self.exercise.read_out is None:
             return []
-        return self.exercise.read_out(self.run,
-                                      Generator().manual_seed(self.seed + 2))
+        return self.exercise.read_out(self.run, Generator().manual_seed(self.seed + 2))
 
     def general(self, found: list[Clue]) -> list[Clue]:
         """Return the clues that any function of tensors can give."""
-        return clues.general(self.exercise, self.run, self.probes, self.seen,
-                             self.expected, self.right, told=bool(found))
+        return clues.general(
+            self.exercise,
+            self.run,
+            self.probes,
+            self.seen,
+            self.expected,
+            self.right,
+            told=bool(found),
+        )
 
     def crashed(self) -> bool:
         """Return True if it crashes where the right function does not."""
-        return any(seen.error and not wanted.error
-                   for seen, wanted in zip(self.seen, self.expected, strict=True))
+        return any(
+            seen.error and not wanted.error
+            for seen, wanted in zip(self.seen, self.expected, strict=True)
+        )
 
     # --- right, with a note ----------------------------------------------------------
 

@@ -14,7 +14,12 @@ from torch import Tensor, nn
 
 Edit = tuple[str, str]
 NAMES: dict[str, Any] = {
-    "torch": torch, "math": math, "nn": nn, "F": F, "Tensor": Tensor}
+    "torch": torch,
+    "math": math,
+    "nn": nn,
+    "F": F,
+    "Tensor": Tensor,
+}
 
 
 def apply_edits(solution: str, edits: Iterable[Edit]) -> str | None:
@@ -25,8 +30,10 @@ def apply_edits(solution: str, edits: Iterable[Edit]) -> str | None:
     spans = []
     for old, new in edits:
         if solution.count(old) != 1:
-            raise ValueError(f"{old!r} occurs {solution.count(old)} times in the "
-                             "solution, expected once: give more of the text around it")
+            raise ValueError(
+                f"{old!r} occurs {solution.count(old)} times in the "
+                "solution, expected once: give more of the text around it"
+            )
         start = solution.index(old)
         spans.append((start, start + len(old), new))
     spans.sort()
@@ -58,6 +65,8 @@ def changed_lines(solution: str, edits: Iterable[Edit]) -> tuple[str, str]:
         before, after = before[1:], after[1:]
     while before and after and before[-1] == after[-1]:
         before, after = before[:-1], after[:-1]
-    wrong, right = ("\n".join(line.strip() for line in lines if line.strip())
-                    for lines in (after, before))
+    wrong, right = (
+        "\n".join(line.strip() for line in lines if line.strip())
+        for lines in (after, before)
+    )
     return wrong, right

@@ -129,8 +129,11 @@ class Exercise:
         wrong, right = mistake.source, self.solution
         if mistake.edits:
             wrong, right = changed_lines(self.solution, mistake.edits)
-        where = (f"look for what does the same as: {wrong}" if wrong
-                 else "something is missing")
+        where = (
+            f"look for what does the same as: {wrong}"
+            if wrong
+            else "something is missing"
+        )
         fix = right or "leave it out: the right answer has nothing in its place"
         return mistake.question, mistake.where or where, mistake.fix or fix
 
@@ -141,9 +144,13 @@ class Exercise:
         """
         (mistake,) = (one for one in self.mistakes if one.id == given)
         return replace(
-            self, name=name, given=given, hints=self.hints_for(mistake),
+            self,
+            name=name,
+            given=given,
+            hints=self.hints_for(mistake),
             signature=self.signature.replace(f"{self.name}(", f"{name}("),
-            solution=self.solution.replace(f"def {self.name}(", f"def {name}("))
+            solution=self.solution.replace(f"def {self.name}(", f"def {name}("),
+        )
 
     @property
     def task(self) -> str:
@@ -153,7 +160,7 @@ class Exercise:
     @property
     def arguments(self) -> list[str]:
         """The names of the function's arguments, read from its signature."""
-        inside = self.signature[self.signature.find("(") + 1:self.signature.find(")")]
+        inside = self.signature[self.signature.find("(") + 1 : self.signature.find(")")]
         return [part.split("=")[0].split(":")[0].strip() for part in inside.split(",")]
 
     def probes(self, seed: int) -> list[Probe]:
@@ -164,8 +171,7 @@ class Exercise:
         """Return what the right function does on each probe."""
         return _expected(self, seed)
 
-    def alike(self, seen: Observation, wrong: Observation, wanted: Observation
-              ) -> bool:
+    def alike(self, seen: Observation, wrong: Observation, wanted: Observation) -> bool:
         """Return True if a function did with one probe what a mistake does.
 
         Where the right one has no error, an error must have the mistake's text, too,
@@ -191,8 +197,10 @@ def _probes(exercise: Exercise, seed: int) -> list[Probe]:
 
 @lru_cache(maxsize=64)
 def _expected(exercise: Exercise, seed: int) -> list[Observation]:
-    return [observe(exercise.reference, probe, again=False)
-            for probe in exercise.probes(seed)]
+    return [
+        observe(exercise.reference, probe, again=False)
+        for probe in exercise.probes(seed)
+    ]
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Value = Any                                          # what a learner gives or returns
+Value = Any  # what a learner gives or returns
 Function = Callable[..., Value]
 COURSE = str(Path(__file__).parents[1] / "classroom")
 
-NOT_A_FUNCTION = "not a function"                    # in Observation.error
+NOT_A_FUNCTION = "not a function"  # in Observation.error
 
 
 def call(function: Function, *args: object) -> Value:
@@ -51,8 +51,11 @@ def gradients(function: Function, *args: Value) -> Value:
 
 def first_of(output: Value) -> Value:
     """Return the result of a pair (result, weights) of tensors; else what came."""
-    pair = isinstance(output, tuple) and len(output) == 2 and all(
-        isinstance(part, Tensor) for part in output)
+    pair = (
+        isinstance(output, tuple)
+        and len(output) == 2
+        and all(isinstance(part, Tensor) for part in output)
+    )
     return output[0] if pair else output
 
 
@@ -103,9 +106,11 @@ def observe(function: object, probe: Probe, again: bool = True) -> Observation:
         return Observation(written=False)
     if not callable(function):
         how = "quotes" if isinstance(function, str) else "brackets"
-        return Observation(error=NOT_A_FUNCTION,
-                           message=f"{article(function)} came, expected "
-                    f"a function: pass the function's name, without {how}")
+        return Observation(
+            error=NOT_A_FUNCTION,
+            message=f"{article(function)} came, expected "
+            f"a function: pass the function's name, without {how}",
+        )
     with neutral(), _quiet() as printed:
         args = copy.deepcopy(probe.args)
         try:
@@ -113,23 +118,34 @@ def observe(function: object, probe: Probe, again: bool = True) -> Observation:
             value = plain(output)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and not _raised(error):
-                raise                                # someone pressed Ctrl-C
-            return (Observation(written=False) if _promised(error)
-                    else _crash(error, function, printed))
+                raise  # someone pressed Ctrl-C
+            return (
+                Observation(written=False)
+                if _promised(error)
+                else _crash(error, function, printed)
+            )
         if type(output) is function and function.__module__ != "builtins":
-            return Observation(error=NOT_A_FUNCTION,
-                               message=f"the class {function.__name__} "
-                        "came, expected a function: make an object of it, or pass the "
-                        "function that does the work")
+            return Observation(
+                error=NOT_A_FUNCTION,
+                message=f"the class {function.__name__} "
+                "came, expected a function: make an object of it, or pass the "
+                "function that does the work",
+            )
         changed = tuple(
-            i for i, (now, before) in enumerate(zip(args, probe.args, strict=True))
+            i
+            for i, (now, before) in enumerate(zip(args, probe.args, strict=True))
             if _is_plain(before) and not _equal(plain(now), before)
         )
         repeats = not again or _same_again(function, probe, value, seed=1)
         drawn = not repeats and _same_again(function, probe, value, seed=0)
-    return Observation(value, changed=changed, repeats=repeats,
-                       written=value is not ...,
-                printed=printed.getvalue()[:2000], drawn=drawn)
+    return Observation(
+        value,
+        changed=changed,
+        repeats=repeats,
+        written=value is not ...,
+        printed=printed.getvalue()[:2000],
+        drawn=drawn,
+    )
 
 
 def not_written(function: object) -> bool:
@@ -159,8 +175,10 @@ def _raised(error: BaseException) -> bool:
     while step.tb_next is not None:
         step = step.tb_next
     code = step.tb_frame.f_code
-    raised = any(op.opname == "RAISE_VARARGS" and op.offset == step.tb_lasti
-                 for op in dis.get_instructions(code))
+    raised = any(
+        op.opname == "RAISE_VARARGS" and op.offset == step.tb_lasti
+        for op in dis.get_instructions(code)
+    )
     return raised and not code.co_filename.startswith((torch.__path__[0], COURSE))
 
 
@@ -168,30 +186,44 @@ def _raised(error: BaseException) -> bool:
 def _only_promised(code: CodeType) -> bool:
     """Return True for code that does nothing but return None or `...`."""
     return all(
-        op.argval in (None, ...) if op.opname in ("LOAD_CONST", "RETURN_CONST")
+        op.argval in (None, ...)
+        if op.opname in ("LOAD_CONST", "RETURN_CONST")
         else op.opname in ("RESUME", "RETURN_VALUE", "NOP", "POP_TOP")
-        for op in dis.get_instructions(code))
+        for op in dis.get_instructions(code)
+    )
 
 
 def plain(value: Value) -> Value:
     """Return a copy of `value` that later changes can't reach: tensors detached."""
     if isinstance(value, Tensor):
         odd = value.layout is not torch.strided or value.is_nested
-        if odd or value.is_complex() or value.is_quantized or "float8" in str(
-                value.dtype):
-            raise TypeError("a complex, sparse, nested or quantized tensor came, "
-                            "expected a plain one")
+        if (
+            odd
+            or value.is_complex()
+            or value.is_quantized
+            or "float8" in str(value.dtype)
+        ):
+            raise TypeError(
+                "a complex, sparse, nested or quantized tensor came, "
+                "expected a plain one"
+            )
         return value.detach().to("cpu", copy=True).as_subclass(Tensor)
-    if isinstance(value, np.generic) or isinstance(value, np.ndarray) and (
-            value.ndim == 0):
+    if (
+        isinstance(value, np.generic)
+        or isinstance(value, np.ndarray)
+        and (value.ndim == 0)
+    ):
         return value.item()
     if isinstance(value, Coroutine):
-        value.close()                                # it will never be awaited
+        value.close()  # it will never be awaited
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(plain, value)) if type(value) in (list, tuple) else (
-            tuple(map(plain, value)))
+        return (
+            type(value)(map(plain, value))
+            if type(value) in (list, tuple)
+            else (tuple(map(plain, value)))
+        )
     return value
 
 
@@ -235,8 +267,11 @@ def _equal(a: object, b: object) -> bool:
 
 def _compared(a: object, b: object) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and a.dtype == b.dtype and torch.allclose(
-            a, b, atol=1e-6, rtol=1e-5, equal_nan=True)
+        return (
+            a.shape == b.shape
+            and a.dtype == b.dtype
+            and torch.allclose(a, b, atol=1e-6, rtol=1e-5, equal_nan=True)
+        )
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
@@ -246,8 +281,9 @@ def _compared(a: object, b: object) -> bool:
     return bool(a == b) or (a != a and b != b)
 
 
-def _crash(error: BaseException, function: Function,
-           printed: io.StringIO) -> Observation:
+def _crash(
+    error: BaseException, function: Function, printed: io.StringIO
+) -> Observation:
     """Return what is to be told about an exception: class, text, the learner's line."""
     parts = [function, *(vars(function).values() if isinstance(function, type) else ())]
     code = next((part.__code__ for part in parts if hasattr(part, "__code__")), None)
@@ -262,8 +298,12 @@ def _crash(error: BaseException, function: Function,
         message = " ".join(str(error).split())[:300]
     except Exception:
         message = ""
-    return Observation(error=type(error).__name__, message=message, where=where,
-                printed=printed.getvalue()[:2000])
+    return Observation(
+        error=type(error).__name__,
+        message=message,
+        where=where,
+        printed=printed.getvalue()[:2000],
+    )
 
 
 # What a result may depend on beside the input: how it is read, how it is set, and the
@@ -274,12 +314,21 @@ _GLOBALS: tuple[tuple[Callable, Callable, object], ...] = (
     (torch.get_num_threads, torch.set_num_threads, None),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode, 0),
-    (lambda: torch.is_autocast_enabled("cpu"),
-     lambda on: torch.set_autocast_enabled("cpu", on), False),
-    (lambda: torch.is_autocast_enabled("cuda"),
-     lambda on: torch.set_autocast_enabled("cuda", on), False),
-    (lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
-     lambda both: torch.autograd.set_detect_anomaly(*both), (False, True)),
+    (
+        lambda: torch.is_autocast_enabled("cpu"),
+        lambda on: torch.set_autocast_enabled("cpu", on),
+        False,
+    ),
+    (
+        lambda: torch.is_autocast_enabled("cuda"),
+        lambda on: torch.set_autocast_enabled("cuda", on),
+        False,
+    ),
+    (
+        lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        lambda both: torch.autograd.set_detect_anomaly(*both),
+        (False, True),
+    ),
     (np.geterr, lambda kinds: np.seterr(**kinds), None),
     (random.getstate, random.setstate, None),
     (lambda: np.random.get_state(legacy=False), np.random.set_state, None),
@@ -297,14 +346,18 @@ def neutral() -> Iterator[None]:
     device = torch.get_default_device()
     with contextlib.ExitStack() as stack:
         stack.callback(_restore, before, device)
-        stack.enter_context(torch.random.fork_rng(
-            devices=range(torch.cuda.device_count())
-            if torch.cuda.is_initialized() else []))
+        stack.enter_context(
+            torch.random.fork_rng(
+                devices=range(torch.cuda.device_count())
+                if torch.cuda.is_initialized()
+                else []
+            )
+        )
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         if device.type != "cpu":
             torch.set_default_device(None)
-        if torch.get_default_device().type != "cpu":     # we stand in a `with` block
+        if torch.get_default_device().type != "cpu":  # we stand in a `with` block
             stack.enter_context(torch.device("cpu"))
         for get, put, wanted in _GLOBALS:
             if wanted is not None and get() != wanted:
@@ -324,8 +377,11 @@ def _restore(before: list, device: torch.device) -> None:
 def _quiet() -> Iterator[io.StringIO]:
     """Seed the random numbers; catch what is printed and warned."""
     out = io.StringIO()
-    with (warnings.catch_warnings(), contextlib.redirect_stdout(out),
-          contextlib.redirect_stderr(io.StringIO())):
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         _seed(0)
         yield out

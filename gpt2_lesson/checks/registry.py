@@ -18,8 +18,11 @@ def all_exercises() -> dict[str, Exercise | Answer]:
     found = []
     for module in sorted(iter_modules(exercises.__path__), key=lambda one: one.name):
         names = vars(import_module(f"{exercises.__name__}.{module.name}"))
-        found += [one for one in (*names.values(), *names.get("ANSWERS", ()))
-                  if isinstance(one, Exercise | Answer)]
+        found += [
+            one
+            for one in (*names.values(), *names.get("ANSWERS", ()))
+            if isinstance(one, Exercise | Answer)
+        ]
     found = list(dict.fromkeys(found))
     return {one.name: one for one in sorted(found, key=lambda one: one.lesson)}
 
@@ -38,5 +41,7 @@ def find(name: Any) -> list[Exercise | Answer]:
     if name in known:
         return [known[name]]
     near = difflib.get_close_matches(name, [*known, *SETS], 3) or list(SETS)[:3]
-    raise KeyError(f"no exercise is called {name!r}; nearest: {', '.join(near)} (a "
-                   "function is asked for by its name, an exercise by its number)")
+    raise KeyError(
+        f"no exercise is called {name!r}; nearest: {', '.join(near)} (a "
+        "function is asked for by its name, an exercise by its number)"
+    )

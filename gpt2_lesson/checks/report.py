@@ -23,7 +23,7 @@ class Points(float):
         made.most = most
         return made
 
-    def __repr__(self) -> str:                       # what nbgrader reads
+    def __repr__(self) -> str:  # what nbgrader reads
         return f"{float(self):.10g}"
 
     def _repr_html_(self) -> str:
@@ -64,14 +64,21 @@ class Report:
     @property
     def evidence(self) -> list[str]:
         """What shows it, a sentence each: symptoms, numbers, clues."""
-        return [*self.symptoms, *self.given, *self.table,
-                *(clue.text for clue in self.clues)]
+        return [
+            *self.symptoms,
+            *self.given,
+            *self.table,
+            *(clue.text for clue in self.clues),
+        ]
 
     @property
     def named(self) -> str:
         """The mistake's name; "two at once: A; and B", "one of: A; or B", or ""."""
-        names = [_AT_ONCE.get(len(match), "several at once: ") + "; and ".join(
-            mistake.name for mistake in match) for match in self.matches[:3]]
+        names = [
+            _AT_ONCE.get(len(match), "several at once: ")
+            + "; and ".join(mistake.name for mistake in match)
+            for match in self.matches[:3]
+        ]
         return ("one of: " if len(names) > 1 else "") + "; or ".join(names)
 
     def require(self) -> None:
@@ -103,11 +110,13 @@ class Report:
         """Show the report: HTML in a notebook, text elsewhere."""
         try:
             from IPython import get_ipython
+
             in_notebook = get_ipython() is not None
         except ImportError:
             in_notebook = False
         if in_notebook:
             from IPython.display import display
+
             display(self)
         else:
             print(self)
@@ -129,14 +138,17 @@ class Report:
     def label(self) -> str:
         """The word in brackets before the headline."""
         return {"right": "[right]", "wrong": "[not yet]", "not written": "[ ... ]"}[
-            self.state]
+            self.state
+        ]
 
     def parts(self) -> list[tuple[str, list[str]]]:
         """Return what stands below the headline, as (kind, lines)."""
         if self.state == "not written":
             return [("text", self.symptoms or [self.exercise.task])]
-        parts = [("text", self.symptoms), 
-                 ("table", [*self.table[:1], *self.given, *self.table[1:]])]
+        parts = [
+            ("text", self.symptoms),
+            ("table", [*self.table[:1], *self.given, *self.table[1:]]),
+        ]
         if settings.mode == "public":
             if len(self.matches) == 1:
                 parts += [("why", [mistake.why for mistake in self.matches[0]])]
@@ -146,12 +158,16 @@ class Report:
             if self.state == "wrong":
                 more = f'more: checks.hint("{self.exercise.name}")'
                 parts += [("small", [self.aside, more])]
-        parts += [("text", self.remarks)]           # of a right answer
+        parts += [("text", self.remarks)]  # of a right answer
         if self.printed.strip():
-            parts += [("small", ["your function printed:"]),
-                      ("table", self.printed.strip().splitlines()[:10])]
-        return [(kind, [_printable(line) for line in lines if line])
-                for kind, lines in parts]
+            parts += [
+                ("small", ["your function printed:"]),
+                ("table", self.printed.strip().splitlines()[:10]),
+            ]
+        return [
+            (kind, [_printable(line) for line in lines if line])
+            for kind, lines in parts
+        ]
 
     def __str__(self) -> str:
         lines = [f"{self.label} {self.headline}"]
@@ -164,7 +180,8 @@ class Report:
     def _repr_html_(self) -> str:
         """Return the report as HTML; every text in it is escaped."""
         colour = {"right": "#2e7d32", "wrong": "#b3541e", "not written": "#6b7280"}[
-            self.state]
+            self.state
+        ]
         body = []
         for kind, lines in self.parts():
             if not lines:
@@ -173,15 +190,18 @@ class Report:
             body.append(
                 '<pre style="margin:6px 0;overflow-x:auto;white-space:pre;'
                 f'line-height:1.35;font-family:monospace">{text}'
-                "</pre>" if kind == "table" else
-                f'<div style="margin:3px 0;white-space:pre-line;{_LOOKS[kind]}">{text}'
-                "</div>")
+                "</pre>"
+                if kind == "table"
+                else f'<div style="margin:3px 0;white-space:pre-line;{_LOOKS[kind]}">'
+                f"{text}</div>"
+            )
         return (
             '<div class="gpt2-lesson-report" style="padding:2px 0 4px 12px;'
             f'border-left:4px solid {colour};max-width:760px">'
             '<div style="font-weight:600">'
             f"{html.escape(f'{self.label} {self.headline}')}</div>"
-            f"{''.join(body)}</div>")
+            f"{''.join(body)}</div>"
+        )
 
 
 def _printable(line: str) -> str:
@@ -189,7 +209,7 @@ def _printable(line: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in line)
 
 
-Rows = tuple[list[str], list[str]]                   # yours, and the expected
+Rows = tuple[list[str], list[str]]  # yours, and the expected
 _AT_ONCE = {1: "", 2: "two at once: "}
 _LOOKS = {"text": "", "why": "font-style:italic", "small": "opacity:.75;font-size:90%"}
 
@@ -202,25 +222,33 @@ def rows_of(yours: Value, wanted: Value, sums: bool = False) -> list[str]:
     """
     if isinstance(yours, dict) and isinstance(wanted, dict):
         differ = [key for key in wanted if shown(yours.get(key)) != shown(wanted[key])]
-        return [f"{name:9} {key}: {shown(part.get(key))}" for key in differ[:3]
-                for name, part in (("yours", yours), ("expected", wanted))]
+        return [
+            f"{name:9} {key}: {shown(part.get(key))}"
+            for key in differ[:3]
+            for name, part in (("yours", yours), ("expected", wanted))
+        ]
     if isinstance(yours, Tensor) is not isinstance(wanted, Tensor):
-        return []                                    # its type has been told
+        return []  # its type has been told
     if isinstance(yours, Tensor):
         if yours.shape != wanted.shape or yours.numel() == 0:
             return []
         tries: Iterable[Rows] = (
-            _tensor_rows(yours, wanted, sums, digits) for digits in (3, 6, 9))
+            _tensor_rows(yours, wanted, sums, digits) for digits in (3, 6, 9)
+        )
     else:
         mine, right = _windows(yours, wanted)
-        tries = [*_lists_of_tensors(yours, wanted),
-                 ([f" {_brief(yours)}"], [f" {_brief(wanted)}"]),
-                 ([f" {mine}"], [f" {right}"])]
+        tries = [
+            *_lists_of_tensors(yours, wanted),
+            ([f" {_brief(yours)}"], [f" {_brief(wanted)}"]),
+            ([f" {mine}"], [f" {right}"]),
+        ]
     for pair in tries:
         if pair[0] != pair[1]:
-            return [f"{name if i == 0 else '':9}{row}"
-                    for name, rows in zip(("yours", "expected"), pair, strict=True)
-                    for i, row in enumerate(rows)]
+            return [
+                f"{name if i == 0 else '':9}{row}"
+                for name, rows in zip(("yours", "expected"), pair, strict=True)
+                for i, row in enumerate(rows)
+            ]
     return []
 
 
@@ -241,13 +269,18 @@ def _lists_of_tensors(yours: Value, wanted: Value) -> list[Rows]:
 
 
 def _indented(i: int, rows: list[str]) -> list[str]:
-    return [f" entry {i}:{row}" if k == 0 else f"         {row}"
-            for k, row in enumerate(rows)]
+    return [
+        f" entry {i}:{row}" if k == 0 else f"         {row}"
+        for k, row in enumerate(rows)
+    ]
 
 
 def _kind(value: Value) -> str:
-    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else (
-        shown(value))
+    return (
+        f"a tensor {tuple(value.shape)}"
+        if isinstance(value, Tensor)
+        else (shown(value))
+    )
 
 
 def _brief(value: Value) -> str:
@@ -257,31 +290,44 @@ def _brief(value: Value) -> str:
 
 def _windows(yours: Value, wanted: Value) -> tuple[str, str]:
     """Return two lists or texts from a little before the first difference."""
-    if not all(isinstance(part, str | bytes | list | tuple)
-               for part in (yours, wanted)):
+    if not all(
+        isinstance(part, str | bytes | list | tuple) for part in (yours, wanted)
+    ):
         return repr(yours)[:400], repr(wanted)[:400]
-    start = next((i for i, (a, b) in enumerate(zip(yours, wanted, strict=False))
-                  if shown(a) != shown(b)), min(len(yours), len(wanted)))
+    start = next(
+        (
+            i
+            for i, (a, b) in enumerate(zip(yours, wanted, strict=False))
+            if shown(a) != shown(b)
+        ),
+        min(len(yours), len(wanted)),
+    )
     start = max(0, start - 3)
     before = "... " * (start > 0)
     return before + shown(yours[start:]), before + shown(wanted[start:])
 
 
-def _tensor_rows(yours: Tensor, wanted: Tensor, sums: bool, digits: int
-                 ) -> Rows:
+def _tensor_rows(yours: Tensor, wanted: Tensor, sums: bool, digits: int) -> Rows:
     """Return up to 3 rows of the first matrix in which two tensors differ."""
-    yours, wanted = (part.reshape(-1, *part.shape[-2:]) if part.dim() > 1
-                     else part.reshape(1, 1, -1) for part in (yours, wanted))
-    differ = ~yours.double().isclose(wanted.double(), rtol=1e-4, atol=1e-5,
-                                     equal_nan=True)
+    yours, wanted = (
+        part.reshape(-1, *part.shape[-2:]) if part.dim() > 1 else part.reshape(1, 1, -1)
+        for part in (yours, wanted)
+    )
+    differ = ~yours.double().isclose(
+        wanted.double(), rtol=1e-4, atol=1e-5, equal_nan=True
+    )
     i = int(differ.flatten(1).any(1).int().argmax())
     row = int(differ[i].any(1).int().argmax())
     top = max(0, min(row - 1, yours.size(1) - 3)) if row > 2 else 0
-    first = int(differ[i][top:top + 3].any(0).int().argmax())
+    first = int(differ[i][top : top + 3].any(0).int().argmax())
     start = first - 2 if first > 4 else 0
-    mine, right = ([f"row {top + k}: " * bool(top) + _numbers(one, sums, start, digits)
-                    for k, one in enumerate(part[i][top:top + 3])]
-                   for part in (yours, wanted))
+    mine, right = (
+        [
+            f"row {top + k}: " * bool(top) + _numbers(one, sums, start, digits)
+            for k, one in enumerate(part[i][top : top + 3])
+        ]
+        for part in (yours, wanted)
+    )
     return mine, right
 
 
@@ -289,7 +335,8 @@ def _numbers(row: Tensor, sums: bool, start: int, digits: int) -> str:
     width = digits + 4
     text = "... " * (start > 0) + " ".join(
         f"{value:{width}.{digits}g}" if row.is_floating_point() else f"{int(value):5d}"
-        for value in row[start:start + 5].tolist())
+        for value in row[start : start + 5].tolist()
+    )
     if row.numel() > start + 5:
         text += " ..."
     return text + (f" | sum {row.sum().item():.2f}" if sums else "")

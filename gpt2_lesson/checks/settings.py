@@ -15,13 +15,15 @@ class Settings:
 
     partial: float = float(os.environ.get("GPT2_LESSON_PARTIAL", "0"))
     mode: str = os.environ.get(
-        "GPT2_LESSON_MODE", os.environ.get("GPT2_LESSON_FACE", "public"))
+        "GPT2_LESSON_MODE", os.environ.get("GPT2_LESSON_FACE", "public")
+    )
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name == "face":                           # its name in version 0.1
+        if name == "face":  # its name in version 0.1
             name = "mode"
         if name == "partial" and not (
-                isinstance(value, int | float) and 0 <= value <= 1):
+            isinstance(value, int | float) and 0 <= value <= 1
+        ):
             raise ValueError(f"partial is {value!r}, expected a fraction from 0 to 1")
         if name == "mode" and value not in ("public", "exam"):
             raise ValueError(f'mode is {value!r}, expected "public" or "exam"')

@@ -60,27 +60,37 @@ return F.dropout(s.softmax(-1), 0.3) @ v""",
 return s.detach().softmax(-1) @ v""",
     "A22": "return v.mean(1, keepdim=True).expand_as(v)",
     "A24": "s = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT{M}\n"
-           "return s.softmax(-1) @ v",
+    "return s.softmax(-1) @ v",
     "A24d": "s = -torch.cdist(q, k) / math.sqrt(q.size(-1)){M}\n"
-            "return s.softmax(-1) @ v",
+    "return s.softmax(-1) @ v",
 }
-BODIES |= {name: "s = q @ k.mT / math.sqrt(q.size(-1)){M}\n" + last
-           for name, last in {
-    "A7t": "return s.softmax(-1) @ v / q.size(1)",
-    "A7v": "return s.softmax(-1) @ v / math.sqrt(v.size(-1))",
-    "A9t": "return s.flatten(1).softmax(-1).view_as(s) @ v",
-    "A9s": "e = (s - s.amax(-1, keepdim=True)).exp()\nreturn e / e.sum() @ v",
-    "A11e": "return s.exp() @ v", "A19q": "return s.softmax(-1) @ q",
-    "A15h": "return F.one_hot(s.argmax(-1), s.size(-1)).float() @ v",
-    "A23": "return v + s.softmax(-1) @ v"}.items()} | {
+BODIES |= {
+    name: "s = q @ k.mT / math.sqrt(q.size(-1)){M}\n" + last
+    for name, last in {
+        "A7t": "return s.softmax(-1) @ v / q.size(1)",
+        "A7v": "return s.softmax(-1) @ v / math.sqrt(v.size(-1))",
+        "A9t": "return s.flatten(1).softmax(-1).view_as(s) @ v",
+        "A9s": "e = (s - s.amax(-1, keepdim=True)).exp()\nreturn e / e.sum() @ v",
+        "A11e": "return s.exp() @ v",
+        "A19q": "return s.softmax(-1) @ q",
+        "A15h": "return F.one_hot(s.argmax(-1), s.size(-1)).float() @ v",
+        "A23": "return v + s.softmax(-1) @ v",
+    }.items()
+} | {
     "A2f": "s = q @ k.mT / q.size(-1) ** 0.25{M}\nreturn s.softmax(-1) @ v",
-    "A2m": "s = -q @ k.mT / math.sqrt(q.size(-1)){M}\nreturn s.softmax(-1) @ v"}
+    "A2m": "s = -q @ k.mT / math.sqrt(q.size(-1)){M}\nreturn s.softmax(-1) @ v",
+}
 PAST = ".masked_fill(torch.ones_like(q @ k.mT).triu(1).bool(), -torch.inf)"
 UNMASKED = {name: body.replace("{M}", "") for name, body in BODIES.items()} | {
-    "M0": BODIES["A1"].replace("{M}", f" / math.sqrt(q.size(-1))\ns = s{PAST}")}
-MASKED = {name: "\n".join(
-    f"{line.split('{M}')[0]}\ns = s{PAST}" if "{M}" in line else line
-    for line in body.splitlines()) for name, body in BODIES.items()}
+    "M0": BODIES["A1"].replace("{M}", f" / math.sqrt(q.size(-1))\ns = s{PAST}")
+}
+MASKED = {
+    name: "\n".join(
+        f"{line.split('{M}')[0]}\ns = s{PAST}" if "{M}" in line else line
+        for line in body.splitlines()
+    )
+    for name, body in BODIES.items()
+}
 
 # What learners do to the scores s; used in mask_scores and inside causal_attention.
 MASKS = {
@@ -102,19 +112,24 @@ s = s * past + (1 - past) * float("-inf")""",
 s[0] = s[0].masked_fill(torch.ones_like(s[0]).tril() == 0, -torch.inf)""",
 }
 SCORES = "s = q @ k.mT / math.sqrt(q.size(-1))\n"
-CAUSAL = {name: f"{SCORES}{body}\nreturn s.softmax(-1) @ v"
-          for name, body in MASKS.items()} | {
-    "M11": f"{SCORES}w = s.softmax(-1).tril()\nreturn w @ v"} | {
-    name: f"{SCORES}{change}\nreturn s.softmax(-1) @ v" for name, change in {
-        "M3f": "s = s.masked_fill(torch.ones_like(s).tril() == 1, -1e9)",
-        "M3n": "s = s - 1e9 * torch.ones_like(s).tril()",
-        "M4f": "s = s.masked_fill(torch.ones_like(s).triu() == 1, -1e9)",
-        "M4n": "s = s - 1e9 * torch.ones_like(s).triu()",
-        "M9m": "s = s.masked_fill(torch.ones_like(s).triu(1) == 1, s.min().item())",
-        "M10n": "s = s + 1e9 * torch.ones_like(s).triu(1)"}.items()}
-MASK_SCORES = {name: f"s = scores\n{body}\nreturn s"
-               for name, body in MASKS.items()} | {
-    "M13": f"s = scores{PAST.replace('q @ k.mT', 'scores')}\nreturn s.softmax(-1)"}
+CAUSAL = (
+    {name: f"{SCORES}{body}\nreturn s.softmax(-1) @ v" for name, body in MASKS.items()}
+    | {"M11": f"{SCORES}w = s.softmax(-1).tril()\nreturn w @ v"}
+    | {
+        name: f"{SCORES}{change}\nreturn s.softmax(-1) @ v"
+        for name, change in {
+            "M3f": "s = s.masked_fill(torch.ones_like(s).tril() == 1, -1e9)",
+            "M3n": "s = s - 1e9 * torch.ones_like(s).tril()",
+            "M4f": "s = s.masked_fill(torch.ones_like(s).triu() == 1, -1e9)",
+            "M4n": "s = s - 1e9 * torch.ones_like(s).triu()",
+            "M9m": "s = s.masked_fill(torch.ones_like(s).triu(1) == 1, s.min().item())",
+            "M10n": "s = s + 1e9 * torch.ones_like(s).triu(1)",
+        }.items()
+    }
+)
+MASK_SCORES = {
+    name: f"s = scores\n{body}\nreturn s" for name, body in MASKS.items()
+} | {"M13": f"s = scores{PAST.replace('q @ k.mT', 'scores')}\nreturn s.softmax(-1)"}
 
 
 def by_loops(q, k, v, causal=False):
@@ -124,8 +139,10 @@ def by_loops(q, k, v, causal=False):
             end = t + 1 if causal else k.size(1)
             scores = torch.stack([q[b, t].dot(k[b, s]) for s in range(end)])
             shares = (scores / math.sqrt(q.size(2))).softmax(0)
-            out = out.index_put((torch.tensor(b), torch.tensor(t)),
-                                (shares[:, None] * v[b, :end]).sum(0))
+            out = out.index_put(
+                (torch.tensor(b), torch.tensor(t)),
+                (shares[:, None] * v[b, :end]).sum(0),
+            )
     return out
 
 
@@ -138,13 +155,18 @@ def by_hand(q, k, v):
 HONEST = {
     "lesson": lambda q, k, v: lesson_attention(q, k, v)[0],
     "fused": lambda q, k, v: F.scaled_dot_product_attention(q, k, v),
-    "einsum": lambda q, k, v: torch.einsum("bts,bsd->btd", (torch.einsum(
-        "btd,bsd->bts", q, k) / math.sqrt(q.shape[-1])).softmax(-1), v),
-    "bmm": lambda q, k, v: torch.bmm(F.softmax(torch.bmm(
-        q, k.permute(0, 2, 1)) * q.size(2) ** -0.5, dim=2), v),
+    "einsum": lambda q, k, v: torch.einsum(
+        "bts,bsd->btd",
+        (torch.einsum("btd,bsd->bts", q, k) / math.sqrt(q.shape[-1])).softmax(-1),
+        v,
+    ),
+    "bmm": lambda q, k, v: torch.bmm(
+        F.softmax(torch.bmm(q, k.permute(0, 2, 1)) * q.size(2) ** -0.5, dim=2), v
+    ),
     "q first": lambda q, k, v: ((q / math.sqrt(q.size(-1))) @ k.mT).softmax(-1) @ v,
-    "both": lambda q, k, v: ((q / q.size(-1) ** 0.25) @ (
-        k / q.size(-1) ** 0.25).mT).softmax(-1) @ v,
+    "both": lambda q, k, v: (
+        ((q / q.size(-1) ** 0.25) @ (k / q.size(-1) ** 0.25).mT).softmax(-1) @ v
+    ),
     "loops": by_loops,
     "by hand": by_hand,
     "turned": lambda q, k, v: (v.mT @ (k @ q.mT / math.sqrt(q.size(-1))).softmax(1)).mT,
@@ -155,6 +177,7 @@ HONEST = {
 def causal_by(mask):
     def causal_attention(q, k, v):
         return mask(q @ k.mT / math.sqrt(q.size(-1))).softmax(-1) @ v
+
     return causal_attention
 
 
@@ -162,24 +185,36 @@ HONEST_MASKS = {
     "lesson": lambda s: s.masked_fill(~causal_mask(s.size(-1)), -torch.inf),
     "tril == 0": lambda s: s.masked_fill(torch.ones_like(s).tril() == 0, -torch.inf),
     "-1e9": lambda s: s.masked_fill(torch.ones_like(s).triu(1).bool(), -1e9),
-    "finfo": lambda s: s.masked_fill(torch.ones_like(s).triu(1).bool(),
-                                     torch.finfo(s.dtype).min),
+    "finfo": lambda s: s.masked_fill(
+        torch.ones_like(s).triu(1).bool(), torch.finfo(s.dtype).min
+    ),
     "added": lambda s: s + torch.full(s.shape[-2:], -torch.inf).triu(1),
     "where": lambda s: torch.where(torch.ones_like(s).tril().bool(), s, -torch.inf),
     "arange": lambda s: torch.where(
-        torch.arange(s.size(1))[:, None] >= torch.arange(s.size(2)), s, -torch.inf),
-    "loop": lambda s: torch.stack([torch.cat([
-        row[:, :t + 1], torch.full_like(row[:, t + 1:], -1e30)], -1)
-        for t, row in enumerate(s.unbind(1))], 1),
+        torch.arange(s.size(1))[:, None] >= torch.arange(s.size(2)), s, -torch.inf
+    ),
+    "loop": lambda s: torch.stack(
+        [
+            torch.cat([row[:, : t + 1], torch.full_like(row[:, t + 1 :], -1e30)], -1)
+            for t, row in enumerate(s.unbind(1))
+        ],
+        1,
+    ),
 }
 HONEST_CAUSAL = {name: causal_by(mask) for name, mask in HONEST_MASKS.items()} | {
     "fused": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
     "loops": lambda q, k, v: by_loops(q, k, v, causal=True),
-    "after": lambda q, k, v: (w := (q @ k.mT / math.sqrt(q.size(-1))).softmax(-1).tril()
-                              ) / w.sum(-1, keepdim=True) @ v,
+    "after": lambda q, k, v: (
+        (w := (q @ k.mT / math.sqrt(q.size(-1))).softmax(-1).tril())
+        / w.sum(-1, keepdim=True)
+        @ v
+    ),
 }
-CASES = {"attention": (UNMASKED, HONEST), "mask_scores": (MASK_SCORES, HONEST_MASKS),
-         "causal_attention": (MASKED | CAUSAL, HONEST_CAUSAL)}
+CASES = {
+    "attention": (UNMASKED, HONEST),
+    "mask_scores": (MASK_SCORES, HONEST_MASKS),
+    "causal_attention": (MASKED | CAUSAL, HONEST_CAUSAL),
+}
 
 
 class TestCatalogue(Catalogue):
@@ -194,7 +229,8 @@ def test_two_mistakes_at_once_are_both_named() -> None:
 @pytest.mark.parametrize(("factor", "scale"), [(1.3, "0.4333"), (0.2, "0.0667")])
 def test_an_unknown_scale_is_measured(factor: float, scale: str) -> None:
     report = checks.attention(
-        lambda q, k, v: (q @ k.mT * factor / math.sqrt(q.size(-1))).softmax(-1) @ v)
+        lambda q, k, v: (q @ k.mT * factor / math.sqrt(q.size(-1))).softmax(-1) @ v
+    )
     assert f"your effective scale is {scale} where D = 9" in report.clues[0].text
 
 
@@ -202,12 +238,22 @@ def test_right_but_fragile() -> None:
     after = checks.causal_attention(HONEST_CAUSAL["after"])
     assert after.passed and "hidden score is 10,000" in after.remarks[0]
     assert len(after.remarks) == 1
-    for check, form in ((checks.causal_attention, causal_by),
-                        (checks.mask_scores, lambda mask: mask)):
-        for fill, said in ((-1e9, "half precision"), (-100, "lower than the fill"),
-                           (-1e4, "lower than the fill")):
-            report = check(form(lambda s, fill=fill: s.masked_fill(
-                torch.ones_like(s).triu(1).bool(), fill)))
+    for check, form in (
+        (checks.causal_attention, causal_by),
+        (checks.mask_scores, lambda mask: mask),
+    ):
+        for fill, said in (
+            (-1e9, "half precision"),
+            (-100, "lower than the fill"),
+            (-1e4, "lower than the fill"),
+        ):
+            report = check(
+                form(
+                    lambda s, fill=fill: s.masked_fill(
+                        torch.ones_like(s).triu(1).bool(), fill
+                    )
+                )
+            )
             assert report.passed and len(report.remarks) == 1
             assert said in report.remarks[0]
         assert not check(form(HONEST_MASKS["where"])).remarks
@@ -223,20 +269,31 @@ def on_its_line(name: str, *lines: str):
     return space[name]
 
 
-@pytest.mark.parametrize(("name", "line", "said"), [
-    ("attention", "s = q @ k / 2", "the last two axes of k"),
-    ("attention", "s = q @ k.T / 2", "k.T reverses all three axes"),
-    ("attention", "s = torch.bmm(q, k)", "the last two axes of k"),
-    ("attention", "s = (q @ k.mT).softmax(-1).mT @ v.mT", "(B, T, T) @ (B, T, Dv)"),
-    ("attention", "s = q * v", "two shapes do not fit"),
-    ("causal_attention", "s = (q @ k.mT).masked_fill(torch.ones(2, 2) == 1, 0)",
-     "two shapes do not fit"),
-    ("feed_forward", "h = x @ w1.T", "x @ w1, without a transpose"),
-    ("feed_forward", "h = F.linear(x, w1, b1)", "x @ w1, without a transpose"),
-    ("feed_forward", "h = x @ w1 + b2", "b1 is (F,) and belongs to the hidden layer"),
-    ("feed_forward", "h = x * w1 + b1", "the product of matrices is @"),
-    ("feed_forward", "h = b1 + w1 * x", "the product of matrices is @"),
-    ("feed_forward", "h = 0.5 * (x @ w1) + x", "two shapes do not fit")])
+@pytest.mark.parametrize(
+    ("name", "line", "said"),
+    [
+        ("attention", "s = q @ k / 2", "the last two axes of k"),
+        ("attention", "s = q @ k.T / 2", "k.T reverses all three axes"),
+        ("attention", "s = torch.bmm(q, k)", "the last two axes of k"),
+        ("attention", "s = (q @ k.mT).softmax(-1).mT @ v.mT", "(B, T, T) @ (B, T, Dv)"),
+        ("attention", "s = q * v", "two shapes do not fit"),
+        (
+            "causal_attention",
+            "s = (q @ k.mT).masked_fill(torch.ones(2, 2) == 1, 0)",
+            "two shapes do not fit",
+        ),
+        ("feed_forward", "h = x @ w1.T", "x @ w1, without a transpose"),
+        ("feed_forward", "h = F.linear(x, w1, b1)", "x @ w1, without a transpose"),
+        (
+            "feed_forward",
+            "h = x @ w1 + b2",
+            "b1 is (F,) and belongs to the hidden layer",
+        ),
+        ("feed_forward", "h = x * w1 + b1", "the product of matrices is @"),
+        ("feed_forward", "h = b1 + w1 * x", "the product of matrices is @"),
+        ("feed_forward", "h = 0.5 * (x @ w1) + x", "two shapes do not fit"),
+    ],
+)
 def test_a_crash_is_read_with_its_line(name: str, line: str, said: str) -> None:
     check = getattr(checks, name)
     (hint,) = check(on_its_line(name, line, "return x")).symptoms[3:]
@@ -246,13 +303,17 @@ def test_a_crash_is_read_with_its_line(name: str, line: str, said: str) -> None:
 # The answers that are values
 
 
-@pytest.mark.parametrize(("measure", "name"), [
-    (lambda s, root: (s / root).softmax(-1).amax(-1).mean(), ""),
-    (lambda s, root: (s / root).softmax(-1).max(), "P7"),
-    (lambda s, root: (s.softmax(-1) / root).amax(-1).mean(), "P4"),
-    (lambda s, root: (s / root).amax(-1).mean(), "P5"),
-    (lambda s, root: (s / root).softmax(-2).amax(-1).mean(), "P6"),
-    (lambda s, root: (s / root).softmax(-1).mean(), "P3")])
+@pytest.mark.parametrize(
+    ("measure", "name"),
+    [
+        (lambda s, root: (s / root).softmax(-1).amax(-1).mean(), ""),
+        (lambda s, root: (s / root).softmax(-1).max(), "P7"),
+        (lambda s, root: (s.softmax(-1) / root).amax(-1).mean(), "P4"),
+        (lambda s, root: (s / root).amax(-1).mean(), "P5"),
+        (lambda s, root: (s / root).softmax(-2).amax(-1).mean(), "P6"),
+        (lambda s, root: (s / root).softmax(-1).mean(), "P3"),
+    ],
+)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_wrong_measurement_has_a_name(measure, name: str, seed: int) -> None:
     found: dict[str, list[float]] = {"without the scaling": [], "with the scaling": []}
@@ -267,9 +328,14 @@ def test_a_wrong_measurement_has_a_name(measure, name: str, seed: int) -> None:
     assert [one.id for match in report.matches for one in match] == [name] * bool(name)
 
 
-@pytest.mark.parametrize(("length", "said"), [
-    (18.49, "with the weight 0.9899 only: at least 0.9900"),
-    (18.2, "with the weight 0.9888 only"), (19, "")])
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        (18.49, "with the weight 0.9899 only: at least 0.9900"),
+        (18.2, "with the weight 0.9888 only"),
+        (19, ""),
+    ],
+)
 def test_a_share_just_too_small_is_shown_as_such(length: float, said: str) -> None:
     k = torch.eye(8)
     report = checks.answer("01.5", [length * k.roll(2, 0), k])
@@ -279,8 +345,10 @@ def test_a_share_just_too_small_is_shown_as_such(length: float, said: str) -> No
 def test_what_is_said_of_a_missing_softmax_holds_behind_a_mask() -> None:
     """Minus infinity is no share: without a softmax the mask gives nan, not 0."""
     for name in ("A11", "A12", "A13"):
-        for exercise, said in ((checks.attention, False),
-                               (checks.causal_attention, True)):
+        for exercise, said in (
+            (checks.attention, False),
+            (checks.causal_attention, True),
+        ):
             (mistake,) = (one for one in exercise.mistakes if one.id == name)
             report = exercise(exercise.with_mistakes(mistake.id))
             (why,) = (one.why for match in report.matches for one in match)

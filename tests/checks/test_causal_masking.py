@@ -59,26 +59,37 @@ return mask""",
 
 def refusing(mask):
     """Return a mask that refuses more queries than keys, as the exercise asks."""
+
     def causal_mask(num_queries, num_keys):
         if num_queries > num_keys:
             raise ValueError("a query is one of the tokens")
         return mask(num_queries, num_keys)
+
     return causal_mask
 
 
-HONEST_MASKS = {name: refusing(mask) for name, mask in {
-    "lesson": lesson_mask,
-    "tril": lambda q, k: torch.ones(k, k).tril().bool()[-q:],
-    "diagonal": lambda q, k: torch.ones(q, k, dtype=torch.bool).tril(k - q),
-    "not triu": lambda q, k: ~torch.triu(torch.ones(q, k), diagonal=k - q + 1).bool(),
-    "== 1": lambda q, k: torch.tril(torch.ones(k, k))[k - q:] == 1,
-    "arange": lambda q, k: torch.arange(k) < torch.arange(k - q + 1, k + 1)[:, None],
-    "lists": lambda q, k: torch.tensor([[j <= k - q + i for j in range(k)]
-                                        for i in range(q)]),
-    "cat": lambda q, k: torch.cat([torch.ones(q, k - q), torch.ones(q, q).tril()],
-                                  dim=1).bool(),
-    "cumsum": lambda q, k: torch.eye(k).cumsum(0)[-q:] > 0,
-}.items()} | {"the lesson's own refusal": lesson_mask}
+HONEST_MASKS = {
+    name: refusing(mask)
+    for name, mask in {
+        "lesson": lesson_mask,
+        "tril": lambda q, k: torch.ones(k, k).tril().bool()[-q:],
+        "diagonal": lambda q, k: torch.ones(q, k, dtype=torch.bool).tril(k - q),
+        "not triu": lambda q, k: (
+            ~torch.triu(torch.ones(q, k), diagonal=k - q + 1).bool()
+        ),
+        "== 1": lambda q, k: torch.tril(torch.ones(k, k))[k - q :] == 1,
+        "arange": lambda q, k: (
+            torch.arange(k) < torch.arange(k - q + 1, k + 1)[:, None]
+        ),
+        "lists": lambda q, k: torch.tensor(
+            [[j <= k - q + i for j in range(k)] for i in range(q)]
+        ),
+        "cat": lambda q, k: torch.cat(
+            [torch.ones(q, k - q), torch.ones(q, q).tril()], dim=1
+        ).bool(),
+        "cumsum": lambda q, k: torch.eye(k).cumsum(0)[-q:] > 0,
+    }.items()
+} | {"the lesson's own refusal": lesson_mask}
 
 # What learners write as the body of leaks(function, x).
 LOOP = """y = function(x)
@@ -97,13 +108,19 @@ return bool(((function(z) - function(x))[:, :0].abs() > 1e-6).any())""",
     "N3": LOOP.replace("{TEST}", "if (d[:, j + 1:] > 1e-5).any(): return True"),
     "N3f": LOOP.replace("{TEST}", "if (d[:, j:] > 1e-5).any(): return True"),
     "N4": LOOP.replace("{TEST}", "if d.max() > 1e-5: return True"),
-    "N4b": LOOP.replace("{TEST}", """if not torch.allclose(function(z), y):
-        return True"""),
+    "N4b": LOOP.replace(
+        "{TEST}",
+        """if not torch.allclose(function(z), y):
+        return True""",
+    ),
     "N5": """z = x.clone()
 z[:, -1] = torch.randn_like(z[:, -1])
 return not torch.allclose(function(z)[:, :-1], function(x)[:, :-1], atol=1e-6)""",
-    "N5s": LOOP.replace("range(", "range(1, ").replace("{TEST}", """if j:
-        return bool(d[:, :j].max() > 1e-5)"""),
+    "N5s": LOOP.replace("range(", "range(1, ").replace(
+        "{TEST}",
+        """if j:
+        return bool(d[:, :j].max() > 1e-5)""",
+    ),
     "N6": LOOP.replace("{TEST}", "if j and d[:, j - 1].max() > 1e-5: return True"),
     "N6z": LOOP.replace("{TEST}", "if j > 0 and d[:, 0].max() > 1e-5: return True"),
     "N7": LOOP.replace("{TEST}", "if (d[0, :j] > 1e-5).any(): return True"),
@@ -112,11 +129,14 @@ return not torch.allclose(function(z)[:, :-1], function(x)[:, :-1], atol=1e-6)""
     "N9m": LOOP.replace("{TEST}", "if j and d[:, :j].mean() > 1e-6: return True"),
     "N9m'": LOOP.replace("{TEST}", "if d[:, :j].abs().mean() > 1e-5: return True"),
     "N10": LOOP.replace("(function(z) - y).abs()", "function(z) - y").replace(
-        "{TEST}", "if j and d[:, :j].sum((0, 2)).abs().max() > 1e-4: return True"),
+        "{TEST}", "if j and d[:, :j].sum((0, 2)).abs().max() > 1e-4: return True"
+    ),
     "N10b": LOOP.replace("(function(z) - y).abs()", "function(z) - y").replace(
-        "{TEST}", "if j and abs(d[:, :j].mean().item()) > 1e-5: return True"),
+        "{TEST}", "if j and abs(d[:, :j].mean().item()) > 1e-5: return True"
+    ),
     "N11": LOOP.replace("x.clone()", "x").replace(
-        "{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
+        "{TEST}", "if (d[:, :j] > 1e-5).any(): return True"
+    ),
     "N12": """y = function(x)
 z = x.clone()
 for j in range(x.size(1)):
@@ -125,15 +145,20 @@ for j in range(x.size(1)):
         return True
 return False""",
     "N13": LOOP.removesuffix("return False").replace(
-        "{TEST}", "if (d[:, :j] > 1e-5).any(): return False") + "return True",
+        "{TEST}", "if (d[:, :j] > 1e-5).any(): return False"
+    )
+    + "return True",
     "N14": LOOP.replace("{TEST}", "if (d[:j] > 1e-5).any(): return True"),
     "N14c": LOOP.replace("{TEST}", "if (d[..., :j] > 1e-5).any(): return True"),
-    "N15": LOOP.replace("torch.randn_like(z[:, j])", "0").replace(".abs()", "").replace(
-        "{TEST}", "if j and d[:, :j].max() > 1e-5: return True"),
+    "N15": LOOP.replace("torch.randn_like(z[:, j])", "0")
+    .replace(".abs()", "")
+    .replace("{TEST}", "if j and d[:, :j].max() > 1e-5: return True"),
     "N15b": LOOP.replace(".abs()", "").replace(
-        "{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
-    "N15r": LOOP.replace("torch.randn_like(z[:, j])", "z[:, j] + 1").replace(
-        ".abs()", "").replace("{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
+        "{TEST}", "if (d[:, :j] > 1e-5).any(): return True"
+    ),
+    "N15r": LOOP.replace("torch.randn_like(z[:, j])", "z[:, j] + 1")
+    .replace(".abs()", "")
+    .replace("{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
     "N16": "return True",
     "N16b": """y = function(x)
 z = x.clone()
@@ -149,11 +174,12 @@ return False""",
     function(x.index_fill(1, torch.tensor(j), 3.0))[:, :j], function(x)[:, :j])
     for j in range(1, x.size(1)))""",
     "N9z'": LOOP.replace("{TEST}", "if (d[:, :j] > 0).any(): return True"),
-    "N18": LOOP.replace("z[:, j] = torch.randn_like(z[:, j])", "z[:, j, 0] += 1")
-               .replace("{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
-    "N19": LOOP.replace("z[:, j] = torch.randn_like(z[:, j])",
-                        "z[:, j:] = x[:, j:].flip(1)")
-               .replace("{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
+    "N18": LOOP.replace(
+        "z[:, j] = torch.randn_like(z[:, j])", "z[:, j, 0] += 1"
+    ).replace("{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
+    "N19": LOOP.replace(
+        "z[:, j] = torch.randn_like(z[:, j])", "z[:, j:] = x[:, j:].flip(1)"
+    ).replace("{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
 }
 
 
@@ -178,8 +204,8 @@ def by_gradient(function, x):
         for part in output.flatten():
             if not part.requires_grad:
                 return False
-            grad, = torch.autograd.grad(part, x, retain_graph=True)
-            if grad[:, i + 1:].abs().max() > 1e-6:
+            (grad,) = torch.autograd.grad(part, x, retain_graph=True)
+            if grad[:, i + 1 :].abs().max() > 1e-6:
                 return True
     return False
 
@@ -204,16 +230,23 @@ def tensor_bool(function, x):
 
 
 HONEST_TESTS = {
-    "solution": checks.leaks.solution, "table": by_table, "cut": cut_short,
-    "gradient": by_gradient, "pairs": all_pairs, "tensor": tensor_bool,
+    "solution": checks.leaks.solution,
+    "table": by_table,
+    "cut": cut_short,
+    "gradient": by_gradient,
+    "pairs": all_pairs,
+    "tensor": tensor_bool,
     "zero": LOOP.replace("torch.randn_like(z[:, j])", "0").replace(
-        "{TEST}", "if j and d[:, :j].max() > 1e-6: return True"),
-    "add one": LOOP.replace("z[:, j] = torch.randn_like(z[:, j])", "z[:, j] += 1")
-                   .replace("{TEST}", "if (d[:, :j] > 1e-6).any(): return True"),
+        "{TEST}", "if j and d[:, :j].max() > 1e-6: return True"
+    ),
+    "add one": LOOP.replace(
+        "z[:, j] = torch.randn_like(z[:, j])", "z[:, j] += 1"
+    ).replace("{TEST}", "if (d[:, :j] > 1e-6).any(): return True"),
     "prefixes": """return any((function(x[:, :t]) - function(x)[:, :t]).abs().max()
     > 1e-5 for t in range(1, x.size(1)))""",
     "swap": LOOP.replace("torch.randn_like(z[:, j])", "z[:, j].roll(1, 0)").replace(
-        "{TEST}", "if (d[:, :j] > 1e-5).any(): return True"),
+        "{TEST}", "if (d[:, :j] > 1e-5).any(): return True"
+    ),
 }
 CASES = {"causal_mask": (MASKS, HONEST_MASKS), "leaks": (TESTS, HONEST_TESTS)}
 
@@ -233,13 +266,16 @@ def test_which_keys_are_seen_is_told_as_the_table_shows_it() -> None:
     report = checks.causal_mask(form)
     assert {mistake.id for mistake in report.matches[0]} == {"M3t", "M16f"}
     report = checks.causal_mask(refusing(lambda q, k: torch.ones(q, k).triu(2)))
-    assert any("the keys 0, 1, 2, 3, yours attends to 2, 3, 4" in clue.text
-               for clue in report.clues), str(report)
+    assert any(
+        "the keys 0, 1, 2, 3, yours attends to 2, 3, 4" in clue.text
+        for clue in report.clues
+    ), str(report)
 
 
 def test_right_but_fragile() -> None:
     def remarks(exercise, form):
         from catalogue import function_of
+
         report = exercise(function_of(exercise, form))
         assert report.passed
         return " ".join(report.remarks)
@@ -248,33 +284,48 @@ def test_right_but_fragile() -> None:
     assert not remarks(checks.causal_mask, lesson_mask)
     assert "norm" in remarks(checks.leaks, HONEST_TESTS["add one"])
     assert not remarks(checks.leaks, HONEST_TESTS["table"])
-    assert "one token" in remarks(checks.leaks, LOOP.replace(
-        "range(x.size(1))", "range(1, max(2, x.size(1)))").replace(
-        "{TEST}", "if d[:, :j].max() > 1e-5: return True"))
+    assert "one token" in remarks(
+        checks.leaks,
+        LOOP.replace("range(x.size(1))", "range(1, max(2, x.size(1)))").replace(
+            "{TEST}", "if d[:, :j].max() > 1e-5: return True"
+        ),
+    )
 
 
-@pytest.mark.parametrize(("form", "name"), [
-    (TESTS["N16"], "a test that says True for every function"),
-    (TESTS["N14c"], "the channels before j are compared, not the outputs: [..., :j]"),
-    (TESTS["N17"], "examples are changed and compared, not tokens: changed[j]"),
-    (TESTS["N1"], "a test that never finds a leak")])
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        (TESTS["N16"], "a test that says True for every function"),
+        (
+            TESTS["N14c"],
+            "the channels before j are compared, not the outputs: [..., :j]",
+        ),
+        (TESTS["N17"], "examples are changed and compared, not tokens: changed[j]"),
+        (TESTS["N1"], "a test that never finds a leak"),
+    ],
+)
 def test_one_name_and_the_right_one(form: str, name: str) -> None:
     from catalogue import function_of
+
     assert checks.leaks(function_of(checks.leaks, form)).named == name
 
 
 def test_the_maximum_of_an_empty_slice_has_a_clue() -> None:
     from catalogue import function_of
+
     form = LOOP.replace("{TEST}", "if d[:, :j].max() > 1e-5: return True")
-    assert "for j = 0 the slice is empty" in str(checks.leaks(
-        function_of(checks.leaks, form)))
+    assert "for j = 0 the slice is empty" in str(
+        checks.leaks(function_of(checks.leaks, form))
+    )
 
 
 # The answers that are values
 
 
-@pytest.mark.parametrize(("wrong", "name"), [
-    ("BF", "N20"), ("BCEF", "N21"), ("ade", "N22"), (" bc", "N23"), ("ABCDEF", "")])
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [("BF", "N20"), ("BCEF", "N21"), ("ade", "N22"), (" bc", "N23"), ("ABCDEF", "")],
+)
 def test_which_functions_leak(wrong: str, name: str) -> None:
     report = checks.answer("02.4", wrong)
     assert not report.passed
@@ -282,8 +333,10 @@ def test_which_functions_leak(wrong: str, name: str) -> None:
     assert checks.answer("02.4", " bcf").passed
 
 
-@pytest.mark.parametrize("letters", [
-    "B,C,F", "FCB", "b, f, c", ["B", "C", "F"], ("f", "b", "c"), {"B", "C", "F"}])
+@pytest.mark.parametrize(
+    "letters",
+    ["B,C,F", "FCB", "b, f, c", ["B", "C", "F"], ("f", "b", "c"), {"B", "C", "F"}],
+)
 def test_letters_count_in_any_order_and_form(letters: object) -> None:
     assert checks.answer("02.4", letters).passed
     assert not checks.answer("02.4", [*letters, "A"]).passed
@@ -291,13 +344,16 @@ def test_letters_count_in_any_order_and_form(letters: object) -> None:
     assert "roll" in checks.answer("02.4", ["F", "B"]).named
 
 
-@pytest.mark.parametrize(("fill", "scores", "said"), [
-    (-torch.inf, [[-9.0, 0.0], [0.0, 0.0]], "nothing breaks"),
-    (-10.0, [[-20.0, 0.0], [0.0, 0.0]], "does not look fine"),
-    (-1e4, [[-9e3, 0.0], [0.0, 0.0]], "a hidden key gets 0"),
-    (-1e4, [[-1e4, -1e4]], "shape (1, 2)"),
-    (-1e4, [[-torch.inf, 0.0], [0.0, 0.0]], "not finite"),
-])
+@pytest.mark.parametrize(
+    ("fill", "scores", "said"),
+    [
+        (-torch.inf, [[-9.0, 0.0], [0.0, 0.0]], "nothing breaks"),
+        (-10.0, [[-20.0, 0.0], [0.0, 0.0]], "does not look fine"),
+        (-1e4, [[-9e3, 0.0], [0.0, 0.0]], "a hidden key gets 0"),
+        (-1e4, [[-1e4, -1e4]], "shape (1, 2)"),
+        (-1e4, [[-torch.inf, 0.0], [0.0, 0.0]], "not finite"),
+    ],
+)
 def test_a_fill_that_breaks_nothing(fill: float, scores: list, said: str) -> None:
     report = checks.answer("02.5", [fill, scores])
     assert not report.passed and said in report.symptoms[0]
@@ -306,7 +362,7 @@ def test_a_fill_that_breaks_nothing(fill: float, scores: list, said: str) -> Non
 @pytest.mark.parametrize("fill", [-100.0, -1e4, -1e9])
 def test_a_fill_that_breaks(fill: float) -> None:
     scores = torch.randn(5, 5)
-    scores[2, :3] = fill - 1                  # all visible scores below the fill
+    scores[2, :3] = fill - 1  # all visible scores below the fill
     assert checks.answer("02.5", (fill, scores)).passed
 
 

@@ -32,22 +32,52 @@ def shifted(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 def pairs(g: torch.Generator) -> list[Probe]:
     """Return two probes."""
     x, y = torch.randn(2, 3, 4, generator=g)
-    return [Probe("random", (x, y), sizes={"B": 3, "C": 4}),
-            Probe("x is 0", (torch.zeros(2, 4), torch.ones(2, 4)))]
+    return [
+        Probe("random", (x, y), sizes={"B": 3, "C": 4}),
+        Probe("x is 0", (torch.zeros(2, 4), torch.ones(2, 4))),
+    ]
 
 
-TOY = Check(Exercise(
-    "toy", "99", "toy(x, y) -> (B, C)", make_probes=pairs,
-    mistakes=(
-     Mistake("Z1", "the 1 forgotten", "too small by 1", "What is added?", "the end",
-             "+ 1", edit=(" + 1", "")),
-     Mistake("Z2", "x doubled", "too far", "How often is x there?", "the start", "x",
-             edit=("return x", "return 2 * x")),
-     Mistake("Z3", "the 1 forgotten, written otherwise", "too small", "?", "!", "+ 1",
-             edit=("+ 1", "+ 0"))),
-    axes={"x": "B C", "y": "B C", "": "B C"},
-    hints=("general idea", "general place", "general line"),
-    solution="def toy(x, y):\n    return x + y + 1"))
+TOY = Check(
+    Exercise(
+        "toy",
+        "99",
+        "toy(x, y) -> (B, C)",
+        make_probes=pairs,
+        mistakes=(
+            Mistake(
+                "Z1",
+                "the 1 forgotten",
+                "too small by 1",
+                "What is added?",
+                "the end",
+                "+ 1",
+                edit=(" + 1", ""),
+            ),
+            Mistake(
+                "Z2",
+                "x doubled",
+                "too far",
+                "How often is x there?",
+                "the start",
+                "x",
+                edit=("return x", "return 2 * x"),
+            ),
+            Mistake(
+                "Z3",
+                "the 1 forgotten, written otherwise",
+                "too small",
+                "?",
+                "!",
+                "+ 1",
+                edit=("+ 1", "+ 0"),
+            ),
+        ),
+        axes={"x": "B C", "y": "B C", "": "B C"},
+        hints=("general idea", "general place", "general line"),
+        solution="def toy(x, y):\n    return x + y + 1",
+    )
+)
 
 
 @pytest.fixture(autouse=True)
@@ -56,16 +86,34 @@ def _progress(tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GPT2_LESSON_PROGRESS", str(tmp_path / "p" / "progress.json"))
     monkeypatch.setattr(hints, "_memory", {})
     known = checks.all_exercises() | {
-        one.name: one.exercise for one in (TOY, NUMBER, GUESS)}
+        one.name: one.exercise for one in (TOY, NUMBER, GUESS)
+    }
     monkeypatch.setattr(registry, "all_exercises", lambda: known)
     monkeypatch.setitem(hints.SETS, "99.1", ("99.1",))
     monkeypatch.setitem(hints.SETS, "99.2", ("toy", "99.2"))
     monkeypatch.setitem(hints.SETS, "99.3", ())
 
 
-NUMBER = Check(Answer("99.1", "how many?", 124, wrong=((163, Mistake(
-    "W1", "the head counted twice", "39 too many", "Who shares?", "the head",
-    "124")),)))
+NUMBER = Check(
+    Answer(
+        "99.1",
+        "how many?",
+        124,
+        wrong=(
+            (
+                163,
+                Mistake(
+                    "W1",
+                    "the head counted twice",
+                    "39 too many",
+                    "Who shares?",
+                    "the head",
+                    "124",
+                ),
+            ),
+        ),
+    )
+)
 GUESS = Check(Answer("99.2", "guess", lambda: [0.5, 0.25], rtol=0.01, predict=True))
 
 
@@ -82,7 +130,9 @@ def test_what_is_not_written_is_met_calmly(function) -> None:
     report = TOY(function)
     assert report.state == "not written" and report.score(4) == 0
     assert str(report).splitlines() == [
-        "[ ... ] toy: not written yet", "    Write toy(x, y) -> (B, C)."]
+        "[ ... ] toy: not written yet",
+        "    Write toy(x, y) -> (B, C).",
+    ]
 
 
 class _Layer:
@@ -105,34 +155,52 @@ def _raising(error: type[BaseException]):
     return function
 
 
-@pytest.mark.parametrize(("function", "said"), [
-    (lambda x, y: x @ y, ['crashed on "random"', "input     x (3, 4), y (3, 4)",
-                          "RuntimeError: mat1 and mat2", "transposed"]),
-    (lambda x, y: print("hi"), ["it returns None", "return", "hi"]),
-    (lambda x, y: (x, y), ["it returns a tuple of 2", "return the result alone"]),
-    (lambda x, y: 3.0, ["it returns the float 3.0"]),
-    (lambda x, y: (x + y + 1).T, [
-        "it returns (C, B) = (4, 3), expected (B, C) = (3, 4)", "in another order"]),
-    (lambda x, y: (x + y + 1).long(), ["it returns numbers of torch.int64"]),
-    (lambda x, y: x.add_(y) + 1, ["changes its input x"]),
-    (lambda x, y: x + y + torch.rand(1), ["two calls", "it draws random numbers"]),
-    (lambda x: x, ["positional argument", "by position"]),
-    (lambda x, y: x + z, ["NameError", "never set"]),            # noqa: F821
-    (lambda x, y: x / 0 + y, ["there is nan"]),
-    (lambda x, y: x ^ y, ["NotImplementedError", "not implemented for 'Float'"]),
-    (lambda x, y: math.tanh(x), ["torch has the same one for tensors"]),
-    (lambda x, y: x.softmax() + y, ["TypeError: softmax() received"]),
-    (lambda x, y: (x + y).sum(), ["a tensor of one number, without axes"]),
-    (3, ["an int came, expected a function", "without brackets"]),
-    ("toy", ["a str came, expected a function", "without quotes"]),
-    (random, ["a module came, expected a function"]),
-    (_Layer, ["the class _Layer came, expected a function"]),
-    (lambda x: x + 1, ["TypeError", "in the order in which the exercise names them"]),
-    (_coroutine, ["it returns a coroutine"]),
-    (_raising(SystemExit), ["SystemExit"]),
-    (_raising(KeyboardInterrupt), ["KeyboardInterrupt"]),
-    (_raising(_Stop), ["_Stop"]),
-])
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (
+            lambda x, y: x @ y,
+            [
+                'crashed on "random"',
+                "input     x (3, 4), y (3, 4)",
+                "RuntimeError: mat1 and mat2",
+                "transposed",
+            ],
+        ),
+        (lambda x, y: print("hi"), ["it returns None", "return", "hi"]),
+        (lambda x, y: (x, y), ["it returns a tuple of 2", "return the result alone"]),
+        (lambda x, y: 3.0, ["it returns the float 3.0"]),
+        (
+            lambda x, y: (x + y + 1).T,
+            [
+                "it returns (C, B) = (4, 3), expected (B, C) = (3, 4)",
+                "in another order",
+            ],
+        ),
+        (lambda x, y: (x + y + 1).long(), ["it returns numbers of torch.int64"]),
+        (lambda x, y: x.add_(y) + 1, ["changes its input x"]),
+        (lambda x, y: x + y + torch.rand(1), ["two calls", "it draws random numbers"]),
+        (lambda x: x, ["positional argument", "by position"]),
+        (lambda x, y: x + z, ["NameError", "never set"]),  # noqa: F821
+        (lambda x, y: x / 0 + y, ["there is nan"]),
+        (lambda x, y: x ^ y, ["NotImplementedError", "not implemented for 'Float'"]),
+        (lambda x, y: math.tanh(x), ["torch has the same one for tensors"]),
+        (lambda x, y: x.softmax() + y, ["TypeError: softmax() received"]),
+        (lambda x, y: (x + y).sum(), ["a tensor of one number, without axes"]),
+        (3, ["an int came, expected a function", "without brackets"]),
+        ("toy", ["a str came, expected a function", "without quotes"]),
+        (random, ["a module came, expected a function"]),
+        (_Layer, ["the class _Layer came, expected a function"]),
+        (
+            lambda x: x + 1,
+            ["TypeError", "in the order in which the exercise names them"],
+        ),
+        (_coroutine, ["it returns a coroutine"]),
+        (_raising(SystemExit), ["SystemExit"]),
+        (_raising(KeyboardInterrupt), ["KeyboardInterrupt"]),
+        (_raising(_Stop), ["_Stop"]),
+    ],
+)
 def test_the_gates_say_what_is_wrong(function, said: list[str]) -> None:
     report = TOY(function)
     assert not report.passed and not report.matches
@@ -140,16 +208,21 @@ def test_the_gates_say_what_is_wrong(function, said: list[str]) -> None:
         assert words in str(report)
 
 
-@pytest.mark.parametrize(("function", "said"), [
-    (lambda x, y: x + 1, "when `y` changes"),
-    (lambda x, y: x.flip(0) + y + 1, "example 2 of `x` changes your result "
-     "for example 0"),
-    (lambda x, y: 3 * (x + y + 1), "3 times the expected one"),
-    (lambda x, y: -(x + y + 1), "-1 times the expected one"),
-    (lambda x, y: x + y + 1.5, "the expected one plus 0.5"),
-    (lambda x, y: torch.cat([x[:1] + y[:1] + 2, x[1:] + y[1:] + 1]), "those at 0"),
-    (lambda x, y: 0 * x, "0 everywhere"),
-])
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda x, y: x + 1, "when `y` changes"),
+        (
+            lambda x, y: x.flip(0) + y + 1,
+            "example 2 of `x` changes your result for example 0",
+        ),
+        (lambda x, y: 3 * (x + y + 1), "3 times the expected one"),
+        (lambda x, y: -(x + y + 1), "-1 times the expected one"),
+        (lambda x, y: x + y + 1.5, "the expected one plus 0.5"),
+        (lambda x, y: torch.cat([x[:1] + y[:1] + 2, x[1:] + y[1:] + 1]), "those at 0"),
+        (lambda x, y: 0 * x, "0 everywhere"),
+    ],
+)
 def test_what_matches_nothing_is_measured(function, said: str) -> None:
     report = TOY(function)
     assert not report.matches
@@ -158,7 +231,7 @@ def test_what_matches_nothing_is_measured(function, said: str) -> None:
 
 def test_single_mistakes_pairs_and_doubt() -> None:
     assert "Z2" in {m.id for m in TOY(lambda x, y: 2 * x + y + 1).matches[0]}
-    doubt = TOY(lambda x, y: x + y)                       # two entries do the same
+    doubt = TOY(lambda x, y: x + y)  # two entries do the same
     assert len(doubt.matches) == 2 and doubt.named.startswith("one of: ")
     both = TOY(lambda x, y: 2 * x + y)
     assert all(len(match) == 2 for match in both.matches)
@@ -167,8 +240,12 @@ def test_single_mistakes_pairs_and_doubt() -> None:
 
 def test_two_errors_of_one_class_are_not_one_mistake() -> None:
     """Both add 2 where x is 0; elsewhere each has an IndexError of its own."""
-    check = Check(replace(TOY.exercise, mistakes=(replace(
-        TOY.mistakes[0], edit=(" + 1", " + [2][int(x.any())]")),)))
+    check = Check(
+        replace(
+            TOY.exercise,
+            mistakes=(replace(TOY.mistakes[0], edit=(" + 1", " + [2][int(x.any())]")),),
+        )
+    )
     assert check(lambda x, y: x + y + [2][int(x.any())]).matches
     assert not check(lambda x, y: x + y + (ord("2"[1]) if x.any() else 2)).matches
 
@@ -179,8 +256,12 @@ def test_a_mistake_is_added_in_three_lines() -> None:
     (shown,) = re.findall(r"(?ms)^    (Mistake\(.*?\),)$", text)
     (mistake,) = eval(shown, {"Mistake": Mistake})
     known = checks.attention.mistakes
-    check = Check(replace(checks.attention.exercise, mistakes=(
-        *(one for one in known if one.id != mistake.id), mistake)))
+    check = Check(
+        replace(
+            checks.attention.exercise,
+            mistakes=(*(one for one in known if one.id != mistake.id), mistake),
+        )
+    )
 
     def by_tokens(q, k, v):
         return (q @ k.mT / q.shape[1] ** 0.5).softmax(-1) @ v
@@ -237,14 +318,22 @@ GLOBALS = {
 
 
 def _globals() -> dict[str, object]:
-    return {"dtype": torch.get_default_dtype(), "device": torch.get_default_device(),
-            "grad": torch.is_grad_enabled(), "threads": torch.get_num_threads(),
-            "deterministic": torch.get_deterministic_debug_mode(),
-            "anomaly": torch.is_anomaly_enabled(), "numpy": np.geterr(),
-            "autocast": torch.is_autocast_enabled("cpu"),
-            "matmul": torch.get_float32_matmul_precision(),
-            "seeds": (torch.get_rng_state().tolist(), random.getstate(),
-                      np.random.get_state()[1].tolist())}
+    return {
+        "dtype": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
+        "grad": torch.is_grad_enabled(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.get_deterministic_debug_mode(),
+        "anomaly": torch.is_anomaly_enabled(),
+        "numpy": np.geterr(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "matmul": torch.get_float32_matmul_precision(),
+        "seeds": (
+            torch.get_rng_state().tolist(),
+            random.getstate(),
+            np.random.get_state()[1].tolist(),
+        ),
+    }
 
 
 @pytest.fixture
@@ -258,8 +347,9 @@ def _globals_again():
 
 
 @pytest.mark.parametrize("name", GLOBALS)
-def test_the_learners_globals_neither_judge_nor_are_lost(name: str, _globals_again
-                                                         ) -> None:
+def test_the_learners_globals_neither_judge_nor_are_lost(
+    name: str, _globals_again
+) -> None:
     """A check sets what it depends on, and puts the learner's back, even on an error.
 
     Probes and expected results are made anew under the learner's globals.
@@ -271,7 +361,8 @@ def test_the_learners_globals_neither_judge_nor_are_lost(name: str, _globals_aga
     assert fresh(lambda x, y: 2 * x + y + 1).matches[0][0].id == "Z2"
     assert checks.answer("99.2", [0.5, 0.25]).passed
     assert checks.attention(
-        lambda q, k, v: (q @ k.mT / q.size(-1) ** 0.5).softmax(-1) @ v).passed
+        lambda q, k, v: (q @ k.mT / q.size(-1) ** 0.5).softmax(-1) @ v
+    ).passed
     assert _globals() == before
 
     def changes(x, y):
@@ -285,7 +376,8 @@ def test_the_learners_globals_neither_judge_nor_are_lost(name: str, _globals_aga
 def test_inference_mode_does_not_reach_a_check() -> None:
     with torch.inference_mode():
         assert checks.attention(
-            lambda q, k, v: (q @ k.mT / q.size(-1) ** 0.5).softmax(-1) @ v).passed
+            lambda q, k, v: (q @ k.mT / q.size(-1) ** 0.5).softmax(-1) @ v
+        ).passed
         assert torch.is_inference_mode_enabled()
 
 
@@ -298,22 +390,23 @@ def test_hints_open_one_level_for_each_changed_attempt() -> None:
     assert str(checks.hint("toy")).startswith("Write toy(x, y) -> (B, C).\nTo begin: ")
     TOY(lambda x, y: 2 * x + y + 1)
     assert "How often is x there?" in str(checks.hint("toy"))
-    assert "the start" not in str(checks.hint("toy"))     # nothing changed in between
-    TOY(lambda x, y: 2 * x + y + 1)                       # the same behaviour again
+    assert "the start" not in str(checks.hint("toy"))  # nothing changed in between
+    TOY(lambda x, y: 2 * x + y + 1)  # the same behaviour again
     assert "the start" not in str(checks.hint("toy"))
     assert "opens when" in str(checks.solution("toy"))
-    TOY(lambda x, y: x + y + 7)                  # another one, without a name: anew
+    TOY(lambda x, y: x + y + 7)  # another one, without a name: anew
     assert str(checks.hint("toy")).startswith("general idea\nChange something")
     TOY(lambda x, y: x + y + 8)
     assert "general place" in str(checks.hint("toy"))
     TOY(lambda x, y: x + y + 9)
     assert "general line" in str(checks.hint("toy"))
-    assert "def toy" in str(checks.solution("toy"))       # all hints are open
+    assert "def toy" in str(checks.solution("toy"))  # all hints are open
 
 
 @pytest.mark.parametrize("number", hints.SETS)
 def test_every_exercise_has_a_first_hint_by_its_number_and_no_solution_yet(
-        number: str) -> None:
+    number: str,
+) -> None:
     said = str(checks.hint(number))
     if not hints.SETS[number]:
         assert "read by a person" in said + str(checks.solution(number))
@@ -322,7 +415,7 @@ def test_every_exercise_has_a_first_hint_by_its_number_and_no_solution_yet(
     assert first.task in said and first.hints[0] in said
     for rest in (*first.hints[1:], first.solution):
         assert rest not in said
-    assert str(checks.hint(number)) == said              # asking again opens nothing
+    assert str(checks.hint(number)) == said  # asking again opens nothing
     assert str(checks.solution(number)).count("opens when") == len(hints.SETS[number])
 
 
@@ -340,14 +433,21 @@ def test_hints_go_on_after_a_restart() -> None:
     TOY(lambda x, y: 2 * x + y + 1)
     checks.hint("toy")
     TOY(lambda x, y: 2 * x + y + 1 + 0 * y)
-    code = ("from gpt2_lesson import checks; from gpt2_lesson.checks import registry; "
-            "import sys; sys.path.insert(0, 'tests/checks'); "
-            "import test_checks as t; "
-            "registry.all_exercises = lambda: {'toy': t.TOY.exercise}; "
-            "print(checks.hint('toy')); "
-            "t.TOY(lambda x, y: 2 * x + y + 1.0001); print(checks.hint('toy'))")
-    found = subprocess.run([sys.executable, "-c", code], text=True, check=True,
-                           capture_output=True, cwd=ROOT)
+    code = (
+        "from gpt2_lesson import checks; from gpt2_lesson.checks import registry; "
+        "import sys; sys.path.insert(0, 'tests/checks'); "
+        "import test_checks as t; "
+        "registry.all_exercises = lambda: {'toy': t.TOY.exercise}; "
+        "print(checks.hint('toy')); "
+        "t.TOY(lambda x, y: 2 * x + y + 1.0001); print(checks.hint('toy'))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        text=True,
+        check=True,
+        capture_output=True,
+        cwd=ROOT,
+    )
     assert found.stdout.startswith("How often is x there?\nChange something")
 
 
@@ -367,15 +467,22 @@ def test_the_solution_opens_after_success() -> None:
 
 
 def test_progress_survives_a_bad_file_and_a_folder_that_cannot_be_written(
-        monkeypatch) -> None:
+    monkeypatch,
+) -> None:
     TOY(shifted)
     TOY(lambda x, y: x)
     entry = json.loads(hints.file().read_text())["exercises"]["toy"]
-    assert entry["done"] and entry["tries"] == 2          # once right stays right
+    assert entry["done"] and entry["tries"] == 2  # once right stays right
     assert "(x) 99.2 toy" in str(checks.progress())
-    for text in ("", "{", "[]", '{"exercises": 3}', '{"exercises": {"toy": 3}}',
-                 '{"exercises": {"toy": {"tries": "x", "hint_level": null}}}',
-                 '{"exercises": {"toy": {"fingerprint": "a", "about": [3]}}}'):
+    for text in (
+        "",
+        "{",
+        "[]",
+        '{"exercises": 3}',
+        '{"exercises": {"toy": 3}}',
+        '{"exercises": {"toy": {"tries": "x", "hint_level": null}}}',
+        '{"exercises": {"toy": {"fingerprint": "a", "about": [3]}}}',
+    ):
         hints.file().write_text(text)
         assert str(checks.hint("toy")) and str(checks.solution("toy"))
         assert ") 99.2 toy" in str(checks.progress())
@@ -386,10 +493,12 @@ def test_progress_survives_a_bad_file_and_a_folder_that_cannot_be_written(
 
 def test_two_notebooks_at_once_lose_nothing() -> None:
     """Four processes note 20 reports each; all 80 are kept."""
-    code = ("import sys; from gpt2_lesson.checks import hints\n"
-            "for i in range(20):\n"
-            "    with hints.changing() as entries:\n"
-            "        entries[f'{sys.argv[1]}-{i}'] = {'tries': 1}")
+    code = (
+        "import sys; from gpt2_lesson.checks import hints\n"
+        "for i in range(20):\n"
+        "    with hints.changing() as entries:\n"
+        "        entries[f'{sys.argv[1]}-{i}'] = {'tries': 1}"
+    )
     running = [subprocess.Popen([sys.executable, "-c", code, str(i)]) for i in range(4)]
     assert [one.wait() for one in running] == [0] * 4
     assert len(hints.load()) == 80
@@ -414,8 +523,8 @@ def test_points_and_the_teachers_settings(monkeypatch, capsys) -> None:
     assert "[not yet] toy: behaves like x doubled" in capsys.readouterr().out
     monkeypatch.setattr(checks.settings, "partial", 0.5)
     assert wrong.score(4) == 2 and wrong.score(3) == 1.5
-    assert TOY(lambda x, y: 2 * x + y).score(4) == 0      # two mistakes
-    assert TOY(lambda x, y: x + y).score(4) == 0          # "one of" is no name
+    assert TOY(lambda x, y: 2 * x + y).score(4) == 0  # two mistakes
+    assert TOY(lambda x, y: x + y).score(4) == 0  # "one of" is no name
     monkeypatch.setattr(checks.settings, "mode", "exam")
     assert "doubled" not in str(wrong) and "off by up to" in str(wrong)
     assert "doubled" not in wrong._repr_html_() and "too far" not in str(wrong)
@@ -471,27 +580,32 @@ def test_lists_of_tensors_are_compared_place_by_place() -> None:
 
 
 def test_the_first_prediction_is_kept_but_in_an_exam(
-    monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert not GUESS([1.0, 0.0]).passed
-    assert "Correct. (You first predicted [1.0, 0.0].)" in str(
-        GUESS([0.5, 0.25]))
+    assert "Correct. (You first predicted [1.0, 0.0].)" in str(GUESS([0.5, 0.25]))
     monkeypatch.setattr(checks.settings, "mode", "exam")
     assert "first predicted" not in str(GUESS([0.5, 0.25]))
 
 
 def test_probing_can_be_imported_without_any_answer() -> None:
     """What runs beside a learner's code must not load a reference."""
-    code = ("import sys; sys.modules['gpt2_lesson.checks'] = type(sys)('checks'); "
-            "sys.modules['gpt2_lesson.checks'].__path__ = [sys.argv[1]]; "
-            "import gpt2_lesson.checks.probing, gpt2_lesson.checks.fakes as s, "
-            "pkgutil, importlib; "
-            "[importlib.import_module(s.__name__ + '.' + m.name) "
-            "for m in pkgutil.iter_modules(s.__path__)]; "
-            "print([m for m in sys.modules if 'exercises' in m or 'components' in m "
-            "or 'answers' in m or m.endswith(('diagnosis', 'checks.exercise'))])")
-    found = subprocess.run([sys.executable, "-c", code, checks.__path__[0]], text=True,
-                           capture_output=True, check=True)
+    code = (
+        "import sys; sys.modules['gpt2_lesson.checks'] = type(sys)('checks'); "
+        "sys.modules['gpt2_lesson.checks'].__path__ = [sys.argv[1]]; "
+        "import gpt2_lesson.checks.probing, gpt2_lesson.checks.fakes as s, "
+        "pkgutil, importlib; "
+        "[importlib.import_module(s.__name__ + '.' + m.name) "
+        "for m in pkgutil.iter_modules(s.__path__)]; "
+        "print([m for m in sys.modules if 'exercises' in m or 'components' in m "
+        "or 'answers' in m or m.endswith(('diagnosis', 'checks.exercise'))])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, checks.__path__[0]],
+        text=True,
+        capture_output=True,
+        check=True,
+    )
     assert found.stdout.strip() == "[]"
 
 
@@ -511,18 +625,21 @@ def _late(x, y):
     return x + y + 1
 
 
-@pytest.mark.parametrize(("function", "said"), [
-    (lambda x, y: (x + y).numpy(), "it returns a numpy array, expected a tensor"),
-    (lambda x, y: (row for row in x), "it returns a generator, expected a tensor"),
-    (lambda x, y: len, "it returns a builtin_function_or_method"),
-    (lambda x, y: _Odd(), "it returns a _Odd"),
-    (lambda x, y: x + y + 0j, "a complex, sparse, nested or"),
-    (lambda x, y: x > y, "numbers of torch.bool"),
-    (lambda x, y: (x + y).to_sparse(), "nested or quantized tensor came"),
-    (lambda x, y: torch.zeros(1000, 1000), "it returns (1000, 1000)"),
-    (lambda x, y: 1 / 0 if x.any() else x, "ZeroDivisionError: division by zero"),
-    (_late, "not written yet"),
-])
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda x, y: (x + y).numpy(), "it returns a numpy array, expected a tensor"),
+        (lambda x, y: (row for row in x), "it returns a generator, expected a tensor"),
+        (lambda x, y: len, "it returns a builtin_function_or_method"),
+        (lambda x, y: _Odd(), "it returns a _Odd"),
+        (lambda x, y: x + y + 0j, "a complex, sparse, nested or"),
+        (lambda x, y: x > y, "numbers of torch.bool"),
+        (lambda x, y: (x + y).to_sparse(), "nested or quantized tensor came"),
+        (lambda x, y: torch.zeros(1000, 1000), "it returns (1000, 1000)"),
+        (lambda x, y: 1 / 0 if x.any() else x, "ZeroDivisionError: division by zero"),
+        (_late, "not written yet"),
+    ],
+)
 def test_whatever_comes_back_a_true_report_is_made(function, said: str) -> None:
     report = TOY(function)
     text = str(report)
@@ -530,14 +647,24 @@ def test_whatever_comes_back_a_true_report_is_made(function, said: str) -> None:
     assert text == str(TOY(function)) and " at 0x" not in text
 
 
-@pytest.mark.parametrize(("right", "others"), [
-    (3, (3.0, torch.tensor(3), torch.tensor(3.0), np.int64(3), np.array(3.0))),
-    (0.5, (np.float32(0.5), torch.tensor(0.5), np.array(0.5))),
-    (2.0, (2, torch.tensor(2))),
-    (True, (np.bool_(True), torch.tensor(True)))])
+@pytest.mark.parametrize(
+    ("right", "others"),
+    [
+        (3, (3.0, torch.tensor(3), torch.tensor(3.0), np.int64(3), np.array(3.0))),
+        (0.5, (np.float32(0.5), torch.tensor(0.5), np.array(0.5))),
+        (2.0, (2, torch.tensor(2))),
+        (True, (np.bool_(True), torch.tensor(True))),
+    ],
+)
 def test_a_number_is_judged_by_its_value(right: object, others: tuple) -> None:
-    one = Check(replace(TOY.exercise, solution="def toy(x, y):\n    return right",
-                        names={"right": right}, mistakes=()))
+    one = Check(
+        replace(
+            TOY.exercise,
+            solution="def toy(x, y):\n    return right",
+            names={"right": right},
+            mistakes=(),
+        )
+    )
     for value in (right, *others):
         assert one(lambda x, y, value=value: value).passed, repr(value)
     for value in (None, "3", [right], torch.tensor([1, 2]), 7, float("nan"), 10**400):
@@ -574,10 +701,17 @@ def test_a_difference_is_shown_with_as_many_digits_as_it_takes() -> None:
     x = torch.ones(9, 3)
     late = x.clone()
     late[7, 1] = 1.0002
-    for pair in ((x, late), (3.0, 3.00000001), ("a" * 300, "a" * 299 + "b"),
-                 ([x, None], [x, late]), ([x, late], [x, x]), ({"a": 1}, {"a": 2})):
-        yours, expected = (part.splitlines() for part in "\n".join(
-            rows_of(*pair)).split("expected"))
+    for pair in (
+        (x, late),
+        (3.0, 3.00000001),
+        ("a" * 300, "a" * 299 + "b"),
+        ([x, None], [x, late]),
+        ([x, late], [x, x]),
+        ({"a": 1}, {"a": 2}),
+    ):
+        yours, expected = (
+            part.splitlines() for part in "\n".join(rows_of(*pair)).split("expected")
+        )
         assert yours != expected and len(yours) == len(expected)
 
 
@@ -606,7 +740,8 @@ def test_memory_that_is_not_set_is_not_called_chance() -> None:
 
 
 def test_a_clue_that_raises_is_an_error_here_and_left_out_elsewhere(
-        monkeypatch) -> None:
+    monkeypatch,
+) -> None:
     broken = Check(replace(TOY.exercise, read_out=lambda run, g: 1 / 0))
     with pytest.raises(ZeroDivisionError):
         broken(lambda x, y: x - y)
@@ -643,7 +778,8 @@ def test_the_numbers_shown_are_those_that_differ() -> None:
     yours[0, 7] = 50
     assert rows_of(yours, wanted) == [
         "yours    ...       5       6      50       8",
-        "expected ...       5       6       7       8"]
+        "expected ...       5       6       7       8",
+    ]
     assert rows_of(3, wanted) == []
     in_place = TOY(lambda x, y: x.add_(y).sub_(y) * 0 + x.add_(1) + y)
     assert in_place.table == [] and "changes its input" in str(in_place)
@@ -655,7 +791,7 @@ def test_axes_are_named_only_where_their_sizes_tell_them_apart() -> None:
     probe = Probe("p", (), sizes={"L": 1, "B": 2, "T": 5})
     assert _shape(torch.ones(2, 5), probe) == "(B, T) = (2, 5)"
     assert _shape(torch.ones(5), probe) == "(T,) = (5,)"
-    assert _shape(torch.ones(2, 1, 5), probe) == "(2, 1, 5)"     # L, or one token?
+    assert _shape(torch.ones(2, 1, 5), probe) == "(2, 1, 5)"  # L, or one token?
 
 
 def test_the_bench_finds_a_slow_check(
@@ -665,8 +801,13 @@ def test_the_bench_finds_a_slow_check(
         time.sleep(0.02)
         return shifted(x, y)
 
-    slow = replace(TOY.exercise, name="slow", names={"shifted": slowly},
-                   solution="def slow(x, y):\n    return shifted(x, y)", mistakes=())
+    slow = replace(
+        TOY.exercise,
+        name="slow",
+        names={"shifted": slowly},
+        solution="def slow(x, y):\n    return shifted(x, y)",
+        mistakes=(),
+    )
     monkeypatch.setattr(timing, "all_exercises", lambda: {"slow": slow})
     assert timing.time_checks(rounds=1, limit=600) == 0
     assert "the slowest (slow) 0." in capsys.readouterr().out

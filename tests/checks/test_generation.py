@@ -29,15 +29,22 @@ LAST = "return (logits / temperature).softmax(-1)"
 
 
 def cut(line: str) -> str:
-    return f"{ZERO}if top_k is not None:\n    k = min(top_k, logits.size(-1))\n" + (
-        "".join(f"    {part}\n" for part in line.splitlines())) + LAST
+    return (
+        f"{ZERO}if top_k is not None:\n    k = min(top_k, logits.size(-1))\n"
+        + ("".join(f"    {part}\n" for part in line.splitlines()))
+        + LAST
+    )
 
 
 ODDS = {
     "G2": ZERO + CUT + "return (logits * temperature).softmax(-1)",
-    "G2b": ZERO + "p = F.softmax(logits * temperature, -1)\n" + CUT.replace(
-        "logits", "p").replace("-torch.inf", "0") + "return p / p.sum(1, keepdim=True)",
-    "G3": ZERO + CUT + """p = logits.softmax(-1) / temperature
+    "G2b": ZERO
+    + "p = F.softmax(logits * temperature, -1)\n"
+    + CUT.replace("logits", "p").replace("-torch.inf", "0")
+    + "return p / p.sum(1, keepdim=True)",
+    "G3": ZERO
+    + CUT
+    + """p = logits.softmax(-1) / temperature
 return p / p.sum(-1, keepdim=True)""",
     "G3b": ZERO + CUT + "return logits.softmax(-1)",
     "G3d": ZERO + CUT + "return logits.softmax(-1) / temperature",
@@ -45,12 +52,13 @@ return p / p.sum(-1, keepdim=True)""",
     "G4b": "logits = logits / temperature\n" + CUT + "return logits.softmax(-1)",
     "G4z": "beta = 1 / temperature\n" + CUT + "return (logits * beta).softmax(-1)",
     "G4o": CUT + "if temperature > 0:\n    logits = logits / temperature\n"
-           "return logits.softmax(-1)",
+    "return logits.softmax(-1)",
     "G5": ZERO + CUT.replace("-torch.inf", "0") + LAST,
     "G5b": ZERO + CUT.replace("-torch.inf", "-1e-10") + LAST,
     "G5m": cut("""limit = logits.topk(k).values[:, -1:]
 logits = logits * (logits >= limit)"""),
-    "G5a": ZERO + """p = (logits / temperature).softmax(-1)
+    "G5a": ZERO
+    + """p = (logits / temperature).softmax(-1)
 if top_k is not None:
     kth = p.topk(min(top_k, p.size(-1))).values[:, -1:]
     p = torch.where(p < kth, 0.0, p)
@@ -68,10 +76,12 @@ logits = logits.masked_fill(logits < limit, -torch.inf)"""),
     "G7m": cut("""limit = logits.topk(k).values.min()
 logits = torch.where(logits < limit, -torch.inf, logits)"""),
     "G8": ZERO + CUT.replace("min(top_k, logits.size(-1))", "top_k") + LAST,
-    "G8i": ZERO + """if top_k is not None:
+    "G8i": ZERO
+    + """if top_k is not None:
     limit = logits.sort(descending=True).values[:, top_k - 1]
     logits = logits.masked_fill(logits < limit[:, None], -torch.inf)
-""" + LAST,
+"""
+    + LAST,
     "G9": cut("""best = logits.topk(k).values
 p = torch.zeros_like(logits)
 p[:, :k] = (best / temperature).softmax(-1)
@@ -80,9 +90,12 @@ return p"""),
     "G15": "return F.one_hot(logits.argmax(-1), logits.size(-1)).float()",
     "G16": ZERO + CUT + "return (logits / temperature).softmax(0)",
     "G16l": ZERO + CUT + "return (logits / temperature).log_softmax(-1)",
-    "G16e": ZERO + CUT + """e = (logits / temperature).exp()
+    "G16e": ZERO
+    + CUT
+    + """e = (logits / temperature).exp()
 return e / e.sum(-1, keepdim=True)""",
-    "G21": ZERO + """logits /= temperature
+    "G21": ZERO
+    + """logits /= temperature
 if top_k is not None:
     limit = logits.topk(min(top_k, logits.size(-1))).values[:, -1:]
     logits[logits < limit] = -torch.inf
@@ -99,13 +112,18 @@ logits = logits.masked_fill(logits > limit, -torch.inf)"""),
     p = torch.zeros_like(logits)
     p.view(-1)[logits.argmax()] = 1
     return p
-""" + CUT + LAST,
+"""
+    + CUT
+    + LAST,
     "G4i": ZERO.replace(".float()", "") + CUT + LAST,
-    "G5c": ZERO + "p = (logits / temperature).softmax(-1)\n" + CUT.replace(
-        "logits", "p") + "return p.softmax(-1) if top_k else p",
-    "G5w": ZERO + "p = (logits / temperature).softmax(-1)\n" + CUT.replace(
-        "logits", "p").replace("-torch.inf", "0") + (
-        "return p / p.sum() if top_k else p"),
+    "G5c": ZERO
+    + "p = (logits / temperature).softmax(-1)\n"
+    + CUT.replace("logits", "p")
+    + "return p.softmax(-1) if top_k else p",
+    "G5w": ZERO
+    + "p = (logits / temperature).softmax(-1)\n"
+    + CUT.replace("logits", "p").replace("-torch.inf", "0")
+    + ("return p / p.sum() if top_k else p"),
     "G7l": ZERO + CUT.replace("values[:, -1:]", "values[-1, -1]") + LAST,
     "G7b": cut("""limit = logits.flatten().topk(min(top_k, logits.numel())).values[-1]
 logits = logits.masked_fill(logits < limit, -torch.inf)"""),
@@ -128,21 +146,29 @@ ENDS = "return torch.multinomial(p, 1, generator=generator)"
 # For a sampler, odds that do not add up to 1 are no mistake: multinomial shares out.
 HARMLESS = ("G3d", "G5a", "G9s", "G16l", "G16e", "G21")
 OF_ODDS = ("G4r", "G4s", "G4i", "G5c", "G5w", "G7l", "G16t", "G16u", "G23a", "G23c")
-DRAWS = {name: "def odds(logits, temperature, top_k):\n" + "".join(
-    f"    {line}\n" for line in body.splitlines()) + (
-    "def sample_next(logits, temperature, top_k, generator):\n"
-    "    p = odds(logits, temperature, top_k)\n    " + ENDS)
-    for name, body in ODDS.items() if name not in (*HARMLESS, *OF_ODDS)} | {
+DRAWS = {
+    name: "def odds(logits, temperature, top_k):\n"
+    + "".join(f"    {line}\n" for line in body.splitlines())
+    + (
+        "def sample_next(logits, temperature, top_k, generator):\n"
+        "    p = odds(logits, temperature, top_k)\n    " + ENDS
+    )
+    for name, body in ODDS.items()
+    if name not in (*HARMLESS, *OF_ODDS)
+} | {
     "G9": """if temperature == 0:
     return logits.argmax(-1, keepdim=True)
 values = logits.topk(min(top_k or 99, logits.size(-1))).values if top_k else logits
 return torch.multinomial((values / temperature).softmax(-1), 1, generator=generator)""",
     "G15b": "return logits.argmax(-1, keepdim=True)",
-    "G15m": ZERO.replace("F.one_hot(logits.argmax(-1), logits.size(-1)).float()",
-                         "logits.argmax(-1, keepdim=True)") + CUT + (
-        "return torch.multinomial(logits / temperature, 1, generator=generator)"),
+    "G15m": ZERO.replace(
+        "F.one_hot(logits.argmax(-1), logits.size(-1)).float()",
+        "logits.argmax(-1, keepdim=True)",
+    )
+    + CUT
+    + ("return torch.multinomial(logits / temperature, 1, generator=generator)"),
     "G17": DRAW + "one = torch.multinomial(p[0], 1, generator=generator)\n"
-           "return one.expand(len(p), 1)",
+    "return one.expand(len(p), 1)",
     "G18": DRAW + "return torch.multinomial(p, 1)",
     "G19": DRAW + "generator.manual_seed(42)\n" + ENDS,
     "G19b": DRAW + "torch.manual_seed(0)\nreturn torch.multinomial(p, 1)",
@@ -151,9 +177,9 @@ return torch.multinomial((values / temperature).softmax(-1), 1, generator=genera
     "G3t": DRAW.replace("p = (logits", "p = (logits / temperature") + ENDS,
     "G9r": DRAW + "p = p.sort(descending=True).values\n" + ENDS,
     "G19c": DRAW + "generator = torch.Generator().manual_seed("
-            "generator.initial_seed())\n" + ENDS,
+    "generator.initial_seed())\n" + ENDS,
     "G20p": DRAW + "ids = torch.multinomial(p, 1, generator=generator)\n"
-            "return p.gather(1, ids)",
+    "return p.gather(1, ids)",
 }
 LOOP = """was_training = model.training
 model.eval()
@@ -179,16 +205,24 @@ WRITE = {
     "G1": changed("logits[:, -1]", "logits[:, 0]"),
     "G1m": changed("logits[:, -1]", "logits.mean(dim=1)"),
     "G1b": changed("logits[:, -1]", "logits[:, max(-2, -logits.size(1))]"),
-    "G1c": changed("logits[:, -1].argmax(-1, keepdim=True)",
-                   "logits.argmax(-1)[:, :1]"),
+    "G1c": changed(
+        "logits[:, -1].argmax(-1, keepdim=True)", "logits.argmax(-1)[:, :1]"
+    ),
     "G10": changed("ids[:, -max_seq_length:]", "ids[:, :max_seq_length]"),
     "G10s": changed("-max_seq_length:", "-max_seq_length + 1:"),
-    "G10r": changed("model(ids[:, -max_seq_length:])", "model(ids)",
-                    "        logits", "        ids = ids[:, -max_seq_length:]\n"
-                    "        logits", "dim=1)", "dim=1)[:, -max_seq_length:]"),
+    "G10r": changed(
+        "model(ids[:, -max_seq_length:])",
+        "model(ids)",
+        "        logits",
+        "        ids = ids[:, -max_seq_length:]\n        logits",
+        "dim=1)",
+        "dim=1)[:, -max_seq_length:]",
+    ),
     "G11": changed("ids[:, -max_seq_length:]", "ids"),
-    "G11f": changed("        logits", "        if ids.size(1) >= max_seq_length:\n"
-                    "            break\n        logits"),
+    "G11f": changed(
+        "        logits",
+        "        if ids.size(1) >= max_seq_length:\n            break\n        logits",
+    ),
     "G12": changed("model.eval()\n", ""),
     "G12b": changed("model.eval()", "model.train()"),
     "G12'": changed("model.eval()", "model.training = False"),
@@ -196,28 +230,39 @@ WRITE = {
     "G12t": changed("model.train(was_training)", "model.train()"),
     "G13": changed("with torch.no_grad():", "if True:"),
     "G14": changed("return ids", "return ids[:, input_ids.size(1):]"),
-    "G14b": changed("ids = input_ids", "ids = input_ids\nnews = [ids[:, :0]]",
-                    "        ids = torch", "        news.append(new)\n"
-                    "        ids = torch", "return ids", "return torch.cat(news, 1)"),
+    "G14b": changed(
+        "ids = input_ids",
+        "ids = input_ids\nnews = [ids[:, :0]]",
+        "        ids = torch",
+        "        news.append(new)\n        ids = torch",
+        "return ids",
+        "return torch.cat(news, 1)",
+    ),
     "G14l": changed("return ids", "return ids[:, -1:]"),
     "G14f": changed("[ids, new]", "[new, ids]"),
     "G15": changed(".argmax(-1, keepdim=True)", ".softmax(-1).multinomial(1)"),
     "G22": changed("argmax", "argmin"),
     "G22s": changed("argmax(-1, keepdim=True)", "topk(2).indices[:, 1:]"),
     "G24": changed("ids[:, -max_seq_length:]", "ids[:, -1:]"),
-    "G24n": changed("ids = input_ids", "ids = new = input_ids",
-                    "model(ids[:, -max_seq_length:])",
-                    "model(new[:, -max_seq_length:])"),
+    "G24n": changed(
+        "ids = input_ids",
+        "ids = new = input_ids",
+        "model(ids[:, -max_seq_length:])",
+        "model(new[:, -max_seq_length:])",
+    ),
     "G25": changed("ids[:, -max_seq_length:]", "input_ids[:, -max_seq_length:]"),
     "G26": changed("keepdim=True)", "keepdim=True)[0].expand(len(ids), 1)"),
     "G27": changed("range(max_new_tokens)", "range(max_new_tokens + 1)"),
     "G27f": changed("range(max_new_tokens)", "range(1, max_new_tokens)"),
-    "G27t": changed("for _ in range(max_new_tokens):",
-                    "while ids.size(1) < max_new_tokens:"),
+    "G27t": changed(
+        "for _ in range(max_new_tokens):", "while ids.size(1) < max_new_tokens:"
+    ),
 }
-CRASHES = {"dim 0": changed("dim=1", "dim=0"), "no axis": changed(
-    ".argmax(-1, keepdim=True)", ".argmax(-1)"), "item": changed(
-    ".argmax(-1, keepdim=True)", ".argmax(-1).item()")}
+CRASHES = {
+    "dim 0": changed("dim=1", "dim=0"),
+    "no axis": changed(".argmax(-1, keepdim=True)", ".argmax(-1)"),
+    "item": changed(".argmax(-1, keepdim=True)", ".argmax(-1).item()"),
+}
 
 
 def by_scatter(logits, temperature, top_k):
@@ -230,7 +275,7 @@ def by_scatter(logits, temperature, top_k):
 def by_odds(logits, temperature, top_k):
     p = (logits / max(temperature, 1e-6)).softmax(-1)
     if top_k is not None and top_k < p.size(-1):
-        p = p * (p >= p.sort(descending=True).values[:, top_k - 1:top_k])
+        p = p * (p >= p.sort(descending=True).values[:, top_k - 1 : top_k])
     return p / p.sum(-1, keepdim=True)
 
 
@@ -280,9 +325,16 @@ def by_parts(logits, temperature, top_k):
     return torch.softmax(logits.masked_fill(forbidden, -torch.inf) / temperature, 1)
 
 
-HONEST_ODDS = {"lesson": lesson.next_probabilities, "scatter": by_scatter,
-               "odds": by_odds, "rows": by_rows, "nano": nano, "powers": by_powers,
-               "finite fill": by_finite_fill, "mask by index": by_parts}
+HONEST_ODDS = {
+    "lesson": lesson.next_probabilities,
+    "scatter": by_scatter,
+    "odds": by_odds,
+    "rows": by_rows,
+    "nano": nano,
+    "powers": by_powers,
+    "finite fill": by_finite_fill,
+    "mask by index": by_parts,
+}
 
 
 def gumbel(logits, temperature, top_k, generator):
@@ -294,7 +346,8 @@ def gumbel(logits, temperature, top_k, generator):
 def exponential(logits, temperature, top_k, generator):
     p = nano(logits, temperature, top_k)
     return (p / torch.empty_like(p).exponential_(1, generator=generator)).argmax(
-        -1, keepdim=True)
+        -1, keepdim=True
+    )
 
 
 def inverse(logits, temperature, top_k, generator):
@@ -307,8 +360,9 @@ def among_best(logits, temperature, top_k, generator):
     if temperature == 0:
         return logits.argmax(-1, keepdim=True)
     values, ids = logits.topk(min(top_k or logits.size(-1), logits.size(-1)))
-    place = torch.multinomial(F.softmax(values / temperature, -1), 1,
-                              generator=generator)
+    place = torch.multinomial(
+        F.softmax(values / temperature, -1), 1, generator=generator
+    )
     return ids.gather(-1, place)
 
 
@@ -325,13 +379,19 @@ def not_shared_out(logits, temperature, top_k, generator):
 
 
 HONEST_DRAWS = {
-    "lesson": lesson.sample_next, "gumbel": gumbel, "exponential": exponential,
-    "inverse": inverse, "among the best": among_best, "by hand": greedy_by_hand,
+    "lesson": lesson.sample_next,
+    "gumbel": gumbel,
+    "exponential": exponential,
+    "inverse": inverse,
+    "among the best": among_best,
+    "by hand": greedy_by_hand,
     "not shared out": not_shared_out,
     "replacement": lambda logits, t, k, g: torch.multinomial(
-        by_parts(logits, t, k), 1, replacement=True, generator=g),
+        by_parts(logits, t, k), 1, replacement=True, generator=g
+    ),
     "squeeze and back": lambda logits, t, k, g: torch.multinomial(
-        by_powers(logits, t, k), 1, generator=g).squeeze(-1)[:, None],
+        by_powers(logits, t, k), 1, generator=g
+    ).squeeze(-1)[:, None],
 }
 
 
@@ -385,7 +445,7 @@ def decorated(model, input_ids, max_new_tokens, max_seq_length):
     while max_new_tokens > 0:
         seen = input_ids
         if seen.size(1) > max_seq_length:
-            seen = seen[:, seen.size(1) - max_seq_length:]
+            seen = seen[:, seen.size(1) - max_seq_length :]
         new = torch.argmax(torch.softmax(model(seen)[:, -1, :], dim=-1), dim=-1)
         input_ids = torch.cat((input_ids, new.unsqueeze(1)), dim=-1)
         max_new_tokens -= 1
@@ -407,13 +467,19 @@ def with_a_deque(model, input_ids, max_new_tokens, max_seq_length):
 
 
 HONEST_WRITING = {
-    "plain": LOOP, "rows": each_row_alone, "storage": storage_first,
-    "recursive": recursive, "decorated": decorated, "columns": with_a_deque,
+    "plain": LOOP,
+    "rows": each_row_alone,
+    "storage": storage_first,
+    "recursive": recursive,
+    "decorated": decorated,
+    "columns": with_a_deque,
     "k = 1": changed(".argmax(-1, keepdim=True)", ".topk(1).indices"),
-    "sorted": changed(".argmax(-1, keepdim=True)",
-                      ".sort(descending=True).indices[:, :1]"),
+    "sorted": changed(
+        ".argmax(-1, keepdim=True)", ".sort(descending=True).indices[:, :1]"
+    ),
     "lesson's draw": lambda model, ids, new, length: _with_lessons_draw(
-        model, ids, new, length),
+        model, ids, new, length
+    ),
 }
 
 
@@ -425,8 +491,11 @@ def _with_lessons_draw(model, ids, new, length):
     return ids
 
 
-CASES = {"next_probabilities": (ODDS, HONEST_ODDS),
-         "sample_next": (DRAWS, HONEST_DRAWS), "generate": (WRITE, HONEST_WRITING)}
+CASES = {
+    "next_probabilities": (ODDS, HONEST_ODDS),
+    "sample_next": (DRAWS, HONEST_DRAWS),
+    "generate": (WRITE, HONEST_WRITING),
+}
 WHOLE = """def sample_next(logits, temperature, top_k, generator):
     if temperature == 0:
         return logits.argmax(-1, keepdim=True)
@@ -445,8 +514,11 @@ class TestCatalogue(Catalogue):
 
 
 def test_crashes_of_the_loop_come_with_a_hint() -> None:
-    for name, hint in (("dim 0", "dim=1"), ("no axis", "must be (B, 1)"),
-                       ("item", "a token for each row")):
+    for name, hint in (
+        ("dim 0", "dim=1"),
+        ("no axis", "must be (B, 1)"),
+        ("item", "a token for each row"),
+    ):
         report = rejected(checks.generate, CRASHES[name])
         assert any(hint in text for text in report.symptoms), str(report)
 
@@ -464,11 +536,22 @@ def test_one_cause_is_not_called_two() -> None:
 
 
 def test_read_outs_stand_other_types() -> None:
-    report = rejected(checks.next_probabilities, ODDS["G5a"].replace(
-        "return p", "return 0.9 * p"))
+    report = rejected(
+        checks.next_probabilities, ODDS["G5a"].replace("return p", "return 0.9 * p")
+    )
     assert any("do not add up to 1" in clue.text for clue in report.clues), str(report)
-    for kind in ("long()", "half()", "bool()", "bfloat16()", "cfloat()", "numpy()",
-                 "tolist()", "T", "sum()"):
+    for kind in (
+        "long()",
+        "half()",
+        "bool()",
+        "bfloat16()",
+        "cfloat()",
+        "numpy()",
+        "tolist()",
+        "T",
+        "sum()",
+    ):
+
         def other(*args, kind=kind):
             return eval(f"p.{kind}", {"p": lesson.next_probabilities(*args)})
 
@@ -481,27 +564,30 @@ def test_read_outs_stand_other_types() -> None:
 def test_wrong_measurements_are_named_after_what_was_measured() -> None:
     pairs, nats = _PAIRS, _NATS
     for name, wrong in {
-            "or in one text only": _measured([0.941, 1, 1, 0.943], nats),
-            "not divided by the number": _measured([207, 208, 212, 255], nats),
-            "bits": _measured(pairs, [x / 0.6931 for x in nats]),
-            "whole text": _measured(pairs, [x * 160 for x in nats]),
-            "all bytes": _measured(pairs, [x * 1280 for x in nats]),
-            "perplexity": _measured(pairs, torch.tensor(nats).exp()),
-            "exchanged": _measured(nats, pairs)}.items():
+        "or in one text only": _measured([0.941, 1, 1, 0.943], nats),
+        "not divided by the number": _measured([207, 208, 212, 255], nats),
+        "bits": _measured(pairs, [x / 0.6931 for x in nats]),
+        "whole text": _measured(pairs, [x * 160 for x in nats]),
+        "all bytes": _measured(pairs, [x * 1280 for x in nats]),
+        "perplexity": _measured(pairs, torch.tensor(nats).exp()),
+        "exchanged": _measured(nats, pairs),
+    }.items():
         assert name in checks.answer("06.4", wrong).named, name
 
 
 def test_odds_that_are_none_are_told_with_their_sum() -> None:
     rows = [[1.0, 0, 0], [0.5, 0.5, 0.5], [1, 0, 0]]
     assert "second[1] must hold probabilities" in str(
-        checks.answer("06.5", [[0.4, 0.3, 0.3], rows]))
+        checks.answer("06.5", [[0.4, 0.3, 0.3], rows])
+    )
     assert "its sum is 0.9" in str(checks.answer("06.5", [[0.3, 0.3, 0.3], rows]))
     assert not checks.answer("06.5", [1, [2]]).passed
 
 
 def test_a_small_leak_is_found() -> None:
-    leaky = ODDS["G5"].replace('masked_fill(logits < limit, 0)',
-                               'masked_fill(logits < limit, -12)')
+    leaky = ODDS["G5"].replace(
+        "masked_fill(logits < limit, 0)", "masked_fill(logits < limit, -12)"
+    )
     report = rejected(checks.next_probabilities, leaky)
     assert any("at probability 0" in clue.text for clue in report.clues), str(report)
 
@@ -509,9 +595,11 @@ def test_a_small_leak_is_found() -> None:
 def test_one_solution_inside_another_is_shown_once(tmp_path, monkeypatch) -> None:
     """`sample_next` is shown with the function that it calls, next to that function."""
     monkeypatch.setenv("GPT2_LESSON_PROGRESS", str(tmp_path / "progress.json"))
-    for name, right in {"next_probabilities": lesson.next_probabilities,
-                        "sample_next": lesson.sample_next,
-                        "generate": function_of(checks.generate, LOOP)}.items():
+    for name, right in {
+        "next_probabilities": lesson.next_probabilities,
+        "sample_next": lesson.sample_next,
+        "generate": function_of(checks.generate, LOOP),
+    }.items():
         assert getattr(checks, name)(right).passed
     shown = str(checks.solution("06.2"))
     for name in ("next_probabilities", "sample_next", "generate"):

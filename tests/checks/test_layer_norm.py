@@ -17,10 +17,12 @@ NORM = {
     "L1": OFF + "return d / (x.var(-1, keepdim=True) + eps).sqrt() * weight + bias",
     "L1b": """var, mean = torch.var_mean(x, -1, keepdim=True)
 return (x - mean) * torch.rsqrt(var + eps) * weight + bias""",
-    "L1c": OFF + """std = ((d**2).sum(-1, keepdim=True) / (x.size(-1) - 1) + eps).sqrt()
+    "L1c": OFF
+    + """std = ((d**2).sum(-1, keepdim=True) / (x.size(-1) - 1) + eps).sqrt()
 return d / std * weight + bias""",
     "L2": VAR + "return d / (var.sqrt() + eps) * weight + bias",
-    "L2b": OFF + """std = x.std(-1, correction=0, keepdim=True)
+    "L2b": OFF
+    + """std = x.std(-1, correction=0, keepdim=True)
 return weight * d / (std + eps) + bias""",
     "L3": VAR + "return d / var.sqrt() * weight + bias",
     "L3b": OFF + "return d / x.std(-1, unbiased=False, keepdim=True) * weight + bias",
@@ -51,15 +53,15 @@ return (x - mean) / (var + eps).sqrt() * weight + bias""",
     "L7p": VAR + "return d / (var + eps).sqrt() @ weight + bias",
     "L7pa": VAR + "y = torch.matmul(d / (var + eps).sqrt(), weight)\nreturn y + bias",
     "L8": "var, mean = torch.var_mean(x, -1, correction=0)\n"
-          "return (x - mean) / (var + eps).sqrt() * weight + bias",
+    "return (x - mean) / (var + eps).sqrt() * weight + bias",
     "L9": VAR + "return d / (var + eps) * weight + bias",
     "L9b": VAR + "return d / (var + eps) ** 2 * weight + bias",
     "L9a": OFF + "return d / (d.abs().mean(-1, keepdim=True) + eps) * weight + bias",
     "L9ab": OFF + "return weight * d / d.abs().mean(-1, keepdim=True) + bias",
     "L22": VAR + "mean = x.mean(-1, keepdim=True)\n"
-           "return (x - mean / torch.sqrt(var + eps)) * weight + bias",
+    "return (x - mean / torch.sqrt(var + eps)) * weight + bias",
     "L22b": VAR + "mean = x.mean(-1, keepdim=True)\n"
-            "return x - mean / (var + eps).sqrt() * weight + bias",
+    "return x - mean / (var + eps).sqrt() * weight + bias",
     "L15": OFF + "return d * weight + bias",
     "L10": "return F.rms_norm(x, weight.shape, weight, eps) + bias",
     "L10a": """rms = torch.sqrt(x.pow(2).mean(-1, keepdim=True) + eps)
@@ -68,15 +70,15 @@ return weight * x / rms + bias""",
     "L12": """mean, std = x.mean(-1, keepdim=True), x.std(-1, keepdim=True)
 return weight * (x - mean) / (std + eps) + bias""",
     "L16": "mean = x.mean(-1, keepdim=True).detach()\n"
-           "var = x.detach().var(-1, correction=0, keepdim=True)\n"
-           "return (x - mean) / (var + eps).sqrt() * weight + bias",
+    "var = x.detach().var(-1, correction=0, keepdim=True)\n"
+    "return (x - mean) / (var + eps).sqrt() * weight + bias",
     "L17": "x -= x.mean(-1, keepdim=True)\n"
-           "var = x.var(-1, correction=0, keepdim=True)\n"
-           "return x / (var + eps).sqrt() * weight + bias",
+    "var = x.var(-1, correction=0, keepdim=True)\n"
+    "return x / (var + eps).sqrt() * weight + bias",
     "L18": "x = F.softmax(x, -1)\nreturn x * weight + bias",
     "L1z": "return F.normalize(x - x.mean(-1, keepdim=True), dim=-1) * weight + bias",
     "L23'": "y = (x - x.amin(-1, keepdim=True))\n"
-           "return y / (y.amax(-1, keepdim=True) + eps) * weight + bias",
+    "return y / (y.amax(-1, keepdim=True) + eps) * weight + bias",
     "L21": VAR + "y = d / (var + eps).sqrt() * weight + bias\nreturn y, var",
     "L1s": VAR.replace("(d**2).mean", "(d**2).sum")
     + "return d / (var + eps).sqrt() * weight + bias",
@@ -91,19 +93,24 @@ return weight * (x - mean) / (std + eps) + bias""",
     "L12n": OFF + "return d / x.std(-1, keepdim=True) * weight + bias",
     "L16m": OFF.replace("x.mean", "x.detach().mean")
     + "var = x.var(-1, correction=0, keepdim=True)\n"
-      "return d / (var + eps).sqrt() * weight + bias",
+    "return d / (var + eps).sqrt() * weight + bias",
     "L6d": VAR + "return d / (var + eps).sqrt() / weight + bias",
     "L6m": VAR + "return d / (var + eps).sqrt() * weight - bias",
     "L9t": VAR + "return d * (var + eps).sqrt() * weight + bias",
     "L10p": VAR + "return (x + x.mean(-1, keepdim=True)) / (var + eps).sqrt() * weight "
-                  "+ bias",
+    "+ bias",
     "L23": """least, most = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
 return (x - least) / (most - least + eps) * weight + bias""",
 }
-NORM |= {name: VAR.replace("x.mean(-1, keepdim=True)", middle)
-         + "return d / (var + eps).sqrt() * weight + bias" for name, middle in {
-    "L5m": "x.mean()", "L10s": "x.sum(-1, keepdim=True)",
-    "L10m": "x.median(-1, keepdim=True).values"}.items()}
+NORM |= {
+    name: VAR.replace("x.mean(-1, keepdim=True)", middle)
+    + "return d / (var + eps).sqrt() * weight + bias"
+    for name, middle in {
+        "L5m": "x.mean()",
+        "L10s": "x.sum(-1, keepdim=True)",
+        "L10m": "x.median(-1, keepdim=True).values",
+    }.items()
+}
 BLOCK = {
     "B1": "x = ln_attn(x + attn(x))\nreturn ln_mlp(x + mlp(x))",
     "B1b": "x = x + ln_attn(attn(x))\nreturn x + ln_mlp(mlp(x))",
@@ -181,19 +188,30 @@ def by_norm(x, weight, bias, eps=1e-5):
 
 def as_module(x, weight, bias, eps=1e-5):
     return torch.func.functional_call(
-        torch.nn.LayerNorm(x.size(-1), eps), {"weight": weight, "bias": bias}, (x,))
+        torch.nn.LayerNorm(x.size(-1), eps), {"weight": weight, "bias": bias}, (x,)
+    )
 
 
 HONEST_NORM = {
     "fused": lambda x, w, b, eps=1e-5: F.layer_norm(x, w.shape, w, b, eps),
-    "module": as_module, "loops": norm_by_loops, "var_mean": by_var_mean,
-    "parts": by_parts, "squares": by_squares, "norm": by_norm,
-    "corrected": lambda x, w, b, eps=1e-5: (x - x.mean(-1, keepdim=True)) / torch.sqrt(
-        x.var(-1, keepdim=True) * (x.size(-1) - 1) / x.size(-1) + eps) * w + b,
+    "module": as_module,
+    "loops": norm_by_loops,
+    "var_mean": by_var_mean,
+    "parts": by_parts,
+    "squares": by_squares,
+    "norm": by_norm,
+    "corrected": lambda x, w, b, eps=1e-5: (
+        (x - x.mean(-1, keepdim=True))
+        / torch.sqrt(x.var(-1, keepdim=True) * (x.size(-1) - 1) / x.size(-1) + eps)
+        * w
+        + b
+    ),
     "double": lambda x, w, b, eps=1e-5: F.layer_norm(
-        x.double(), w.shape, w.double(), b.double(), eps).float(),
-    "einsum": lambda x, w, b, eps=1e-5: torch.einsum(
-        "btc,c->btc", F.layer_norm(x, x.shape[-1:], eps=eps), w) + b,
+        x.double(), w.shape, w.double(), b.double(), eps
+    ).float(),
+    "einsum": lambda x, w, b, eps=1e-5: (
+        torch.einsum("btc,c->btc", F.layer_norm(x, x.shape[-1:], eps=eps), w) + b
+    ),
 }
 
 
@@ -232,17 +250,23 @@ def reshaped(x, ln_attn, attn, ln_mlp, mlp):
 
 HONEST_BLOCK = {
     "plain": lambda x, n1, a, n2, m: (h := x + a(n1(x))) + m(n2(h)),
-    "names": with_names, "class": by_class, "copy": in_place_of_a_copy,
+    "names": with_names,
+    "class": by_class,
+    "copy": in_place_of_a_copy,
     "other order": lambda x, n1, a, n2, m: m(n2(a(n1(x)) + x)) + (a(n1(x)) + x),
     "torch.add": lambda x, n1, a, n2, m: torch.add(
-        h := torch.add(x, a(n1(x))), m(n2(h))),
+        h := torch.add(x, a(n1(x))), m(n2(h))
+    ),
     "reshaped": reshaped,
     "example by example": lambda x, n1, a, n2, m: torch.stack(
-        [(h := one + a(n1(one))) + m(n2(h)) for one in x]),
+        [(h := one + a(n1(one))) + m(n2(h)) for one in x]
+    ),
     "stacked": lambda x, n1, a, n2, m: torch.stack(
-        [h := torch.stack([x, a(n1(x))]).sum(0), m(n2(h))]).sum(0),
-    "einsum": lambda x, n1, a, n2, m: torch.einsum("ibtc->btc", torch.stack(
-        [x, y := a(n1(x)), m(n2(x + y))])),
+        [h := torch.stack([x, a(n1(x))]).sum(0), m(n2(h))]
+    ).sum(0),
+    "einsum": lambda x, n1, a, n2, m: torch.einsum(
+        "ibtc->btc", torch.stack([x, y := a(n1(x)), m(n2(x + y))])
+    ),
 }
 CASES = {"layer_norm": (NORM, HONEST_NORM), "block": (BLOCK, HONEST_BLOCK)}
 
@@ -255,57 +279,86 @@ class TestCatalogue(Catalogue):
 RIGHT = "x + attn(ln_attn(x)) + mlp(ln_mlp(x + attn(ln_attn(x))))"
 
 
-@pytest.mark.parametrize("style", [name for name in HONEST_BLOCK
-                                   if name != "example by example"])
+@pytest.mark.parametrize(
+    "style", [name for name in HONEST_BLOCK if name != "example by example"]
+)
 def test_the_formula_of_a_right_block_is_found_in_every_style(style: str) -> None:
     g = torch.Generator().manual_seed(0)
     assert formula(HONEST_BLOCK[style], *checks.block.display(g).args) == RIGHT
 
 
-@pytest.mark.parametrize(("wrong", "text"), [
-    ("B1", "ln_mlp(ln_attn(x + attn(x)) + mlp(ln_attn(x + attn(x))))"),
-    ("B3", "ln_mlp(ln_attn(x) + attn(ln_attn(x))) + "
-           "mlp(ln_mlp(ln_attn(x) + attn(ln_attn(x))))"),
-    ("B6", RIGHT), ("B9", "4 x + 2 attn(ln_attn(x)) + "
-                    "mlp(ln_mlp(2 x + attn(ln_attn(x))))")])
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ("B1", "ln_mlp(ln_attn(x + attn(x)) + mlp(ln_attn(x + attn(x))))"),
+        (
+            "B3",
+            "ln_mlp(ln_attn(x) + attn(ln_attn(x))) + "
+            "mlp(ln_mlp(ln_attn(x) + attn(ln_attn(x))))",
+        ),
+        ("B6", RIGHT),
+        ("B9", "4 x + 2 attn(ln_attn(x)) + mlp(ln_mlp(2 x + attn(ln_attn(x))))"),
+    ],
+)
 def test_the_report_shows_the_formula_and_not_the_answer(wrong: str, text: str) -> None:
     report = checks.block(function_of(checks.block, BLOCK[wrong]))
     assert report.table == ["the formula:", f"yours     {text}"]
     assert text == RIGHT or RIGHT not in str(report)
 
 
-@pytest.mark.parametrize(("wrong", "words"), [
-    ("return x + ln_attn(2 * attn(x)) + mlp(ln_mlp(x))",
-     "ln_attn reads 2 attn(x) in your block; it should read the block's input"),
-    ("h = ln_attn(x)\nx = x + attn(h)\nreturn x + mlp(ln_mlp(h))",
-     "ln_mlp reads ln_attn(x) in your block; it should read the residual stream"),
-    ("x = x + attn(ln_attn(x))\nreturn x - mlp(ln_mlp(x))", "what is added up differs"),
-    ("x = x + attn(ln_attn(x) ** 2)\nreturn x + mlp(ln_mlp(x))", "attn reads")])
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (
+            "return x + ln_attn(2 * attn(x)) + mlp(ln_mlp(x))",
+            "ln_attn reads 2 attn(x) in your block; it should read the block's input",
+        ),
+        (
+            "h = ln_attn(x)\nx = x + attn(h)\nreturn x + mlp(ln_mlp(h))",
+            "ln_mlp reads ln_attn(x) in your block; it should read the residual stream",
+        ),
+        (
+            "x = x + attn(ln_attn(x))\nreturn x - mlp(ln_mlp(x))",
+            "what is added up differs",
+        ),
+        ("x = x + attn(ln_attn(x) ** 2)\nreturn x + mlp(ln_mlp(x))", "attn reads"),
+    ],
+)
 def test_what_differs_in_a_block_is_told_in_words(wrong: str, words: str) -> None:
     report = checks.block(function_of(checks.block, wrong))
     assert not report.named and RIGHT not in str(report)
     assert words in report.clues[0].text
 
 
-@pytest.mark.parametrize(("wrong", "says", "hides"), [
-    ("L7p", "* multiplies channel by channel", "keepdim"),
-    ("L7pa", "* multiplies channel by channel", "keepdim"),
-    ("L8", "the mean of a row needs keepdim=True", "@")])
+@pytest.mark.parametrize(
+    ("wrong", "says", "hides"),
+    [
+        ("L7p", "* multiplies channel by channel", "keepdim"),
+        ("L7pa", "* multiplies channel by channel", "keepdim"),
+        ("L8", "the mean of a row needs keepdim=True", "@"),
+    ],
+)
 def test_shapes_that_do_not_fit(wrong: str, says: str, hides: str) -> None:
     crash = checks.layer_norm(function_of(checks.layer_norm, NORM[wrong])).symptoms
     assert says in crash[-1] and hides not in crash[-1]
 
 
 def test_a_tiny_row_that_keeps_its_spread_is_no_matter_of_eps() -> None:
-    report = checks.layer_norm(function_of(checks.layer_norm, """\
+    report = checks.layer_norm(
+        function_of(
+            checks.layer_norm,
+            """\
 mean, spread = x.mean(-1, keepdim=True), (x.var(-1, keepdim=True) + eps).sqrt()
-return (x + mean / spread) * weight + bias"""))
+return (x + mean / spread) * weight + bias""",
+        )
+    )
     assert not any("effective eps" in clue.text for clue in report.clues)
 
 
 def test_an_unknown_eps_is_measured() -> None:
     report = checks.layer_norm(
-        lambda x, w, b, eps=1e-5: F.layer_norm(x, w.shape, w, b, 3 * eps))
+        lambda x, w, b, eps=1e-5: F.layer_norm(x, w.shape, w, b, 3 * eps)
+    )
     assert any("is 3e-05, expected 1e-05" in clue.text for clue in report.clues)
 
 
@@ -314,12 +367,20 @@ def test_right_but_fragile() -> None:
     assert not checks.layer_norm(by_var_mean).remarks
 
 
-@pytest.mark.parametrize(("name", "right", "wrong", "says"), [
-    ("05.1", [3, 2], [2, 3], "exchanged"),
-    ("05.1", [3.0, 2.0], [0, 1], "before weight"),
-    ("05.1", torch.tensor([3.0, 2.0]), [3, 4],
-     "the variance, not the standard deviation"),
-    ("05.1", (3, 2), [6, 2], "the bias added before")])
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "says"),
+    [
+        ("05.1", [3, 2], [2, 3], "exchanged"),
+        ("05.1", [3.0, 2.0], [0, 1], "before weight"),
+        (
+            "05.1",
+            torch.tensor([3.0, 2.0]),
+            [3, 4],
+            "the variance, not the standard deviation",
+        ),
+        ("05.1", (3, 2), [6, 2], "the bias added before"),
+    ],
+)
 def test_a_wrong_value_has_a_name(name: str, right, wrong, says: str) -> None:
     assert checks.answer(name, right).passed
     assert says in checks.answer(name, wrong).named
@@ -335,23 +396,34 @@ def test_errors_of_the_unbiased_variance_are_as_measured() -> None:
         upside_down.append(1 / ratio - 1)
     assert checks.answer("05.4", errors).passed
     for wrong, says in (
-            (upside_down, "right over wrong"),
-            ([100 * one for one in errors], "percent, not fractions"),
-            ([-one for one in errors], "the opposite sign"),
-            ([1 - one for one in errors], "the ratio itself"),
-            ([1 / (1 - one) for one in errors], "the ratio itself"),
-            (errors[1:], "nine numbers"), (errors[:-1], "nine numbers")):
+        (upside_down, "right over wrong"),
+        ([100 * one for one in errors], "percent, not fractions"),
+        ([-one for one in errors], "the opposite sign"),
+        ([1 - one for one in errors], "the ratio itself"),
+        ([1 / (1 - one) for one in errors], "the ratio itself"),
+        (errors[1:], "nine numbers"),
+        (errors[:-1], "nine numbers"),
+    ):
         assert says in checks.answer("05.4", wrong).named
 
 
-@pytest.mark.parametrize(("row", "says"), [
-    ([0.001, 0.005, 0.002, 0.009], ""), ([-3e-3, 4e-3, 1e-3, 5e-3], ""),
-    ([1, 2, 3, 4], "eps outside the root (0.00% off), eps 1e-6 (0.00% off), no eps"),
-    ([1e-5, 2e-5, 3e-5, 5e-5], "1% off: unbiased variance (0.00% off)"),
-    ([1e-5, 2e-5, 0, 0], "1% off: unbiased variance (0.00% off)"),
-    ([0.1] * 4, "nearly 0 everywhere"),
-    ([-0.003, 0.003, -0.003, 0.003], "mean not subtracted"),
-    ([2, 2, 2, 2], "nearly 0 everywhere"), ([[1, 2, 3, 4]], "one row of four")])
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ([0.001, 0.005, 0.002, 0.009], ""),
+        ([-3e-3, 4e-3, 1e-3, 5e-3], ""),
+        (
+            [1, 2, 3, 4],
+            "eps outside the root (0.00% off), eps 1e-6 (0.00% off), no eps",
+        ),
+        ([1e-5, 2e-5, 3e-5, 5e-5], "1% off: unbiased variance (0.00% off)"),
+        ([1e-5, 2e-5, 0, 0], "1% off: unbiased variance (0.00% off)"),
+        ([0.1] * 4, "nearly 0 everywhere"),
+        ([-0.003, 0.003, -0.003, 0.003], "mean not subtracted"),
+        ([2, 2, 2, 2], "nearly 0 everywhere"),
+        ([[1, 2, 3, 4]], "one row of four"),
+    ],
+)
 def test_a_row_that_unmasks(row: list, says: str) -> None:
     report = checks.answer("05.5", row)
     assert report.passed == (not says) and says in str(report)

@@ -15,7 +15,7 @@ ALL = "every = torch.cat(batches)\n"
 PERPLEXITY = {
     "S9": ALL + "return 2 ** every.mean().item()",
     "S9b": "n = sum(len(b) for b in batches)\n"
-           "return torch.exp2(sum(b.sum() for b in batches) / n).item()",
+    "return torch.exp2(sum(b.sum() for b in batches) / n).item()",
     "S9t": ALL + "return 10 ** float(every.mean())",
     "S10": "return torch.stack([b.mean() for b in batches]).mean().exp()",
     "S10b": """total = 0
@@ -30,11 +30,11 @@ return math.exp(total / len(batches))""",
     "S15": "for batch in batches:\n    return batch.mean().exp().item()",
     "S15b": "return batches[0].mean().exp()",
     "S15l": "for b in batches:\n    total, n = b.sum(), len(b)\n"
-            "return (total / n).exp().item()",
+    "return (total / n).exp().item()",
     "S16": ALL + "return (-every).mean().exp().item()",
     "S9e": ALL + "return (every / math.log(2)).mean().exp().item()",
     "S13'": "return sum(b.exp().sum() for b in batches).item() / sum("
-            "map(len, batches))",
+    "map(len, batches))",
     "S13s": "return sum(b.mean().exp().item() for b in batches)",
     "S13h": ALL + "return 1 / (-every).exp().mean().item()",
     "S13m": ALL + "return every.mean().expm1().item()",
@@ -57,15 +57,19 @@ BITS = {
     "S19p": "return 2 ** (nats.sum().item() / math.log(2) / len(text.encode()))",
     "S19q": "return math.exp(nats.sum().item() / len(text.encode()))",
 }
-BITS |= {name: f"return {change}" for name, change in {
-    "S6l": "nats.sum().item() / math.log10(2) / len(text.encode())",
-    "S18i": "len(text.encode()) / (nats.sum().item() / math.log(2))",
-    "S18n": "-nats.sum().item() / math.log(2) / len(text.encode())",
-    "S18p": "nats.sum().item() / math.log(2) / (len(text.encode()) + 1)",
-    "S18d": "nats.sum().item() / math.log(2) / len(set(text.encode()))",
-    "S18b": "nats.sum().item() / math.log(2) / len(text.replace(' ', '').encode())",
-    "S18t": "nats.sum().item() / math.log(2) / len(text.strip().encode())",
-    "S18u": "nats.sum().item() / math.log(2) / len(text.encode('utf-16'))"}.items()}
+BITS |= {
+    name: f"return {change}"
+    for name, change in {
+        "S6l": "nats.sum().item() / math.log10(2) / len(text.encode())",
+        "S18i": "len(text.encode()) / (nats.sum().item() / math.log(2))",
+        "S18n": "-nats.sum().item() / math.log(2) / len(text.encode())",
+        "S18p": "nats.sum().item() / math.log(2) / (len(text.encode()) + 1)",
+        "S18d": "nats.sum().item() / math.log(2) / len(set(text.encode()))",
+        "S18b": "nats.sum().item() / math.log(2) / len(text.replace(' ', '').encode())",
+        "S18t": "nats.sum().item() / math.log(2) / len(text.strip().encode())",
+        "S18u": "nats.sum().item() / math.log(2) / len(text.encode('utf-16'))",
+    }.items()
+}
 LOOP = """found, done = [], 0
 for part, start in zip(parts, starts):
     new = start + len(part) - done
@@ -76,9 +80,13 @@ STORE = """out = torch.zeros(starts[-1] + len(parts[-1]))
 for part, start in zip(parts, starts):
     out[start:start + len(part)] = part
 return out"""
-GIVEN = ("return torch.cat(parts)", LOOP.replace("part[len(part) - new:]", "part"),
-         LOOP.replace("    done = start + len(part)\n", "").replace(
-             "part[len(part) - new:]", "part[-new:]"))
+GIVEN = (
+    "return torch.cat(parts)",
+    LOOP.replace("part[len(part) - new:]", "part"),
+    LOOP.replace("    done = start + len(part)\n", "").replace(
+        "part[len(part) - new:]", "part[-new:]"
+    ),
+)
 JOIN = {
     "S20m": """n = starts[-1] + len(parts[-1])
 total, count = torch.zeros(n), torch.zeros(n)
@@ -88,8 +96,8 @@ for part, start in zip(parts, starts):
 return total / count""",
     "S21": STORE,
     "S21b": "ids = {}\nfor part, start in zip(parts, starts):\n"
-            "    ids.update({start + j: x for j, x in enumerate(part)})\n"
-            "return torch.stack([ids[t] for t in sorted(ids)])",
+    "    ids.update({start + j: x for j, x in enumerate(part)})\n"
+    "return torch.stack([ids[t] for t in sorted(ids)])",
     "S21f": LOOP.replace("part[len(part) - new:]", "part[:new]"),
     "S22": """stride = starts[1] - starts[0] if len(starts) > 1 else 0
 return torch.cat([parts[0]] + [part[len(part) - stride:] for part in parts[1:]])""",
@@ -98,13 +106,15 @@ for i in range(1, len(parts)):
     new = starts[i] - starts[i - 1]
     found.append(parts[i][len(parts[i]) - new:])
 return torch.cat(found)""",
-    "S23": LOOP.replace("zip(parts, starts):", "list(zip(parts, starts))[:-1] or "
-                        "zip(parts, starts):"),
+    "S23": LOOP.replace(
+        "zip(parts, starts):", "list(zip(parts, starts))[:-1] or zip(parts, starts):"
+    ),
     "S24": LOOP.replace("- new:]", "- new + (start > 0):]"),
     "S24m": LOOP.replace("- new:]", "- new - (start > 0):]"),
     "S22b": LOOP.replace("done = start + len(part)", "done = start"),
     "S22a": LOOP.replace("done = start + len(part)", "done += len(part)").replace(
-        "part[len(part) - new:]", "part[done - start:]"),
+        "part[len(part) - new:]", "part[done - start:]"
+    ),
 }
 CHOOSE = """scores = []
 for tokens, ending in zip(nats, endings):
@@ -114,21 +124,22 @@ return scores.index(min(scores))"""
 CHOICE = {
     "S25": CHOOSE.replace("min(", "max("),
     "S25b": "s = [t.sum() / (len(e.encode()) if per_byte else 1) for t, e in "
-            "zip(nats, endings)]\nreturn torch.stack(s).argmax()",
+    "zip(nats, endings)]\nreturn torch.stack(s).argmax()",
     "S26": "return torch.stack([t.sum() for t in nats]).argmin().item()",
     "S26a": CHOOSE.replace(" if per_byte else 1", ""),
     "S26i": CHOOSE.replace("if per_byte", "if not per_byte"),
     "S17": CHOOSE.replace("len(ending.encode())", "len(tokens)"),
     "S17b": "s = [t.mean() if per_byte else t.sum() for t in nats]\n"
-            "return int(torch.stack(s).argmin())",
+    "return int(torch.stack(s).argmin())",
     "S18": CHOOSE.replace("ending.encode()", "ending"),
     "S18w": CHOOSE.replace("ending.encode()", "ending.split()"),
     "S19": CHOOSE.replace("tokens.sum()", "tokens.mean()"),
     "S27": CHOOSE.replace("tokens.sum()", "tokens[0]"),
     "S27l": CHOOSE.replace("tokens.sum()", "tokens[-1]"),
     "S26t": CHOOSE.replace("/ size", "* size"),
-    "S26m": CHOOSE.replace("tokens.sum()", "(tokens.sum() if per_byte else "
-                           "tokens.mean())"),
+    "S26m": CHOOSE.replace(
+        "tokens.sum()", "(tokens.sum() if per_byte else tokens.mean())"
+    ),
     "S18t": CHOOSE.replace("ending.encode()", "ending.strip().encode()"),
     "S28": CHOOSE.replace("scores.index(min(scores))", "min(scores)"),
     "S28t": CHOOSE.replace("scores.index(", "endings[scores.index(") + "]",
@@ -161,11 +172,13 @@ def weighted(batches):
 HONEST_PERPLEXITY = {
     "cat": "return torch.cat(batches).mean().exp()",
     "math": ALL + "return math.exp(every.sum().item() / len(every))",
-    "running": running, "weighted": weighted, "product": product_of_odds,
+    "running": running,
+    "weighted": weighted,
+    "product": product_of_odds,
     "bits": ALL + "return 2 ** (every / math.log(2)).mean().item()",
     "pow": ALL + "return math.e ** float(every.mean())",
     "list": "x = [v for b in batches for v in b.tolist()]\n"
-            "return math.exp(sum(x) / len(x))",
+    "return math.exp(sum(x) / len(x))",
     "double": "return float(torch.hstack(batches).double().mean().exp())",
 }
 HONEST_BITS = {
@@ -173,7 +186,7 @@ HONEST_BITS = {
     "tensor": "return nats.sum() / math.log(2.0) / len(text.encode('utf-8'))",
     "log2 e": "return nats.sum().item() * math.log2(math.e) / len(bytes(text, 'utf8'))",
     "each token": "return sum(x / math.log(2) for x in nats.tolist()) / "
-                  "len(text.encode())",
+    "len(text.encode())",
     "odds": "return -torch.log2(torch.exp(-nats)).sum().item() / len(text.encode())",
     "mean": "return float(nats.mean()) * len(nats) / math.log(2) / len(text.encode())",
     "per byte": "return float(nats.sum() / len(text.encode()) / math.log(2))",
@@ -181,10 +194,11 @@ HONEST_BITS = {
 }
 HONEST_JOIN = {
     "plain": LOOP,
-    "backwards": STORE.replace("zip(parts, starts)",
-                               "reversed(list(zip(parts, starts)))"),
+    "backwards": STORE.replace(
+        "zip(parts, starts)", "reversed(list(zip(parts, starts)))"
+    ),
     "filter": "return torch.cat([part[max(0, e - s):] for part, s, e in zip(parts, "
-              "starts, [0] + [s + len(p) for p, s in zip(parts, starts)])])",
+    "starts, [0] + [s + len(p) for p, s in zip(parts, starts)])])",
     "token by token": """out = []
 for part, start in zip(parts, starts):
     for j, x in enumerate(part):
@@ -213,16 +227,16 @@ return torch.hstack((rest, parts[-1][len(rest) - starts[-1]:]))""",
 HONEST_CHOICE = {
     "plain": CHOOSE,
     "tensor": "s = [t.sum() / (len(e.encode()) if per_byte else 1) for t, e in "
-              "zip(nats, endings)]\nreturn torch.stack(s).argmin()",
+    "zip(nats, endings)]\nreturn torch.stack(s).argmin()",
     "int": "s = torch.tensor([t.sum() / len(e.encode()) ** per_byte for t, e in "
-           "zip(nats, endings)])\nreturn int(s.argmin())",
+    "zip(nats, endings)])\nreturn int(s.argmin())",
     "key": "return min(range(len(nats)), key=lambda i: float(nats[i].sum()) / (len("
-           "endings[i].encode()) if per_byte else 1))",
+    "endings[i].encode()) if per_byte else 1))",
     "sorted": "sizes = [len(e.encode('utf-8')) if per_byte else 1 for e in endings]\n"
-              "return sorted(range(len(nats)), key=lambda i: nats[i].sum() / "
-              "sizes[i])[0]",
+    "return sorted(range(len(nats)), key=lambda i: nats[i].sum() / "
+    "sizes[i])[0]",
     "negative": "s = [-t.sum() / (len(e.encode()) if per_byte else 1) for t, e in "
-                "zip(nats, endings)]\nreturn torch.stack(s).argmax().item()",
+    "zip(nats, endings)]\nreturn torch.stack(s).argmax().item()",
     "bits": CHOOSE.replace("tokens.sum().item()", "tokens.sum().item() / math.log(2)"),
     "loop": """best, place = math.inf, None
 for i in range(len(endings)):
@@ -233,10 +247,12 @@ for i in range(len(endings)):
         best, place = score, i
 return place""",
 }
-CASES = {"perplexity": (PERPLEXITY, HONEST_PERPLEXITY),
-         "bits_per_byte": (BITS, HONEST_BITS),
-         "count_once_to_repair": (JOIN, HONEST_JOIN),
-         "best_ending": (CHOICE, HONEST_CHOICE)}
+CASES = {
+    "perplexity": (PERPLEXITY, HONEST_PERPLEXITY),
+    "bits_per_byte": (BITS, HONEST_BITS),
+    "count_once_to_repair": (JOIN, HONEST_JOIN),
+    "best_ending": (CHOICE, HONEST_CHOICE),
+}
 
 
 class TestCatalogue(Catalogue):
@@ -245,11 +261,14 @@ class TestCatalogue(Catalogue):
     share = 0.9
 
 
-@pytest.mark.parametrize("done", ["done += new", "done = start + len(part)",
-                                  "done = max(done, start + len(part))"])
+@pytest.mark.parametrize(
+    "done",
+    ["done += new", "done = start + len(part)", "done = max(done, start + len(part))"],
+)
 def test_minus_zero_is_no_reason_to_refuse_a_repair(done: str) -> None:
     form = LOOP.replace("part[len(part) - new:]", "part[-new:]").replace(
-        "done = start + len(part)", done)
+        "done = start + len(part)", done
+    )
     report = checks.count_once_to_repair(function_of(checks.count_once_to_repair, form))
     assert report.passed and "-0 is 0" in report.remarks[0]
     plain = checks.count_once_to_repair(function_of(checks.count_once_to_repair, LOOP))
@@ -262,14 +281,25 @@ def test_a_crash_names_the_arguments_rightly() -> None:
     assert report.given[0].endswith(", True")
 
 
-@pytest.mark.parametrize("value", [
-    [(1, "a")] * 3, [1, 2, 3], [([], "a")] * 3, [(["x"], "a")] * 3, "abc",
-    [([math.nan], "abc")] * 3, [([1.0], 3)] * 3, [([1.0], "a", 2)] * 3])
+@pytest.mark.parametrize(
+    "value",
+    [
+        [(1, "a")] * 3,
+        [1, 2, 3],
+        [([], "a")] * 3,
+        [(["x"], "a")] * 3,
+        "abc",
+        [([math.nan], "abc")] * 3,
+        [([1.0], 3)] * 3,
+        [([1.0], "a", 2)] * 3,
+    ],
+)
 def test_a_question_of_another_form_is_told_its_form(value: object) -> None:
     report = checks.answer("11.5", value)
     assert not report.passed
-    assert any(word in report.symptoms[0] for word in (
-        "must be", "not a pair", "expected")), report.symptoms
+    assert any(
+        word in report.symptoms[0] for word in ("must be", "not a pair", "expected")
+    ), report.symptoms
 
 
 @pytest.mark.parametrize("form", GIVEN)

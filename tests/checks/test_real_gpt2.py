@@ -33,8 +33,10 @@ def thirds(code: str) -> str:
     return loop(turn=f"{TURN}\n        if 'qkv' in name:\n            {code}")
 
 
-HEADWISE = "t = torch.cat([part for head in zip(*(x.chunk(2) for x in t.chunk(3))) " \
-           "for part in head])"
+HEADWISE = (
+    "t = torch.cat([part for head in zip(*(x.chunk(2) for x in t.chunk(3))) "
+    "for part in head])"
+)
 BY_LAYER = """
 names = {{"ln_attn": "ln_1", "attn.qkv_proj": "attn.c_attn",
          "attn.out_proj": "attn.c_proj", "ln_mlp": "ln_2", "mlp.up_proj": "mlp.c_fc",
@@ -57,8 +59,10 @@ WRONG = {
     "O1a": """ours = {name: tensors[to_hf_name(name)] for name in model.state_dict()}
 model.load_state_dict(ours)""",
     "O1b": loop(turn="t = t.T if t.shape != p.shape else t"),
-    "O1c": loop(turn="t = t.T if any(n in name for n in ('qkv_proj.w', 'up_proj.w', "
-                     "'down_proj.w')) else t"),
+    "O1c": loop(
+        turn="t = t.T if any(n in name for n in ('qkv_proj.w', 'up_proj.w', "
+        "'down_proj.w')) else t"
+    ),
     "O1d": loop(turn="t = t.reshape(t.shape[::-1]) if 'proj.weight' in name else t"),
     "O1e": loop(turn="t = t.T if 'attn.' in name and t.dim() == 2 else t"),
     "O1f": loop(turn="t = t.T if 'mlp.' in name and t.dim() == 2 else t"),
@@ -66,8 +70,10 @@ model.load_state_dict(ours)""",
     "O3b": loop(turn="t = t.T if t.dim() == 2 and 'pos' not in name else t"),
     "O3c": loop(turn="t = t.T if t.dim() == 2 and 'tok' not in name else t"),
     "O1g": loop(turn="t = t.T; t = t if t.shape == p.shape else t.T"),
-    "O1g'": loop(turn="t = t.T if t.shape != p.shape or t.dim() == 2 and len(t) == "
-                      "t.size(1) else t"),
+    "O1g'": loop(
+        turn="t = t.T if t.shape != p.shape or t.dim() == 2 and len(t) == "
+        "t.size(1) else t"
+    ),
     "O1h": loop(turn="t = t.T if t.shape != p.shape or 'out_proj' in name else t"),
     "O1j": loop(turn="t = t.T if name.endswith('out_proj.weight') else t"),
     "O1i": loop(turn="pass", put="p.data = t"),
@@ -84,14 +90,19 @@ for name in model.state_dict():
         ours[name] = t.T if name.endswith("proj.weight") else t
 model.load_state_dict(ours, strict=False)""",
     "O6": loop(find=f"if name.endswith('.bias'): continue\n        {FIND}"),
-    "O6b": loop(find=f"if name.endswith('proj.bias') and 'attn' in name: continue\n"
-                     f"        {FIND}"),
+    "O6b": loop(
+        find=f"if name.endswith('proj.bias') and 'attn' in name: continue\n"
+        f"        {FIND}"
+    ),
     "O7": """theirs = sorted(n for n in tensors if n.endswith("attn.c_proj.weight"))
 order = [n.split(".")[1] for n in theirs]
-""" + loop(find="""if theirs.startswith('h.'):
+"""
+    + loop(
+        find="""if theirs.startswith('h.'):
             i = int(theirs.split('.')[1])
             theirs = theirs.replace(f'h.{i}.', f'h.{order[i]}.')
-        t = tensors[theirs]"""),
+        t = tensors[theirs]"""
+    ),
     "O7a": BY_LAYER.format(layers="range(11)", number="sorted(map(str, range(11)))[i]"),
     "O7b": """ours = {to_hf_name(n): p for n, p in model.named_parameters()}
 for name, t in tensors.items():
@@ -104,15 +115,19 @@ for name, t in tensors.items():
     p.data.copy_(t)""",
     "O9": loop(put="assert t.shape == p.shape; p = nn.Parameter(t)"),
     "O9b": "ours = model.state_dict()\n" + loop(put="ours[name] = t"),
-    "O9a": "ours = model.state_dict()\n" + loop(
-        put="assert t.shape == p.shape; ours[name] = t"),
-    "O10": loop(put="n = min(len(p), len(t)); p[:n] = t[:n] if t.dim() == 2 or "
-                    "len(t) == len(p) else tensors['none']"),
+    "O9a": "ours = model.state_dict()\n"
+    + loop(put="assert t.shape == p.shape; ours[name] = t"),
+    "O10": loop(
+        put="n = min(len(p), len(t)); p[:n] = t[:n] if t.dim() == 2 or "
+        "len(t) == len(p) else tensors['none']"
+    ),
     "O10b": loop(put="p.data = t"),
     "O10c": loop(put="p.copy_(t)"),
     "O10d": loop(put="if t.shape == p.shape: p.copy_(t)"),
-    "O10e": loop(find="if theirs not in tensors: continue\n        t = tensors[theirs]",
-                 put="if t.shape == p.shape: p.copy_(t)"),
+    "O10e": loop(
+        find="if theirs not in tensors: continue\n        t = tensors[theirs]",
+        put="if t.shape == p.shape: p.copy_(t)",
+    ),
     "O10e'": """with torch.no_grad():
     for name, p in model.named_parameters():
         try:
@@ -128,27 +143,42 @@ for name, t in tensors.items():
     "O11c": BY_LAYER.format(layers="range(11)", number="0"),
     "O11d": loop(find=f"if name.startswith('ln_final'): continue\n        {FIND}"),
     "O11e": loop(find=f"if name == 'pos_emb.weight': continue\n        {FIND}"),
-    "O12": loop(find="theirs = theirs.replace('ln_1', 'x').replace('ln_2', 'ln_1')"
-                     ".replace('x', 'ln_2'); t = tensors[theirs]"),
-    "O12b": loop(find="theirs = theirs.replace('attn.c_proj', 'x').replace("
-                      "'mlp.c_proj', 'attn.c_proj').replace('x', 'mlp.c_proj'); "
-                      "t = tensors[theirs]"),
-    "O12c": loop(find="theirs = {'wte.weight': 'wpe.weight', 'wpe.weight': 'wte.weight'"
-                      "}.get(theirs, theirs); t = tensors[theirs]"),
+    "O12": loop(
+        find="theirs = theirs.replace('ln_1', 'x').replace('ln_2', 'ln_1')"
+        ".replace('x', 'ln_2'); t = tensors[theirs]"
+    ),
+    "O12b": loop(
+        find="theirs = theirs.replace('attn.c_proj', 'x').replace("
+        "'mlp.c_proj', 'attn.c_proj').replace('x', 'mlp.c_proj'); "
+        "t = tensors[theirs]"
+    ),
+    "O12c": loop(
+        find="theirs = {'wte.weight': 'wpe.weight', 'wpe.weight': 'wte.weight'"
+        "}.get(theirs, theirs); t = tensors[theirs]"
+    ),
     "O13": loop(put=f"{PUT}; t.mul_(0)"),
 }
 
 
 def strict_state_dict(model, tensors):
-    model.load_state_dict({
-        name: tensors[to_hf_name(name)].T if "proj.weight" in name
-        else tensors[to_hf_name(name)] for name in model.state_dict()})
+    model.load_state_dict(
+        {
+            name: tensors[to_hf_name(name)].T
+            if "proj.weight" in name
+            else tensors[to_hf_name(name)]
+            for name in model.state_dict()
+        }
+    )
 
 
 def over_the_file(model, tensors):
     ours = {to_hf_name(name): p for name, p in model.named_parameters()}
-    transposed = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight",
-              "mlp.c_proj.weight")
+    transposed = (
+        "attn.c_attn.weight",
+        "attn.c_proj.weight",
+        "mlp.c_fc.weight",
+        "mlp.c_proj.weight",
+    )
     names = [name for name in tensors if not name.endswith(".attn.bias")]
     assert len(names) == len(ours)
     for name in names:
@@ -181,32 +211,54 @@ def by_thirds(model, tensors):
 
 
 HONEST = {
-    "solution": checks.fill_model.solution, "strict": strict_state_dict,
-    "over the file": over_the_file, "rebuilt": rebuilt, "by thirds": by_thirds,
+    "solution": checks.fill_model.solution,
+    "strict": strict_state_dict,
+    "over the file": over_the_file,
+    "rebuilt": rebuilt,
+    "by thirds": by_thirds,
     "by layer": BY_LAYER.format(layers="range(len(model.blocks))", number="i"),
     "data": loop(put="assert t.shape == p.shape; p.data = t"),
     "set": loop(put="assert t.shape == p.shape; p.set_(t.contiguous().clone())"),
-    "assign": lambda model, tensors: model.load_state_dict({
-        name: tensors[to_hf_name(name)].mT if name.endswith("proj.weight")
-        else tensors[to_hf_name(name)] for name in model.state_dict()}, assign=True),
-    "lesson": lambda model, tensors: model.load_state_dict(convert_state_dict(
-        {name: t for name, t in tensors.items() if not name.endswith(".attn.bias")},
-        {name: p.shape for name, p in model.state_dict().items()}, "the file")),
+    "assign": lambda model, tensors: model.load_state_dict(
+        {
+            name: tensors[to_hf_name(name)].mT
+            if name.endswith("proj.weight")
+            else tensors[to_hf_name(name)]
+            for name in model.state_dict()
+        },
+        assign=True,
+    ),
+    "lesson": lambda model, tensors: model.load_state_dict(
+        convert_state_dict(
+            {name: t for name, t in tensors.items() if not name.endswith(".attn.bias")},
+            {name: p.shape for name, p in model.state_dict().items()},
+            "the file",
+        )
+    ),
 }
 
 
 class TestCatalogue(Catalogue):
     cases = {"fill_model": (WRONG, HONEST)}
     extra = EXTRA
-    sources = {"fill_model": f"def fill_model(model, tensors):{BY_LAYER}".replace(
-        "\n", "\n    ").format(layers="range(len(model.blocks))", number="i")}
+    sources = {
+        "fill_model": f"def fill_model(model, tensors):{BY_LAYER}".replace(
+            "\n", "\n    "
+        ).format(layers="range(len(model.blocks))", number="i")
+    }
     seconds = 5
 
     def test_no_mutant_passes(self, name: str, record_property, monkeypatch) -> None:
         """All changes but exchanged names, which crash; of a loader layer by layer."""
-        monkeypatch.setattr(mutants, "mutants", lambda source: (
-            one for one in every(source) if not one[0].split(": ")[1].replace(
-                " -> ", "").isidentifier()))
+        monkeypatch.setattr(
+            mutants,
+            "mutants",
+            lambda source: (
+                one
+                for one in every(source)
+                if not one[0].split(": ")[1].replace(" -> ", "").isidentifier()
+            ),
+        )
         super().test_no_mutant_passes(name, record_property)
 
 
@@ -225,7 +277,8 @@ def test_an_unknown_arrangement_is_read_out() -> None:
 
     report = checks.fill_model(careless)
     assert "but 3: h.3.mlp.c_fc.weight, transposed, its rows in the order 11 10" in str(
-        report)
+        report
+    )
 
 
 def test_what_is_read_out_is_said_in_words() -> None:
@@ -241,35 +294,49 @@ def test_what_is_read_out_is_said_in_words() -> None:
 def test_a_stage_without_a_name_is_told() -> None:
     right = {"A": "block 0", "B": "block 7", "C": "block 2", "D": "last norm"}
     assert checks.answer("10.4", right | {"A": " Block 0"}).passed
-    for wrong, said in (("block0", "not the name of a stage: block0"), (1, "stage: 1"),
-                        ("block 1", "right: B, C, D; not yet: A")):
+    for wrong, said in (
+        ("block0", "not the name of a stage: block0"),
+        (1, "stage: 1"),
+        ("block 1", "right: B, C, D; not yet: A"),
+    ):
         report = checks.answer("10.4", right | {"A": wrong})
         assert not report.passed and said in str(report)
     late = {"A": "block 1", "B": "block 8", "C": "block 3", "D": "logits"}
     assert checks.answer("10.4", late).named == (
-        "the stage after the first one that differs")
+        "the stage after the first one that differs"
+    )
     assert not checks.answer("10.4", [*right.values()]).passed
 
 
-HIDDEN = {"A": ("wte.weight", 0, 1), "B": ("wpe.weight", 16, 31),
-          "C": ("h.11.attn.c_attn.bias", 48, 95)}
+HIDDEN = {
+    "A": ("wte.weight", 0, 1),
+    "B": ("wpe.weight", 16, 31),
+    "C": ("h.11.attn.c_attn.bias", 48, 95),
+}
 
 
-@pytest.mark.parametrize(("changes", "says"), [
-    ({}, ""), ({"A": ["wpe.weight", 15, 16]}, ""),              # a place without a loss
-    ({"A": ("wte.weight", 0, ord("c"))}, "A: the loss of the sample moves by"),
-    ({"A": ("wte.weight", 0, ord("T"))}, "A: the loss of the sample moves by"),
-    ({"A": HIDDEN["B"]}, "A: the logits of the sample do not move, and should"),
-    ({"B": ("wpe.weight", 15, 16)}, "B: the logits of the sample move by"),
-    ({"B": HIDDEN["C"]}, "B: the logits of other texts do not move, and should"),
-    ({"C": HIDDEN["B"]}, "C: the logits of other texts move by"),
-    ({"C": ("h.0.attn.c_attn.bias", 47, 48)}, "C: the logits of the sample move"),
-    ({"C": ("h.0.attn.c_attn.bias", 95, 96)}, "C: the logits of the sample move"),
-    ({"C": ("h.0.attn.c_attn.bias", 50, 50)}, "two different ones, not 50 and 50"),
-    ({"C": ("h.0.attn.c_attn.weight", 0, 48)}, "C: h.0.attn.c_attn.weight has the "
-     "rows 0 to 47"),
-    ({"B": ("wpe", 16, 17)}, "B: no tensor of the file is called 'wpe'"),
-    ({"B": "wpe.weight"}, "B: 'wpe.weight' is no fault")])
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({}, ""),
+        ({"A": ["wpe.weight", 15, 16]}, ""),  # a place without a loss
+        ({"A": ("wte.weight", 0, ord("c"))}, "A: the loss of the sample moves by"),
+        ({"A": ("wte.weight", 0, ord("T"))}, "A: the loss of the sample moves by"),
+        ({"A": HIDDEN["B"]}, "A: the logits of the sample do not move, and should"),
+        ({"B": ("wpe.weight", 15, 16)}, "B: the logits of the sample move by"),
+        ({"B": HIDDEN["C"]}, "B: the logits of other texts do not move, and should"),
+        ({"C": HIDDEN["B"]}, "C: the logits of other texts move by"),
+        ({"C": ("h.0.attn.c_attn.bias", 47, 48)}, "C: the logits of the sample move"),
+        ({"C": ("h.0.attn.c_attn.bias", 95, 96)}, "C: the logits of the sample move"),
+        ({"C": ("h.0.attn.c_attn.bias", 50, 50)}, "two different ones, not 50 and 50"),
+        (
+            {"C": ("h.0.attn.c_attn.weight", 0, 48)},
+            "C: h.0.attn.c_attn.weight has the rows 0 to 47",
+        ),
+        ({"B": ("wpe", 16, 17)}, "B: no tensor of the file is called 'wpe'"),
+        ({"B": "wpe.weight"}, "B: 'wpe.weight' is no fault"),
+    ],
+)
 def test_a_fault_that_hides(changes: dict, says: str) -> None:
     before = torch.random.get_rng_state()
     report = checks.answer("10.5", HIDDEN | changes)
@@ -280,7 +347,7 @@ def test_a_fault_that_hides(changes: dict, says: str) -> None:
 def test_rows_are_exchanged_as_they_lie_in_the_file() -> None:
     ids = torch.tensor([[*b"The cat sat here"]])
     right, wrong = broken_model("right"), broken_model("right")
-    weight = wrong.blocks[0].attn.qkv_proj.weight                # (out, in)
+    weight = wrong.blocks[0].attn.qkv_proj.weight  # (out, in)
     with torch.no_grad():
         weight[:, [3, 40]] = weight[:, [40, 3]]
         moved = (right(ids) - wrong(ids)).abs().max().item()

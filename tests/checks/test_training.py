@@ -16,9 +16,9 @@ from gpt2_lesson.checks.fakes import training_fakes as fakes
 
 LOSS = {
     "S1": "return F.cross_entropy(logits.flatten(0, 1), input_ids.flatten(),\n"
-          "                       ignore_index=ignore_index)",
+    "                       ignore_index=ignore_index)",
     "S1b": "return F.cross_entropy(logits.transpose(1, 2), input_ids,\n"
-           "                       ignore_index=ignore_index)",
+    "                       ignore_index=ignore_index)",
     "S2": """logits, input_ids = logits[:, :-1], input_ids[:, 1:]
 predictions, targets = logits[:, :-1], input_ids[:, 1:]
 return F.cross_entropy(predictions.flatten(0, 1), targets.flatten(),
@@ -87,8 +87,9 @@ return -odds[targets != ignore_index].mean().log()""",
     "S4g": "return -logits[:, :-1].log_softmax(-1).amax(-1).mean()",
     "S1f": RIGHT_LOSS.replace("logits[:, :-1]", "logits[:, 1:]"),
     "S1l": RIGHT_LOSS.replace("input_ids[:, 1:]", "input_ids[:, :-1]"),
-    "S12r": RIGHT_LOSS.replace("logits[:, :-1], input_ids[:, 1:]",
-                               "logits, input_ids.roll(-1, 1)"),
+    "S12r": RIGHT_LOSS.replace(
+        "logits[:, :-1], input_ids[:, 1:]", "logits, input_ids.roll(-1, 1)"
+    ),
     "S10f": RIGHT_LOSS.replace("[:, ", "[:1, "),
     "S8c": """targets = input_ids[:, 1:].clamp(min=0)
 return F.cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten())""",
@@ -114,8 +115,9 @@ def loss_by_mask(logits, input_ids, ignore_index=-100):
 def loss_padded(logits, input_ids, ignore_index=-100):
     last = torch.full_like(input_ids[:, :1], ignore_index)
     targets = torch.cat([input_ids[:, 1:], last], 1)
-    return F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1),
-                           ignore_index=ignore_index)
+    return F.cross_entropy(
+        logits.view(-1, logits.size(-1)), targets.view(-1), ignore_index=ignore_index
+    )
 
 
 def loss_by_class(logits, input_ids, ignore_index=-100):
@@ -125,8 +127,12 @@ def loss_by_class(logits, input_ids, ignore_index=-100):
 
 def loss_from_sum(logits, input_ids, ignore_index=-100):
     targets = input_ids[:, 1:].reshape(-1)
-    total = F.cross_entropy(logits[:, :-1].reshape(-1, logits.size(-1)), targets,
-                            ignore_index=ignore_index, reduction="sum")
+    total = F.cross_entropy(
+        logits[:, :-1].reshape(-1, logits.size(-1)),
+        targets,
+        ignore_index=ignore_index,
+        reduction="sum",
+    )
     return total / (targets != ignore_index).sum()
 
 
@@ -137,8 +143,9 @@ def loss_by_nll(logits, input_ids, ignore_index=-100):
 
 def loss_by_softmax(logits, input_ids, ignore_index=-100):
     odds = logits[:, :-1].softmax(-1)
-    return F.nll_loss(odds.log().flatten(0, 1), input_ids[:, 1:].flatten(),
-                      ignore_index=ignore_index)
+    return F.nll_loss(
+        odds.log().flatten(0, 1), input_ids[:, 1:].flatten(), ignore_index=ignore_index
+    )
 
 
 def loss_twice_logged(logits, input_ids, ignore_index=-100):
@@ -146,9 +153,17 @@ def loss_twice_logged(logits, input_ids, ignore_index=-100):
     return training.next_token_loss(logits.log_softmax(-1), input_ids, ignore_index)
 
 
-HONEST_LOSS = [training.next_token_loss, loss_by_loops, loss_by_mask, loss_padded,
-               loss_by_class, loss_from_sum, loss_by_nll, loss_by_softmax,
-               loss_twice_logged]
+HONEST_LOSS = [
+    training.next_token_loss,
+    loss_by_loops,
+    loss_by_mask,
+    loss_padded,
+    loss_by_class,
+    loss_from_sum,
+    loss_by_nll,
+    loss_by_softmax,
+    loss_twice_logged,
+]
 
 # --- one step -------------------------------------------------------------------------
 
@@ -178,48 +193,83 @@ def changed(*pairs, source=RIGHT_STEP):
 
 STEP = {
     "R1": changed(("optimizer.zero_grad()\n", "")),
-    "R2": changed(("optimizer.zero_grad()\n", ""),
-                  ("optimizer.step()", "optimizer.zero_grad()\noptimizer.step()")),
-    "R2c": changed(("optimizer.zero_grad()\n", ""),
-                   (CLIP, "optimizer.zero_grad()\n" + CLIP)),
-    "R2b": changed(("optimizer.zero_grad()\n", ""),
-                   (CLIP, CLIP + "model.zero_grad()\n")),
-    "R2a": changed(("optimizer.zero_grad()\n", ""),
-                   ("    loss.back", "    optimizer.zero_grad()\n    loss.back")),
+    "R2": changed(
+        ("optimizer.zero_grad()\n", ""),
+        ("optimizer.step()", "optimizer.zero_grad()\noptimizer.step()"),
+    ),
+    "R2c": changed(
+        ("optimizer.zero_grad()\n", ""), (CLIP, "optimizer.zero_grad()\n" + CLIP)
+    ),
+    "R2b": changed(
+        ("optimizer.zero_grad()\n", ""), (CLIP, CLIP + "model.zero_grad()\n")
+    ),
+    "R2a": changed(
+        ("optimizer.zero_grad()\n", ""),
+        ("    loss.back", "    optimizer.zero_grad()\n    loss.back"),
+    ),
     "R5": changed((CLIP, ""), ("optimizer.step()\n", "optimizer.step()\n" + CLIP)),
-    "R5z": changed((CLIP, ""), ("optimizer.zero_grad()\n", ""), (
-        "optimizer.step()\n", "optimizer.step()\n" + CLIP + "optimizer.zero_grad()\n")),
+    "R5z": changed(
+        (CLIP, ""),
+        ("optimizer.zero_grad()\n", ""),
+        ("optimizer.step()\n", "optimizer.step()\n" + CLIP + "optimizer.zero_grad()\n"),
+    ),
     "R5n": changed((CLIP, "")),
-    "R5a": changed((CLIP, """\
+    "R5a": changed(
+        (
+            CLIP,
+            """\
 length = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
 for p in model.parameters():
     p.grad *= max_norm / length
-""")),
+""",
+        )
+    ),
     "R6": changed((CLIP, ""), ("total = 0.0\n", "total = 0.0\n" + CLIP)),
     "R6b": changed((CLIP, ""), ("    loss.back", "    " + CLIP + "    loss.back")),
-    "R7": changed((CLIP, """\
+    "R7": changed(
+        (
+            CLIP,
+            """\
 for p in model.parameters():
     nn.utils.clip_grad_norm_(p, max_norm)
-""")),
-    "R7b": changed((CLIP, """\
+""",
+        )
+    ),
+    "R7b": changed(
+        (
+            CLIP,
+            """\
 for p in model.parameters():
     if p.grad.norm() > max_norm:
         p.grad = p.grad / p.grad.norm() * max_norm
-""")),
+""",
+        )
+    ),
     "R7v": changed(("clip_grad_norm_", "clip_grad_value_")),
-    "R7vb": changed((CLIP, """\
+    "R7vb": changed(
+        (
+            CLIP,
+            """\
 for p in model.parameters():
     p.grad.clamp_(-max_norm, max_norm)
-""")),
+""",
+        )
+    ),
     "R8": changed((CLIP, ""), ("    total +=", "    " + CLIP + "    total +=")),
-    "R8s": changed(("optimizer.step()\n", ""),
-                   ("    total +=", "    optimizer.step()\n    total +="), (CLIP, "")),
-    "R10": changed((" / len(batches)", ""),
-                   ("return total", "return total / len(batches)")),
-    "R10b": changed((" / len(batches)\n", "\n"), (
-        "loss.item()", "loss.item() / len(batches)")),
-    "R10t": changed((CLIP, "for p in model.parameters():\n"
-                     "    p.grad /= len(batches)\n" + CLIP)),
+    "R8s": changed(
+        ("optimizer.step()\n", ""),
+        ("    total +=", "    optimizer.step()\n    total +="),
+        (CLIP, ""),
+    ),
+    "R10": changed(
+        (" / len(batches)", ""), ("return total", "return total / len(batches)")
+    ),
+    "R10b": changed(
+        (" / len(batches)\n", "\n"), ("loss.item()", "loss.item() / len(batches)")
+    ),
+    "R10t": changed(
+        (CLIP, "for p in model.parameters():\n    p.grad /= len(batches)\n" + CLIP)
+    ),
     "R11": changed((WRITE, "")),
     "R11b": changed(('    group["lr"] = lr', '    group = {**group, "lr": lr}')),
     "R11c": changed((WRITE, "optimizer.lr = lr\n")),
@@ -230,27 +280,39 @@ for p in model.parameters():
     "R17l": changed(("return total", "return loss.item() * len(batches)")),
     "R17s": changed(("return total", "return total * len(batches)")),
     "R17d": changed(("return total", "return loss.item()")),
-    "R8w": changed(("optimizer.zero_grad()\n", ""), (" / len(batches)", ""),
-                   ("    loss.back", "    optimizer.zero_grad()\n    loss.back"),
-                   (CLIP + "optimizer.step()\n", ""), (
-        "    total +=", f"    {CLIP}    optimizer.step()\n    total +="),
-                   ("return total", "return total / len(batches)")),
-    "R8n": changed((" / len(batches)", ""), (CLIP + "optimizer.step()\n", ""), (
-        "    total +=", f"    {CLIP}    optimizer.step()\n    total +="),
-                   ("return total", "return total / len(batches)")),
+    "R8w": changed(
+        ("optimizer.zero_grad()\n", ""),
+        (" / len(batches)", ""),
+        ("    loss.back", "    optimizer.zero_grad()\n    loss.back"),
+        (CLIP + "optimizer.step()\n", ""),
+        ("    total +=", f"    {CLIP}    optimizer.step()\n    total +="),
+        ("return total", "return total / len(batches)"),
+    ),
+    "R8n": changed(
+        (" / len(batches)", ""),
+        (CLIP + "optimizer.step()\n", ""),
+        ("    total +=", f"    {CLIP}    optimizer.step()\n    total +="),
+        ("return total", "return total / len(batches)"),
+    ),
     "R8t": changed(("optimizer.step()", "optimizer.step()\noptimizer.step()")),
     "R5m": changed(("max_norm)", "1.0)")),
     "R5s": changed(("max_norm)", "max_norm / len(batches))")),
     "R7o": changed(("model.parameters(), max", "list(model.parameters())[:1], max")),
     "R7a": changed(("max_norm)", "max_norm, norm_type=1)")),
     "R7i": changed(("max_norm)", "max_norm, norm_type=math.inf)")),
-    "R10n": changed(('= lr\n', '= lr / len(batches)\n')),
-    "R10e": changed(("/ len(batches)", "/ len(batch)"),
-                    ("return total", "return total * len(batch) / len(batches)")),
+    "R10n": changed(("= lr\n", "= lr / len(batches)\n")),
+    "R10e": changed(
+        ("/ len(batches)", "/ len(batch)"),
+        ("return total", "return total * len(batch) / len(batches)"),
+    ),
     "R2f": "batches = batches[:1]\n" + RIGHT_STEP,
     "R3e": "model.eval()\n" + RIGHT_STEP,
-    "R17a": changed(("return total", "return sum(loss_of(model(b), b).item() for b in "
-                                     "batches) / len(batches)")),
+    "R17a": changed(
+        (
+            "return total",
+            "return sum(loss_of(model(b), b).item() for b in batches) / len(batches)",
+        )
+    ),
 }
 
 
@@ -376,8 +438,16 @@ def from_the_lesson(model, optimizer, loss_of, batches, max_norm, lr):
     return total
 
 
-HONEST_STEP = [zero_after, keep_zeros, clipped_by_hand, by_autograd, model_zero_grad,
-               with_closure, one_big_batch, from_the_lesson]
+HONEST_STEP = [
+    zero_after,
+    keep_zeros,
+    clipped_by_hand,
+    by_autograd,
+    model_zero_grad,
+    with_closure,
+    one_big_batch,
+    from_the_lesson,
+]
 
 # --- a whole training -----------------------------------------------------------------
 
@@ -396,7 +466,7 @@ for step, batch in enumerate(batches):
         with torch.no_grad():
             val_losses.append(loss_of(model(val_batch), val_batch).item())
 return losses, val_losses"""
-MEASURE = RIGHT_FIT[RIGHT_FIT.index("    if (step"):RIGHT_FIT.index("return")]
+MEASURE = RIGHT_FIT[RIGHT_FIT.index("    if (step") : RIGHT_FIT.index("return")]
 
 
 def refit(*pairs):
@@ -405,23 +475,42 @@ def refit(*pairs):
 
 FIT = {
     "R1": refit(("    optimizer.zero_grad()\n", "")),
-    "R2": refit(("    optimizer.zero_grad()\n", ""), (
-        "    optimizer.step()", "    optimizer.zero_grad()\n    optimizer.step()")),
+    "R2": refit(
+        ("    optimizer.zero_grad()\n", ""),
+        ("    optimizer.step()", "    optimizer.zero_grad()\n    optimizer.step()"),
+    ),
     "R3": refit(("    model.train()\n", ""), ("for step", "model.train()\nfor step")),
-    "R3n": refit(("    model.train()\n", ""), ("        model.eval()\n", """\
+    "R3n": refit(
+        ("    model.train()\n", ""),
+        (
+            "        model.eval()\n",
+            """\
         was = model.training
         model.eval()
-"""), ("return", "        model.train(was)\nreturn")),
+""",
+        ),
+        ("return", "        model.train(was)\nreturn"),
+    ),
     "R4": refit(("        model.eval()\n", "")),
     "R4h": refit(("model(val_batch), val_batch", "model(batch), batch")),
     "R4o": refit(("(step + 1) % every", "step % every")),
-    "R4b": refit((MEASURE, ""),
-                 ("    model.train()\n", MEASURE + "    model.train()\n")),
-    "R4c": refit((MEASURE, ""), ("    model.train()\n", MEASURE.replace(
-        "(step + 1)", "step") + "    model.train()\n")),
-    "R16": refit(("optimizer = make_optimizer(model)\n", ""),
-                 ("    optimizer.zero", "    optimizer = make_optimizer(model)\n"
-                  "    optimizer.zero")),
+    "R4b": refit(
+        (MEASURE, ""), ("    model.train()\n", MEASURE + "    model.train()\n")
+    ),
+    "R4c": refit(
+        (MEASURE, ""),
+        (
+            "    model.train()\n",
+            MEASURE.replace("(step + 1)", "step") + "    model.train()\n",
+        ),
+    ),
+    "R16": refit(
+        ("optimizer = make_optimizer(model)\n", ""),
+        (
+            "    optimizer.zero",
+            "    optimizer = make_optimizer(model)\n    optimizer.zero",
+        ),
+    ),
     "R17": refit(("losses.append(loss.item())", "losses.append(loss)")),
 }
 
@@ -506,7 +595,7 @@ def fit_in_rounds(model, make_optimizer, loss_of, batches, val_batch, every):
     optimizer, losses, others = make_optimizer(model), [], []
     for begin in range(0, len(batches), every):
         model.train()
-        some = batches[begin:begin + every]
+        some = batches[begin : begin + every]
         for batch in some:
             optimizer.zero_grad()
             loss = loss_of(model(batch), batch)
@@ -577,8 +666,16 @@ def fit_as_dict(model, make_optimizer, loss_of, batches, val_batch, every):
     return tuple(log.values())
 
 
-HONEST_FIT = [fit_modes_once, fit_tensors, fit_helpers, fit_by_copy, fit_in_rounds,
-              fit_by_while, fit_evaluating, fit_as_dict]
+HONEST_FIT = [
+    fit_modes_once,
+    fit_tensors,
+    fit_helpers,
+    fit_by_copy,
+    fit_in_rounds,
+    fit_by_while,
+    fit_evaluating,
+    fit_as_dict,
+]
 
 # --- the learning rate ----------------------------------------------------------------
 
@@ -596,10 +693,15 @@ def rerate(*pairs):
 RATE = {
     "R12": rerate(("(step + 1) /", "step /")),
     "R12o": rerate(("/ warmup_steps\n", "/ (warmup_steps + 1)\n")),
-    "R12n": RIGHT_RATE[RIGHT_RATE.index("done"):].replace(
-        "min(1.0, (step", "min(1.0, max(0, step"),
-    "R13": rerate(("min(1.0, (step - warmup_steps) / (steps - warmup_steps))",
-                   "(step - warmup_steps) / (steps - warmup_steps)")),
+    "R12n": RIGHT_RATE[RIGHT_RATE.index("done") :].replace(
+        "min(1.0, (step", "min(1.0, max(0, step"
+    ),
+    "R13": rerate(
+        (
+            "min(1.0, (step - warmup_steps) / (steps - warmup_steps))",
+            "(step - warmup_steps) / (steps - warmup_steps)",
+        )
+    ),
     "R13s": rerate(("(step - warmup_steps) / (steps - warmup_steps)", "step / steps")),
     "R13d": rerate(("/ (steps - warmup_steps)", "/ steps")),
     "R13m": rerate(("min_lr + (max_lr - min_lr)", "max_lr")),
@@ -612,11 +714,16 @@ RATE = {
     "R12m": rerate(("max_lr * (step + 1)", "min_lr + (max_lr - min_lr) * (step + 1)")),
     "R12i": rerate(("(step + 1) / warmup_steps", "((step + 1) // warmup_steps)")),
     "R13z": rerate(("done =", "if step >= steps:\n    return 0.0\ndone =")),
-    "R13x": rerate(("min_lr + (max_lr - min_lr) * (1 + math.cos(math.pi * done)) / 2",
-                    "max(min_lr, max_lr * (1 + math.cos(math.pi * done)) / 2)")),
+    "R13x": rerate(
+        (
+            "min_lr + (max_lr - min_lr) * (1 + math.cos(math.pi * done)) / 2",
+            "max(min_lr, max_lr * (1 + math.cos(math.pi * done)) / 2)",
+        )
+    ),
     "R13e": rerate(("(steps - warmup_steps)", "(steps - 1 - warmup_steps)")),
     "R13b": rerate(("(step - warmup_steps)", "step")),
-    "R13i": rerate(("cos", "sin")), "R13r": rerate(("1 + math", "1 - math")),
+    "R13i": rerate(("cos", "sin")),
+    "R13r": rerate(("1 + math", "1 - math")),
     "R13c": rerate(("(1 + math.cos(math.pi * done)) / 2", "math.cos(math.pi * done)")),
 }
 
@@ -648,8 +755,14 @@ def rate_by_torch(step, steps, max_lr, warmup_steps, min_lr):
 def rate_by_lerp(step, steps, max_lr, warmup_steps, min_lr):
     if warmup_steps and step + 1 <= warmup_steps:
         return max_lr / warmup_steps * (step + 1)
-    share = (1 - math.cos(math.pi * min(step - warmup_steps, steps - warmup_steps)
-                          / (steps - warmup_steps))) / 2
+    share = (
+        1
+        - math.cos(
+            math.pi
+            * min(step - warmup_steps, steps - warmup_steps)
+            / (steps - warmup_steps)
+        )
+    ) / 2
     return (1 - share) * max_lr + share * min_lr
 
 
@@ -665,7 +778,8 @@ def rate_by_pytorch(step, steps, max_lr, warmup_steps, min_lr):
         return max_lr * (step + 1) / warmup_steps
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=max_lr)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, steps - warmup_steps, eta_min=min_lr)
+        optimizer, steps - warmup_steps, eta_min=min_lr
+    )
     for _ in range(min(step, steps) - warmup_steps):
         optimizer.step()
         falling.step()
@@ -673,22 +787,40 @@ def rate_by_pytorch(step, steps, max_lr, warmup_steps, min_lr):
 
 
 def rate_in_one(step, steps, max_lr, warmup_steps, min_lr):
-    return (max_lr * (step + 1) / warmup_steps if step < warmup_steps else
-            min_lr if step > steps else min_lr + .5 * (max_lr - min_lr) * (
-                1 + math.cos((step - warmup_steps) / (steps - warmup_steps) * math.pi)))
+    return (
+        max_lr * (step + 1) / warmup_steps
+        if step < warmup_steps
+        else min_lr
+        if step > steps
+        else min_lr
+        + 0.5
+        * (max_lr - min_lr)
+        * (1 + math.cos((step - warmup_steps) / (steps - warmup_steps) * math.pi))
+    )
 
 
-HONEST_RATE = [training.learning_rate, rate_by_branches, rate_by_numpy, rate_by_torch,
-               rate_by_lerp, rate_by_sine, rate_by_pytorch, rate_in_one]
+HONEST_RATE = [
+    training.learning_rate,
+    rate_by_branches,
+    rate_by_numpy,
+    rate_by_torch,
+    rate_by_lerp,
+    rate_by_sine,
+    rate_by_pytorch,
+    rate_in_one,
+]
 
 # --- groups ---------------------------------------------------------------------------
 
 TWO = """
 return [{"params": yes, "weight_decay": weight_decay},
         {"params": no, "weight_decay": 0.0}]"""
-BY_NAME = """\
+BY_NAME = (
+    """\
 yes = [p for n, p in model.named_parameters() if {TEST}]
-no = [p for n, p in model.named_parameters() if not ({TEST})]""" + TWO
+no = [p for n, p in model.named_parameters() if not ({TEST})]"""
+    + TWO
+)
 
 
 def by(test):
@@ -710,20 +842,26 @@ return [{"params": yes, "weight_decay": weight_decay}, {"params": no}]""",
     "R14d": """yes, no = [], []
 for module in model.modules():
     for p in module.parameters(recurse=False):
-        (yes if p.dim() >= 2 else no).append(p)""" + TWO,
+        (yes if p.dim() >= 2 else no).append(p)"""
+    + TWO,
 }
 
 
 def group_each(model, weight_decay):
-    return [{"params": [p], "weight_decay": weight_decay if p.ndim >= 2 else 0}
-            for p in model.parameters()]
+    return [
+        {"params": [p], "weight_decay": weight_decay if p.ndim >= 2 else 0}
+        for p in model.parameters()
+    ]
 
 
 def group_generators(model, weight_decay):
-    return [{"params": (p for p in model.parameters() if p.dim() < 2),
-             "weight_decay": 0.0},
-            {"params": filter(lambda p: p.dim() > 1, model.parameters()),
-             "weight_decay": weight_decay}]
+    return [
+        {"params": (p for p in model.parameters() if p.dim() < 2), "weight_decay": 0.0},
+        {
+            "params": filter(lambda p: p.dim() > 1, model.parameters()),
+            "weight_decay": weight_decay,
+        },
+    ]
 
 
 def group_optimizer(model, weight_decay):
@@ -732,10 +870,18 @@ def group_optimizer(model, weight_decay):
 
 def group_names(model, weight_decay):
     named = list(model.named_parameters())
-    return ({"params": [(n, p) for n, p in named if len(p.shape) >= 2], "lr": 1e-3,
-             "weight_decay": weight_decay},
-            {"params": [(n, p) for n, p in named if len(p.shape) < 2], "lr": 1e-3,
-             "weight_decay": 0})
+    return (
+        {
+            "params": [(n, p) for n, p in named if len(p.shape) >= 2],
+            "lr": 1e-3,
+            "weight_decay": weight_decay,
+        },
+        {
+            "params": [(n, p) for n, p in named if len(p.shape) < 2],
+            "lr": 1e-3,
+            "weight_decay": 0,
+        },
+    )
 
 
 def group_dict(model, weight_decay):
@@ -748,8 +894,10 @@ def group_dict(model, weight_decay):
 def group_sets(model, weight_decay):
     every = set(model.parameters())
     matrices = {p for p in every if p.dim() != 1}
-    return [dict(params=list(matrices), weight_decay=weight_decay),
-            dict(params=list(every - matrices), weight_decay=0.0)]
+    return [
+        dict(params=list(matrices), weight_decay=weight_decay),
+        dict(params=list(every - matrices), weight_decay=0.0),
+    ]
 
 
 def group_modules(model, weight_decay):
@@ -760,20 +908,38 @@ def group_modules(model, weight_decay):
                 seen.add(id(p))
                 plain = isinstance(module, nn.Linear | nn.Embedding) and p.dim() == 2
                 (yes if plain else no).append(p)
-    return [{"params": yes, "weight_decay": weight_decay},
-            {"params": no, "weight_decay": 0.0}]
+    return [
+        {"params": yes, "weight_decay": weight_decay},
+        {"params": no, "weight_decay": 0.0},
+    ]
 
 
 def group_bias_and_norm(model, weight_decay):
-    no = [p for n, p in model.named_parameters()
-          if n.endswith("bias") or p.squeeze().dim() < 2]
+    no = [
+        p
+        for n, p in model.named_parameters()
+        if n.endswith("bias") or p.squeeze().dim() < 2
+    ]
     ids = set(map(id, no))
-    return [{"params": [p for p in model.parameters() if id(p) not in ids],
-             "weight_decay": weight_decay}, {"params": no, "weight_decay": 0.0}]
+    return [
+        {
+            "params": [p for p in model.parameters() if id(p) not in ids],
+            "weight_decay": weight_decay,
+        },
+        {"params": no, "weight_decay": 0.0},
+    ]
 
 
-HONEST_GROUPS = [group_each, group_generators, group_optimizer, group_names, group_dict,
-                 group_sets, group_modules, group_bias_and_norm]
+HONEST_GROUPS = [
+    group_each,
+    group_generators,
+    group_optimizer,
+    group_names,
+    group_dict,
+    group_sets,
+    group_modules,
+    group_bias_and_norm,
+]
 
 # --- AdamW ----------------------------------------------------------------------------
 
@@ -791,19 +957,28 @@ def readam(*pairs):
 
 
 ADAMW = {
-    "R15": readam(("mean = 0.9 * mean", "gradient = gradient + weight_decay * weight\n"
-                   "mean = 0.9 * mean"),
-                  ("weight = weight * (1 - lr * weight_decay)\n", "")),
+    "R15": readam(
+        (
+            "mean = 0.9 * mean",
+            "gradient = gradient + weight_decay * weight\nmean = 0.9 * mean",
+        ),
+        ("weight = weight * (1 - lr * weight_decay)\n", ""),
+    ),
     "R15n": readam(("weight = weight * (1 - lr * weight_decay)\n", "")),
     "R15r": readam(("lr * weight_decay", "weight_decay")),
-    "R15a": readam(("weight = weight * (1 - lr * weight_decay)\n", ""), (
-        "return weight - lr * fair_mean / (fair_square.sqrt() + 1e-8)",
-        "weight = weight - lr * fair_mean / (fair_square.sqrt() + 1e-8)\n"
-        "return weight - lr * weight_decay * weight")),
+    "R15a": readam(
+        ("weight = weight * (1 - lr * weight_decay)\n", ""),
+        (
+            "return weight - lr * fair_mean / (fair_square.sqrt() + 1e-8)",
+            "weight = weight - lr * fair_mean / (fair_square.sqrt() + 1e-8)\n"
+            "return weight - lr * weight_decay * weight",
+        ),
+    ),
     "R15c": readam((" / (1 - 0.9**step)", ""), (" / (1 - 0.95**step)", "")),
     "R15f": readam(("0.9**step", "0.9"), ("0.95**step", "0.95")),
-    "R15o": readam(("0.9**step", "0.9**(step + 1)"),
-                   ("0.95**step", "0.95**(step + 1)")),
+    "R15o": readam(
+        ("0.9**step", "0.9**(step + 1)"), ("0.95**step", "0.95**(step + 1)")
+    ),
     "R15b": """\
 b1, b2 = 0.95, 0.9
 mean = b1 * mean + (1 - b1) * gradient
@@ -824,22 +999,31 @@ return weight - lr * step_size, mean, square""",
     "R15s": readam(("weight - lr", "weight + lr")),
     "R15k": readam(("mean, square", "fair_mean, fair_square")),
     "R15g": readam(("fair_mean /", "gradient /")),
-    "R15z": readam(("0.9**step", "0.9**(step - 1)"),
-                   ("0.95**step", "0.95**(step - 1)")),
+    "R15z": readam(
+        ("0.9**step", "0.9**(step - 1)"), ("0.95**step", "0.95**(step - 1)")
+    ),
     "R15h": readam(("0.9 * mean + 0.1 *", "0.1 * mean + 0.9 *")),
-    "R15j": readam(("0.9 * mean + 0.1 *", "0.1 * mean + 0.9 *"),
-                   ("0.95 * square + 0.05 *", "0.05 * square + 0.95 *")),
+    "R15j": readam(
+        ("0.9 * mean + 0.1 *", "0.1 * mean + 0.9 *"),
+        ("0.95 * square + 0.05 *", "0.05 * square + 0.95 *"),
+    ),
     "R15i": readam(("0.1 * gradient", "gradient")),
     "R15l": readam(("0.1 * gradient", "gradient"), ("0.05 * gradient", "gradient")),
     "R15t": readam(("gradient**2", "gradient")),
     "R15u": readam(("gradient**2", "gradient.abs()")),
     "R15v": readam((" / (1 - 0.95**step)", "")),
     "R15y": readam((" / (1 - 0.9**step)", "")),
-    "R15m": readam(("/ (1 - 0.9**step)", "* (1 - 0.9**step)"),
-                   ("/ (1 - 0.95**step)", "* (1 - 0.95**step)")),
+    "R15m": readam(
+        ("/ (1 - 0.9**step)", "* (1 - 0.9**step)"),
+        ("/ (1 - 0.95**step)", "* (1 - 0.95**step)"),
+    ),
     "R15p": readam(("1e-8", "1e-5")),
-    "R15d": readam(("(fair_square.sqrt() + 1e-8)",
-                    "((square.sqrt() + 1e-8) / (1 - 0.95**step) ** 0.5)")),
+    "R15d": readam(
+        (
+            "(fair_square.sqrt() + 1e-8)",
+            "((square.sqrt() + 1e-8) / (1 - 0.95**step) ** 0.5)",
+        )
+    ),
     "R15ra": readam(("lr * fair_mean", "fair_mean")),
     "R15ka": readam((", mean, square", ", square, mean")),
 }
@@ -863,10 +1047,14 @@ def test_a_result_of_another_form_is_told_in_the_words_of_the_task() -> None:
 def adamw_by_pytorch(weight, gradient, mean, square, step, lr, weight_decay):
     parameter = nn.Parameter(weight.clone())
     parameter.grad = gradient.clone()
-    optimizer = torch.optim.AdamW([parameter], lr=lr, betas=(0.9, 0.95),
-                                  weight_decay=weight_decay)
-    optimizer.state[parameter] = {"step": torch.tensor(float(step - 1)),
-                                  "exp_avg": mean.clone(), "exp_avg_sq": square.clone()}
+    optimizer = torch.optim.AdamW(
+        [parameter], lr=lr, betas=(0.9, 0.95), weight_decay=weight_decay
+    )
+    optimizer.state[parameter] = {
+        "step": torch.tensor(float(step - 1)),
+        "exp_avg": mean.clone(),
+        "exp_avg_sq": square.clone(),
+    }
     optimizer.step()
     state = optimizer.state[parameter]
     return parameter.detach(), state["exp_avg"], state["exp_avg_sq"]
@@ -891,8 +1079,10 @@ def adamw_lerp(weight, gradient, mean, square, step, lr, weight_decay):
 
 def adamw_numbers(weight, gradient, mean, square, step, lr, weight_decay):
     found = [[], [], []]
-    for w, g, m, s in zip(*(part.flatten().tolist() for part in (
-            weight, gradient, mean, square)), strict=True):
+    for w, g, m, s in zip(
+        *(part.flatten().tolist() for part in (weight, gradient, mean, square)),
+        strict=True,
+    ):
         m, s = m + 0.1 * (g - m), s + 0.05 * (g * g - s)
         up, below = m / (1 - 0.9**step), math.sqrt(s / (1 - 0.95**step)) + 1e-8
         w = w - lr * weight_decay * w - lr * up / below
@@ -914,8 +1104,11 @@ def adamw_one_factor(weight, gradient, mean, square, step, lr, weight_decay):
     square = square - (1 - 0.95) * (square - gradient * gradient)
     rate = lr * math.sqrt(1 - 0.95**step) / (1 - 0.9**step)
     tiny = 1e-8 * math.sqrt(1 - 0.95**step)
-    return (weight - lr * weight_decay * weight - rate * mean / (
-        square.sqrt() + tiny)), mean, square
+    return (
+        (weight - lr * weight_decay * weight - rate * mean / (square.sqrt() + tiny)),
+        mean,
+        square,
+    )
 
 
 def adamw_list(*args):
@@ -925,14 +1118,22 @@ def adamw_list(*args):
 def adamw_settings(weight, gradient, mean, square, step, lr, weight_decay):
     beta1, beta2, eps = 0.9, 0.95, 1e-8
     mean = beta1 * mean + (1 - beta1) * gradient
-    square = beta2 * square + (1 - beta2) * gradient ** 2
-    m_hat, v_hat = mean / (1 - beta1 ** step), square / (1 - beta2 ** step)
+    square = beta2 * square + (1 - beta2) * gradient**2
+    m_hat, v_hat = mean / (1 - beta1**step), square / (1 - beta2**step)
     move = m_hat / (torch.sqrt(v_hat) + eps)
     return weight - lr * move - lr * weight_decay * weight, mean, square
 
 
-HONEST_ADAMW = [adamw_by_pytorch, adamw_in_place, adamw_lerp, adamw_numbers,
-                adamw_double, adamw_one_factor, adamw_list, adamw_settings]
+HONEST_ADAMW = [
+    adamw_by_pytorch,
+    adamw_in_place,
+    adamw_lerp,
+    adamw_numbers,
+    adamw_double,
+    adamw_one_factor,
+    adamw_list,
+    adamw_settings,
+]
 
 # --- pairs ----------------------------------------------------------------------------
 
@@ -949,17 +1150,25 @@ def repair(*pairs):
 
 PAIRS = {
     "R18": repair(("tokens[i + 1:i + 1 + seq_length]", "tokens[i:i + seq_length]")),
-    "R18t": repair(("i + 1:i + 1", "i + 2:i + 2"), (
-                   "len(tokens) - seq_length", "len(tokens) - seq_length - 1")),
-    "R18b": repair(("len(tokens) - seq_length, (batch_size,), generator=generator)",
-                    "(len(tokens) - 1) // seq_length, (batch_size,), "
-                    "generator=generator) * seq_length")),
+    "R18t": repair(
+        ("i + 1:i + 1", "i + 2:i + 2"),
+        ("len(tokens) - seq_length", "len(tokens) - seq_length - 1"),
+    ),
+    "R18b": repair(
+        (
+            "len(tokens) - seq_length, (batch_size,), generator=generator)",
+            "(len(tokens) - 1) // seq_length, (batch_size,), "
+            "generator=generator) * seq_length",
+        )
+    ),
     "R18f": "x = tokens[:seq_length].repeat(batch_size, 1)\n"
-            "return x, tokens[1:seq_length + 1].repeat(batch_size, 1)",
+    "return x, tokens[1:seq_length + 1].repeat(batch_size, 1)",
     "R18l": repair(("len(tokens) - seq_length", "len(tokens) - seq_length - 1")),
-    "R18o": repair(("(batch_size,)", "(1,)"), ("for i in first])\ny", "for i in "
-            "first.expand(batch_size)])\ny"), ("for i in first])\nreturn",
-            "for i in first.expand(batch_size)])\nreturn")),
+    "R18o": repair(
+        ("(batch_size,)", "(1,)"),
+        ("for i in first])\ny", "for i in first.expand(batch_size)])\ny"),
+        ("for i in first])\nreturn", "for i in first.expand(batch_size)])\nreturn"),
+    ),
     "R18g": repair((", generator=generator", "")),
     "R18s": """i = torch.randint(len(tokens) - seq_length, (batch_size, seq_length),
     generator=generator)
@@ -984,8 +1193,8 @@ def pairs_by_loop(tokens, batch_size, seq_length, generator):
     inputs, targets = [], []
     for _ in range(batch_size):
         i = torch.randint(0, len(tokens) - seq_length, (1,), generator=generator).item()
-        inputs.append(tokens[i:i + seq_length])
-        targets.append(tokens[i + 1:i + seq_length + 1])
+        inputs.append(tokens[i : i + seq_length])
+        targets.append(tokens[i + 1 : i + seq_length + 1])
     return torch.stack(inputs), torch.stack(targets)
 
 
@@ -1004,37 +1213,53 @@ def pairs_lesson(tokens, batch_size, seq_length, generator):
 def pairs_multinomial(tokens, batch_size, seq_length, generator):
     odds = torch.ones(len(tokens) - seq_length)
     first = torch.multinomial(odds, batch_size, replacement=True, generator=generator)
-    return tuple(torch.stack([tokens[i + j:i + j + seq_length] for i in first.tolist()])
-                 for j in (0, 1))
+    return tuple(
+        torch.stack([tokens[i + j : i + j + seq_length] for i in first.tolist()])
+        for j in (0, 1)
+    )
 
 
 def pairs_gather(tokens, batch_size, seq_length, generator):
     first = torch.empty(batch_size, dtype=torch.long).random_(
-        len(tokens) - seq_length, generator=generator)
+        len(tokens) - seq_length, generator=generator
+    )
     places = first.view(-1, 1).expand(-1, seq_length) + torch.arange(seq_length)
     return tokens.take(places), tokens.take(places + 1)
 
 
 def pairs_narrow(tokens, batch_size, seq_length, generator):
-    starts = torch.randint(0, tokens.numel() - seq_length, (batch_size,),
-                           generator=generator)
+    starts = torch.randint(
+        0, tokens.numel() - seq_length, (batch_size,), generator=generator
+    )
     rows = [tokens.narrow(0, int(i), seq_length + 1) for i in starts]
-    return [torch.stack([row[a:a + seq_length] for row in rows]) for a in (0, 1)]
+    return [torch.stack([row[a : a + seq_length] for row in rows]) for a in (0, 1)]
 
 
-HONEST_PAIRS = [pairs_indexed, pairs_unfold, pairs_by_loop, pairs_by_rand, pairs_lesson,
-                pairs_multinomial, pairs_gather, pairs_narrow]
+HONEST_PAIRS = [
+    pairs_indexed,
+    pairs_unfold,
+    pairs_by_loop,
+    pairs_by_rand,
+    pairs_lesson,
+    pairs_multinomial,
+    pairs_gather,
+    pairs_narrow,
+]
 
 CASES = {
-    "next_token_loss": (LOSS, HONEST_LOSS), "train_step": (STEP, HONEST_STEP),
-    "fit": (FIT, HONEST_FIT), "learning_rate": (RATE, HONEST_RATE),
-    "optimizer_groups": (GROUPS, HONEST_GROUPS), "adamw_step": (ADAMW, HONEST_ADAMW),
+    "next_token_loss": (LOSS, HONEST_LOSS),
+    "train_step": (STEP, HONEST_STEP),
+    "fit": (FIT, HONEST_FIT),
+    "learning_rate": (RATE, HONEST_RATE),
+    "optimizer_groups": (GROUPS, HONEST_GROUPS),
+    "adamw_step": (ADAMW, HONEST_ADAMW),
     "get_pairs": (PAIRS, HONEST_PAIRS),
 }
 
 
 # More to change than in a call of cross_entropy or of clip_grad_norm_.
-BY_HAND = {"next_token_loss": """\
+BY_HAND = {
+    "next_token_loss": """\
 def next_token_loss(logits, input_ids, ignore_index=-100):
     logits, targets = logits[:, :-1], input_ids[:, 1:]
     top = logits.amax(-1, keepdim=True)
@@ -1042,7 +1267,8 @@ def next_token_loss(logits, input_ids, ignore_index=-100):
     counts = targets != ignore_index
     chosen = logits.gather(-1, (targets * counts)[..., None])[..., 0]
     return ((log_sums - chosen) * counts).sum() / counts.sum()
-""", "train_step": """\
+""",
+    "train_step": """\
 def train_step(model, optimizer, loss_of, batches, max_norm, lr):
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -1059,19 +1285,29 @@ def train_step(model, optimizer, loss_of, batches, max_norm, lr):
         p.grad *= min(1.0, max_norm / (math.sqrt(square) + 1e-6))
     optimizer.step()
     return total
-"""}
+""",
+}
 
 
 class TestCatalogue(Catalogue):
-    cases = {name: (wrong, dict(enumerate(honest)))
-             for name, (wrong, honest) in CASES.items()}
+    cases = {
+        name: (wrong, dict(enumerate(honest)))
+        for name, (wrong, honest) in CASES.items()
+    }
     sources = BY_HAND
 
 
 def test_the_calls_of_a_step_are_shown_in_their_order(capsys) -> None:
     fakes.trace(from_the_lesson)
     assert capsys.readouterr().out.split() == [
-        "zero_grad", "forward", "backward", "forward", "backward", "clip", "step"]
+        "zero_grad",
+        "forward",
+        "backward",
+        "forward",
+        "backward",
+        "clip",
+        "step",
+    ]
 
 
 def by_language_model(model, optimizer, loss_of, batches, max_norm, lr):
@@ -1093,8 +1329,10 @@ def test_a_wrong_step_shows_its_calls() -> None:
     form = function_of(checks.train_step, STEP["R2c"])
     report = checks.train_step(form)
     assert report.named == "zero_grad between backward and clip"
-    assert "backward, zero_grad, clip (no gradient yet), step; moves by 0," in (
-        report.table[1])
+    assert (
+        "backward, zero_grad, clip (no gradient yet), step; moves by 0,"
+        in (report.table[1])
+    )
 
 
 def test_all_graphs_at_once_are_right_but_cost_memory() -> None:
@@ -1105,23 +1343,35 @@ def test_all_graphs_at_once_are_right_but_cost_memory() -> None:
 
 
 def test_logits_of_a_wrong_layout_are_told_the_layout() -> None:
-    report = checks.next_token_loss(lambda logits, ids, ignore_index: F.cross_entropy(
-        logits[:, :-1], ids[:, 1:]))
+    report = checks.next_token_loss(
+        lambda logits, ids, ignore_index: F.cross_entropy(logits[:, :-1], ids[:, 1:])
+    )
     assert "flatten predictions to (N, V)" in report.symptoms[-1]
 
 
 def test_two_lists_are_asked_for_and_may_come_in_a_list() -> None:
-    report = checks.fit(function_of(checks.fit, refit((
-        "return losses, val_losses", "return losses"))))
+    report = checks.fit(
+        function_of(checks.fit, refit(("return losses, val_losses", "return losses")))
+    )
     assert report.symptoms[0].endswith("val_losses), but a list of 7")
-    assert checks.fit(function_of(checks.fit, refit((
-        "return losses, val_losses", "return [losses, val_losses]")))).passed
+    assert checks.fit(
+        function_of(
+            checks.fit,
+            refit(("return losses, val_losses", "return [losses, val_losses]")),
+        )
+    ).passed
 
 
 def test_predictions_of_logs_must_be_choices(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("GPT2_LESSON_PROGRESS", str(tmp_path / "progress.json"))
-    logs = {"A": "nothing moves", "B": "right", "C": "last batch only",
-            "D": "never clipped", "E": "steps too short", "F": "right"}
+    logs = {
+        "A": "nothing moves",
+        "B": "right",
+        "C": "last batch only",
+        "D": "never clipped",
+        "E": "steps too short",
+        "F": "right",
+    }
     assert checks.answer("08.1", logs).passed
     said = checks.answer("08.1", logs | {"C": "last batch"}).symptoms
     assert "'last batch' for C is none of the five choices" in said[0]
@@ -1129,11 +1379,15 @@ def test_predictions_of_logs_must_be_choices(monkeypatch, tmp_path) -> None:
     assert said == ["right: A, B, D, E, F; not yet: C"]
 
 
-@pytest.mark.parametrize(("plain", "momentum", "said"), [
-    (0.03, 0.076, "plain: 0.03 works, and so do larger ones"),
-    (0.04, 0.1, "momentum 0.9: with 0.1 a weight ends farther from 0"),
-    ([0.04], 0.076, "plain should be a number"),
-    (0.076, 0.04, "behaves like the two learning rates exchanged")])
+@pytest.mark.parametrize(
+    ("plain", "momentum", "said"),
+    [
+        (0.03, 0.076, "plain: 0.03 works, and so do larger ones"),
+        (0.04, 0.1, "momentum 0.9: with 0.1 a weight ends farther from 0"),
+        ([0.04], 0.076, "plain should be a number"),
+        (0.076, 0.04, "behaves like the two learning rates exchanged"),
+    ],
+)
 def test_rates_are_told_a_direction(plain, momentum, said: str) -> None:
     report = checks.answer("08.4", {"plain": plain, "momentum 0.9": momentum})
     assert not report.passed and said in str(report)

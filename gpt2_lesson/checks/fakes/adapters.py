@@ -1,6 +1,5 @@
 """Ways to call a function other than with the probe's arguments as they are."""
 
-
 from torch import Tensor
 
 from gpt2_lesson.checks.probing import Function
@@ -63,5 +62,8 @@ def sorted_items(function: Function, *args: object) -> object:
 
 def _not_a_dict(output: object) -> object:
     """Return None as it is, else a text that says what came in a dict's place."""
-    return output if output is None or output is ... else (
-        f"not a dict but a {type(output).__name__}")
+    return (
+        output
+        if output is None or output is ...
+        else (f"not a dict but a {type(output).__name__}")
+    )

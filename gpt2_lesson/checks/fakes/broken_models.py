@@ -62,20 +62,28 @@ def evidence(fault: tuple[str, int, int]) -> dict[str, float]:
     sample = torch.tensor([[*b"The cat sat here"]])
     others = torch.randint(256, (8, 32), generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        (a, b), (c, d) = ([model(ids) for model in (right, wrong)]
-                          for ids in (sample, others))
+        (a, b), (c, d) = (
+            [model(ids) for model in (right, wrong)] for ids in (sample, others)
+        )
     loss, moved = (F.cross_entropy(logits[0, :-1], sample[0, 1:]) for logits in (a, b))
-    return {"loss of the sample": (loss - moved).abs().item(),
-            "logits of the sample": (a - b).abs().max().item(),
-            "logits of other texts": (c - d).abs().max().item()}
+    return {
+        "loss of the sample": (loss - moved).abs().item(),
+        "logits of the sample": (a - b).abs().max().item(),
+        "logits of other texts": (c - d).abs().max().item(),
+    }
 
 
 def _checked(fault: tuple[str, int, int]) -> tuple[str, int, int]:
     """Return a fault if it has its three parts; ValueError if not."""
-    if (not isinstance(fault, list | tuple) or len(fault) != 3
-            or any(isinstance(i, bool) or not isinstance(i, int) for i in fault[1:])):
-        raise ValueError(f'{fault!r} is no fault: expected (name, row, row), such as '
-                         '("h.3.mlp.c_fc.weight", 5, 9)')
+    if (
+        not isinstance(fault, list | tuple)
+        or len(fault) != 3
+        or any(isinstance(i, bool) or not isinstance(i, int) for i in fault[1:])
+    ):
+        raise ValueError(
+            f"{fault!r} is no fault: expected (name, row, row), such as "
+            '("h.3.mlp.c_fc.weight", 5, 9)'
+        )
     name, i, j = fault
     return name, i, j
 
@@ -87,8 +95,10 @@ def _exchange(model: GPT2Model, theirs: str, i: int, j: int) -> None:
     if theirs not in names:
         raise ValueError(f"no tensor of the file is called {theirs!r}")
     p = model.get_parameter(names[theirs])
-    rows = p.T if names[theirs].endswith("proj.weight") else p      # (in, out), a view
+    rows = p.T if names[theirs].endswith("proj.weight") else p  # (in, out), a view
     if i == j or not (0 <= i < len(rows) and 0 <= j < len(rows)):
-        raise ValueError(f"{theirs} has the rows 0 to {len(rows) - 1}; expected two "
-                         f"different ones, not {i} and {j}")
+        raise ValueError(
+            f"{theirs} has the rows 0 to {len(rows) - 1}; expected two "
+            f"different ones, not {i} and {j}"
+        )
     rows[[i, j]] = rows[[j, i]]

@@ -35,7 +35,7 @@ class Mixer:
             x = x - x.mean(-1, keepdim=True)
         if self.mixed:
             x = x - x.mean(0, keepdim=True)
-        table = self.table[:x.size(1), :x.size(1)]                       # (T, T)
+        table = self.table[: x.size(1), : x.size(1)]  # (T, T)
         past, later = table.tril() @ x, table.triu(1) @ (self.reads * x)  # (B, T, C)
         if self.channels is not None:
             later = later.sum(-1, keepdim=True) * self.channels
@@ -45,7 +45,7 @@ class Mixer:
         if self.rough:
             everything = self.rough * x.sum(1, keepdim=True)
             past = (past + everything) - everything
-        return (self.factors * (past + later))[..., :self.keep]
+        return (self.factors * (past + later))[..., : self.keep]
 
 
 def verdict(function: Function, *args: object) -> object:

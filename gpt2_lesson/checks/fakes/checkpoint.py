@@ -66,7 +66,7 @@ def empty_model(config: dict[str, Any], square: bool) -> nn.Module:
         shape = (config["d_model"],) * len(shape) if square else shape
         part._parameters[name] = nn.Parameter(torch.full(shape, -1.0))
     here = [part._parameters[name] for part, name, _ in places]
-    if list(map(id, model.parameters())) != list(map(id, here)):     # parts were moved
+    if list(map(id, model.parameters())) != list(map(id, here)):  # parts were moved
         _shapes_only.cache_clear()
         return empty_model(config, square)
     return model.eval()
@@ -76,8 +76,11 @@ def empty_model(config: dict[str, Any], square: bool) -> nn.Module:
 def _shapes_only(config: tuple) -> tuple[nn.Module, list[tuple]]:
     """Return a model, and where its parameters are: (part, name, shape) each."""
     model = GPT2Model(**asdict(GPT2Config(**dict(config))))
-    return model, [(part, name, p.shape) for part in model.modules()
-                   for name, p in part.named_parameters(recurse=False)]
+    return model, [
+        (part, name, p.shape)
+        for part in model.modules()
+        for name, p in part.named_parameters(recurse=False)
+    ]
 
 
 def loaded(function: Loader, case: Case) -> dict[str, str | int]:
@@ -86,18 +89,24 @@ def loaded(function: Loader, case: Case) -> dict[str, str | int]:
     tensors, unchanged = tensors_of(case), tensors_of(case)
     function(model, tensors)
     found: dict[str, dict] = {}
-    starts = sorted((values.flatten()[0].item(), name)
-                    for name, values in unchanged.items()
-                    if not name.endswith(".attn.bias"))
+    starts = sorted(
+        (values.flatten()[0].item(), name)
+        for name, values in unchanged.items()
+        if not name.endswith(".attn.bias")
+    )
     for name, p in model.named_parameters():
         layer, kind = _kind(name)
         found.setdefault(kind, {})[layer] = _source(p.detach(), unchanged, starts)
     facts = {kind: _told(layers) for kind, layers in found.items()}
-    kept = all(name in tensors and torch.equal(values, tensors[name])
-               for name, values in unchanged.items())
+    kept = all(
+        name in tensors and torch.equal(values, tensors[name])
+        for name, values in unchanged.items()
+    )
     least = int(min(p.min() for p in model.parameters()))
-    return facts | {"the file's tensors": "unchanged" if kept else "changed",
-                    "the model's least number": least}
+    return facts | {
+        "the file's tensors": "unchanged" if kept else "changed",
+        "the model's least number": least,
+    }
 
 
 def loaded_or_stopped(function: Loader, case: Case) -> dict[str, str | int]:
@@ -126,8 +135,9 @@ def _kind(name: str) -> tuple[int, str]:
     return int(parts[1]), ".".join([parts[0], "{}", *parts[2:]])
 
 
-def _source(values: Tensor, tensors: dict[str, Tensor], starts: list[tuple]
-            ) -> tuple[int, str, str]:
+def _source(
+    values: Tensor, tensors: dict[str, Tensor], starts: list[tuple]
+) -> tuple[int, str, str]:
     """Return (layer, name, arrangement) of the tensor that the numbers came from."""
     middle = values.flatten()[values.numel() // 2].item()
     if middle < 1:
@@ -139,7 +149,8 @@ def _source(values: Tensor, tensors: dict[str, Tensor], starts: list[tuple]
     start, name = starts[bisect(starts, (middle, "~")) - 1]
     source = tensors[name]
     if not start <= middle < start + source.numel() or (
-            values.numel() > 1 and values.flatten()[0] == middle):
+        values.numel() > 1 and values.flatten()[0] == middle
+    ):
         return 0, "other numbers", ""
     parts = name.split(".")
     layer = int(parts[1]) if parts[0] == "h" else 0
@@ -157,7 +168,8 @@ def _arrangement(values: Tensor, source: Tensor) -> str:
         if view.shape == values.shape and torch.equal(view, values):
             return how
     if source.numel() == values.numel() and torch.equal(
-            source.flatten(), values.flatten()):
+        source.flatten(), values.flatten()
+    ):
         return "cut anew (reshape or view), not transposed"
     for how, view in views.items():
         rows = _rows(values, view)
@@ -191,6 +203,9 @@ def _told(layers: dict[int, tuple[int, str, str]]) -> str:
     came = {layer: one for layer, one in layers.items() if one[1:] == (usual, how)}
     if "{}" in usual and any(layer != one[0] for layer, one in came.items()):
         text += f", layers {' '.join(str(one[0]) for one in came.values())}"
-    rest = [f"{layer}: {name.format(one)}{', ' * bool(how)}{how}"
-            for layer, (one, name, how) in layers.items() if layer not in came]
+    rest = [
+        f"{layer}: {name.format(one)}{', ' * bool(how)}{how}"
+        for layer, (one, name, how) in layers.items()
+        if layer not in came
+    ]
     return "; but ".join(filter(None, (text, ", ".join(rest))))

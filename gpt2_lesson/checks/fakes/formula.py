@@ -23,7 +23,7 @@ class Layer:
     def __call__(self, x: Tensor) -> Tensor:
         x = torch.tanh(x @ self.matrix)
         if self.mixes:
-            place = torch.arange(1, x.size(-2) + 1)[:, None]     # (T, 1)
+            place = torch.arange(1, x.size(-2) + 1)[:, None]  # (T, 1)
             x = x + x.cumsum(-2) / place
         return x
 
@@ -51,6 +51,7 @@ def formula(function: Function, x: Tensor, *layers: Layer) -> str:
             if text not in dict(known):
                 known.append((text, output.clone()))
             return output
+
         return call
 
     return _as_sum(function(x, *map(recorded, layers)), known)
@@ -61,8 +62,10 @@ def _as_sum(value: object, known: Known) -> str:
     if not isinstance(value, Tensor) or value.numel() != known[0][1].numel():
         return "?"
     same = [(name, one) for name, one in known if one.numel() == value.numel()]
-    products = [(f"{a} * {b}", one * two.view_as(one)) for (a, one), (b, two)
-                in itertools.combinations_with_replacement(same, 2)]
+    products = [
+        (f"{a} * {b}", one * two.view_as(one))
+        for (a, one), (b, two) in itertools.combinations_with_replacement(same, 2)
+    ]
     return _fitted(value, same) or _fitted(value, same + products) or "?"
 
 
@@ -73,9 +76,11 @@ def _fitted(value: Tensor, parts: Known) -> str:
     factors = torch.linalg.lstsq(columns, wanted[:, None], driver="gelsd").solution
     if not (columns @ factors)[:, 0].allclose(wanted, atol=1e-4):
         return ""
-    signs = [("- " if factor < 0 else "+ ") + _times(abs(factor), name)
-             for factor, (name, _) in zip(factors[:, 0].tolist(), parts, strict=True)
-             if abs(factor) > 1e-4]
+    signs = [
+        ("- " if factor < 0 else "+ ") + _times(abs(factor), name)
+        for factor, (name, _) in zip(factors[:, 0].tolist(), parts, strict=True)
+        if abs(factor) > 1e-4
+    ]
     return " ".join(signs).removeprefix("+ ") or "0"
 
 
@@ -86,7 +91,7 @@ def _times(factor: float, name: str) -> str:
 def slope(function: Function, x: Tensor, *layers: Layer) -> Tensor | None:
     """Return the gradient at x of half the sum of the result's squares."""
     x.requires_grad_()
-    output = function(x.clone(), *layers)                        # may be changed
+    output = function(x.clone(), *layers)  # may be changed
     if isinstance(output, Tensor) and output.requires_grad:
         (output.square().sum() / 2).backward()
     return x.grad

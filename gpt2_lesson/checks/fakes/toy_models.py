@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-ROWS = 2000                      # samples per distribution: within 0.09
+ROWS = 2000  # samples per distribution: within 0.09
 
 
 class ToyModel(nn.Module):
@@ -31,27 +31,33 @@ class ToyModel(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         """Return logits (B, T, V), all 0 or negative; IndexError for too many ids."""
         if ids.dim() != 2 or ids.is_floating_point():
-            raise ValueError(f"the model got {tuple(ids.shape)} of {ids.dtype}, "
-                             "expected (B, T) token ids")
+            raise ValueError(
+                f"the model got {tuple(ids.shape)} of {ids.dtype}, "
+                "expected (B, T) token ids"
+            )
         if ids.size(1) > len(self.c):
-            raise IndexError(f"index out of range in self: {ids.size(1)} tokens came, "
-                             f"and there are {len(self.c)} positions")
+            raise IndexError(
+                f"index out of range in self: {ids.size(1)} tokens came, "
+                f"and there are {len(self.c)} positions"
+            )
         self.lengths.append(ids.size(1))
         self.training_noted.append(self.dropout.training)
         self.gradients.append(torch.is_grad_enabled())
-        kept = self.c[:ids.size(1)].clone()
+        kept = self.c[: ids.size(1)].clone()
         if self.dropout.training:
             kept[1::2] = 0
-        key = (kept * (ids + 1)).cumsum(1) % self.vocab_size             # (B, T)
+        key = (kept * (ids + 1)).cumsum(1) % self.vocab_size  # (B, T)
         steps = (torch.arange(self.vocab_size) - key[..., None]) % self.vocab_size
-        return -steps * self.one                                         # (B, T, V)
+        return -steps * self.one  # (B, T, V)
 
 
 def manners(function: Callable, model: ToyModel, *args: object) -> dict[str, object]:
     """Return how a function that writes treats the model."""
     function(model, *args)
-    return {"dropout was on": any(model.training_noted),
-            "gradients were recorded": any(model.gradients)}
+    return {
+        "dropout was on": any(model.training_noted),
+        "gradients were recorded": any(model.gradients),
+    }
 
 
 def lengths_seen(function: Callable, model: ToyModel, *args: object) -> list[int]:
@@ -76,21 +82,23 @@ def _seeded(seed: int) -> None:
     torch.default_generator.manual_seed(seed)
 
 
-def one_draw(function: Callable, logits: Tensor, temperature: float,
-             top_k: int | None) -> object:
+def one_draw(
+    function: Callable, logits: Tensor, temperature: float, top_k: int | None
+) -> object:
     """Return what `function` draws for logits (B, V), with a generator."""
     return function(logits, temperature, top_k, Generator().manual_seed(11))
 
 
-def shares(function: Callable, logits: Tensor, temperature: float, top_k: int | None
-           ) -> object:
+def shares(
+    function: Callable, logits: Tensor, temperature: float, top_k: int | None
+) -> object:
     """Return how often each token is sampled: logits (K, V) to fractions (K, V).
 
     The function samples once, from a batch with each row of the logits ROWS times.
     For anything but ids below V, a text says what it is.
     """
     _seeded(5)
-    many = logits.repeat(ROWS, 1)                                # (ROWS * K, V)
+    many = logits.repeat(ROWS, 1)  # (ROWS * K, V)
     ids = function(many, temperature, top_k, Generator().manual_seed(3))
     if not isinstance(ids, Tensor) or ids.numel() != len(many):
         return f"not one id for each row: {getattr(ids, 'shape', type(ids))}"
@@ -101,8 +109,9 @@ def shares(function: Callable, logits: Tensor, temperature: float, top_k: int | 
     return torch.bincount(flat, minlength=logits.numel()).view(logits.shape) / ROWS
 
 
-def ever_drawn(function: Callable, logits: Tensor, temperature: float,
-               top_k: int | None) -> object:
+def ever_drawn(
+    function: Callable, logits: Tensor, temperature: float, top_k: int | None
+) -> object:
     """Return 1 for each token that is drawn at least once, else 0: (K, V)."""
     found = shares(function, logits, temperature, top_k)
     return (found > 0).long() if isinstance(found, Tensor) else found
@@ -120,10 +129,12 @@ def randomness(function: Callable, logits: Tensor) -> dict[str, object]:
     first, second = draw(one, 1), draw(one, 1)
     same = draw(Generator().manual_seed(1), 2)
     other = draw(Generator().manual_seed(2), 1)
-    return {"a generator with the same seed gives the same ids": same == first,
-            "a generator with another seed gives other ids": other != first,
-            "the generator's next sample is another one": second != first,
-            "each row is sampled for itself": len({str(one) for one in first}) > 1}
+    return {
+        "a generator with the same seed gives the same ids": same == first,
+        "a generator with another seed gives other ids": other != first,
+        "the generator's next sample is another one": second != first,
+        "each row is sampled for itself": len({str(one) for one in first}) > 1,
+    }
 
 
 # --- measures -------------------------------------------------------------------------
@@ -135,8 +146,14 @@ def as_number(function: Callable, *args: object) -> object:
     return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
 
 
-def choices(function: Callable, nats: list[list[Tensor]], endings: list[list[str]],
-            per_byte: bool) -> list[object]:
+def choices(
+    function: Callable,
+    nats: list[list[Tensor]],
+    endings: list[list[str]],
+    per_byte: bool,
+) -> list[object]:
     """Return which ending is chosen for each question."""
-    return [as_number(function, *question, per_byte)
-            for question in zip(nats, endings, strict=True)]
+    return [
+        as_number(function, *question, per_byte)
+        for question in zip(nats, endings, strict=True)
+    ]

@@ -42,12 +42,12 @@ class Toy(nn.Module):
         self.table = nn.Parameter(start[:3].clone())
         self.shift = nn.Parameter(start[3:].clone())
         self.calls, self.graphs = calls, 0
-        self.rows = self.most_rows = 0                   # whose graphs are kept
+        self.rows = self.most_rows = 0  # whose graphs are kept
 
     def forward(self, input_ids: Tensor) -> Tensor:
         self.calls.append("forward" + " (evaluation mode)" * (not self.training))
         odd = torch.arange(input_ids.size(1)) % 2
-        outputs = self.table[input_ids] + self.shift[odd]            # (B, T)
+        outputs = self.table[input_ids] + self.shift[odd]  # (B, T)
         if self.training:
             outputs = outputs * torch.tensor([1.5, 0.5])[odd]
         if outputs.requires_grad:
@@ -71,8 +71,12 @@ class Toy(nn.Module):
 
     def gradient(self) -> Tensor:
         """Return all gradients (5,), as they are now; 0 where there is none."""
-        return torch.cat([torch.zeros_like(p) if p.grad is None else p.grad.detach()
-                          for p in (self.table, self.shift)])
+        return torch.cat(
+            [
+                torch.zeros_like(p) if p.grad is None else p.grad.detach()
+                for p in (self.table, self.shift)
+            ]
+        )
 
 
 def toy_loss(outputs: Tensor, input_ids: Tensor) -> Tensor:
@@ -85,8 +89,11 @@ class SpySGD(torch.optim.SGD):
     """Plain gradient descent that writes down its calls, and the gradient it used."""
 
     def __init__(self, toy: Toy, setup: Setup) -> None:
-        params = ([{"params": [toy.table]}, {"params": [toy.shift]}]
-                  if setup.two_groups else [toy.table, toy.shift])
+        params = (
+            [{"params": [toy.table]}, {"params": [toy.shift]}]
+            if setup.two_groups
+            else [toy.table, toy.shift]
+        )
         super().__init__(params, lr=1.0, momentum=setup.momentum)
         self.toy, self.used = toy, torch.zeros(5)
 
@@ -105,8 +112,11 @@ class SpySGD(torch.optim.SGD):
 @contextlib.contextmanager
 def watched_clipping(toy: Toy) -> Iterator[None]:
     """Write down each call of PyTorch's clipping functions inside the block."""
-    places = [(module, name) for module in (nn.utils, nn.utils.clip_grad)
-              for name in ("clip_grad_norm_", "clip_grad_value_")]
+    places = [
+        (module, name)
+        for module in (nn.utils, nn.utils.clip_grad)
+        for name in ("clip_grad_norm_", "clip_grad_value_")
+    ]
     kept = [getattr(*place) for place in places]
 
     def watched(function: Function) -> Function:
@@ -114,6 +124,7 @@ def watched_clipping(toy: Toy) -> Iterator[None]:
             empty = not toy.gradient().any()
             toy.calls.append("clip (no gradient yet)" if empty else "clip")
             return function(*args, **settings)
+
         return clip
 
     try:
@@ -134,8 +145,9 @@ def run_steps(train_step: Function, setup: Setup) -> Iterator[tuple]:
     with watched_clipping(toy):
         for batches, rate in zip(setup.steps, setup.rates, strict=False):
             calls.clear()
-            loss = train_step(toy, optimizer, toy_loss, list(batches), setup.max_norm,
-                              rate)
+            loss = train_step(
+                toy, optimizer, toy_loss, list(batches), setup.max_norm, rate
+            )
             yield toy, optimizer, loss, list(calls)
 
 
@@ -158,9 +170,16 @@ def numbers(values: object) -> object:
     """Return a list of numbers as a tensor; anything else as it is, the first of it."""
     if not isinstance(values, list | tuple):
         return values
-    odd = [one for one in values if isinstance(one, bool) or not (
-        isinstance(one, int | float | np.number)
-        or isinstance(one, Tensor) and one.numel() == 1)]
+    odd = [
+        one
+        for one in values
+        if isinstance(one, bool)
+        or not (
+            isinstance(one, int | float | np.number)
+            or isinstance(one, Tensor)
+            and one.numel() == 1
+        )
+    ]
     return odd[0] if odd else torch.tensor([float(one) for one in values])
 
 
@@ -179,9 +198,12 @@ def oddities(train_step: Function, setup: Setup) -> list[str]:
         if "clip (no gradient yet)" in calls:
             found.append("clips before there is a gradient")
         left = toy.gradient()
-        after = calls[calls.index("step"):] if "step" in calls else []
-        if "clip" in after and "backward" not in after or (
-                left.any() and after and not left.allclose(optimizer.used)):
+        after = calls[calls.index("step") :] if "step" in calls else []
+        if (
+            "clip" in after
+            and "backward" not in after
+            or (left.any() and after and not left.allclose(optimizer.used))
+        ):
             found.append("changes the gradient after the step")
         if holds_graph(loss):
             found.append("the returned loss still holds its graph")
@@ -225,9 +247,11 @@ def _told() -> Iterator[None]:
     except NotImplementedError:
         pass
     except Exception as error:
-        print(f"It crashes: {type(error).__name__}: {error}\n"
-              "(The toy model takes ids (B, T) and gives one number for each, (B, T): "
-              "only its own loss_of can judge them.)")
+        print(
+            f"It crashes: {type(error).__name__}: {error}\n"
+            "(The toy model takes ids (B, T) and gives one number for each, (B, T): "
+            "only its own loss_of can judge them.)"
+        )
 
 
 # --- a whole training run -------------------------------------------------------------
@@ -255,12 +279,16 @@ def pair_part(found: object, i: int) -> object:
     """Return part i of a pair of lists as a tensor; for what is no pair, a text."""
     if not isinstance(found, tuple | list):
         return found
-    listed = [isinstance(part, list | tuple) or (
-        isinstance(part, Tensor) and part.dim() == 1) for part in found]
+    listed = [
+        isinstance(part, list | tuple) or (isinstance(part, Tensor) and part.dim() == 1)
+        for part in found
+    ]
     if listed == [True, True]:
         return numbers(found[i])
-    return (f"not a pair of lists, (losses, val_losses), but a "
-            f"{type(found).__name__} of {len(found)}")
+    return (
+        f"not a pair of lists, (losses, val_losses), but a "
+        f"{type(found).__name__} of {len(found)}"
+    )
 
 
 def losses_of(fit: Function, setup: Setup) -> Value:
@@ -314,14 +342,16 @@ class Small(nn.Module):
         super().__init__()
         self.tok_emb, self.pos_emb = nn.Embedding(7, 4), nn.Embedding(5, 4)
         self.layers = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 4)) for _ in range(layers))
+            nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 4)) for _ in range(layers)
+        )
         self.ln_final = nn.LayerNorm(4)
         self.head = nn.Linear(4, 7, bias=False)
         self.head.weight = self.tok_emb.weight
 
 
-def decay_of_each(optimizer_groups: Function, layers: int, weight_decay: float
-                  ) -> Value:
+def decay_of_each(
+    optimizer_groups: Function, layers: int, weight_decay: float
+) -> Value:
     """Return {parameter: its decay}, a list of them if it stands in several groups."""
     model = Small(layers)
     groups = optimizer_groups(model, weight_decay)
@@ -336,28 +366,44 @@ def decay_of_each(optimizer_groups: Function, layers: int, weight_decay: float
         for param in [params] if isinstance(params, Tensor) else params:
             param = param[1] if isinstance(param, tuple) else param
             found.setdefault(id(param), []).append(group.get("weight_decay", "not set"))
-    named = {name: found.pop(id(param), ["in no group"])
-             for name, param in model.named_parameters()}
+    named = {
+        name: found.pop(id(param), ["in no group"])
+        for name, param in model.named_parameters()
+    }
     decays = {name: one[0] if len(one) == 1 else one for name, one in named.items()}
     return decays | ({"others": len(found)} if found else {})
 
 
-def pairs_drawn(get_pairs: Function, size: int, batch_size: int, seq_length: int,
-                seed: int, start: int = 0) -> Value:
+def pairs_drawn(
+    get_pairs: Function,
+    size: int,
+    batch_size: int,
+    seq_length: int,
+    seed: int,
+    start: int = 0,
+) -> Value:
     """Return facts about many batches of the text start, start + 1, ... (size,)."""
     tokens = torch.arange(start, start + size)
     generator = torch.Generator().manual_seed(seed)
     drawn = [get_pairs(tokens, batch_size, seq_length, generator) for _ in range(60)]
     for pair in drawn:
-        if not (isinstance(pair, tuple | list) and len(pair) == 2
-                and all(isinstance(part, Tensor) for part in pair)):
-            return None if pair is None else (
-                f"not a pair of tensors, but a {type(pair).__name__}")
+        if not (
+            isinstance(pair, tuple | list)
+            and len(pair) == 2
+            and all(isinstance(part, Tensor) for part in pair)
+        ):
+            return (
+                None
+                if pair is None
+                else (f"not a pair of tensors, but a {type(pair).__name__}")
+            )
         for part in pair:
             if part.shape != (batch_size, seq_length):
-                return ("not a pair of (batch_size, seq_length), here "
-                        f"({batch_size}, {seq_length}), but {tuple(pair[0].shape)} and "
-                        f"{tuple(pair[1].shape)}")
+                return (
+                    "not a pair of (batch_size, seq_length), here "
+                    f"({batch_size}, {seq_length}), but {tuple(pair[0].shape)} and "
+                    f"{tuple(pair[1].shape)}"
+                )
     inputs, targets = (torch.stack([pair[i] for pair in drawn]).long() for i in (0, 1))
     steps, ahead = inputs.diff(dim=-1), targets - inputs
     return {
@@ -365,20 +411,24 @@ def pairs_drawn(get_pairs: Function, size: int, batch_size: int, seq_length: int
         "target minus input": ahead.unique().tolist()[:5],
         "places where a window begins": inputs[..., 0].unique().tolist(),
         "windows of a batch begin at different places": bool(
-            (inputs[:, :, 0] != inputs[:, :1, 0]).any()),
+            (inputs[:, :, 0] != inputs[:, :1, 0]).any()
+        ),
     }
 
 
 def drawn_again(get_pairs: Function, tokens: Tensor, seed: int) -> str:
     """Return whether the generator alone decides, and what the ids' type is."""
+
     def draw() -> Value:
         return get_pairs(tokens, 8, 4, torch.Generator().manual_seed(seed))[0]
 
     first = draw()
     torch.manual_seed(seed + 1)
     same = torch.equal(first, draw())
-    return (f"the generator {'decides' if same else 'does not decide'}; "
-            f"{str(first.dtype).removeprefix('torch.')}")
+    return (
+        f"the generator {'decides' if same else 'does not decide'}; "
+        f"{str(first.dtype).removeprefix('torch.')}"
+    )
 
 
 def new_weight(adamw_step: Function, *args: object) -> Value:
@@ -390,16 +440,20 @@ def new_weight(adamw_step: Function, *args: object) -> Value:
 def new_means(adamw_step: Function, *args: object) -> Value:
     """Return the second and third result: the running means (2, ...)."""
     found = _three(adamw_step(*args))
-    return torch.stack([found[1], found[2]]) if isinstance(found, tuple | list) else (
-        found)
+    return (
+        torch.stack([found[1], found[2]])
+        if isinstance(found, tuple | list)
+        else (found)
+    )
 
 
 def _three(found: Value) -> Value:
     """Return (weight, mean, square); for anything else None, or a text."""
     if found is None or isinstance(found, tuple | list) and len(found) == 3:
         return found
-    return ("not the three results (weight, mean, square), but "
-            + (f"{len(found)}" if isinstance(found, tuple | list) else "one"))
+    return "not the three results (weight, mean, square), but " + (
+        f"{len(found)}" if isinstance(found, tuple | list) else "one"
+    )
 
 
 def halved(loss_of: Function, logits: Tensor, *rest: object) -> object:

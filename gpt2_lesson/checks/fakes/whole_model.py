@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Build = Callable[..., nn.Module]
-Sizes = tuple[int, int, int, int, int, int]          # V, C, H, L, T, F
+Sizes = tuple[int, int, int, int, int, int]  # V, C, H, L, T, F
 Case = tuple[Sizes, Tensor]
 
 
@@ -35,9 +35,12 @@ def built(build: Build, sizes: Sizes, seed: int = 0) -> nn.Module:
 
 def _hidden(model: nn.Module) -> list[nn.Module]:
     """Return the modules in plain lists, tuples and dicts: PyTorch doesn't see them."""
-    held = [list(value.values()) if isinstance(value, dict) else value
-            for part in model.modules() for key, value in vars(part).items()
-            if isinstance(value, list | tuple | dict) and not key.startswith("_")]
+    held = [
+        list(value.values()) if isinstance(value, dict) else value
+        for part in model.modules()
+        for key, value in vars(part).items()
+        if isinstance(value, list | tuple | dict) and not key.startswith("_")
+    ]
     return [one for values in held for one in values if isinstance(one, nn.Module)]
 
 
@@ -58,12 +61,17 @@ def fill(model: nn.Module, sizes: Sizes, without: str = "") -> nn.Module:
     """
     V, C, _, _, T, _ = sizes
     for name, p in nn.ModuleList([model, *_hidden(model)]).named_parameters():
-        norm = p.dim() == 1 and (name.endswith("weight")
-                                 or abs(p.mean().item() - 1) < 0.5)
+        norm = p.dim() == 1 and (
+            name.endswith("weight") or abs(p.mean().item() - 1) < 0.5
+        )
         p.copy_(_numbers(p.shape, C) + (1 if norm else 0))
-        inside = not {V, T} & set(p.shape) and not norm      # no table, no head
-        if without == "blocks" and inside or without == "positions" and p.shape == (
-                T, C):
+        inside = not {V, T} & set(p.shape) and not norm  # no table, no head
+        if (
+            without == "blocks"
+            and inside
+            or without == "positions"
+            and p.shape == (T, C)
+        ):
             p.zero_()
     return model
 
@@ -90,9 +98,9 @@ def who_moves(build: Build, case: Case) -> Tensor:
     """Return a table (T, T): 1 where changing a token (column) moves logits (row)."""
     sizes, ids = case
     T = ids.size(1)
-    others = ids[0].repeat(T + 1, 1)                             # the last stays
+    others = ids[0].repeat(T + 1, 1)  # the last stays
     others[range(T), range(T)] = (ids[0] + 1) % sizes[0]
-    logits = fill(built(build, sizes), sizes)(others)            # (T + 1, T, V)
+    logits = fill(built(build, sizes), sizes)(others)  # (T + 1, T, V)
     return ((logits[:-1] - logits[-1]).abs() > 1e-5).any(-1).T.long()
 
 
@@ -122,9 +130,12 @@ def one_step(build: Build, case: Case) -> dict[str, object]:
         for p in model.parameters():
             if p.grad is not None:
                 p.sub_(p.grad)
-    return {"parameters without a gradient": silent, "tables of V x C": len(tables),
-            "equal at the start": start,
-            "equal after one step": all(torch.equal(p, tables[0]) for p in tables)}
+    return {
+        "parameters without a gradient": silent,
+        "tables of V x C": len(tables),
+        "equal at the start": start,
+        "equal after one step": all(torch.equal(p, tables[0]) for p in tables),
+    }
 
 
 def saved_and_loaded(build: Build, case: Case) -> dict[str, bool]:
@@ -146,24 +157,43 @@ def initial_weights(build: Build, case: Case) -> dict[str, object]:
         if p.dim() == 2:
             spreads.setdefault(tuple(p.shape), []).append(p.std().item())
     vectors = [p for p in model.parameters() if p.dim() == 1]
-    mixing = [s for (rows, columns), found in spreads.items() for s in found
-              if columns == C and rows % C == 0]
-    of = {"embedding matrix": spreads.get((V, C), []), "queries, keys, values": mixing,
-          "out_proj": spreads.get((C, C), []), "up_proj": spreads.get((width, C), []),
-          "down_proj": spreads.get((C, width), [])}
+    mixing = [
+        s
+        for (rows, columns), found in spreads.items()
+        for s in found
+        if columns == C and rows % C == 0
+    ]
+    of = {
+        "embedding matrix": spreads.get((V, C), []),
+        "queries, keys, values": mixing,
+        "out_proj": spreads.get((C, C), []),
+        "up_proj": spreads.get((width, C), []),
+        "down_proj": spreads.get((C, width), []),
+    }
     facts: dict[str, object] = {
         f"standard deviation of {name}": _step(
-            min(found) if name == "out_proj" else max(found)) if found else None
-        for name, found in of.items()}
+            min(found) if name == "out_proj" else max(found)
+        )
+        if found
+        else None
+        for name, found in of.items()
+    }
     positions = max(spreads.get((T, C), [0.0]))
     facts["standard deviation of positions"] = (
-        "small" if positions < 0.03 else _step(positions))
+        "small" if positions < 0.03 else _step(positions)
+    )
     logits = model(ids)
     loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).item()
-    kinds = sorted({"0" if bool((p == 0).all()) else "1" if bool((p == 1).all()) else
-                    "drawn" for p in vectors})
-    return facts | {"vectors": ", ".join(kinds), "loss / ln V": min(
-        2.0, round(loss / math.log(V), 1))}
+    kinds = sorted(
+        {
+            "0" if bool((p == 0).all()) else "1" if bool((p == 1).all()) else "drawn"
+            for p in vectors
+        }
+    )
+    return facts | {
+        "vectors": ", ".join(kinds),
+        "loss / ln V": min(2.0, round(loss / math.log(V), 1)),
+    }
 
 
 def _step(std: float) -> float:
@@ -176,8 +206,11 @@ def _step(std: float) -> float:
 def left_behind(build: Build, case: Case) -> int:
     """Return the number of tensors that are neither parameters nor buffers."""
     sizes, _ = case
-    return sum(isinstance(value, Tensor) for part in built(build, sizes).modules()
-               for value in vars(part).values())
+    return sum(
+        isinstance(value, Tensor)
+        for part in built(build, sizes).modules()
+        for value in vars(part).values()
+    )
 
 
 def counted(function: Callable[[nn.Module], object], kind: str, *sizes: int) -> object:
@@ -198,7 +231,8 @@ def toy(kind: str, rows: int = 7, columns: int = 3) -> nn.Module:
         block = nn.Linear(3, 3)
         model.blocks = nn.ModuleList([block] * 4)
     if kind == "deep":
-        model.blocks = nn.ModuleList(nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 3))
-                                     for _ in range(2))
+        model.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 3)) for _ in range(2)
+        )
         model.norm = nn.LayerNorm(3)
     return model
