@@ -148,7 +148,7 @@ def score_choices(
 def bootstrap_interval(
     values: Tensor, resamples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the bootstrap confidence interval of the mean; `values` (N,) are a sample.
+    """Return a bootstrap confidence interval for the mean, from a sample (N,).
 
     Sample N of them with replacement, take the mean, and repeat. The interval contains
     the middle part of these means. The values must be independent: one for each story

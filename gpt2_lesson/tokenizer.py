@@ -52,7 +52,8 @@ GPT2_SPLIT_PATTERN = regex.compile(
 def train_bpe(text: str, count: int) -> dict[tuple[int, int], int]:
     """Return the `count` merges that shorten `text` most, one after the other.
 
-    Raises ValueError if the text has fewer. Source: Sennrich et al. 2016, section 3.2.
+    Raises ValueError if there are too few pairs. Source: Sennrich et al. 2016,
+    section 3.2.
     """
     pre_tokens = Counter(GPT2_SPLIT_PATTERN.findall(text))
     spelled = [list(pre_token.encode()) for pre_token in pre_tokens]
@@ -133,7 +134,7 @@ class Tokenizer:
         self.vocab_size = len(self.vocabulary.tokens)
         tokens = enumerate(self.vocabulary.tokens)
         self.byte_ids = {token[0]: i for i, token in tokens if len(token) == 1}
-        self.known: dict[str, list[int]] = {}       # pre-tokens that were met before
+        self.known: dict[str, list[int]] = {}       # pre-tokens encoded before
 
     @classmethod
     def train(
@@ -169,7 +170,7 @@ class Tokenizer:
         return ids
 
     def encode_pre_token(self, pre_token: str) -> list[int]:
-        """Return the ids of a pre-token that was not met before, and remember them."""
+        """Return the ids of a new pre-token, and remember them."""
         ids = [self.byte_ids[byte] for byte in pre_token.encode()]
         ids = merge_pre_token(ids, self.vocabulary.merges)
         if len(pre_token) < 50 and len(self.known) < 200_000:
