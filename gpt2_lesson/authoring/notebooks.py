@@ -22,10 +22,6 @@ METADATA = {
         "pygments_lexer": "ipython3",
     },
 }
-ELSEWHERE = (  # for a package that was installed without the course around it
-    "get the course's repository, whose lessons an installed package lacks, and run "
-    "the command in its folder, or name that folder with"
-)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FIGURE = 'class="gpt2-lesson-figure"'  # in the text/html of a figure of `widgets`
 REPORT = 'class="gpt2-lesson-report"'  # in that of a report of `checks`
@@ -46,7 +42,8 @@ def lessons(folder: Path) -> list[Path]:
     found = sorted(Path(folder).glob("[0-9][0-9]_*.ipynb"))
     if not found:
         raise FileNotFoundError(
-            f"{folder} holds no lessons (01_word.ipynb): {ELSEWHERE} --notebooks"
+            f"{folder} holds no lessons (01_word.ipynb): `gpt2-lesson lessons FOLDER` "
+            "copies them; then name FOLDER/notebooks with --notebooks"
         )
     return found
 

@@ -20,7 +20,6 @@ import nbformat
 from nbformat import NotebookNode
 
 from gpt2_lesson.authoring.notebooks import (
-    ELSEWHERE,
     PACKAGE,
     is_readable,
     matches_name,
@@ -50,7 +49,9 @@ def problem_sets(root: Path) -> list[str]:
     )
     if not found:
         raise FileNotFoundError(
-            f"{root / SOURCES} holds no SET/SET.ipynb: {ELSEWHERE} --root"
+            f"{root / SOURCES} holds no SET/SET.ipynb: the sets with solutions are in "
+            "the course's repository, not in an installed package; run the command in "
+            "its folder, or name that folder with --root"
         )
     return found
 

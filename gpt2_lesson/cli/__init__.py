@@ -12,6 +12,7 @@ from importlib import import_module
 from gpt2_lesson.interrupts import Terminated
 
 COMMANDS = {
+    "lessons": "copy the lessons and exercises to a folder of yours",
     "train": "train a GPT-2 on a text",
     "generate": "generate text with a trained model",
     "eval": "measure a model on a text",

@@ -1,0 +1,82 @@
+"""What a learner opens: lessons, exercises, glossary and figures, copied to a folder.
+
+The wheel contains them in the folder gpt2_lesson/course: setup.py, which imports this
+module, copies them there. So this module imports the standard library alone.
+"""
+
+import re
+import tempfile
+from pathlib import Path
+
+__all__ = ["copy_course", "course_root", "write_course"]
+
+PACKAGE = Path(__file__).resolve().parents[1]
+FILES = (  # neither the solutions nor the teacher's guide
+    "README.md",
+    "figures/*.csv",
+    "figures/*.png",
+    "figures/*.svg",
+    "notebooks/*.ipynb",
+    "notebooks/*.md",
+    "notebooks/exercises/*/*.ipynb",
+)
+LINK = re.compile(r"\[([^][]+)\]\((?![a-z]+:|#)([^)\s#]+)[^)]*\)")
+
+
+def course_root() -> Path:
+    """Return the folder of the course: of the checkout, or in the installed package."""
+    installed = PACKAGE / "course"
+    return installed if installed.is_dir() else PACKAGE.parent
+
+
+def copy_course(source: Path, target: Path) -> list[Path]:
+    """Copy the course's files and return their paths, relative to `target`.
+
+    In README and glossary a link to a file that is not copied becomes plain text.
+    Raises FileNotFoundError if a kind of file is missing.
+    """
+    copied = []
+    for pattern in FILES:
+        found = sorted(source.glob(pattern))
+        if not found:
+            raise FileNotFoundError(f"{source / pattern} is missing")
+        copied += [path.relative_to(source) for path in found]
+    for path in copied:
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        (target / path).write_bytes((source / path).read_bytes())  # writable ones
+    for path in copied:
+        if path.suffix == ".md":
+            _drop_dead_links(target / path)
+    return copied
+
+
+def _drop_dead_links(page: Path) -> None:
+    """Keep only the text of each link whose file does not exist."""
+
+    def kept(link: re.Match[str]) -> str:
+        return link[0] if (page.parent / link[2]).exists() else link[1]
+
+    text = LINK.sub(kept, page.read_text(encoding="utf-8"))
+    page.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_course(folder: Path) -> list[Path]:
+    """Copy the course to `folder`, all of it or nothing; return the files' paths.
+
+    Hidden entries of the folder, such as .venv, stay. Raises FileExistsError if it has
+    others.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file, expected a folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    if names := sorted(p.name for p in folder.iterdir() if p.name[0] != "."):
+        raise FileExistsError(
+            f"{folder} is not empty (it contains {names[0]}): name a new folder, so "
+            "that no work of yours is overwritten"
+        )
+    with tempfile.TemporaryDirectory(prefix=".gpt2_lesson-", dir=folder) as scratch:
+        staged = Path(scratch, "course")
+        copied = copy_course(course_root(), staged)
+        for path in staged.iterdir():
+            path.rename(folder / path.name)
+    return copied
