@@ -132,9 +132,7 @@ def components(model: GPT2Model, input_ids: Tensor) -> dict[str, Tensor]:
     blocks, num_heads = model.blocks, model.config.num_heads
     sublayers = [part for block in blocks for part in (block.attn.out_proj, block.mlp)]
     start, *given = inputs_of([blocks[0], *sublayers], model, input_ids)
-    added = {"embeddings": start[:, -1],
-             "biases": sum(block.attn.out_proj.bias.detach() for block in blocks)
-             .expand_as(start[:, -1])}
+    added = {"embeddings": start[:, -1], "biases": torch.zeros_like(start[:, -1])}
     with evaluating(model):
         for layer, block in enumerate(blocks):
             mixed, x = (t[:, -1] for t in given[2 * layer : 2 * layer + 2])
@@ -142,7 +140,8 @@ def components(model: GPT2Model, input_ids: Tensor) -> dict[str, Tensor]:
             weight = block.attn.out_proj.weight.unflatten(1, (num_heads, -1))
             for head in range(num_heads):                        # (B, D) @ (D, C)
                 added[f"L{layer}H{head}"] = mixed[:, head] @ weight[:, head].T
-            added[f"L{layer} MLP"] = block.mlp(x)
+            added[f"L{layer} MLP"] = block.mlp(x)                # (B, C)
+            added["biases"] += block.attn.out_proj.bias
     return added
 
 # %% ../notebooks/12_looking_inside.ipynb #logit-attribution
