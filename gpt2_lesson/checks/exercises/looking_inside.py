@@ -29,7 +29,7 @@ def probes(g: Generator) -> list[Probe]:
 
     made = torch.zeros(5, 5)
     made[3, 1], made[4, 2], made[3, 0], made[4, 1] = 0.5, 0.9, 0.5, 0.1
-    return [Probe("the made map: 0.5 and 0.9 stand where they should", (made, 3)),
+    return [Probe("the made map: 0.5 and 0.9 where they should be", (made, 3)),
             Probe("one map of 8 tokens, period 3", (maps(8), 3)),
             Probe("2 layers, 3 examples, 4 heads, 7 tokens, period 3",
                   (maps(2, 3, 4, 7), 3), sizes={"L": 2, "B": 3, "H": 4, "T": 7}),
@@ -47,14 +47,14 @@ def read_out(run: RunProbe, g: Generator) -> list[Clue]:
         return []
     if not torch.allclose(half, value / 2, atol=1e-6):
         return [Clue("halved", "halving all weights does not halve your score: it is "
-                     "no mean of weights")]
+                     "not a mean of weights")]
     if torch.allclose(value, induction_score.reference(cells, 3)):
         return []                                    # the right cells, so no clue
     read = [(*divmod(i, 6), weight) for i, weight in enumerate(value.tolist())
             if weight]
     if not read:
         return [Clue("cells", "with one weight of 1 and all others 0 your score is 0, "
-                     "wherever that weight stands: it is no mean of weights")]
+                     "wherever that weight is: it is not a mean of weights")]
     told = [f"[{t}, {s}] with {weight:.2f}" for t, s, weight in read[:5]]
     return [Clue("cells", "with 6 tokens and period 3 your score reads the cells "
                  f"[query, key] {', '.join(told)}"
@@ -66,8 +66,8 @@ def read_out(run: RunProbe, g: Generator) -> list[Clue]:
 
 # Keys beyond the last token are left out, as a diagonal leaves them out.
 _INSIDE = ("    return ", "    query, key = query[key < T], key[key < T]\n    return ")
-_Q = ("The text is A B C A B, and the query stands at the second A. At which token "
-      "must it look to know that B follows?")
+_Q = ("The text is A B C A B, and the query is at the second A. Which token "
+      "must it attend to, to know that B follows?")
 
 MISTAKES = (
     Mistake("I0", "a period that is too long is not refused",
@@ -91,7 +91,7 @@ MISTAKES = (
                   "return 0.0"), why="nobody notices that the question was wrong",
             question="Should a wrong period look like a head without induction?"),
     Mistake("I1", "the weight on the same token, not on the one after it",
-            edit=(" + 1", ""), why="t - period is where the token itself stood",
+            edit=(" + 1", ""), why="at t - period is the token itself, not the next",
             question=_Q),
     Mistake("I2", "one key too late: t - period + 2", edit=[("+ 1", "+ 2"), _INSIDE],
             why="that is the second token after the earlier one", question=_Q,
@@ -142,7 +142,7 @@ MISTAKES = (
     Mistake("I15", "every counted query with every counted key",
             edit=("[..., query, key].mean(-1)",
                   "[..., query, :][..., key].mean((-2, -1))"),
-            why="two lists of places in two steps give a square, not a diagonal",
+            why="two lists of positions in two steps give a square, not a diagonal",
             question="Which key belongs to the query at t = period?",
             where="are queries and keys given in one pair of brackets?"),
     Mistake("I16", "the median, not the mean", edit=(".mean(-1)", ".median(-1).values"),
@@ -157,8 +157,8 @@ induction_score = Exercise(
     "induction_score", "12", "induction_score(maps, period) -> (...)",
     make_probes=probes,
     mistakes=MISTAKES, read_out=read_out, show="one map of 8 tokens, period 3",
-    crashes=((r"dimension 0 with size 2", "the two lists of places belong to the last "
-              "two axes: maps[..., queries, keys]"),
+    crashes=((r"dimension 0 with size 2", "the two lists of positions belong to the "
+              "last two axes: maps[..., queries, keys]"),
              (r"converted to Scalar|only one element",
               "the result holds one score for each map, (...): no .item()"),
              (r"AssertionError|ValueError", "if the error is your own: here 1 <= "
@@ -250,7 +250,7 @@ _EARLY = Mistake(
     "Which row of the logits says what follows the last letter?",
     "look at the index along the tokens", "lens[:, 0, -1]")
 _LOGITS = Mistake(
-    "P6", "logits, not probabilities", "a probability lies between 0 and 1",
+    "P6", "logits, not probabilities", "a probability is between 0 and 1",
     "How do logits become probabilities?", "is there a softmax?",
     ".softmax(-1)[:, ord('b')]")
 
