@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 GLOSSARY = NOTEBOOKS / "glossary.md"
@@ -228,6 +230,15 @@ def test_links_into_the_glossary_lead_to_a_term() -> None:
         for folder, place in links:
             assert (path.parent / folder / "glossary.md").resolve() == GLOSSARY, path
             assert place in anchors, f"{path.name}: no term for #{place}"
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.name)
+def test_the_course_uses_the_words_of_the_field(path: Path) -> None:
+    assert list(unsuitable(path)) == []
+
+
+def test_each_term_is_used_where_the_glossary_says() -> None:
+    assert list(lacking()) == []
 
 
 def main(paths: list[str]) -> None:
