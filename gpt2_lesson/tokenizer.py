@@ -127,19 +127,17 @@ class Tokenizer:
     """
 
     def __init__(self, vocabulary: Vocabulary | None = None) -> None:
-        if vocabulary is None:
-            vocabulary = Vocabulary(merged_bytes({}), {}, {})
-        validation.instance("vocabulary", vocabulary, Vocabulary)
-        self.vocabulary = vocabulary
+        default = Vocabulary(merged_bytes({}), {}, {})
+        self.vocabulary = default if vocabulary is None else vocabulary
+        validation.instance("vocabulary", self.vocabulary, Vocabulary)
         self.vocab_size = len(self.vocabulary.tokens)
         tokens = enumerate(self.vocabulary.tokens)
         self.byte_ids = {token[0]: i for i, token in tokens if len(token) == 1}
         self.known: dict[str, list[int]] = {}       # pre-tokens encoded before
 
     @classmethod
-    def train(
-        cls, text: str, vocab_size: int, special: Sequence[str] = ("<|endoftext|>",)
-    ) -> "Tokenizer":
+    def train(cls, text: str, vocab_size: int,
+              special: Sequence[str] = ("<|endoftext|>",)) -> "Tokenizer":
         """Return a tokenizer learned from `text`; see `learn_vocabulary`."""
         return cls(learn_vocabulary(text, vocab_size, special))
 
