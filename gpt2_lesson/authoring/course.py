@@ -4,6 +4,7 @@ The wheel contains them in the folder gpt2_lesson/course: setup.py, which import
 module, copies them there. So this module imports the standard library alone.
 """
 
+import json
 import re
 import tempfile
 from pathlib import Path
@@ -21,6 +22,13 @@ FILES = (  # neither the solutions nor the teacher's guide
     "notebooks/exercises/*/*.ipynb",
 )
 LINK = re.compile(r"\[([^][]+)\]\((?![a-z]+:|#)([^)\s#]+)[^)]*\)")
+INSTALL = """\
+# In Colab this installs the course (PyTorch is there already); elsewhere, nothing.
+import importlib.util
+if importlib.util.find_spec("gpt2_lesson") is None:
+    %pip install -q --no-deps git+{repository} anywidget psygnal latex2mathml
+    !gpt2-lesson lessons course
+    %cd course/notebooks"""
 
 
 def course_root() -> Path:
@@ -60,12 +68,34 @@ def _drop_dead_links(page: Path) -> None:
     page.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_course(folder: Path) -> list[Path]:
+def _add_install_cell(notebook: Path, repository: str) -> None:
+    """Put a first cell into a notebook that installs the course where it is missing."""
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    cell = {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": "install-the-course",
+        "metadata": {},
+        "outputs": [],
+        "source": INSTALL.format(repository=repository),
+    }
+    content["cells"].insert(0, cell)
+    text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    notebook.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_course(folder: Path, repository: str = "") -> list[Path]:
     """Copy the course to `folder`, all of it or nothing; return the files' paths.
 
-    Hidden entries of the folder, such as .venv, stay. Raises FileExistsError if it has
-    others.
+    Hidden entries of the folder, such as .venv, stay. With the address of a git
+    repository, each notebook begins with a cell that installs the course from there.
+    Raises FileExistsError if the folder has other entries, ValueError for an address
+    that does not begin with https://.
     """
+    if repository and not re.fullmatch(r"https://[\w./~-]+", repository):
+        raise ValueError(
+            f"{repository!r}: expected an address such as https://HOST/OWNER/REPOSITORY"
+        )
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file, expected a folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,6 +107,9 @@ def write_course(folder: Path) -> list[Path]:
     with tempfile.TemporaryDirectory(prefix=".gpt2_lesson-", dir=folder) as scratch:
         staged = Path(scratch, "course")
         copied = copy_course(course_root(), staged)
+        if repository:
+            for path in staged.rglob("*.ipynb"):
+                _add_install_cell(path, repository)
         for path in staged.iterdir():
             path.rename(folder / path.name)
     return copied

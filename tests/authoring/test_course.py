@@ -6,9 +6,11 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 from gpt2_lesson.authoring import course
 from gpt2_lesson.cli import main
@@ -113,3 +115,28 @@ def test_all_or_nothing(
     assert contents(tmp_path) == before
     if what == "a full disk":
         assert [path.name for path in folder.iterdir()] == [".venv"]
+
+
+def test_the_first_cell_installs_only_where_the_course_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = "https://example.org/owner/course"
+    assert main(["lessons", str(tmp_path / "x"), "--install-from", "my course"]) == 2
+    assert main(["lessons", str(tmp_path / "a"), "--install-from", address]) == 0
+    sources = set()
+    for path in tmp_path.rglob("*.ipynb"):
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        sources.add(notebook.cells[0].source)
+    (source,) = sources
+    code = compile(TransformerManager().transform_cell(source), "first cell", "exec")
+    said = Mock()
+    exec(code, {"get_ipython": said})
+    assert said.mock_calls == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    exec(code, {"get_ipython": said})
+    assert [call.args[-1] for call in said().method_calls] == [
+        f"install -q --no-deps git+{address} anywidget psygnal latex2mathml",
+        "gpt2-lesson lessons course",
+        "course/notebooks",
+    ]
