@@ -130,8 +130,7 @@ WEIGHTING = (
                 "1/sqrt(D)"),
     Mistake("A2", "scores divided by D, not by sqrt(D) (or by sqrt(D) twice)",
             edit=("math.sqrt(q.size(-1))", "q.size(-1)"), question=_Q_SCALE,
-            why="the weights are too flat: the effective scale is 1/D",
-            where="count how often, and by what, the scores are divided"),
+            why="the weights are too flat: the effective scale is 1/D"),
     Mistake("A3", "scores multiplied by sqrt(D)",
             edit=("/ math.sqrt", "* math.sqrt"), question=_Q_SCALE,
             why="the weights are far too sharp: the effective scale is sqrt(D)"),
@@ -146,9 +145,7 @@ WEIGHTING = (
             edit=("scores.softmax(-1)",
                   "torch.full_like(scores, 1 / scores.size(-1))"),
             why="changing q or k changes nothing",
-            question="How does a query say what it searches for?",
-            where="what are q and k used for?",
-            fix="softmax of q @ k.transpose(-2, -1)"),
+            question="How does a query say what it searches for?"),
     Mistake("A4", "scores divided by sqrt(T), the number of tokens",
             edit=("sqrt(q.size(-1))", "sqrt(q.size(-2))"),
             why="the scale changes with the length of the text",
@@ -201,8 +198,7 @@ WEIGHTING = (
             edit=("scores.softmax(-1)",
                   "(scores - scores.amax(-1, keepdim=True)).exp()\n"
                   "    weights = weights / weights.sum()"), question=_Q_AXIS,
-            why="all weights of the batch together add up to 1, so the rows don't",
-            where="look at sum: has it an axis?"),
+            why="all weights of the batch together add up to 1, so the rows don't"),
     Mistake("A15h", "the largest score takes all (argmax)",
             edit=("scores.softmax(-1)",
                   "F.one_hot(scores.argmax(-1), scores.size(-1)).float()"),
@@ -221,8 +217,7 @@ WEIGHTING = (
     Mistake("A15", "softmax twice",
             edit=(".softmax(-1)", ".softmax(-1).softmax(-1)"),
             why="the rows add up to 1, but are pulled towards equal weights",
-            question="What does softmax do to numbers between 0 and 1?",
-            where="count the softmaxes, also inside functions that you call"),
+            question="What does softmax do to numbers between 0 and 1?"),
     Mistake("A16", "k @ q.T: queries and keys exchanged",
             edit=("q @ k.transpose(-2, -1)", "k @ q.transpose(-2, -1)"),
             why="row i contains the scores of key i, not of query i",
@@ -276,27 +271,21 @@ WEIGHTING = (
             edit=("scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))",
                   "q /= math.sqrt(q.size(-1))\n    scores = q @ k.transpose(-2, -1)"),
             why="the caller's q is not the same after the call",
-            question=_Q_MINE,
-            where="look for /=, *=, += and names ending in _",
-            fix="q = q / math.sqrt(D) makes a new tensor"),
+            question=_Q_MINE),
     Mistake("A21g", "changes its input in place, unseen by autograd (no_grad, .data)",
             edit=("scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))",
                   "q.data /= math.sqrt(q.size(-1))\n"
                   "    scores = q @ k.transpose(-2, -1)"),
             why="the caller's q is not the same after the call, and its gradient is "
-                "wrong", question=_Q_MINE,
-            where="look for no_grad and .data",
-            fix="q = q / math.sqrt(D) makes a new tensor"),
+                "wrong", question=_Q_MINE),
     Mistake("A21d", "dropout that is always on",
             edit=("weights @ v", "F.dropout(weights, 0.3) @ v"),
-            why="two calls give different results", question="When should dropout act?",
-            where="look for dropout",
-            fix="leave it out here; a module has self.training"),
+            why="two calls give different results",
+            question="When should dropout act?"),
     Mistake("A21n", "no gradient passes through the weights (detach, no_grad, .data)",
             edit=("weights @ v", "weights.detach() @ v"),
             why="the values are right, but q and k get no gradient and would never "
-                "learn", question="How would training reach q and k?",
-            where="look for detach, no_grad, .data", fix="leave the weights attached"),
+                "learn", question="How would training reach q and k?"),
 )
 
 UNASKED = Mistake(
@@ -306,8 +295,7 @@ UNASKED = Mistake(
           "    scores = scores.masked_fill(future, -torch.inf)\n"
           "    weights ="),
     why="row 0 of the weights is one-hot: later tokens are hidden",
-    question="May a token attend to later ones in this exercise?",
-    where="look for tril, triu or is_causal", fix="leave the mask out")
+    question="May a token attend to later ones in this exercise?")
 
 _SHAPES = (r"((batch2 tensor|mat1 and mat2|einsum\(\)).*\|(?=.*(@|matmul|bmm|einsum))|"
            r"size of tensor a.*\|(?=.*\.T\b))")

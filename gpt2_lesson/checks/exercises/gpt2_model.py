@@ -378,15 +378,11 @@ WHOLE = (
                   "        weight = self.tok_emb.weight\n"
                   "        nn.init.kaiming_uniform_(weight, math.sqrt(5))"),
             why="the table's standard deviation is 1 / sqrt(3 C), not 0.02",
-            question=_Q_LN,
-            where="which parameters does your initialisation leave out?",
-            fix="nn.init.normal_(self.head.weight, std=0.02)"),
+            question=_Q_LN),
     Mistake("W3d", "no initialisation: all standard deviations are PyTorch's defaults",
             edit=("in self.named_parameters()", "in ()"),
             why="the tables start with standard deviation 1, the matrices with others "
-                "of their own", question=_Q_LN,
-            where="is there a line that initialises the weights, and is it called?",
-            fix="initialize(self, num_layers) at the end of __init__"),
+                "of their own", question=_Q_LN),
     Mistake("W5", "blocks in a Python list, where PyTorch does not see them",
             edit=("nn.ModuleList(", "list("),
             why="all blocks are missing from the count: at GPT-2's size 39,385,344",
@@ -418,8 +414,7 @@ WHOLE = (
             why="no gradient reaches the other blocks",
             question="What should block 1 be given: the embeddings, or block 0's "
                      "result?",
-            where="look at the loop: what goes in, and where does the result go?",
-            fix="x = block(x)"),
+            where="look at the loop: what goes in, and where does the result go?"),
     Mistake("W6f", "the residual stream added to the blocks' results: x + block(x)",
             edit=("block(x)", "x + block(x)"),
             why="a block's result holds x already, so x counts twice after each block",
@@ -438,7 +433,7 @@ WHOLE = (
             why="the count is right, and the head gets the residual stream without a "
                 "norm",
                 question="Where does the residual stream have its largest numbers?",
-            where="look at where ln_final is applied", fix="after the last block"),
+            where="look at where ln_final is applied"),
     Mistake("W7c", "a last norm is built, and never called",
             edit=("        x = self.ln_final(x)\n", ""),
             why="the count is right, and no gradient reaches the norm",
@@ -518,9 +513,7 @@ WHOLE = (
                   "        self.mask = nn.Parameter(\n"
                   "            torch.ones(max_seq_length, max_seq_length).tril())"),
             why="T x T parameters too many, which no gradient reaches",
-            question="Is the mask something to be learned?",
-            where="look for nn.Parameter",
-            fix="leave the mask to the attention, or register_buffer"),
+            question="Is the mask something to be learned?"),
     Mistake("W12", "vocabulary padded to a multiple of 64",
             edit=("nn.Embedding(vocab_size", "nn.Embedding(-(-vocab_size // 64) * 64"),
             why="logits for tokens that do not exist: at GPT-2's size 50,304 of them, "
@@ -563,7 +556,7 @@ WHOLE = (
                   ("block(x)", "block(x + self.pos_emb.weight[:T])")],
             why="the residual stream drifts along the positions, the deeper the more",
             question="How often are positions added to the residual stream?",
-            where="look inside the loop", fix="add them once, before the loop"),
+            where="look inside the loop"),
 )
 
 _Q_COUNT = "Which numbers does training change, and how many places hold each of them?"

@@ -46,9 +46,8 @@ GROUPS = (
                    'p for name, p in model.named_parameters() if "bias" not in name'),
                   ("p for p in model.parameters() if p.dim() < 2",
                    'p for name, p in model.named_parameters() if "bias" in name')],
-            why="a norm's weight belongs near 1, and is pulled to 0", question=_Q_DECAY,
-            where="Does your test see that ln.weight is a vector?",
-            fix="p.dim() >= 2 decays, p.dim() < 2 does not"),
+            why="a norm's weight belongs near 1, and is pulled to 0",
+            question=_Q_DECAY),
     Mistake("R14n", "only the norms are left out: the other biases decay",
             edit=[("    matrices =",
                    "    norms = {p for one in model.modules() if isinstance(one, "
@@ -57,8 +56,7 @@ GROUPS = (
                    "    matrices ="),
                   ("p.dim() >= 2", "p not in norms"), ("p.dim() < 2", "p in norms")],
             why="a bias has no reason to be near 0", question=_Q_DECAY,
-            where="Does your test see that every bias is a vector?",
-            fix="p.dim() >= 2 decays, p.dim() < 2 does not"),
+            where="Does your test see that every bias is a vector?"),
     Mistake("R14e", "the embedding tables do not decay",
             edit=[("    matrices =",
                    "    tables = {one.weight for one in model.modules() if "
@@ -67,8 +65,7 @@ GROUPS = (
                   (">= 2", ">= 2 and p not in tables"), ("< 2", "< 2 or p in tables")],
             why="tables have two axes; here they decay like all matrices",
             question="How many axes has a table?",
-            where="Do you ask for the axes or for the module?",
-            fix="p.dim() >= 2 decays, p.dim() < 2 does not"),
+            where="Do you ask for the axes or for the module?"),
     Mistake("R14i", "the groups are exchanged: vectors decay, matrices do not",
             edit=[("matrices,", "vectors,"), ("vectors,", "matrices,")],
             why="the regularisation acts where it does harm, not where it helps",
@@ -88,9 +85,7 @@ GROUPS = (
                   "p for _, p in model.named_parameters(remove_duplicate=False) if "
                   "p.dim() >= 2"),
             why="an optimizer refuses a parameter that it is given twice",
-            question="How many tensors are the embedding matrix and the head?",
-            where="Do you collect by module, or from model.parameters()?",
-            fix="model.parameters() lists each tensor once"),
+            question="How many tensors are the embedding matrix and the head?"),
 )
 
 optimizer_groups = Exercise(
@@ -202,9 +197,7 @@ ADAMW = (
                   ("return weight", "return (weight"),
                   ("1e-8)", "1e-8)) * (1 - lr * weight_decay)")],
             why="off by lr * weight_decay times the move",
-            question="Which weight is shrunk: the old one or the new one?",
-            where="Compare the order: decay, step",
-            fix="Shrink the old weight, then subtract"),
+            question="Which weight is shrunk: the old one or the new one?"),
     Mistake("R15c", "the means are not corrected for their start at 0",
             edit=[(" / (1 - 0.9**step)", ""), (" / (1 - 0.95**step)", "")],
             why="the first steps have the wrong size: 0.45 lr, not lr",
@@ -235,7 +228,7 @@ ADAMW = (
                   ("0.95**step", "0.999**step")],
             why="this course, like GPT-3, uses 0.95",
             question="Which factor does the contract name?",
-            where="Look at 0.999", fix="0.95 for the squares"),
+            where="Look at 0.999"),
     Mistake("R15j", "0.1 and 0.05 kept of the old means, not blended in",
             edit=[("0.9 * mean + 0.1", "0.1 * mean + 0.9"),
                   ("0.95 * square + 0.05", "0.05 * square + 0.95")],

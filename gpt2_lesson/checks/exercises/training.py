@@ -118,7 +118,6 @@ _Q_AXIS = "At each position all words of the vocabulary compete. Which axis are 
 _Q_MEAN = "Over how many things is the mean taken?"
 _Q_NATS = "Which logarithm belongs to nats?"
 _Q_TARGET = "Whose log-probability is asked for?"
-_Q_ENDS = "Which of the two loses its first, and which its last?"
 
 LOSS = (
     Mistake("S1", "no shift: each position is compared with its own token",
@@ -144,14 +143,13 @@ LOSS = (
             edit=[("predictions.flatten(0, 1).float()",
                    "predictions.float().log_softmax(1).flatten(0, 1)"),
                   ("F.cross_entropy", "F.nll_loss")],
-            why="the probabilities of one position do not sum to 1", question=_Q_AXIS,
-            where="Look at the number given to softmax", fix="log_softmax(-1)"),
+            why="the probabilities of one position do not sum to 1", question=_Q_AXIS),
     Mistake("S4y", "softmax over the tokens (dim=1) of the whole logits, not over the "
                    "vocabulary",
             edit=[("logits[:, :-1]", "logits.float().log_softmax(1)[:, :-1]"),
                   ("F.cross_entropy", "F.nll_loss")],
             why="the probabilities of one position do not sum to 1", question=_Q_AXIS,
-            where="Look at the number given to softmax", fix="log_softmax(-1)"),
+            where="Look at the number given to softmax"),
     Mistake("S4r", "nll_loss on raw logits, without log_softmax",
             edit=("F.cross_entropy", "F.nll_loss"),
             why="the loss can be negative: it is the mean of the targets' logits",
@@ -184,9 +182,7 @@ LOSS = (
             why="the numbers of different tokens are mixed: a model that is right and "
                 "sure gets a large loss",
             question="Cross_entropy wants (N, V), or (B, V, T). How do you get there "
-                     "from (B, T, V)?",
-            where="Look at the line that changes the shape of the logits",
-            fix="flatten(0, 1), or transpose(1, 2)"),
+                     "from (B, T, V)?"),
     Mistake("S8", "ignored targets still count in the divisor",
             edit=("ignore_index)", 'ignore_index, reduction="none").mean()'),
             why="the loss shrinks when targets are ignored", question=_Q_MEAN),
@@ -202,9 +198,7 @@ LOSS = (
                    "ignore_index].mean()")],
             why="the prediction made after an ignored token is left out, not the one "
                 "of it",
-            question="Is it the question or the answer that is ignored?",
-            where="To which ids is ignore_index compared?",
-            fix="targets != ignore_index"),
+            question="Is it the question or the answer that is ignored?"),
     Mistake("S10", "the mean of the rows' means",
             edit=[("flatten(0, 1).float()", "float()"),
                   ("F.cross_entropy(predictions, targets.flatten(), "
@@ -213,7 +207,7 @@ LOSS = (
                    "        F.cross_entropy(row, ids, ignore_index=ignore_index)\n"
                    "        for row, ids in zip(predictions, targets)]).mean()")],
             why="right only when all rows have equally many targets", question=_Q_MEAN,
-            where="Count how often mean is called", fix="One mean over all targets"),
+            where="Count how often mean is called"),
     Mistake("S11", "only the last position counts",
             edit=("logits[:, :-1], input_ids[:, 1:]",
                   "logits[:, -2:-1], input_ids[:, -1:]"),
@@ -229,9 +223,7 @@ LOSS = (
                    "    return -(-losses[targets.flatten() != "
                    "ignore_index]).exp().mean().log()")],
             why="a single bad guess hardly counts",
-            question="Which comes first: the log, or the mean?",
-            where="Look at the order of mean and log",
-            fix="-log_softmax(-1) first, then the mean"),
+            question="Which comes first: the log, or the mean?"),
     Mistake("S4l", "label smoothing",
             edit=("ignore_index)", "ignore_index, label_smoothing=0.1)"),
             why="even a sure and right model has a loss",
@@ -274,9 +266,7 @@ LOSS = (
                    "logits.flatten(0, 1)[:-1], input_ids.flatten()[1:]"),
                   ("flatten(0, 1).float", "float")],
             why="the end of each row has to predict the beginning of the next row",
-            question="What comes after the last token of a row?",
-            where="Compare the order: shift, flatten",
-            fix="Shift each row, then flatten"),
+            question="What comes after the last token of a row?"),
 )
 
 next_token_loss = Exercise(
@@ -362,9 +352,7 @@ RATE = (
             edit=("/ warmup_steps\n", "/ (warmup_steps + 1)\n"),
             why="the last step of the warm-up stays below max_lr", question=_Q_WARM),
     Mistake("R12n", "no warm-up", edit=("max_lr * (step + 1) / warmup_steps", "max_lr"),
-            why="the first steps are made at max_lr", question=_Q_WARM,
-            where="Where is warmup_steps used?",
-            fix="If step < warmup_steps: return max_lr * (step + 1) / warmup_steps"),
+            why="the first steps are made at max_lr", question=_Q_WARM),
     Mistake("R13", "the cosine is not stopped: it rises again after the end",
             edit=("min(1.0, ", "("), why="beyond `steps` it climbs back",
             question="Where is the cosine after half a turn?"),
@@ -390,8 +378,7 @@ RATE = (
     Mistake("R13z", "0 after the end, not min_lr",
             edit=("    done", "    if step >= steps:\n        return 0.0\n    done"),
             why="beyond `steps` nothing moves",
-            question="What should it be at a step after the end?",
-            where="Look at what is returned for step >= steps", fix="min_lr"),
+            question="What should it be at a step after the end?"),
     Mistake("R13x", "max(min_lr, ...): the cosine falls to 0 and is cut off",
             edit=[("min_lr + (max_lr - min_lr)", "max(min_lr, max_lr"),
                   (" / 2", " / 2)")],
@@ -489,7 +476,7 @@ PAIRS = (
                   ("positions + 1", "positions + 2")],
             why="the model learns to predict the token after the next",
             question=_Q_NEXT,
-            where="Look at the slice of the targets", fix="tokens[positions + 1]"),
+            where="Look at the slice of the targets"),
     Mistake("R18b", "windows begin only at multiples of seq_length",
             edit=[("len(tokens) - seq_length", "(len(tokens) - 1) // seq_length"),
                   ("=generator)", "=generator) * seq_length")],
@@ -498,7 +485,7 @@ PAIRS = (
     Mistake("R18f", "always the first window of the text",
             edit=("len(tokens) - seq_length", "1"),
             why="nothing but the beginning is ever learned",
-            question="Where may a window begin?", where="How are the starts drawn?"),
+            question="Where may a window begin?"),
     Mistake("R18l", "the last window is never drawn",
             edit=("- seq_length", "- seq_length - 1"),
             why="the text's last token is never a target",
@@ -507,9 +494,7 @@ PAIRS = (
             edit=[("(batch_size,)", "(1,)"),
                   ("first[:, None]", "first.expand(batch_size, 1)")],
             why="a batch of B then teaches as much as a batch of 1",
-            question="How many starts does a batch need?",
-            where="How many numbers are drawn?",
-            fix="torch.randint(..., (batch_size,), generator=generator)"),
+            question="How many starts does a batch need?"),
     Mistake("R18g", "the generator is not used", edit=(", generator=generator", ""),
             why="the same generator gives another batch: no run can be repeated",
             question="Who decides which windows are drawn?"),
