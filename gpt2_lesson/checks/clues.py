@@ -587,7 +587,7 @@ def _lists(mine: list, wanted: list, name: str) -> Iterator[Clue]:
     if place is not None:
         yield Clue(
             "place",
-            f'on "{name}" the first difference stands at place {place} '
+            f'on "{name}" the first difference is at place {place} '
             "(counted from 0)"
             + (
                 ""

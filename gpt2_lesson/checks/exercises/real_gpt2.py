@@ -448,7 +448,7 @@ _SHAPES = (_shape("wte", "it has a row of 768 for each of 50,257 tokens"),
            _shape("mlp.c_fc", "768 by 3072: from C to 4C"),
            _shape("mlp.c_proj", "3072 by 768: from 4C back to C"))
 ANSWERS = (
-    Answer("10.1", "True or False for each of six matrices: is it square?", _SQUARE,
+    Answer("10.1", "True or False for each of six matrices (is it square?)", _SQUARE,
            wrong=_SHAPES, predict=True,
            hints=("Write the shape of each beside its name. c_attn makes queries, keys "
                   "and values at once; c_fc goes from C to 4C, and its c_proj back.",
