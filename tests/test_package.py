@@ -22,11 +22,12 @@ ROOT = Path(__file__).parents[1]
 def test_the_two_lists_of_requirements_agree() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     *wanted, last = [line.split("#")[0].strip() for line in lines if line[:1] != "#"]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
-        "project"
-    ]
-    assert wanted == project["dependencies"]
-    assert last == "-e ." and "torch==2.13.0" in wanted
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    asked = tomllib.loads(text)["project"]["dependencies"]
+    pin, torch = Requirement(wanted.pop(0)), Requirement(asked.pop(0))
+    assert pin.name == torch.name == "torch"  # pinned for the numbers of the course
+    assert torch.specifier.contains(str(pin.specifier).removeprefix("=="))
+    assert wanted == asked and last == "-e ."
 
 
 def test_the_lock_is_what_the_requirements_ask_for() -> None:
