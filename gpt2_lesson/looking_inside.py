@@ -23,7 +23,7 @@ from .gpt2_model import GPT2Model
 def inputs_of(
     modules: Sequence[nn.Module], model: nn.Module, input_ids: Tensor
 ) -> list[Tensor]:
-    """Return what each of `modules`, parts of `model`, is given when it reads the ids.
+    """Return what each of `modules`, parts of `model`, receives on the input ids.
 
     The model runs once, in eval mode and without gradients; it is left as it was, even
     after an error.
@@ -43,9 +43,9 @@ def inputs_of(
 
 # %% ../notebooks/12_looking_inside.ipynb #attention-maps
 def attention_maps(model: GPT2Model, input_ids: Tensor) -> Tensor:
-    """Return the weights of every head, (L, B, H, T, T): each row sums to 1.
+    """Return every head's attention weights, (L, B, H, T, T); each row sums to 1.
 
-    Raises what the model raises for ids (B, T) that do not fit.
+    Invalid ids (B, T) raise the model's own errors.
     """
     validation.gpt2_model(model)
     attentions = [block.attn for block in model.blocks]
@@ -59,7 +59,7 @@ def attention_maps(model: GPT2Model, input_ids: Tensor) -> Tensor:
 def ablate_heads(model: GPT2Model, heads: Sequence[tuple[int, int]]) -> Iterator[None]:
     """Ablate the (layer, head) pairs `heads` of `model` inside the `with` block.
 
-    What a head mixed is replaced by 0 before the output projection. Raises ValueError
+    A head's output is replaced by 0 before the output projection. Raises ValueError
     for a head that the model does not have.
     """
     validation.gpt2_model(model)
@@ -97,8 +97,8 @@ def patch_activations(
     values : (B, T, C), from another run (see `inputs_of`), or a part of it that
         broadcasts, such as a mean (C,).
     positions : only these are replaced; None means all.
-    head : replace what this head of the layer mixed, before the output projection,
-        instead of the layer's input. Only the head's own channels of `values` count.
+    head : replace this head's output, before the output projection, instead of the
+        layer's input. Only the head's own channels of `values` count.
     """
     validation.gpt2_model(model)
     validation.patch(layer, values, positions, head, model.config)
@@ -151,8 +151,8 @@ def logit_attribution(
     """Return what each part adds to the logit of `right` minus that of `wrong`, (B,).
 
     `right` and `wrong` are tokens (B,) that may follow `input_ids` (B, T). The parts
-    are those of `components`; what they add sums to the logit difference. Source:
-    Elhage et al. 2021.
+    are those of `components`; their contributions sum to the logit difference.
+    Source: Elhage et al. 2021.
     """
     parts = components(model, input_ids)
     x, norm = sum(parts.values()), model.ln_final                # (B, C)
