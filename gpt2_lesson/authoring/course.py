@@ -71,7 +71,7 @@ def _drop_dead_links(page: Path) -> None:
 def _add_install_cell(notebook: Path, repository: str) -> None:
     """Put a first cell into a notebook that installs the course where it is missing."""
     content = json.loads(notebook.read_text(encoding="utf-8"))
-    cell = {
+    cell: dict[str, object] = {
         "cell_type": "code",
         "execution_count": None,
         "id": "install-the-course",
