@@ -453,15 +453,15 @@ def leak_probes(g: Generator) -> list[Probe]:
         "the mean of the past, but for rounding (causal)":
             Mixer(table["past"], rough=0.7),
     }
-    wide = torch.eye(512)                                        # channels
-    alone = Mixer(table["far"], example=1, channels=(wide[2] - wide[3]) / 500,
-                  reads=wide[2])
+    second, third = (torch.arange(4096) == i for i in (2, 3))  # of many channels
+    alone = Mixer(table["far"], channels=(second.float() - third.float()) / 200,
+                  reads=second)
     rest = {"the sum of this token and all later ones, x positive (leaks)": 1.0,
             "minus the sum of this token and all later ones, x positive (leaks)": -1.0}
     return [*(Probe(name, (function, 1.5 * torch.randn(b, t, c, generator=g)), verdict)
               for name, function in functions.items()),
-            Probe("two numbers of 9,216 leak, one five-hundredth",
-                  (alone, 1.5 * torch.randn(b, t, 512, generator=g)), verdict),
+            Probe("six numbers of 73,728 leak, one two-hundredth",
+                  (alone, 1.5 * torch.randn(b, t, 4096, generator=g)), verdict),
             *(Probe(name, (Mixer(table["rest"], factors=sign),
                            4 + torch.rand(b, t, c, generator=g)), verdict)
               for name, sign in rest.items())]
@@ -571,8 +571,8 @@ LEAKS = (
             question="How large is a rounding error, and how large a leak?"),
     Mistake("N9m", "the mean of all changes, not the largest",
             edit=("(moved[:, :j] > 1e-5).any()", "moved[:, :j].mean() > 1e-5"),
-            why="a leak into two numbers of thousands is missed",
-            question="Two numbers of 9,216 move by 0.003. What is the mean?"),
+            why="a leak into a few of many numbers is missed",
+            question="Six of 73,728 numbers move by 0.005. What is the mean?"),
     Mistake("N9z", "no tolerance: rounding is taken for a leak",
             edit=("1e-5", "0"),
             why="a causal function moves by 1e-6, because sums round",
