@@ -149,7 +149,7 @@ def wrong_type(value: object, wanted: object, contract: str = "") -> list[str]:
     """
     if value is None:
         return ["it returns None: is there a `return` at the end?"]
-    if isinstance(value, str) and value.startswith("not a "):  # an adapter says so
+    if isinstance(value, str) and value.startswith("not "):  # an adapter says so
         return [f"it returns {value}"]
     text = f"it returns {_named(value)}, expected {contract or _named(wanted)}"
     if isinstance(value, tuple) and isinstance(wanted, Tensor):

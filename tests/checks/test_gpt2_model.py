@@ -593,6 +593,7 @@ def test_a_model_that_draws_in_eval_mode_is_not_said_to_leak() -> None:
     [
         ((TIED, "self.ln_final(x) @ self.tok_emb.weight"), "x @ table.T"),
         ((ADDED, "self.tok_emb[input_ids]"), "is called with ids"),
+        ((TIED, "self.ln_final(x)"), "a token has no logit"),
         (("num_heads, d_ff) for", "d_ff, num_heads) for"), "in this order"),
     ],
 )

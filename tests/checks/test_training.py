@@ -1039,7 +1039,7 @@ def test_numbers_of_every_kind_are_numbers(number) -> None:
 
 def test_a_result_of_another_form_is_told_in_the_words_of_the_task() -> None:
     text = str(checks.adamw_step(lambda weight, *rest: weight))
-    assert "not the three results (weight, mean, square), but one" in text
+    assert "it returns not the three results (weight, mean, square), but one\n" in text
     text = str(checks.get_pairs(lambda tokens, b, t, g: (tokens[:b], tokens[:b])))
     assert "not a pair of (batch_size, seq_length)" in text
 

@@ -377,8 +377,8 @@ generate_cached = Exercise(
     "generate_cached(model, input_ids, max_new_tokens) -> (B, T + max_new_tokens)",
     make_probes=generation_probes, mistakes=GENERATION, read_out=generation_read_out,
     crashes=((r"IndexError: position", "print the positions that you pass: after 5 "
-              "tokens the next stands at 5. Has the text more tokens than there are "
-              "positions? Then reset, and read its last ones afresh"),
+              "tokens the next is at position 5. Has the text more tokens than there "
+              "are positions? Then reset, and read its last ones again, from 0 on"),
              (r"UnboundLocalError", "a name is set in one branch only, and the other "
               "one came: past max_seq_length no `new` is made. ids.size(1) is there in "
               "both"),

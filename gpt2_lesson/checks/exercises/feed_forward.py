@@ -286,7 +286,7 @@ NETWORK = (
                   ("hidden @ w2 + b2", "gelu(hidden @ w2 + b2)")],
             why="no output is below -0.17, the lowest point of GELU",
             question=_Q_NETWORK),
-    Mistake("F9b", "the activation after both linear maps",
+    Mistake("F9b", "the activation after each of the two linear maps",
             edit=("hidden @ w2 + b2", "gelu(hidden @ w2 + b2)"),
             why="no output is below -0.17, the lowest point of GELU",
             question=_Q_NETWORK),

@@ -127,7 +127,7 @@ def model_probes(g: Generator) -> list[Probe]:
               {"B": 3, "T": 6, "V": V, "C": C}),
         Probe("T is max_seq_length", ((sizes, full),), whole.filled_logits),
         Probe("one step of training", (case,), whole.one_step),
-        Probe("tables ten times as large", (case,), whole.larger_stream),
+        Probe("embeddings ten times as large", (case,), whole.larger_stream),
         Probe("who moves whom", (case,), whole.who_moves),
         Probe("saved and loaded", (case,), whole.saved_and_loaded),
         Probe("initial weights", (((61, 32, 2, 8, 40, 80), fresh),),
@@ -159,9 +159,10 @@ def model_read_out(run: RunProbe, g: Generator) -> list[Clue]:
         elif probe.adapter is whole.who_moves:
             found += _leaks(seen.value)
         elif probe.adapter is whole.larger_stream:
-            found.append(Clue("growth", "tables ten times as large make your logits "
-                              f"{seen.value:g} times as large, expected 10: the last "
-                              "norm should take the residual stream's size away"))
+            found.append(Clue("growth", "embeddings ten times as large make your "
+                              f"logits {seen.value:g} times as large, expected 10: "
+                              "the last norm should take the residual stream's size "
+                              "away"))
     return [*found[:2], *_where(run, probes[1])]
 
 
@@ -171,7 +172,7 @@ def _count_in_parts(sizes: tuple, mine: Value, right: int) -> list[Clue]:
         return []
     V, C, _, L, T, width = sizes
     block = 4 * C * C + 2 * C * width + width + 9 * C
-    parts = {"one block": block, "a V x C table": V * C, "a T x C table": T * C,
+    parts = {"one block": block, "a V x C matrix": V * C, "a T x C matrix": T * C,
              "a last norm (2C)": 2 * C, "a bias of the head (V)": V,
              "all blocks": L * block, "all blocks but one": (L - 1) * block,
              "a T x T mask": T * T}
@@ -212,8 +213,8 @@ def _where(run: RunProbe, probe: Probe) -> list[Clue]:
         return [Clue("in positions", "with positions of 0 your logits are right: look "
                      "at which rows of pos_emb are added, and where")]
     return [Clue("around blocks", "even with blocks that add 0 your logits are wrong: "
-                 "look at what comes before the blocks (two tables, added) and after "
-                 "(last norm, head)")]
+                 "look at what comes before the blocks (two embeddings, added) and "
+                 "after (last norm, head)")]
 
 
 def count_probes(g: Generator) -> list[Probe]:
@@ -224,7 +225,7 @@ def count_probes(g: Generator) -> list[Probe]:
     sizes = (10 + torch.randint(90, (2,), generator=g)).tolist()
     return [*(Probe(f"a {kind} model", (kind,), whole.counted)
               for kind in ("plain", "tied", "buffers", "shared", "deep")),
-            Probe("a plain model, table {} x {}".format(*sizes), ("plain", *sizes),
+            Probe("a plain model, matrix {} x {}".format(*sizes), ("plain", *sizes),
                   whole.counted)]
 
 
@@ -263,9 +264,9 @@ EMBED = (
     Mistake("E5", "positions counted from 1",
             edit=("pos_emb[:T]", "pos_emb[torch.arange(1, T + 1)]"),
             why="position 0 gets row 1, and a text of the full length an index too "
-                "large", question="Which is the first row of a table?"),
+                "large", question="Which is the first row of a matrix?"),
     Mistake("E5b", "positions sliced from 1 (row 0 is never used)",
-            edit=("[:T]", "[1:T + 1]"), question="Which is the first row of a table?",
+            edit=("[:T]", "[1:T + 1]"), question="Which is the first row of a matrix?",
             why="position 0 gets row 1, and a text of the full length one row too few"),
     Mistake("E5c", "the last T positions, not the first", edit=("[:T]", "[-T:]"),
             why="right only for texts of the full length",
@@ -308,7 +309,7 @@ EMBED = (
             edit=("tokens + positions", "positions.expand_as(tokens)"),
             why="changing the ids changes nothing",
             question="Where does the text enter the model?"),
-    Mistake("E8", "sines and cosines instead of the table pos_emb",
+    Mistake("E8", "sines and cosines instead of the matrix pos_emb",
             edit=("pos_emb[:T]", "waves(T, pos_emb.size(1))"),
             why="changing pos_emb changes nothing, and no gradient reaches it",
             question="Who makes GPT-2's positions: a formula, or the training?"),
@@ -325,17 +326,17 @@ EMBED = (
             question="How often are positions added to the residual stream?"),
     Mistake("E11", "no gradient reaches pos_emb (detach, no_grad, .data)",
             edit=("[:T]", "[:T].detach()"),
-            question="How would training reach the table?",
+            question="How would training reach the matrix?",
             why="the values are right, but positions would never be learned"),
     Mistake("E11t", "no gradient reaches tok_emb (detach, no_grad, .data)",
             edit=("tok_emb[input_ids]", "tok_emb[input_ids].detach()"),
             why="the values are right, but tokens would never be learned",
-            question="How would training reach the table?"),
+            question="How would training reach the matrix?"),
 )
 
 _TIE = "self.head.weight = self.tok_emb.weight, or F.linear(x, self.tok_emb.weight)"
-_Q_TIE = ("The head asks how well a vector fits each token. Which table already holds "
-          "a vector for each token?")
+_Q_TIE = ("The head asks how well a vector fits each token. Which matrix already "
+          "holds a vector for each token?")
 _Q_LN = "How many nats is a uniform guess among V tokens, and where does yours start?"
 _Q_DEPTH = "2L terms are added to the residual stream. What keeps its size near 1x?"
 _Q_NORM = ("A pre-norm block never normalises the residual stream itself. Who does, at "
@@ -347,16 +348,16 @@ _HEAD = ("        self.ln_final = LayerNorm(d_model)\n",
 WHOLE = (
     Mistake("W1", "the head is not tied to the embedding matrix",
             edit=[_HEAD, ("self.tok_emb.weight", "self.head.weight")],
-            why="one V x C table too many: at GPT-2's size 163,037,184 parameters, "
+            why="one V x C matrix too many: at GPT-2's size 163,037,184 parameters, "
                 "not 124,439,808", question=_Q_TIE,
             where="look at how the head gets its matrix", fix=_TIE),
-    Mistake("W2", "tied by copy: equal at the start, two tables after one step",
+    Mistake("W2", "tied by copy: equal at the start, two matrices after one step",
             edit=[("std=0.02)",
                    "std=0.02)\n"
                    "        self.head = nn.Linear(d_model, vocab_size, bias=False)\n"
                    "        self.head.weight.data.copy_(self.tok_emb.weight.data)"),
                   ("self.tok_emb.weight", "self.head.weight")],
-            why="two V x C tables, equal at the start and different after one step",
+            why="two V x C matrices, equal at the start and different after one step",
             question="Two sheets with the same text: what happens when one is edited?",
             where="look for clone, copy_, or [:] =", fix=_TIE),
     Mistake("W2d", "two parameters in one storage (.data assigned)",
@@ -365,24 +366,24 @@ WHOLE = (
                    "        self.head = nn.Linear(d_model, vocab_size, bias=False)\n"
                    "        self.head.weight.data = self.tok_emb.weight.data"),
                   ("self.tok_emb.weight", "self.head.weight")],
-            why="two V x C tables, equal even after a step, but each step moves it "
+            why="two V x C matrices, equal even after a step, but each step moves it "
                 "twice", question="How many parameters does the optimizer see?",
             where="look for .data", fix=_TIE),
     Mistake("W3", "embeddings with standard deviation 1, PyTorch's default, under a "
             "tied head", edit=("p.dim() == 2:", 'p.dim() == 2 and "emb" not in name:'),
             why="the loss at initialisation is far above ln V (at GPT-2's size 115, "
                 "not 10.82)", question=_Q_LN),
-    Mistake("W3h", "the tied table keeps nn.Linear's initial weights",
+    Mistake("W3h", "the tied matrix keeps nn.Linear's initial weights",
             edit=("std=0.02)",
                   "std=0.02)\n"
                   "        weight = self.tok_emb.weight\n"
                   "        nn.init.kaiming_uniform_(weight, math.sqrt(5))"),
-            why="the table's standard deviation is 1 / sqrt(3 C), not 0.02",
+            why="the matrix's standard deviation is 1 / sqrt(3 C), not 0.02",
             question=_Q_LN),
     Mistake("W3d", "no initialisation: all standard deviations are PyTorch's defaults",
             edit=("in self.named_parameters()", "in ()"),
-            why="the tables start with standard deviation 1, the matrices with others "
-                "of their own", question=_Q_LN),
+            why="the embeddings start with standard deviation 1, the other matrices "
+                "with other values", question=_Q_LN),
     Mistake("W5", "blocks in a Python list, where PyTorch does not see them",
             edit=("nn.ModuleList(", "list("),
             why="all blocks are missing from the count: at GPT-2's size 39,385,344",
@@ -519,7 +520,7 @@ WHOLE = (
             why="logits for tokens that do not exist: at GPT-2's size 50,304 of them, "
                 "and 124,475,904 parameters",
                 question="Which token would id 50,300 be?"),
-    Mistake("E1", "positions never added, though there is a table",
+    Mistake("E1", "positions never added, though there is a matrix",
             edit=(" + self.pos_emb.weight[:T]", ""),
             why="no gradient reaches the positional embeddings",
             question="How does the model know order?"),
@@ -529,7 +530,7 @@ WHOLE = (
                   (" + self.pos_emb.weight[:T]", "")],
             why="T x C parameters too few: at GPT-2's size 786,432",
             question="How does the model know order?",
-            where="look at the tables in __init__",
+            where="look at the embeddings in __init__",
             fix="self.pos_emb = nn.Embedding(max_seq_length, d_model)"),
     Mistake("E4", "all positions added, not the first T", edit=("[:T]", ""),
             why="it works only for texts of max_seq_length tokens",
@@ -537,7 +538,7 @@ WHOLE = (
     Mistake("E5", "positions counted from 1",
             edit=("self.pos_emb.weight[:T]", "self.pos_emb(torch.arange(1, T + 1))"),
             why="a text of max_seq_length tokens gets an index too large",
-            question="Which is the first row of a table?"),
+            question="Which is the first row of a matrix?"),
     Mistake("E6", "token embeddings multiplied by sqrt(C)",
             edit=("self.tok_emb(input_ids)",
                   "self.tok_emb(input_ids) * math.sqrt(self.tok_emb.embedding_dim)"),
@@ -562,7 +563,7 @@ WHOLE = (
 _Q_COUNT = "Which numbers does training change, and how many places hold each of them?"
 
 COUNT = (
-    Mistake("W4", "counted through state_dict, where a tied table stands twice",
+    Mistake("W4", "counted through state_dict, where a tied matrix has two names",
             edit=("model.parameters()", "model.state_dict().values()"),
             why="a tied model seems untied (at GPT-2's size 163,037,184 for "
                 "124,439,808), and buffers are counted, too", question=_Q_COUNT),
@@ -571,7 +572,7 @@ COUNT = (
                   "dict(\n"
                   "        model.named_parameters(remove_duplicate=False)).values()"),
             why="a tied model seems untied", question=_Q_COUNT),
-    Mistake("W4i", "counted module by module: a tied table counts twice",
+    Mistake("W4i", "counted module by module: a tied matrix counts twice",
             edit=("for p in model.parameters()",
                   "for part in model.modules()\n"
                   "               for p in part.parameters(recurse=False)"),
@@ -581,8 +582,8 @@ COUNT = (
             edit=("model.parameters()", "[*model.parameters(), *model.buffers()]"),
             why="a mask that is never trained counts", question=_Q_COUNT),
     Mistake("W4a", "the sizes of the axes added up, not multiplied",
-            edit=("p.numel()", "sum(p.shape)"), why="a 7 x 3 table counts as 10",
-            question="How many numbers are in a 7 x 3 table?"),
+            edit=("p.numel()", "sum(p.shape)"), why="a 7 x 3 matrix counts as 10",
+            question="How many numbers are in a 7 x 3 matrix?"),
     Mistake("W4s", "tensors of equal shape counted once",
             edit=("model.parameters()",
                   "{p.shape: p for p in model.parameters()}.values()"),
@@ -599,10 +600,10 @@ COUNT = (
             why="a fresh bias of zeros is not counted",
             question="Is a 0 that training will change no parameter?"),
     Mistake("W4d", "tensors counted, not their entries", edit=("p.numel()", "1"),
-            why="a whole table counts as 1",
-            question="How many numbers are in a 7 x 3 table?"),
+            why="a whole matrix counts as 1",
+            question="How many numbers are in a 7 x 3 matrix?"),
     Mistake("W4e", "rows counted, not entries (len in place of numel)",
-            edit=("p.numel()", "len(p)"), why="a 7 x 3 table counts as 7",
+            edit=("p.numel()", "len(p)"), why="a 7 x 3 matrix counts as 7",
             question="What does len of a matrix give?"),
     Mistake("W4f", "bytes, not numbers",
             edit=("p.numel()", "p.numel() * p.element_size()"),
@@ -634,7 +635,7 @@ embed = Exercise(
              (r"not callable", "tok_emb and pos_emb are plain tensors, no "
               "nn.Embedding: table[ids] gives rows"),
              (r"index out of range|out of bounds",
-              "an index is as large as the table, or larger: which row gets the last "
+              "an index is as large as the matrix, or larger: which row gets the last "
               "token?")),
     hints=("Two rows for each token: one says which token, one says which position.",
            "Print the shapes of tok_emb[input_ids] and of what you add to it.",
@@ -658,18 +659,20 @@ GPT2 = Exercise(
               "the block wants TransformerBlock(d_model, num_heads, d_ff), in this "
               "order"),
              (r"not subscriptable", "an nn.Embedding is called with ids, "
-              "self.tok_emb(input_ids); its table is self.tok_emb.weight"),
-             (r"mat1 and mat2", "if it is the head: x is (B, T, C) and the table "
+              "self.tok_emb(input_ids); its matrix is self.tok_emb.weight"),
+             (r"mat1 and mat2", "if it is the head: x is (B, T, C) and the matrix "
               "(V, C), so x @ table.T or F.linear(x, table)"),
+             (r"Target \d+ is out of bounds", "a token has no logit: the head turns "
+              "(B, T, C) into (B, T, V); print the shape of what you return"),
              (r"size of tensor a", "token embeddings are (B, T, C): which rows "
               "of pos_emb fit them?"),
              (r"before Module.__init__", "call super().__init__() first in __init__"),
              (r"index out of range",
-              "an index is as large as a table: tok_emb has vocab_size rows, pos_emb "
+              "an index is too large: tok_emb has vocab_size rows, pos_emb "
               "max_seq_length, and positions count from 0"),
              (r"should be a Tensor|must be Tensor|not tuple",
               "return the logits alone")),
-    hints=("Five parts: two tables, added; the blocks, one after the other; a last "
+    hints=("Five parts: two embeddings, added; the blocks, one after the other; a last "
            "norm; the embedding matrix again. Count each one's parameters by hand.",
            "Build it with d_model=12, and print each parameter's name and shape.",
            "logits = F.linear(self.ln_final(x), self.tok_emb.weight)"),
@@ -685,13 +688,13 @@ count_parameters = Exercise(
              (r"index out of range|out of bounds", "a bias has one axis only: "
               "p.numel() counts for any number of axes")),
     hints=("Each parameter is a tensor; .numel() says how many numbers it holds.",
-           "Does your function give 21 for a 7 x 3 table that is tied to the head?",
+           "Does your function give 21 for a 7 x 3 matrix that is tied to the head?",
            "sum(p.numel() for p in model.parameters())"),
     solution=_COUNT_PARAMETERS)
 
 # --- the answers that are values ------------------------------------------------------
 
-_PARTS = "Write each part beside its count: two tables, L blocks, one last norm."
+_PARTS = "Write each part beside its count: two embeddings, L blocks, one last norm."
 _FORMULA = "V C + T C + L (12 C^2 + 13 C) + 2 C, with C = 1024 and L = 24"
 
 
@@ -700,7 +703,7 @@ def _off(id: str, name: str, why: str, fix: str = _FORMULA) -> Mistake:
 
 
 _MEDIUM = (
-    (406_286_336, _off("W1", "the head counted as a table of its own",
+    (406_286_336, _off("W1", "the head counted as a matrix of its own",
                          "51,463,168 too many: V x C, the head is tied")),
     (52_513_792, _off("W5", "no block counted", "302,309,376 too few: 24 blocks")),
     (65_110_016, _off("W6", "one block counted, not 24",
@@ -710,7 +713,7 @@ _MEDIUM = (
                          "1,024 too few: C, a norm has weight and bias")),
     (354_873_425, _off("W8", "a bias of the head counted", "50,257 too many: V")),
     (354_871_296, _off("W12", "the vocabulary padded to 50,304",
-                         "48,128 too many: 47 rows of the table")),
+                         "48,128 too many: 47 rows of the embedding matrix")),
     (353_774_592, _off("E8", "the positional embeddings not counted",
                          "1,048,576 too few: T x C")),
     (304_466_944, _off("P1", "d_ff left at 3072", "d_ff is 4 C: 4096 here")),
@@ -758,7 +761,7 @@ _ROWS = Mistake(
 _NORMS = Mistake(
     "P8", "the last norm and the positional embeddings exchanged",
     "1,536 is 2 x 768, and 786,432 is 1024 x 768",
-    "How many numbers are in a norm, and how many in a table of 1024 rows?",
+    "How many numbers are in a norm, and how many in a matrix of 1024 rows?",
     "divide both differences by 768", "D lacks 2 rows of 768, G 1024")
 
 
@@ -853,7 +856,7 @@ ANSWERS = (
 moves = {"one block, no positions": False, "two blocks, no positions": True,
          "one block, positions": True}"""),
     Answer("07.2a", "the number of parameters of gpt2-medium", 354_823_168, _MEDIUM,
-           hints=("Two tables, 24 blocks, one last norm, and no head: it is tied. "
+           hints=("Two embeddings, 24 blocks, one last norm, and no head: it is tied. "
                   + _PARTS, "A block has 12 C^2 + 13 C.", _FORMULA), solution="""\
 V, C, L, T = 50257, 1024, 24, 1024
 medium = V * C + T * C + L * (12 * C**2 + 13 * C) + 2 * C"""),
@@ -887,8 +890,8 @@ causes = {"A": "untied head", "B": "list of blocks", "C": "[block] * 12",
                    "nn.init.normal_(model.tok_emb.weight, std=1.0) on the model that "
                    "is measured, before its logits")),
                ([5.56, 5.55, 63.0], _loss(
-                   "the two tables exchanged", "the tied head multiplies by the token "
-                   "embeddings; positions pass the last norm first",
+                   "the two embeddings exchanged", "the tied head multiplies by the "
+                   "token embeddings; positions pass the last norm first",
                    "tok_emb holds the token embeddings")),
                ([5.55, 63.0, 45.0], _loss(
                    "the token embeddings still have standard deviation 1 in the third "
@@ -897,7 +900,7 @@ causes = {"A": "untied head", "B": "list of blocks", "C": "[block] * 12",
                    "a new GPT2Model before each change"))),
            rtol=0.06, atol=0.1, precision="one decimal is",
            hints=("Build a fresh model for each of the three, and change at most one "
-                  "table in it: nn.init.normal_(model.tok_emb.weight, std=1.0).",
+                  "embedding in it: nn.init.normal_(model.tok_emb.weight, std=1.0).",
                   "Position t predicts token t + 1.",
                   "F.cross_entropy(logits[:, :-1].flatten(0, 1), input_ids[:, "
                   "1:].flatten())"), solution="""\

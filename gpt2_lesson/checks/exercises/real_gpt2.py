@@ -196,7 +196,7 @@ LOAD = (
             edit=('"proj.weight"', '("up_proj.weight", "down_proj.weight")'),
             why="qkv_proj and out_proj hold their tensors as they lie in the file",
             question=_Q_TRANSPOSE),
-    Mistake("O3", "every matrix is transposed, the two tables as well",
+    Mistake("O3", "every matrix is transposed, the two embeddings as well",
             edit=('name.endswith("proj.weight")', "values.dim() == 2"),
             why="wte and wpe are not linear layers: row i belongs to token i",
             question=_Q_TRANSPOSE),
@@ -211,13 +211,13 @@ LOAD = (
     Mistake("O1g", "the shape still decides: what fits when transposed is transposed, "
             "and a square matrix always fits",
             edit=('name.endswith("proj.weight")', "values.shape[::-1] == p.shape"),
-            why="on the model whose matrices are all square the two tables are "
+            why="on the model whose matrices are all square the embeddings are "
                 "transposed", question=_Q_TRANSPOSE),
     Mistake("O1h", "attn.c_proj transposed by its name, all others by their shape",
             edit=('name.endswith("proj.weight")',
                   'values.shape != p.shape or "out_proj.weight" in name'),
-            why="on the model whose matrices are all square the other three stay as "
-                "they lie in the file", question=_Q_TRANSPOSE),
+            why="on the model whose matrices are all square the other three are "
+                "not transposed", question=_Q_TRANSPOSE),
     Mistake("O1j", "only attn.c_proj is transposed",
             edit=('"proj.weight"', '"out_proj.weight"'), question=_Q_TRANSPOSE,
             why="the other three matrices lie as in the file, and do not fit"),
@@ -226,7 +226,7 @@ LOAD = (
             edit=[('name.endswith("proj.weight")', "False"),
                   _ANY_SHAPE,
                   ("p.copy_(values)", "p.data = values")],
-            why="the matrices lie as in the file, and a table of any length is "
+            why="the matrices lie as in the file, and a matrix of any length is "
                 "accepted", question=_Q_TRANSPOSE,
             where="look for .T, and for what happens if the shapes differ",
             fix=_TRANSPOSE),
@@ -280,7 +280,8 @@ LOAD = (
             why="every parameter holds what it held before, whatever the file holds",
             question="After p = values, what has changed: the model, or the name p?",
             where="look for p = ..., or model.state_dict()[name] = ..."),
-    Mistake("O10", "tables cut to fit: what is too long is cut, what is short stays",
+    Mistake("O10", "embeddings cut to fit: what is too long is cut, what is short "
+            "stays",
             edit=[("values.shape != p.shape", "values.shape[1:] != p.shape[1:]"),
                   ("p.copy_(values)",
                    "n = min(len(p), len(values))\n            p[:n] = values[:n]")],
@@ -289,7 +290,7 @@ LOAD = (
             where="look for min(...), [:n]"),
     Mistake("O10b", "shapes are not compared before .data is exchanged",
             edit=[_ANY_SHAPE, ("p.copy_(values)", "p.data = values")],
-            why="tables of another length are accepted, whatever their shape",
+            why="matrices of another length are accepted, whatever their shape",
             question=_Q_SHAPE, where=_WHERE_SHAPE),
     Mistake("O10c", "copy_ alone: one number is spread over a whole vector",
             edit=_ANY_SHAPE, why="copy_ broadcasts: a tensor (1,) fills a norm of 12",
@@ -308,7 +309,7 @@ LOAD = (
                 "shape"),
     Mistake("O11f", "only the matrices of the linear layers are loaded",
             edit=_without('not name.endswith("proj.weight")'),
-            why="tables, norms and biases hold nothing of the file",
+            why="embeddings, norms and biases hold nothing of the file",
             question="What becomes of a parameter that is not transposed?"),
     Mistake("O11", "the last layer is not loaded",
             edit=_without('name.startswith(f"blocks.{len(model.blocks) - 1}.")'),
@@ -355,7 +356,7 @@ fill_model = Exercise(
     make_probes=probes, mistakes=LOAD, read_out=read_out,
     edge_cases=(EdgeCase(
         "a file with a head of its own (lm_head.weight is not wte.weight) is loaded "
-        "without a word, though this model has one table for both",
+        "without an error, though this model has one matrix for both",
             _other_head),),
     crashes=((r"a leaf Variable|in-place operation",
               "change parameters under torch.no_grad()"),

@@ -556,7 +556,8 @@ def _rate_off(value: Value) -> list[str]:
         if isinstance(mine, bool) or not isinstance(mine, int | float):
             found.append(f"{name} should be a number, and is {shown(mine)}")
         elif not mine < 1.05 * right:
-            found.append(f"{name}: with {mine:.4g} a weight ends farther from 0 than 1")
+            found.append(f"{name}: with {mine:.4g} a weight ends farther from 0 than "
+                         "it began")
         elif mine < 0.95 * right:
             found.append(f"{name}: {mine:.4g} works, and so do larger ones"
                          if mine > 0 else f"{name}: {mine:.4g} goes nowhere, or uphill")

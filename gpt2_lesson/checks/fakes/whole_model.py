@@ -132,7 +132,7 @@ def one_step(build: Build, case: Case) -> dict[str, object]:
                 p.sub_(p.grad)
     return {
         "parameters without a gradient": silent,
-        "tables of V x C": len(tables),
+        "matrices of V x C": len(tables),
         "equal at the start": start,
         "equal after one step": all(torch.equal(p, tables[0]) for p in tables),
     }
