@@ -19,6 +19,9 @@ from matplotlib.figure import Figure
 from PIL import Image as Pillow
 
 from gpt2_lesson import plots
+from gpt2_lesson.plots import charts
+from gpt2_lesson.plots.picture import same_format
+from gpt2_lesson.plots.text import WRAP, _wrap
 
 TOKENS = "The cat sat on it".split()
 STORY = "A fox $found$ a lamp.\nIt was glad of it, and so it ran home to its den."
@@ -66,7 +69,7 @@ FIGURES = Path(__file__).parents[1] / "figures"
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[Image]:
     """Return the list of pictures that the functions show from here on."""
     pictures: list[Image] = []
-    monkeypatch.setattr(plots, "display", pictures.append)
+    monkeypatch.setattr("gpt2_lesson.plots.picture.display", pictures.append)
     return pictures
 
 
@@ -166,9 +169,9 @@ def test_the_ticks_of_a_logarithmic_axis_have_one_style(
     values: list[float], expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    end = plots._name_ends
+    end = charts._name_ends
     monkeypatch.setattr(
-        plots, "_name_ends", lambda ax, ends: (seen.append(ax), end(ax, ends))
+        charts, "_name_ends", lambda ax, ends: (seen.append(ax), end(ax, ends))
     )
     plots.as_png(
         plots.show_lines, {"a": values}, logy=True, xlabel="", ylabel="", alt="x"
@@ -199,19 +202,19 @@ def test_text_colours_stand_in_reading_order(shown: list[Image]) -> None:
 
 def test_text_breaks_after_spaces_and_loses_nothing() -> None:
     text = "word " * 30 + "\n" + "x" * 150 + "\n" + "a bc"
-    places = plots._wrap(text)
+    places = _wrap(text)
     assert len(set(places)) == len(text) and places == sorted(places)
-    assert max(column for _, column in places) < plots.WRAP
+    assert max(column for _, column in places) < WRAP
     starts = [i for i, (_, column) in enumerate(places) if column == 0]
     assert all(text[i - 1] in " \nx" and text[i] in "w\nxa" for i in starts[1:])
 
 
 def test_names_at_line_ends_stay_apart_and_inside() -> None:
-    places = plots._spread([0.5, 0.5, 0.51, 0.99, 1.2, -3.0], [0.1] * 6)
+    places = charts._spread([0.5, 0.5, 0.51, 0.99, 1.2, -3.0], [0.1] * 6)
     assert np.diff(sorted(places)).min() > 0.0999
     assert 0 <= min(places) and max(places) <= 1
     assert np.argsort(places, kind="stable").tolist() == [5, 0, 1, 2, 3, 4]
-    middle = plots._spread([0.5, 0.5, 0.5], [0.1] * 3)  # none is favoured
+    middle = charts._spread([0.5, 0.5, 0.5], [0.1] * 3)  # none is favoured
     assert np.mean(middle) == pytest.approx(0.5)
 
 
@@ -277,7 +280,7 @@ def test_a_line_picture_can_be_saved(tmp_path, shown: list[Image]) -> None:
 
 def test_runs_are_drawn_as_their_mean_and_a_bar_from_lowest_to_highest() -> None:
     ax = Figure().subplots()
-    plots._line(ax, 0, "a", ([1, 2], torch.tensor([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]])))
+    charts._line(ax, 0, "a", ([1, 2], torch.tensor([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]])))
     [line, *_], [bars] = ax.lines, ax.collections
     assert line.get_ydata().tolist() == [3.0, 1.0]
     assert [part.tolist() for part in bars.get_segments()] == [
@@ -304,5 +307,5 @@ def test_the_numbers_above_bars_have_one_format():
         ([1, 0.25, math.nan], ["1.00", "0.25", "nan"]),
         ([1, 3], ["1", "3"]),
     ):
-        text = plots._alike(np.array(values, dtype=float))
+        text = same_format(np.array(values, dtype=float))
         assert [text(x) for x in values] == expected

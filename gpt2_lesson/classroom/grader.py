@@ -48,6 +48,7 @@ ALWAYS = [
     "checks/probing.py",
     "checks/fakes",
     "corpora",
+    "plots",
 ]
 WORK = "from gpt2_lesson.classroom.worker import main; main(channel)"
 MOST_PROCESSES = 6  # of a submission in each of its two runs
