@@ -572,7 +572,7 @@ LEAKS = (
     Mistake("N9m", "the mean of all changes, not the largest",
             edit=("(moved[:, :j] > 1e-5).any()", "moved[:, :j].mean() > 1e-5"),
             why="a leak into a few of many numbers is missed",
-            question="Six of 73,728 numbers move by 0.005. What is the mean?"),
+            question="Six of 73,728 values move by 0.005. What is the mean?"),
     Mistake("N9z", "no tolerance: rounding is taken for a leak",
             edit=("1e-5", "0"),
             why="a causal function moves by 1e-6, because sums round",
