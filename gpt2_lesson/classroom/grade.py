@@ -320,8 +320,10 @@ def _stop(*_: object) -> None:
 
 def _end_with_parent() -> None:
     """End this process if the command was killed: it would wait for work forever."""
-    if (parent := parent_process()) is not None:
-        parent.join()
+    parent = parent_process()
+    if parent is None:  # this is the command itself
+        return
+    parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(5)  # to close the sandbox
     os._exit(1)
