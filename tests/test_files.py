@@ -335,8 +335,7 @@ def without_encoding(source: str) -> Iterator[str]:
 def sources() -> Iterator[tuple[str, str]]:
     """Yield the files and notebooks of the learner's path, and their code."""
     for path in (*ROOT.glob("gpt2_lesson/**/*.py"), *ROOT.glob("figures/*.py")):
-        if "grading" not in path.parts:  # which needs Linux
-            yield str(path), path.read_text(encoding="utf-8")
+        yield str(path), path.read_text(encoding="utf-8")
     for path in ROOT.glob("notebooks/**/*.ipynb"):
         for cell in json.loads(path.read_bytes())["cells"]:
             lines = [line for line in cell["source"] if not line.startswith(("%", "!"))]

@@ -112,7 +112,9 @@ def _copy(folder: Path, parts: list[str]) -> None:
             )
         elif (PACKAGE / part).exists():
             shutil.copyfile(PACKAGE / part, target)
-    (package / "checks" / "__init__.py").write_text('"""The checks."""\n')
+    (package / "checks" / "__init__.py").write_text(
+        '"""The checks."""\n', encoding="utf-8"
+    )
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
 

@@ -352,7 +352,7 @@ def _kill(process: subprocess.Popen) -> None:
 def _children(pid: int) -> list[int]:
     """Return the process ids of the children of `pid`."""
     try:
-        words = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        words = Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()
     except OSError:
         return []
     return [int(word) for word in words]

@@ -295,20 +295,24 @@ def test_half_a_character_in_a_text_is_told_with_the_file(
 
 
 @pytest.mark.parametrize(
-    "command, option",
+    "command, option, where",
     [
-        ("page", "--notebooks"),
-        ("run", "--notebooks"),
-        ("export", "--notebooks"),
-        ("release", "--root"),
+        ("page", "--notebooks", "`gpt2-lesson lessons FOLDER` copies them"),
+        ("run", "--notebooks", "`gpt2-lesson lessons FOLDER` copies them"),
+        ("export", "--notebooks", "`gpt2-lesson lessons FOLDER` copies them"),
+        ("release", "--root", "in the course's repository"),
     ],
 )
 def test_without_a_course_a_command_says_where_to_get_one(
-    command: str, option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str,
+    option: str,
+    where: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main([command, option, str(tmp_path)]) == 2
     said = capsys.readouterr().err
-    assert "get the course's repository" in said and option in said
+    assert where in said and option in said
 
 
 def test_help_says_that_a_lessons_code_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -252,8 +252,9 @@ def chooser(page, name: str):
 
 
 def dark_shares() -> np.ndarray:
-    """Return the 256 colours (256, 3) between the nine of core.js, for the dark."""
-    source = files("gpt2_lesson.widgets").joinpath("js", "core.js").read_text()
+    """Return the 256 colours (256, 3) between the nine of colours.js, for the dark."""
+    folder = files("gpt2_lesson.widgets").joinpath("js", "numbers")
+    source = folder.joinpath("colours.js").read_text(encoding="utf-8")
     shares = source[source.index("shares: {") :]
     stops = re.findall("#([0-9a-f]{6})", re.search(r"dark: \[(.*?)\]", shares)[1])
     rgb = np.array([list(bytes.fromhex(stop)) for stop in stops])
