@@ -107,11 +107,11 @@ class MultiHeadAttention(nn.Module):
         self.out_proj = nn.Linear(d_model, d_model)              # weight (C, C)
         self.dropout = nn.Dropout(validation.probability("dropout", dropout))
 
-    def heads(self, x: Tensor) -> list[Tensor]:
+    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return queries, keys and values of x (B, T, C), each (B, H, T, D)."""
         validation.tensor("x", x, "B T C", "floats", C=self.d_model)
-        projected = self.qkv_proj(x).chunk(3, dim=-1)            # (B, T, C) each
-        return [split_heads(t, self.num_heads) for t in projected]
+        qkv = split_heads(self.qkv_proj(x), 3 * self.num_heads)  # (B, 3H, T, D)
+        return qkv.chunk(3, dim=1)                               # (B, H, T, D) each
 
     def forward(
         self, x: Tensor, cache: KVCache | None = None, layer: int = 0

@@ -155,7 +155,7 @@ def tensor(
         raise TypeError(f"{name} is {value.dtype}, expected {expected}")
     shape = value.shape
     fits = len(shape) == len(letters) or "..." in axes and len(shape) > len(letters)
-    if fits:
+    if fits and sizes:
         named = shape[-len(letters) :] if axes.startswith("...") else shape
         pairs = zip(letters, named, strict=False)
         fits = all(size == sizes.get(axis, size) for axis, size in pairs)
