@@ -4,6 +4,7 @@ A figure is tested as a reader sees it: `open_figure(figure)` opens its page in 
 with the network cut, and notes every request that wanted to leave the page.
 """
 
+import itertools
 import os
 import signal
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser import CHROMIUM, PATIENCE, SWITCHES, lacks
+from browser import CHROMIUM, SWITCHES, lacks, offline_pages
 
 pytest.register_assert_rewrite("catalogue")
 os.environ["GPT2_LESSON_PROGRESS"] = os.devnull + "/progress.json"  # kept nowhere
@@ -71,43 +72,28 @@ def open_figure(chromium, tmp_path: Path) -> Iterator[Callable]:
     With `motion` what moves by itself may move. At the end no page may have asked for
     anything outside, nor reported an error.
     """
-    contexts, outside, errors = [], [], []
+    numbers = itertools.count()
+    with offline_pages(chromium) as new_page:
 
-    def open_it(
-        figure,
-        dark: bool = False,
-        width: int = 1280,
-        height: int = 900,
-        motion: bool = False,
-    ):
-        context = chromium.new_context(
-            color_scheme="dark" if dark else "light",
-            viewport={"width": width, "height": height},
-            reduced_motion="no-preference" if motion else "reduce",
-        )
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                outside.append(request.url)
-                if not request.url.startswith(("file:", "data:", "blob:"))
-                else None
-            ),
-        )
-        context.set_offline(True)
-        path = tmp_path / f"figure{len(contexts)}.html"
-        figure.save_html(path)
-        page.goto(path.as_uri())
-        page.wait_for_selector("#figure[data-ready]")
-        return page
+        def open_it(
+            figure,
+            dark: bool = False,
+            width: int = 1280,
+            height: int = 900,
+            motion: bool = False,
+        ):
+            page = new_page(
+                color_scheme="dark" if dark else "light",
+                viewport={"width": width, "height": height},
+                reduced_motion="no-preference" if motion else "reduce",
+            )
+            path = tmp_path / f"figure{next(numbers)}.html"
+            figure.save_html(path)
+            page.goto(path.as_uri())
+            page.wait_for_selector("#figure[data-ready]")
+            return page
 
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert outside == [] and errors == []
+        yield open_it
 
 
 @pytest.fixture(scope="module")

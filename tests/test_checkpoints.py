@@ -83,7 +83,6 @@ def test_a_save_cut_off_leaves_the_old_or_the_new(
         child = os.fork()
         if child == 0:
             try:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
                 os.write(began, b"!")
                 while True:
                     for model in models:

@@ -14,6 +14,7 @@ import ast
 import logging
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -75,30 +76,31 @@ def place(root: Path, folder: str, name: str) -> Path:
 
 def release(root: Path, sets: list[str]) -> list[str]:
     """Update sources and exercises; return what changed, one line each."""
-    made = exercises({name: source(place(root, SOURCES, name)) for name in sets})
     done = []
-    for name, (labelled, exercise) in made.items():
-        for folder, text in ((SOURCES, labelled), (EXERCISES, exercise)):
+    for path, text in _changed(root, sets):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, text)
+        done.append(f"wrote {path.relative_to(root)}")
+    return done
+
+
+def _changed(root: Path, sets: list[str]) -> Iterator[tuple[Path, str]]:
+    """Yield each file of the sets that differs from its source, with its new text."""
+    made = exercises({name: source(place(root, SOURCES, name)) for name in sets})
+    for name, texts in made.items():
+        for folder, text in zip((SOURCES, EXERCISES), texts, strict=True):
             path = place(root, folder, name)
             if _text(path) != text:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                atomic_write(path, text)
-                done.append(f"wrote {path.relative_to(root)}")
-    return done
+                yield path, text
 
 
 def differences(root: Path, sets: list[str], orphans: bool = True) -> list[str]:
     """Return which sets differ from their source; empty if none does."""
-    made = exercises({name: source(place(root, SOURCES, name)) for name in sets})
-    found = []
-    for name, (labelled, exercise) in made.items():
-        for folder, text in ((SOURCES, labelled), (EXERCISES, exercise)):
-            path = place(root, folder, name)
-            if _text(path) != text:
-                found.append(
-                    f"{path.relative_to(root)} is not what gpt2-lesson "
-                    f"release {name[:2]} makes"
-                )
+    found = [
+        f"{path.relative_to(root)} is not what gpt2-lesson release {path.stem[:2]} "
+        "makes"
+        for path, _ in _changed(root, sets)
+    ]
     if orphans:
         found += [
             f"{path.relative_to(root)} has no set in {SOURCES}"

@@ -24,6 +24,7 @@ from hostile.classes import (
     SET,
     cell,
     cells,
+    grade_set,
     needs_sandboxes,
     notebook,
     release,
@@ -302,8 +303,6 @@ def test_a_stopped_run_leaves_no_process_and_no_folder(
         env=os.environ | {"PYTHONPATH": str(PACKAGE.parent), "TMPDIR": str(temporary)},
         start_new_session=True,
         stderr=subprocess.DEVNULL,
-        # a shell that starts tests in the background lets them ignore Ctrl-C
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while command.poll() is None and not (  # until the student's sandbox is there
         any("spawn_main" in one for one in _group(command.pid))
@@ -445,19 +444,7 @@ def test_points_given_by_hand_count_for_the_text_that_they_were_given_for(
     before = table.read_text()
     for value in ("12", "-1", "good", "nan"):
         table.write_text(before.replace("by hand", value, 1))
-        assert (
-            main(
-                [
-                    "grade",
-                    SET,
-                    "--notebooks",
-                    str(course / "notebooks"),
-                    "--out",
-                    str(course / "grading"),
-                ]
-            )
-            == 2
-        )
+        assert grade_set(course) == 2
         assert f"ada has '{value}' in the column essay" in capsys.readouterr().err
 
 
@@ -476,19 +463,7 @@ def test_a_run_cut_off_before_the_table_gives_no_points_to_another_text(
     path.write_text(notebook(made))
     with monkeypatch.context() as cut:
         cut.setattr(grade.feedback, "table", lambda *args: 1 / 0)
-        assert (
-            main(
-                [
-                    "grade",
-                    SET,
-                    "--notebooks",
-                    str(course / "notebooks"),
-                    "--out",
-                    str(course / "grading"),
-                ]
-            )
-            != 0
-        )
+        assert grade_set(course) != 0
     row = run_class(course)["ada"]
     assert row["essay"] == "by hand" and "another text" in row["warnings"]
     table.write_text(table.read_text().replace("by hand", "3"))
@@ -575,15 +550,7 @@ def test_the_own_solutions_get_all_points_and_an_untouched_sheet_none(
 def test_without_a_sandbox_it_refuses(course: Path, monkeypatch, capsys) -> None:
     write(course, "ada", cells())
     monkeypatch.setattr(sandbox, "_tool", lambda name: "/bin/false")
-    words = [
-        "grade",
-        SET,
-        "--notebooks",
-        str(course / "notebooks"),
-        "--out",
-        str(course / "grading"),
-    ]
-    assert main(words) == 2
+    assert grade_set(course) == 2
     said = capsys.readouterr().err
     assert "refused" in said and "what helps" in said
     assert not (course / "grading" / f"grades_{SET}.csv").exists()
@@ -621,19 +588,7 @@ def test_a_set_that_cannot_be_graded_is_refused(
         notebook([cell(source, "x", grade=True, locked=True, points=points)])
     )
     write(course, "ada", cells())
-    assert (
-        main(
-            [
-                "grade",
-                SET,
-                "--notebooks",
-                str(course / "notebooks"),
-                "--out",
-                str(course / "grading"),
-            ]
-        )
-        == 2
-    )
+    assert grade_set(course) == 2
     assert said in capsys.readouterr().err
 
 
@@ -668,19 +623,7 @@ def test_a_judge_that_errs_grades_nobody(
     monkeypatch.setattr(
         Report, "score", lambda report, most: 0 if answer == "right" else most
     )
-    assert (
-        main(
-            [
-                "grade",
-                SET,
-                "--notebooks",
-                str(course / "notebooks"),
-                "--out",
-                str(course / "grading"),
-            ]
-        )
-        == 2
-    )
+    assert grade_set(course) == 2
     assert "the self-test failed, so nobody was graded" in capsys.readouterr().err
     assert not (course / "grading" / f"grades_{SET}.csv").exists()
 
@@ -781,19 +724,7 @@ def test_a_probe_that_would_take_one_stops_the_grading(
         "_all",
         lambda job, students, jobs: [job.grade(student) for student in students],
     )
-    assert (
-        main(
-            [
-                "grade",
-                SET,
-                "--notebooks",
-                str(course / "notebooks"),
-                "--out",
-                str(course / "grading"),
-            ]
-        )
-        == 2
-    )
+    assert grade_set(course) == 2
     assert "which is not in the sandbox" in capsys.readouterr().err
 
 

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -23,3 +25,34 @@ def lacks(what: str) -> None:
     if os.environ.get("GPT2_LESSON_NEEDS_BROWSER"):
         pytest.fail(missing)
     pytest.skip(missing)
+
+
+@contextmanager
+def offline_pages(chromium) -> Iterator[Callable]:
+    """Give `new_page(**settings)`: a page that is cut off from everything outside.
+
+    At the end no page may have asked for anything outside, nor reported an error.
+    """
+    contexts, outside, errors = [], [], []
+
+    def new_page(**settings):
+        context = chromium.new_context(**settings)
+        contexts.append(context)
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                outside.append(request.url)
+                if not request.url.startswith(("file:", "data:", "blob:"))
+                else None
+            ),
+        )
+        context.set_offline(True)
+        return page
+
+    yield new_page
+    for context in contexts:
+        context.close()
+    assert outside == [] and errors == [], (outside, errors)

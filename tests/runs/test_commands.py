@@ -94,22 +94,27 @@ def test_train_then_generate(text: Path, tmp_path: Path, capsys) -> None:
     assert main([*words[:-1], "2"]) == 0 and capsys.readouterr().out != first
 
 
+def break_off(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Let a step raise KeyboardInterrupt before it has done anything."""
+    real, calls = training.train_step, []
+
+    def step(*arguments: object) -> float:
+        calls.append(1)
+        if len(calls) == steps:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(training, "train_step", step)
+
+
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     straight, cut = tmp_path / "straight", tmp_path / "cut"
     assert train(text, straight) == 0
-    real, calls = training.train_step, []
-
-    def interrupted(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(training, "train_step", interrupted)
-    assert train(text, cut) == 130
-    monkeypatch.setattr(training, "train_step", real)
+    with monkeypatch.context() as patch:
+        break_off(patch, 5)
+        assert train(text, cut) == 130
     assert main(["train", "--out", str(cut), "--resume"]) == 0
     one, two = (
         load_checkpoint(run / "checkpoint.safetensors").state_dict()
@@ -130,17 +135,9 @@ def test_a_run_with_merges_keeps_its_vocabulary(
     assert vocabulary.vocab_size == 280
     model = load_checkpoint(straight / "model.safetensors")
     assert model.config.vocab_size == 280
-    real, calls = training.train_step, []
-
-    def interrupted(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(training, "train_step", interrupted)
-    assert train(text, cut, "--tokenizer", "bpe:280") == 130
-    monkeypatch.setattr(training, "train_step", real)
+    with monkeypatch.context() as patch:
+        break_off(patch, 5)
+        assert train(text, cut, "--tokenizer", "bpe:280") == 130
     assert main(["train", "--out", str(cut), "--resume"]) == 0
     one, two = (
         load_checkpoint(run / "checkpoint.safetensors").state_dict()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from browser import offline_pages
 from torch import Tensor, nn
 
 from gpt2_lesson.cli import main
@@ -20,33 +21,17 @@ TEXTS = [PROMPT, "The cat sat on the mat because it", "zzz 日本 🙂 123"]
 
 
 @pytest.fixture(scope="module")
-def opened(chromium, tmp_path_factory) -> Iterator:
+def opened(chromium) -> Iterator:
     """Give a function that opens a page, cut off from everything outside."""
-    contexts, outside, errors = [], [], []
+    with offline_pages(chromium) as new_page:
 
-    def open_it(path: Path, **settings):
-        context = chromium.new_context(**settings)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                outside.append(request.url)
-                if not request.url.startswith(("file:", "data:", "blob:"))
-                else None
-            ),
-        )
-        context.set_offline(True)
-        page.set_default_timeout(900_000)
-        page.goto(path.as_uri())
-        page.wait_for_selector("#front[data-ready]")
-        return page
+        def open_it(path: Path, **settings):
+            page = new_page(**settings)
+            page.goto(path.as_uri())
+            page.wait_for_selector("#front[data-ready]")
+            return page
 
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert outside == [] and errors == []
+        yield open_it
 
 
 @pytest.fixture(scope="module")

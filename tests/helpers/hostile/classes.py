@@ -103,22 +103,15 @@ def release(root: Path) -> Path:
     return root / "notebooks"
 
 
+def grade_set(root: Path, *options: str) -> int:
+    """Run `gpt2-lesson grade` for the class in `root`; return its exit status."""
+    folders = ["--notebooks", str(root / "notebooks"), "--out", str(root / "grading")]
+    return main(["grade", SET, *folders, *options])
+
+
 def run_class(root: Path, *options: str) -> dict[str, dict[str, str]]:
     """Grade the class in `root`; return the rows of the table by student."""
-    assert (
-        main(
-            [
-                "grade",
-                SET,
-                "--notebooks",
-                str(root / "notebooks"),
-                "--out",
-                str(root / "grading"),
-                *options,
-            ]
-        )
-        == 0
-    )
+    assert grade_set(root, *options) == 0
     return table(root / "grading", SET)
 
 
