@@ -38,6 +38,14 @@ _LESSONS = {
         "logit_attribution",
         "induction_score",
     ],
+    "scaling_out": [
+        "distributed_setup",
+        "distributed_step",
+        "distributed_finish",
+        "parallelize",
+        "rank_rows",
+        "average_gradients",
+    ],
 }
 _LESSON_OF = {name: lesson for lesson, names in _LESSONS.items() for name in names}
 __all__ = list(_LESSON_OF)

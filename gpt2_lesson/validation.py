@@ -609,8 +609,13 @@ def _integers(name: str, values: Tensor, axes: str) -> None:
         raise TypeError(f"{name} is {kind}, expected whole numbers: use .long()")
 
 
-def loss_inputs(logits: Tensor, ids: Tensor, ignore_index: Any) -> None:
-    """Check logits (B, T, V) or (B, T - 1, V) and ids (B, T), with a target left."""
+def loss_inputs(
+    logits: Tensor, ids: Tensor, ignore_index: Any, empty: bool = False
+) -> None:
+    """Check logits (B, T, V) or (B, T - 1, V) and ids (B, T).
+
+    Unless it may be `empty`, a target must be left.
+    """
     tensor("logits", logits, "B T V", "floats")
     _integers("input_ids", ids, "B T")
     ignore_index = whole_number("ignore_index", ignore_index)
@@ -619,7 +624,7 @@ def loss_inputs(logits: Tensor, ids: Tensor, ignore_index: Any) -> None:
             f"logits {tuple(logits.shape)} and ids {tuple(ids.shape)} do not fit: "
             "expected (B, T, V) or (B, T - 1, V), and (B, T), none shifted"
         )
-    if not (ids[:, 1:] != ignore_index).any():
+    if not empty and not (ids[:, 1:] != ignore_index).any():
         raise ValueError(
             "no target tokens: every token after the first of its row is ignored, or "
             "there is none"

@@ -74,6 +74,15 @@ from gpt2_lesson.multi_head import (
     split_heads,
 )
 from gpt2_lesson.real_gpt2 import load_gpt2, save_gpt2
+from gpt2_lesson.scaling_out import (
+    average_gradients,
+    distributed_finish,
+    distributed_setup,
+    distributed_step,
+    parallelize,
+    rank_rows,
+    summed_loss,
+)
 from gpt2_lesson.tokenizer import Tokenizer
 from gpt2_lesson.training import (
     Muon,
@@ -373,6 +382,25 @@ LESSONS = [
          dict(maps=floats(torch.rand(2, 6, 6), torch.rand(6), torch.rand(6, 5),
                           dims=False),
               period=whole(1, 5))),
+    Door("distributed_setup", distributed_setup, dict(device="cpu"), dict(
+        device=["gpu", "", 3, ["cpu"], torch.device("meta")])),
+    Door("distributed_finish", distributed_finish, dict(status=0), dict(
+        status=whole(0, 255))),
+    Door("rank_rows", rank_rows, dict(batch=IDS, rank=1, world_size=2), dict(
+        batch=[None, "abc", 3, IDS.tolist(), IDS[0], IDS[None], IDS[:0]],
+        rank=whole(0, 1), world_size=whole(2, 2))),
+    Door("average_gradients", average_gradients, dict(model=MODEL), dict(model=MODELS)),
+    Door("summed_loss", summed_loss, dict(logits=LOGITS[None], input_ids=IDS[:1, :2]),
+         dict(logits=floats(LOGITS[None], LOGITS.repeat(2, 1, 1)),
+              input_ids=[None, "abc", 3, [[1]], IDS[0], IDS.float(), IDS])),
+    Door("parallelize", parallelize, dict(model=MODEL), dict(
+        model=[*MODELS, nn.Linear(2, 2)],
+        strategy=["tensor", "", None, 3, ["ddp"]])),
+    Door("distributed_step", distributed_step, dict(
+        model=MODEL, optimizer=torch.optim.SGD(MODEL.parameters(), lr=0.0),
+        batches=[IDS]), dict(
+        model=MODELS, batches=[None, [], 3, IDS, [IDS.float()], [IDS[0]], ["abc"]],
+        max_norm=real(0, -1), precision=["half", 16, None])),
 ]
 
 STORY = stories.stories(1)
