@@ -56,10 +56,11 @@ def number(
 ) -> float:
     """Return a finite number: `least` or more, more than `above`, less than `below`."""
     plain = given = _plain(value)
-    if isinstance(plain, bool) or not isinstance(plain, numbers.Real):
+    if isinstance(plain, bool) or not isinstance(plain, float | numbers.Real):
         raise TypeError(f"{name} is {shown(value)}, expected a number")
-    with contextlib.suppress(OverflowError):  # a whole number that no float can hold
-        plain = float(plain)
+    if not isinstance(plain, float):
+        with contextlib.suppress(OverflowError):  # larger than any float
+            plain = float(plain)
     too_small = (least is not None and plain < least) or (
         above is not None and plain <= above
     )
@@ -145,7 +146,6 @@ def tensor(
     `kind` is "floats", "ids", "booleans" or "any". `sizes` fixes an axis, as in C=8.
     """
     accepts, expected = _KINDS[kind]
-    letters = axes.replace("...", "").split()
     if not isinstance(value, Tensor):
         raise TypeError(
             f"{name} is of type {type(value).__name__}, expected a tensor "
@@ -153,12 +153,13 @@ def tensor(
         )
     if not accepts(value.dtype):
         raise TypeError(f"{name} is {value.dtype}, expected {expected}")
-    shape = value.shape
-    fits = len(shape) == len(letters) or "..." in axes and len(shape) > len(letters)
-    if fits and sizes:
-        named = shape[-len(letters) :] if axes.startswith("...") else shape
-        pairs = zip(letters, named, strict=False)
-        fits = all(size == sizes.get(axis, size) for axis, size in pairs)
+    shape, letters = value.shape, axes.split()
+    fits = len(shape) == len(letters) or (
+        "..." in letters and len(shape) >= len(letters) - 1
+    )
+    for axis, size in sizes.items() if fits else ():
+        place = letters.index(axis) - (len(letters) if letters[0] == "..." else 0)
+        fits = fits and shape[place] == size
     if not fits or 0 in shape:
         raise ValueError(
             f"{name} has the shape {tuple(shape)}, expected "
@@ -264,7 +265,11 @@ def cache_step(storage: Tensor, length: int, layer: Any, k: Tensor, v: Tensor) -
     num_layers, batch_size, num_heads, max_length, head_dim = storage.shape
     whole_number("layer", layer, 0, num_layers - 1)
     tensor("k", k, "B H T D", "floats", H=num_heads, D=head_dim)
-    tensor("v", v, "B H T D", "floats", **dict(zip("BHTD", k.shape, strict=True)))
+    tensor("v", v, "B H T D", "floats")
+    if k.shape != v.shape:
+        raise ValueError(
+            f"k {tuple(k.shape)} and v {tuple(v.shape)} differ: expected the same shape"
+        )
     if k.size(0) != batch_size:
         raise ValueError(
             f"k holds {k.size(0)} sequences, but the cache was made for {batch_size}: "
@@ -314,7 +319,8 @@ def logits(values: Tensor, model: object = None) -> None:
     With the `model` that computed them, the message names its first bad parameter.
     """
     tensor("logits", values, "... V", "floats")
-    if not values.amax(-1).isfinite().all():
+    low, high = values.amax(-1).aminmax()  # NaN, if there is one
+    if not (math.isfinite(low.item()) and math.isfinite(high.item())):
         raise FloatingPointError(
             "the logits are not finite: they hold NaN or infinity"
             + first_bad_parameter(model)
@@ -423,8 +429,9 @@ def ids_fit(ids: Tensor, start: int, config: Any, device: torch.device) -> None:
             "pass fewer, or build a model with a longer one"
         )
     if ids.is_cpu and _readable(ids):
-        wrong = (ids < 0) | (ids >= config.vocab_size)
-        if wrong.any():
+        low, high = ids.aminmax()
+        if low.item() < 0 or high.item() >= config.vocab_size:
+            wrong = (ids < 0) | (ids >= config.vocab_size)
             row, column = wrong.nonzero()[0].tolist()
             raise IndexError(
                 f"token id {ids[row, column]} in row {row}, position "
