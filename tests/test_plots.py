@@ -53,6 +53,11 @@ DRAWINGS: dict[str, Callable[[], None]] = {
     "histograms": lambda: plots.show_histograms(
         {"a": torch.arange(9.0), "b": [1.0, math.nan]}, xlabel="x", alt="A point."
     ),
+    "timeline": lambda: plots.show_timeline(
+        {"rank 0": [("forward", 0, 2), ("backward", 2, 5)], "rank 1": [("wait", 1, 2)]},
+        xlabel="ms",
+        alt="A point.",
+    ),
     "text": lambda: plots.show_text(
         STORY,
         {"exact": SURPRISE, "model": SURPRISE / 2},

@@ -5,7 +5,12 @@ point of the picture in a sentence, for those who cannot see it; it is stored wi
 picture. Tensors, arrays and nested lists are all accepted.
 """
 
-from gpt2_lesson.plots.charts import show_bars, show_histograms, show_lines
+from gpt2_lesson.plots.charts import (
+    show_bars,
+    show_histograms,
+    show_lines,
+    show_timeline,
+)
 from gpt2_lesson.plots.maps import show_attention, show_matrix
 from gpt2_lesson.plots.picture import as_png, token_name
 from gpt2_lesson.plots.picture import short_name as short_name
@@ -19,5 +24,6 @@ __all__ = [
     "show_lines",
     "show_matrix",
     "show_text",
+    "show_timeline",
     "token_name",
 ]

@@ -159,6 +159,54 @@ def show_histograms(
         _name_colours(ax, len(kept))
 
 
+def show_timeline(
+    lanes: Mapping[str, Sequence[tuple[str, float, float]]],
+    *,
+    xlabel: str,
+    title: str = "",
+    alt: str,
+) -> None:
+    """Show what happened when: in each lane, spans `(name, start, end)` on one axis.
+
+    Spans of one name have one colour. Raises ValueError for a lane without spans.
+    """
+    validation.mapping("lanes", lanes)
+    spans = [_spans(name, lane) for name, lane in lanes.items()]
+    kinds = list(dict.fromkeys(kind for lane in spans for kind, *_ in lane))
+    size = (SIZES["wide"][0], 1.2 + 0.3 * len(lanes))
+    with picture(size, alt, title) as (_, [[ax]]):
+        for i, kind in enumerate(kinds):
+            bars = [
+                (row, start, end - start)
+                for row, lane in enumerate(spans)
+                for found, start, end in lane
+                if found == kind
+            ]
+            rows, starts, widths = np.array(bars).T
+            colour = COLOURS[i % len(COLOURS)]
+            ax.barh(rows, widths, 0.7, starts, label=kind, color=colour, alpha=0.8)
+        ax.set(xlabel=xlabel, ylim=(len(lanes) - 0.4, -0.6))
+        name_ticks(ax.yaxis, [token_name(name) for name in lanes])
+        _name_colours(ax, len(kinds))
+
+
+def _spans(lane: str, spans: Any) -> list[tuple[str, float, float]]:
+    """Return a lane's spans; raise ValueError if there are none or one is invalid."""
+    found = []
+    for span in validation.names(f"lane {lane!r}", spans):
+        if not isinstance(span, tuple | list) or len(span) != 3:
+            raise ValueError(
+                f"lane {lane!r} has {validation.shown(span)}, expected (name, start, "
+                "end)"
+            )
+        start = validation.number(f"a start in {lane!r}", span[1])
+        end = validation.number(f"an end in {lane!r}", span[2], start)
+        found.append((str(span[0]), start, end))
+    if not found:
+        raise ValueError(f"lane {lane!r} has no spans to draw")
+    return found
+
+
 def _log_ticks(axis: Axis) -> None:
     """Write an axis's powers of ten in one style: all as 0.01, or all as 10⁻².
 

@@ -455,6 +455,11 @@ PICTURES = [
         samples=[None, "abc", 3, [], {}, {"a": None}, {"a": []}, {"a": ["b"]},
                  {"a": [NAN]}],
         bins=[None, 0, -3, 2.5, "many", [], [3, 1], True], alt=ALT)),
+    Door("plots.show_timeline", plots.show_timeline,
+         dict(lanes={"a": [("x", 0.0, 1.0)]}, xlabel="ms", alt="a"), dict(
+        lanes=[None, "abc", 3, [], {}, {"a": []}, {"a": None}, {"a": [3]}, {"a": "abc"},
+               {"a": [("x", 0.0)]}, {"a": [("x", 1.0, 0.0)]}, {"a": [("x", NAN, 1.0)]}],
+        alt=ALT)),
     Door("plots.show_text", plots.show_text,
          dict(text="abc", values=[1.0, 2.0, 3.0], low_label="l", high_label="h",
               alt="a"), dict(
