@@ -46,6 +46,16 @@ _LESSONS = {
         "rank_rows",
         "average_gradients",
     ],
+    "finetuning": [
+        "encode_requests",
+        "answer_loss",
+        "LoRALinear",
+        "add_lora",
+        "merge_lora",
+        "lora_state",
+        "save_adapter",
+        "load_adapter",
+    ],
 }
 _LESSON_OF = {name: lesson for lesson, names in _LESSONS.items() for name in names}
 __all__ = list(_LESSON_OF)

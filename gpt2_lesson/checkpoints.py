@@ -39,6 +39,7 @@ __all__ = [
 
 # What parts of a file were called before; such files are still read.
 _FORMER = {"random.draws": "random.generator", "rest": "adam_lr_scale"}
+_ADAPTER = (".lora_a", ".lora_b")  # how an adapter's parameters are called
 
 
 # ---------------------------------------------------------------- a model's parameters
@@ -55,10 +56,11 @@ def unwrapped(model: nn.Module) -> GPT2Model:
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Return a GPT2Model's parameters under its own names, whatever wraps its modules.
 
-    Raises CheckpointError, which names them, if it lacks some or has others.
+    Those of an adapter (lesson 15) are with them. Raises CheckpointError, which names
+    them, if it lacks some or has others.
     """
     model = unwrapped(model)
-    tensors, wrappers = {}, ("_orig_mod", "module")
+    tensors, wrappers = {}, ("_orig_mod", "module", "linear")
     for name, values in model.state_dict().items():
         parts = [part for part in name.split(".") if part not in wrappers]
         tensors[".".join(parts)] = values
@@ -76,8 +78,10 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 def _check_tensors(shapes: dict[str, tuple[int, ...]], config: GPT2Config) -> None:
     """Raise ValueError unless these are the parameters of a GPT2Model, by name.
 
-    Takes no memory for them, however large the configuration says that they are.
+    Those of an adapter may be with them. Takes no memory for them, however large the
+    configuration says that they are.
     """
+    shapes = {name: one for name, one in shapes.items() if not name.endswith(_ADAPTER)}
     layers = {name.split(".")[1] for name in shapes if name.startswith("blocks.")}
     if config.num_layers != len(layers):
         raise ValueError(f"num_layers is {config.num_layers}, it has {len(layers)}")
@@ -173,6 +177,11 @@ def load_checkpoint(path: str | Path, mmap: bool = False) -> GPT2Model:
 
 def _build_model(record: dict, tensors: dict[str, Tensor]) -> GPT2Model:
     """Return the model of a checkpoint; its parameters are the tensors themselves."""
+    if any(name.endswith(_ADAPTER) for name in tensors):
+        raise CheckpointError(
+            "this is the checkpoint of a LoRA run, to be continued with `gpt2-lesson "
+            "finetune --resume`; when it is done, the adapter is in the same folder"
+        )
     with torch.device("meta"):
         model = GPT2Model(**record["config"])
     weights = {name: tensors[f"model.{name}"] for name in model.state_dict()}
@@ -308,6 +317,11 @@ def resume_checkpoint(
         for name in sorted(old | new)
         if old.get(name) != new.get(name)
     ]
+    ours = model_tensors(model)
+    shapes = {f"model.{name}": values.shape for name, values in ours.items()}
+    stored = {n: v.shape for n, v in tensors.items() if n.startswith("model.")}
+    if stored != shapes:
+        changes.append("the adapter has other layers or another rank")
     if changes or "random.generator" not in tensors:
         why = "; ".join(changes) or "no states"
         raise CheckpointError(f"{path} belongs to another run: {why}")
@@ -322,7 +336,7 @@ def resume_checkpoint(
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be resumed: {error}") from None
     optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
-    for name, values in model_tensors(model).items():
+    for name, values in ours.items():
         values.copy_(tensors[f"model.{name}"])
     return losses
 

@@ -70,11 +70,13 @@ def make_optimizer(
 ) -> torch.optim.AdamW:
     """Return AdamW for `model`; matrices decay, biases and norms do not.
 
-    Source: Loshchilov and Hutter 2019; betas as in Brown et al. 2020, appendix B.
+    Frozen parameters are left out. Source: Loshchilov and Hutter 2019; betas as in
+    Brown et al. 2020, appendix B.
     """
     max_lr, weight_decay = validation.optimizer(model, max_lr, weight_decay)
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
-    vectors = [p for p in model.parameters() if p.dim() < 2]
+    moving = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in moving if p.dim() >= 2]
+    vectors = [p for p in moving if p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": weight_decay},
               {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=max_lr, betas=(0.9, 0.95), fused=True)
@@ -104,17 +106,19 @@ def train_step(
     """Take one step with the mean gradient of `batches`; return their loss before it.
 
     Each batch (B, T) goes forward and backward alone, so only one has to fit into
-    memory. Loss in nats per token. Raises FloatingPointError, before the step, if it is
-    not finite.
+    memory. With (B, T, 2) a token is stored twice: as input and as target, -100 where
+    it does not count. Loss in nats per token. Raises FloatingPointError, before the
+    step, if it is not finite.
     """
     validation.step_inputs(batches, max_norm, precision)
     model.train()
     optimizer.zero_grad()
     total = 0.0
-    for input_ids in batches:
-        with torch.autocast(input_ids.device.type, torch.bfloat16, precision == "bf16"):
+    for batch in batches:
+        input_ids, targets = batch.unbind(-1) if batch.dim() == 3 else (batch, batch)
+        with torch.autocast(batch.device.type, torch.bfloat16, precision == "bf16"):
             logits = model(input_ids[:, :-1])        # the last one is only a target
-            loss = next_token_loss(logits, input_ids) / len(batches)
+            loss = next_token_loss(logits, targets) / len(batches)
         loss.backward()
         total += loss.item()
     validation.finite_loss(total)
@@ -279,11 +283,12 @@ def train(
 ) -> list[float]:
     """Train `model` on text `tokens` (N,); return each step's loss, in nats per token.
 
-    With a `checkpoint` the run is saved as it goes and when Ctrl-C or SIGTERM stops it
-    (at the end of a step), and the same call continues it, bit for bit. `starts`: where
-    windows may begin. `on_step` is called with the losses so far; `progress` shows a
-    bar. Raises FloatingPointError if the loss is not finite, CheckpointError if the
-    checkpoint is that of another run.
+    `tokens` may be (N, 2), inputs and targets, see `train_step`. With a `checkpoint`
+    the run is saved as it goes and when Ctrl-C or SIGTERM stops it (at the end of a
+    step), and the same call continues it, bit for bit. `starts`: where windows may
+    begin. `on_step` is called with the losses so far; `progress` shows a bar. Raises
+    FloatingPointError if the loss is not finite, CheckpointError if the checkpoint is
+    that of another run.
     """
     validation.trained(model)
     validation.corpus(tokens, starts)

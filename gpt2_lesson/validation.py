@@ -616,6 +616,12 @@ def _integers(name: str, values: Tensor, axes: str) -> None:
         raise TypeError(f"{name} is {kind}, expected whole numbers: use .long()")
 
 
+def _with_targets(name: str, values: Tensor, axes: str) -> None:
+    """Check token ids, or pairs of an id and a target (a last axis of 2)."""
+    pairs = isinstance(values, Tensor) and values.dim() == len(axes.split()) + 1
+    _integers(name, values, f"{axes} 2" if pairs and values.size(-1) == 2 else axes)
+
+
 def loss_inputs(
     logits: Tensor, ids: Tensor, ignore_index: Any, empty: bool = False
 ) -> None:
@@ -648,8 +654,11 @@ def loss_value(loss: Tensor) -> None:
 
 
 def corpus(tokens: Tensor, starts: Tensor | None = None) -> None:
-    """Check a text's token ids (N,), and positions in it where windows may begin."""
-    _integers("tokens", tokens, "N")
+    """Check a text's token ids (N,), and positions in it where windows may begin.
+
+    (N, 2) are ids and targets.
+    """
+    _with_targets("tokens", tokens, "N")
     if starts is not None:
         _integers("starts", starts, "N")
         if starts.min() < 0:
@@ -738,7 +747,7 @@ def step_inputs(batches: Any, max_norm: Any, precision: Any) -> None:
     if not len(batches):
         raise ValueError("batches is empty, expected one batch (B, T) or more")
     for batch in batches:
-        _integers("a batch", batch, "B T")
+        _with_targets("a batch", batch, "B T")
     number("max_norm", max_norm, above=0)
     choice("precision", precision, ("float32", "bf16"))
 
@@ -915,6 +924,96 @@ def vocabulary_ids(ids: Any, vocab_size: int) -> list[int]:
                 f"load_gpt2(..., vocab_size={vocab_size}).)"
             )
     return listed
+
+
+# ---------------------------------------------------------------- finetuning, 15
+
+
+def examples(values: Any) -> list[tuple[str, str]]:
+    """Return pairs of a prompt and its answer, one or more."""
+    checked = []
+    for index, pair in enumerate(_listed("examples", values)):
+        parts = _listed(f"example {index}", pair)
+        if len(parts) != 2:
+            raise ValueError(
+                f"example {index} has {len(parts)} parts, expected 2: a prompt and its "
+                "answer"
+            )
+        prompt = text(f"the prompt of example {index}", parts[0])
+        checked.append((prompt, text(f"the answer of example {index}", parts[1])))
+    if not checked:
+        raise ValueError("examples is empty, expected one (prompt, answer) or more")
+    return checked
+
+
+def answers(ids: Tensor, starts: Tensor, ends: Tensor) -> None:
+    """Check ids (B, T), and where the answer of each row begins and ends, (B,)."""
+    _integers("input_ids", ids, "B T")
+    for name, values in (("starts", starts), ("ends", ends)):
+        _integers(name, values, "B")
+        if len(values) != len(ids):
+            raise ValueError(
+                f"{name} has {len(values)} numbers, expected one for each of the "
+                f"{len(ids)} rows"
+            )
+
+
+def targets(ids: Tensor, values: Tensor) -> None:
+    """Check ids (N, T) and their targets, some of which are not -100."""
+    _integers("ids", ids, "N T")
+    _integers("targets", values, "N T")
+    if ids.shape != values.shape:
+        raise ValueError(
+            f"targets has the shape {tuple(values.shape)}, expected that of ids, "
+            f"{tuple(ids.shape)}"
+        )
+    if (values[:, 1:] == -100).all():
+        raise ValueError("no target counts: all are -100, or first in their row")
+
+
+def lora(linear: Any, rank: Any, alpha: Any) -> tuple[int, float]:
+    """Return the rank and the alpha of an adapter; check its linear layer."""
+    instance("linear", linear, torch.nn.Linear)
+    rank = whole_number("rank", rank, 1, min(linear.weight.shape))
+    return rank, number("alpha", alpha, above=0)
+
+
+def linear_layers(model: Any) -> dict[str, torch.nn.Linear]:
+    """Return a model's linear layers by name; it must not have an adapter yet."""
+    gpt2_model(model)
+    modules = dict(model.named_modules())
+    if any(hasattr(layer, "lora_a") for layer in modules.values()):
+        raise ValueError("model has an adapter already: merge it first (merge_lora)")
+    return {
+        name: layer
+        for name, layer in modules.items()
+        if isinstance(layer, torch.nn.Linear)
+    }
+
+
+def layers_to_adapt(model: Any, names: Any) -> dict[str, torch.nn.Linear]:
+    """Return the linear layers whose names end in one of `names`."""
+    layers, names = linear_layers(model), _listed("names", names)
+    known = {name.split(".")[-1] for name in layers}
+    if not names or not known.issuperset(names):
+        raise ValueError(
+            f"names is {shown(names)}, expected some of {', '.join(sorted(known))}, "
+            "the linear layers (the embedding matrix is also the output head)"
+        )
+    return {name: one for name, one in layers.items() if name.split(".")[-1] in names}
+
+
+def adapter(layers: dict[str, Any]) -> tuple[int, float]:
+    """Return the rank and the alpha of adapted layers, in which all must agree."""
+    found = {(len(layer.lora_a), layer.scale) for layer in layers.values()}
+    if len(found) != 1:
+        raise ValueError(
+            f"the model's adapter has {len(found)} pairs of rank and scale, expected 1"
+            if found
+            else "the model has no adapter: add one with add_lora"
+        )
+    rank, scale = found.pop()
+    return rank, rank * scale
 
 
 # ---------------------------------------------------------------- pictures and figures

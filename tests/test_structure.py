@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "gpt2_lesson"
 LESSONS = [path.stem[3:] for path in sorted(PACKAGE.parent.glob("notebooks/*.ipynb"))]
 LEAVES = {"validation", "files", "interrupts", "renamed", "vocabulary_files"}
-FILES_OF_MODELS = {"checkpoints", "model_files"}  # after lesson 07, for 08 to 12
+FILES_OF_MODELS = {"checkpoints", "model_files", "adapter_files"}  # after lesson 07
 MODEL = [
     "attention",
     "causal_masking",

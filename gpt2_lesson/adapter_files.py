@@ -1,0 +1,142 @@
+"""The two files of a LoRA adapter: adapter_config.json, adapter_model.safetensors.
+
+The library `peft` writes and reads them. Lesson 15 shows what an adapter is; this
+module knows peft's names and settings, and refuses what is more than LoRA.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from gpt2_lesson.checkpoints import describe_file
+from gpt2_lesson.files import (
+    CheckpointError,
+    read_json,
+    with_sorted_metadata,
+    write_together,
+)
+
+__all__ = ["read_adapter", "write_adapter"]
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model.transformer."
+# "h.0.attn.c_attn", "A" of "base_model.model.transformer.h.0.attn.c_attn.lora_A.weight"
+NAME = re.compile(r"(?:\w+\.)*?(h\.\d+\.\w+\.\w+)\.lora_([AB])\.weight")
+PLAIN = {  # what each setting of peft may be; anything else is more than LoRA
+    "peft_type": ("LORA",),
+    "bias": ("none",),
+    "use_dora": (False,),
+    "use_rslora": (False,),
+    "lora_bias": (False,),
+    "rank_pattern": ({}, None),
+    "alpha_pattern": ({}, None),
+    "layer_replication": ([], None),
+    "modules_to_save": ([], None),
+    "trainable_token_indices": ([], {}, None),
+    "target_parameters": ([], None),
+}
+
+
+def write_adapter(
+    folder: str | Path,
+    layers: dict[str, tuple[Tensor, Tensor]],
+    rank: int,
+    alpha: float,
+    base: str | None,
+) -> None:
+    """Write A (rank, in) and B (out, rank) of each layer, under GPT-2's names."""
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": True,  # GPT-2's files store these matrices transposed
+        "target_modules": sorted(layers),
+        "inference_mode": True,
+    }
+    tensors = {
+        f"{PREFIX}{name}.lora_{letter}.weight": values.cpu().contiguous()
+        for name, pair in layers.items()
+        for letter, values in zip("AB", pair, strict=True)
+    }
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_together(
+        {
+            folder / WEIGHTS: with_sorted_metadata(save(tensors, {"format": "pt"})),
+            folder / CONFIG: json.dumps(config, indent=2) + "\n",
+        }
+    )
+
+
+def read_adapter(
+    folder: str | Path, shapes: dict[str, tuple[int, ...]]
+) -> tuple[dict[str, tuple[Tensor, Tensor]], float]:
+    """Return A and B of each layer that the adapter changes, and alpha.
+
+    `shapes` (out, in) are those of the model's linear layers, by GPT-2's names. Raises
+    FileNotFoundError, or CheckpointError, which names the file and what is wrong.
+    """
+    config, weights = Path(folder) / CONFIG, Path(folder) / WEIGHTS
+    for path in (config, weights):
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{folder} has no {path.name}: an adapter is the folder of {CONFIG} "
+                f"and {WEIGHTS}"
+            )
+    rank, alpha = _read_config(config)
+    try:
+        with safe_open(weights, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise CheckpointError(f"{weights} {describe_file(weights)} ({error})") from None
+    layers: dict[str, dict[str, Tensor]] = {}
+    for name, values in tensors.items():
+        found = NAME.fullmatch(name)
+        if not found or found[1] not in shapes:
+            raise CheckpointError(
+                f"{weights} has {name}, which is no part of a LoRA adapter of this "
+                "model's linear layers"
+            )
+        out, size = shapes[found[1]]
+        shape = (rank, size) if found[2] == "A" else (out, rank)
+        if values.shape != shape or not values.is_floating_point():
+            raise CheckpointError(
+                f"{weights}: {name} is {values.dtype} {tuple(values.shape)}, expected "
+                f"{shape}: does the adapter belong to this model?"
+            )
+        if not values.isfinite().all():
+            raise CheckpointError(f"{weights}: {name} is not finite: it is damaged")
+        layers.setdefault(found[1], {})[found[2]] = values
+    for name in [name for name, pair in layers.items() if len(pair) < 2]:
+        raise CheckpointError(f"{weights} has only one of the two matrices of {name}")
+    if not layers:
+        raise CheckpointError(f"{weights} holds no tensors")
+    return {name: (pair["A"], pair["B"]) for name, pair in layers.items()}, alpha
+
+
+def _read_config(path: Path) -> tuple[int, float]:
+    """Return the rank and alpha in peft's settings; refuse what is more than LoRA."""
+    found = read_json(path)
+    for name, values in PLAIN.items():
+        if found.get(name, values[0]) not in values:
+            raise CheckpointError(
+                f"{path}: {name} is {found[name]!r}, expected {values[0]!r}: this "
+                "adapter is more than plain LoRA"
+            )
+    rank, alpha = found.get("r"), found.get("lora_alpha")
+    known = type(rank) is int and type(alpha) in (int, float)
+    if not known or not (rank > 0 and 0 < alpha < math.inf):
+        raise CheckpointError(
+            f"{path} is damaged: r is {rank!r} and lora_alpha {alpha!r}, expected two "
+            "positive numbers"
+        )
+    return rank, alpha
