@@ -5,7 +5,6 @@ module knows peft's names and settings, and refuses what is more than LoRA.
 """
 
 import json
-import math
 import re
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from gpt2_lesson import validation
 from gpt2_lesson.checkpoints import describe_file
 from gpt2_lesson.files import (
     CheckpointError,
@@ -49,7 +49,10 @@ def write_adapter(
     alpha: float,
     base: str | None,
 ) -> None:
-    """Write A (rank, in) and B (out, rank) of each layer, under GPT-2's names."""
+    """Write A (rank, in) and B (out, rank) for each weight, by GPT-2's name of it."""
+    validation.path("folder", folder)
+    if base is not None:
+        validation.text("base", base)
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -59,11 +62,11 @@ def write_adapter(
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": True,  # GPT-2's files store these matrices transposed
-        "target_modules": sorted(layers),
+        "target_modules": sorted(name.removesuffix(".weight") for name in layers),
         "inference_mode": True,
     }
     tensors = {
-        f"{PREFIX}{name}.lora_{letter}.weight": values.cpu().contiguous()
+        PREFIX + name.replace(".weight", f".lora_{letter}.weight"): values.cpu()
         for name, pair in layers.items()
         for letter, values in zip("AB", pair, strict=True)
     }
@@ -80,11 +83,12 @@ def write_adapter(
 def read_adapter(
     folder: str | Path, shapes: dict[str, tuple[int, ...]]
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], float]:
-    """Return A and B of each layer that the adapter changes, and alpha.
+    """Return A and B for each weight that the adapter changes, and alpha.
 
-    `shapes` (out, in) are those of the model's linear layers, by GPT-2's names. Raises
+    `shapes` (out, in) are those of all linear layers' weights, by GPT-2's names. Raises
     FileNotFoundError, or CheckpointError, which names the file and what is wrong.
     """
+    validation.path("folder", folder)
     config, weights = Path(folder) / CONFIG, Path(folder) / WEIGHTS
     for path in (config, weights):
         if not path.is_file():
@@ -101,12 +105,13 @@ def read_adapter(
     layers: dict[str, dict[str, Tensor]] = {}
     for name, values in tensors.items():
         found = NAME.fullmatch(name)
-        if not found or found[1] not in shapes:
+        weight = f"{found[1]}.weight" if found else ""
+        if not found or weight not in shapes:
             raise CheckpointError(
                 f"{weights} has {name}, which is no part of a LoRA adapter of this "
                 "model's linear layers"
             )
-        out, size = shapes[found[1]]
+        out, size = shapes[weight]
         shape = (rank, size) if found[2] == "A" else (out, rank)
         if values.shape != shape or not values.is_floating_point():
             raise CheckpointError(
@@ -115,7 +120,7 @@ def read_adapter(
             )
         if not values.isfinite().all():
             raise CheckpointError(f"{weights}: {name} is not finite: it is damaged")
-        layers.setdefault(found[1], {})[found[2]] = values
+        layers.setdefault(weight, {})[found[2]] = values
     for name in [name for name, pair in layers.items() if len(pair) < 2]:
         raise CheckpointError(f"{weights} has only one of the two matrices of {name}")
     if not layers:
@@ -132,11 +137,9 @@ def _read_config(path: Path) -> tuple[int, float]:
                 f"{path}: {name} is {found[name]!r}, expected {values[0]!r}: this "
                 "adapter is more than plain LoRA"
             )
-    rank, alpha = found.get("r"), found.get("lora_alpha")
-    known = type(rank) is int and type(alpha) in (int, float)
-    if not known or not (rank > 0 and 0 < alpha < math.inf):
-        raise CheckpointError(
-            f"{path} is damaged: r is {rank!r} and lora_alpha {alpha!r}, expected two "
-            "positive numbers"
-        )
+    try:
+        rank = validation.whole_number("r", found.get("r"), 1)
+        alpha = validation.number("lora_alpha", found.get("lora_alpha"), above=0)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
     return rank, alpha

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['answer_targets', 'request_ids', 'end_of_answer', 'encode_requests', 'answer_loss', 'LoRALinear', 'add_lora',
-           'lora_layers', 'lora_state', 'merge_lora', 'hf_layer_name', 'save_adapter', 'load_adapter']
+           'lora_layers', 'lora_state', 'merge_lora', 'save_adapter', 'load_adapter']
 
 # %% ../notebooks/15_finetuning.ipynb #imports
 from collections.abc import Sequence
@@ -36,11 +36,13 @@ def answer_targets(input_ids: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
 # %% ../notebooks/15_finetuning.ipynb #request-ids
 def request_ids(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """Return a request as the model reads it: the prompt and a newline."""
-    return tokenizer.encode(prompt + "\n")
+    validation.tokenizer(tokenizer)
+    return tokenizer.encode(validation.text("prompt", prompt) + "\n")
 
 # %% ../notebooks/15_finetuning.ipynb #end-of-answer
 def end_of_answer(tokenizer: Tokenizer) -> int:
     """Return the token that ends an answer: <|endoftext|> if there is one, or "\\n"."""
+    validation.tokenizer(tokenizer)
     ids = tokenizer.encode("<|endoftext|>", special="token")
     return ids[0] if len(ids) == 1 else tokenizer.encode("\n")[0]
 
@@ -54,6 +56,7 @@ def encode_requests(
     Only the answer and its end are targets. What is longer than `length` is cut off.
     """
     examples = validation.examples(examples)
+    length = validation.whole_number("length", length, 2)
     end = end_of_answer(tokenizer)
     ids = torch.full((len(examples), length), end)               # (N, T), all padding
     starts, ends = [], []
@@ -75,6 +78,7 @@ def answer_loss(
     """
     validation.trained(model)
     validation.targets(ids, targets)
+    batch_size = validation.whole_number("batch_size", batch_size, 1)
     device = next(model.parameters()).device
     total, count = 0.0, 0
     with evaluating(model):
@@ -117,14 +121,17 @@ def add_lora(
     has, and for a model that has adapters already.
     """
     layers = validation.layers_to_adapt(model, names)
+    alpha = 2 * validation.whole_number("rank", rank, 1) if alpha is None else alpha
+    adapted = {name: LoRALinear(layer, rank, alpha) for name, layer in layers.items()}
     model.requires_grad_(False)
-    for name, layer in layers.items():
-        model.set_submodule(name, LoRALinear(layer, rank, alpha or 2 * rank))
+    for name, layer in adapted.items():
+        model.set_submodule(name, layer)
     return model
 
 # %% ../notebooks/15_finetuning.ipynb #lora-layers
 def lora_layers(model: nn.Module) -> dict[str, LoRALinear]:
     """Return the layers of `model` that have an adapter, by name."""
+    validation.module(model)
     return {name: module for name, module in model.named_modules()
             if isinstance(module, LoRALinear)}
 
@@ -147,11 +154,6 @@ def merge_lora(model: GPT2Model) -> GPT2Model:
         model.set_submodule(name, layer.linear)
     return model.requires_grad_(True)
 
-# %% ../notebooks/15_finetuning.ipynb #hf-layer-name
-def hf_layer_name(name: str) -> str:
-    """Return GPT-2's name of a linear layer: blocks.0.mlp.up_proj -> h.0.mlp.c_fc."""
-    return to_hf_name(f"{name}.weight").removesuffix(".weight")
-
 # %% ../notebooks/15_finetuning.ipynb #save-adapter
 def save_adapter(model: GPT2Model, folder: str | Path, base: str | None = None) -> None:
     """Write the adapter alone, in the two files that the library `peft` reads.
@@ -161,7 +163,8 @@ def save_adapter(model: GPT2Model, folder: str | Path, base: str | None = None) 
     """
     layers = lora_layers(model)
     rank, alpha = validation.adapter(layers)
-    tensors = {hf_layer_name(name): (layer.lora_a.detach(), layer.lora_b.detach())
+    tensors = {to_hf_name(f"{name}.weight"): (layer.lora_a.detach(),
+                                              layer.lora_b.detach())
                for name, layer in layers.items()}
     write_adapter(folder, tensors, rank, alpha, base)
 
@@ -173,7 +176,7 @@ def load_adapter(model: GPT2Model, folder: str | Path) -> GPT2Model:
     Everything else is frozen. Raises FileNotFoundError, or CheckpointError for files
     that are damaged, belong to another model, or need more than LoRA.
     """
-    layers = {hf_layer_name(name): (name, layer)
+    layers = {to_hf_name(f"{name}.weight"): (name, layer)
               for name, layer in validation.linear_layers(model).items()}
     shapes = {known: tuple(layer.weight.shape) for known, (_, layer) in layers.items()}
     tensors, alpha = read_adapter(folder, shapes)

@@ -36,6 +36,20 @@ from gpt2_lesson.causal_masking import causal_mask, influence
 from gpt2_lesson.checkpoints import load_checkpoint, save_checkpoint
 from gpt2_lesson.corpora import stories
 from gpt2_lesson.feed_forward import FeedForward, gelu
+from gpt2_lesson.finetuning import (
+    LoRALinear,
+    add_lora,
+    answer_loss,
+    answer_targets,
+    encode_requests,
+    end_of_answer,
+    load_adapter,
+    lora_layers,
+    lora_state,
+    merge_lora,
+    request_ids,
+    save_adapter,
+)
 from gpt2_lesson.generation import (
     evaluating,
     generate,
@@ -631,6 +645,58 @@ TRAINING = [
 ]
 
 
+# ---------------------------------------------------------------- lesson 15
+
+ADAPTER, PLACES = TemporaryDirectory(), torch.tensor([1, 3])
+
+
+def adapted(rank: object, model: object = ..., **given: Any) -> GPT2Model:
+    """Return a model with an adapter; MODEL itself stays as it is."""
+    return add_lora(fresh() if model is ... else model, rank, **given)
+
+
+def kept(model: object, folder: object = ADAPTER.name, **given: Any) -> None:
+    save_adapter(model, folder, **given)
+
+
+def opened(model: object = ..., folder: object = ADAPTER.name) -> GPT2Model:
+    return load_adapter(fresh() if model is ... else model, folder)
+
+
+kept(adapted(1))
+FINETUNING = [
+    Door("answer_targets", answer_targets,
+         dict(input_ids=IDS, starts=PLACES, ends=PLACES), dict(
+              input_ids=[None, "abc", 3, [[1]], IDS[0], IDS.float()],
+              starts=[None, "a", 3, [1, 2], PLACES[:1], PLACES.float(), IDS],
+              ends=[None, "a", 3, [1, 2], PLACES[:1], PLACES.float(), IDS])),
+    Door("encode_requests", encode_requests, dict(
+        examples=[("a", "b")], tokenizer=Tokenizer(), length=5), dict(
+        examples=[None, "ab", 3, [], ["ab", 3], [("a",)], [("a", 3)], [(None, "b")]],
+        tokenizer=[None, "gpt2", 3], length=whole(2))),
+    *(Door(f"{function.__name__}", function, dict(tokenizer=Tokenizer(), **more), dict(
+        tokenizer=[None, "gpt2", 3], **{name: [None, 3, b"a", ["a"]] for name in more}))
+      for function, more in ((request_ids, dict(prompt="a")), (end_of_answer, {}))),
+    Door("answer_loss", answer_loss, dict(model=MODEL, ids=IDS, targets=IDS), dict(
+        model=[*MODELS, nn.ReLU()], ids=[None, "abc", 3, [[1]], IDS[0], IDS.float()],
+        targets=[None, "abc", 3, IDS[:1], IDS.float(), torch.full_like(IDS, -100)],
+        batch_size=whole())),
+    Door("LoRALinear", LoRALinear,
+         dict(linear=nn.Linear(3, 2), rank=1, alpha=1.0), dict(
+        linear=[*MODELS, nn.ReLU(), nn.Embedding(3, 2)], rank=whole(1, 2),
+        alpha=real(0, -1))),
+    Door("add_lora", adapted, dict(rank=1), dict(
+        model=[*MODELS, nn.ReLU()], rank=whole(1, 16), alpha=real(0, -1, none=True),
+        names=["qkv_proj", [], ["tok_emb"], [3], 3])),
+    *(Door(function.__name__, function, dict(model=MODEL), dict(model=MODELS))
+      for function in (lora_layers, lora_state, merge_lora)),
+    Door("save_adapter", kept, dict(model=adapted(1)), dict(
+        model=[*MODELS, MODEL], folder=[None, 3, b"a", ["a"]], base=[3, ["a"]])),
+    Door("load_adapter", opened, dict(folder=ADAPTER.name), dict(
+        model=[*MODELS, nn.ReLU()], folder=PATHS)),
+]
+
+
 def tried(doors: list[Door]) -> dict[str, tuple[str, str]]:
     """Return the outcome and the error of every call."""
     return {name: outcome(call) for door in doors for name, call in door.calls()}
@@ -648,10 +714,10 @@ def report(results: dict[str, tuple[str, str]]) -> str:
     return "\n".join([f"{'':36}" + "".join(f"{kind:>8}" for kind in kinds), *rows])
 
 
-DOORS = [*LESSONS, *CORPORA, *PICTURES, *TRAINING]
+DOORS = [*LESSONS, *CORPORA, *PICTURES, *TRAINING, *FINETUNING]
 LESSONS_WITH_DOORS = ["attention", "causal_masking", "multi_head", "feed_forward",
                       "layer_norm", "generation", "gpt2_model", "measuring",
-                      "looking_inside"]
+                      "looking_inside", "finetuning"]
 
 
 def public() -> set[str]:
