@@ -60,7 +60,7 @@ def run_ranks(
             timeout=timeout,
         )
         if done.returncode:
-            raise RuntimeError(f"a rank failed:\n{done.stderr[-4000:]}")
+            raise RuntimeError(f"a rank failed:\n{done.stderr[-8000:]}")
         files = [Path(folder, f"{rank}.json") for rank in range(ranks)]
         return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
