@@ -485,10 +485,10 @@ def measuring_stride() -> Shapes:
 
 
 @drawing("looking_inside_induction", 340, "Two heads that make an induction head",
-         "The tokens A, B, C and again A. In layer 0 each token takes in which token "
-         "stands before it: B notes that it comes after A, C that it comes after B. In "
-         "layer 1 the second A attends to the token that comes after an earlier A, "
-         "finds B, and says B.")
+         "The tokens A, B, C and again A. In layer 0 each token gets to know "
+         "which token comes before it: B comes after A, C comes after B. In layer 1 "
+         "the second A attends to the token that comes after an earlier A, finds B, "
+         "and predicts B. Arrows show where information goes.")
 def looking_inside_induction() -> Shapes:
     left, step, width = 116, 124, 112
     shapes = [text(20, y, words, 20, "start", bold=True)
@@ -505,11 +505,11 @@ def looking_inside_induction() -> Shapes:
                             dashed=True)]
     last, found = left + 3 * step + width / 2, left + step + width / 2
     return [*shapes, box(last - 62, 40, 124, 44, "after an A?", BLUE, 20),
-            arrow((last - 70, 62), (found, 62), (found, 152), colour=BLUE),
+            arrow((found, 156), (found, 62), (last - 66, 62), colour=BLUE),
             text(left + step + 130, 40, "finds B", 20),
             arrow((last + 62, 62), (last + 92, 62)),
             line((last, 154), (last, 92), colour=GREY, dashed=True),
-            text(last + 101, 62, "says B", 20, "start", bold=True)]
+            text(last + 101, 62, "next: B", 20, "start", bold=True)]
 
 
 if __name__ == "__main__":

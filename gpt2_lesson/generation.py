@@ -126,11 +126,20 @@ def generate(
 ) -> Tensor:
     """Continue `input_ids` (B, T) by up to `max_new_tokens` columns.
 
-    `model(ids)` returns logits (B, T, V). A model with `new_cache` is given only the
-    new tokens, one with `max_seq_length` only that many of the last ones. `on_token` is
-    called with each column (B, 1). A row that has generated a `stop` id (one, or
-    several) repeats it, until every row has stopped. Raises TypeError, ValueError or
-    FloatingPointError.
+    Parameters
+    ----------
+    model
+        `model(ids)` returns logits (B, T, V). A model with `new_cache` is given only
+        the new tokens, one with `max_seq_length` only that many of the last ones.
+    temperature, top_k, top_p
+        As in `next_probabilities`, whose errors this function raises, too.
+    generator
+        The source of random numbers; None means PyTorch's own.
+    on_token
+        Called with each new column (B, 1).
+    stop
+        One id or several. A row that has generated one repeats it, until every row has
+        stopped.
     """
     validation.input_ids(input_ids)
     max_new_tokens = validation.whole_number("max_new_tokens", max_new_tokens, 0)

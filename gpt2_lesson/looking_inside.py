@@ -93,11 +93,15 @@ def patch_activations(
 
     Parameters
     ----------
-    layer : the layer whose input from the residual stream is replaced.
-    values : (B, T, C), from another run (see `inputs_of`), or a part of it that
-        broadcasts, such as a mean (C,).
-    positions : only these are replaced; None means all.
-    head : replace this head's output, before the output projection, instead of the
+    layer
+        The layer whose input from the residual stream is replaced.
+    values
+        (B, T, C), from another run (see `inputs_of`), or a part of it that broadcasts,
+        such as a mean (C,).
+    positions
+        Only these are replaced; None means all.
+    head
+        Replace this head's output, before the output projection, instead of the
         layer's input. Only the head's own channels of `values` count.
     """
     validation.gpt2_model(model)

@@ -21,7 +21,7 @@ from .tokenizer import Tokenizer
 
 # %% ../notebooks/11_measuring.ipynb #nats-of
 def nats_of(model: nn.Module | Callable[[Tensor], Tensor], windows: Tensor) -> Tensor:
-    """Return -ln P of each token of `windows` (B, T + 1) but the first: (B, T)."""
+    """Return -ln P of each token of `windows` (B, T + 1) except the first: (B, T)."""
     validation.model(model)
     windows = validation.token_ids("windows", windows, "B T")
     device = windows.device
@@ -40,11 +40,11 @@ def token_nll(
     model: nn.Module | Callable[[Tensor], Tensor], ids: Sequence[int] | Tensor,
     stride: int | None = None, batch_size: int = 16,
 ) -> Tensor:
-    """Return -ln P of each of `ids` (N,) but the first, in nats: (N - 1,).
+    """Return -ln P of each of `ids` (N,) except the first, in nats: (N - 1,).
 
-    Windows of max_seq_length move on by `stride` (default: by half of it). Only what is
-    new in each one counts, so every token counts once. Raises TypeError, ValueError,
-    IndexError or FloatingPointError.
+    Windows of max_seq_length start `stride` tokens apart (default: half a window). Only
+    what is new in each one counts, so every token counts once. Raises TypeError,
+    ValueError, IndexError or FloatingPointError.
     """
     ids = validation.token_ids("ids", ids, "N")
     batch_size = validation.whole_number("batch_size", batch_size, 1)

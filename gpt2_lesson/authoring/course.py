@@ -37,14 +37,14 @@ def course_root() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent
 
 
-def copy_course(source: Path, target: Path) -> list[Path]:
-    """Copy the course's files and return their paths, relative to `target`.
+def copy_course(source: Path, target: Path, more: tuple[str, ...] = ()) -> list[Path]:
+    """Copy the course's files, and `more`; return their paths, relative to `target`.
 
     In README and glossary a link to a file that is not copied becomes plain text.
     Raises FileNotFoundError if a kind of file is missing.
     """
     copied = []
-    for pattern in FILES:
+    for pattern in (*FILES, *more):
         found = sorted(source.glob(pattern))
         if not found:
             raise FileNotFoundError(f"{source / pattern} is missing")

@@ -14,10 +14,11 @@ A mistake is an edit of the exercise's one right answer, in `exercises/`. To add
             why="the scale changes with the length of the text",
             question="Over which axis does the dot product sum?"),
 
-The name completes "behaves like ...", `why` says what the numbers show, `question` is
-the first hint; the others follow from the edit. In `tests/checks/test_attention.py` add
-the mistake as a learner would write it: the tests show that it is rejected, named, and
-confused with nothing. If it is confused, add a probe that tells the two apart.
+The name completes "behaves like this known mistake: ...", `why` says what the numbers
+show, `question` is the first hint; the others follow from the edit. Add the mistake, as
+a learner would write it, to `tests/checks/test_attention.py`: the tests show that it is
+rejected, named, and confused with nothing. If it is confused, add a probe that tells
+the two apart.
 
 A new exercise is a new `Exercise` in a file of `exercises`; nothing else need be told.
 """

@@ -28,8 +28,8 @@ _CRASHES = (
     (
         r"mat1 and mat2|size of tensor a|batch2 tensor|must match the size|"
         r"inconsistent tensor size",
-        "two shapes do not fit; write the shape behind each line, and see "
-        "which axis should be transposed or kept (keepdim=True)",
+        "two shapes do not fit: write the shape behind each line, and see which axis "
+        "should be transposed or kept (keepdim=True)",
     ),
     (
         r"shape '.*' is invalid for input",
@@ -38,8 +38,8 @@ _CRASHES = (
     ),
     (
         r"Dimension out of range",
-        "an axis is named that this tensor does not have: "
-        "count from the end, dim=-1 is the last",
+        "this tensor does not have the axis that you name: count from the end, dim=-1 "
+        "is the last",
     ),
     (
         r"view size is not compatible",
@@ -63,7 +63,8 @@ _CRASHES = (
     ),
     (
         r"name '(\w+)' is not defined",
-        "a name is used that was never set: a typing error, or a cell that was not run",
+        "a name is used that was never defined: is it a typo, or a cell that was not "
+        "run?",
     ),
     (
         r"a leaf Variable that requires grad|modified by an inplace",
@@ -512,7 +513,7 @@ _REARRANGED = (
     ),
     (
         "magnitude",
-        "your result has the expected size with the wrong sign in places",
+        "your result has the right absolute values, but the wrong sign in places",
         lambda b: b.abs(),
     ),
 )
@@ -531,11 +532,10 @@ def _nan_places(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Clue]:
     if len(bad) < rows.numel():
         yield Clue(
             "nan rows",
-            "where there is nan or infinity, it stands in row "
-            f"{_listed(bad)} only, of {rows.numel()}",
+            f"nan or infinity occurs only in row {_listed(bad)} of {rows.numel()}",
         )
     elif bad:
-        yield Clue("nan", "where there is nan or infinity, it stands in every row")
+        yield Clue("nan", "nan or infinity occurs in every row")
 
 
 def _places(pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Clue]:
@@ -587,7 +587,7 @@ def _lists(mine: list, wanted: list, name: str) -> Iterator[Clue]:
     if place is not None:
         yield Clue(
             "place",
-            f'on "{name}" the first difference is at place {place} '
+            f'on "{name}" the first difference is at position {place} '
             "(counted from 0)"
             + (
                 ""
@@ -596,7 +596,7 @@ def _lists(mine: list, wanted: list, name: str) -> Iterator[Clue]:
             ),
         )
     elif len(mine) < len(wanted):
-        yield Clue("end", "what is there is right, but it ends too early")
+        yield Clue("end", "what you return is right, but it ends too early")
     else:
         yield Clue("more", "the beginning is right, but more follows")
 

@@ -223,10 +223,10 @@ class _Examination:
             )
         if not seen.repeats:
             why = (
-                "it draws random numbers"
+                "it uses random numbers"
                 if seen.drawn
-                else "it remembers the call before, or reads memory that nobody has "
-                "set (torch.empty, a parameter without initial values)"
+                else "it remembers the call before, or reads memory that was never set "
+                "(torch.empty, a parameter without initial values)"
             )
             return ["two calls with the same input give different results: " + why]
         return clues.wrong_shape(seen.value, wanted.value, probe)

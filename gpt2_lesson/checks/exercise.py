@@ -25,11 +25,11 @@ RunProbe = Callable[[Probe], Observation]
 class Mistake:
     """A known mistake: an edit of the right answer, what it is called, what shows it.
 
-    `name` completes "behaves like ..."; `why` says what the numbers show. `edit` is the
-    text of the solution that is replaced, and by what (or a list of such pairs); a
-    mistake that is no edit has its whole `source`. The hints are a `question`, then
-    `where` to look and the `fix`, which follow from the edit where they are not given.
-    Where there are many, a rare one is `alone`: it is tried together with no other.
+    `name` completes "behaves like this known mistake: ..."; `why` says what the numbers
+    show. `edit` is the text of the solution that is replaced, and by what (or a list of
+    such pairs); a mistake that is not an edit has its whole `source`. The hints are a
+    `question`, then `where` to look and the `fix`, which follow from the edit where
+    they are not given. A rare mistake is `alone`: it is tried together with no other.
     """
 
     id: str
@@ -130,11 +130,11 @@ class Exercise:
         if mistake.edits:
             wrong, right = changed_lines(self.solution, mistake.edits)
         where = (
-            f"look for what does the same as: {wrong}"
+            f"look for code that does the same as: {wrong}"
             if wrong
             else "something is missing"
         )
-        fix = right or "leave it out: the right answer has nothing in its place"
+        fix = right or "leave it out: the right answer has nothing here"
         return mistake.question, mistake.where or where, mistake.fix or fix
 
     def to_repair(self, name: str, given: str) -> "Exercise":

@@ -211,7 +211,7 @@ def _next_hint(exercise, entry: dict) -> list[str]:
         level += 1
     entry.update(hint_level=level, opened_at=entry["fingerprint"])
     after = (
-        "Change something and check again; then the next hint opens."
+        "Change something and check again. Then the next hint opens."
         if level < LAST
         else f'A whole solution: checks.solution("{exercise.name}")'
     )
@@ -235,7 +235,7 @@ def solution(name: str) -> Note:
     if settings.mode == "exam":
         return Note("In an exam there are no solutions.")
     if not found:
-        return Note(f"{name} has no check: the teacher's notebook holds an answer.")
+        return Note(f"{name} has no check: the teacher's notebook contains an answer.")
     entries = load()
     closed = [one.name for one in found if not _earned(entries.get(one.name, {}))]
     shown = [one.solution for one in found if one.name not in closed]

@@ -131,7 +131,11 @@ class Report:
         if self.passed:
             return f"{name}: Correct." + f" ({self.aside})" * bool(self.aside)
         if self.named and settings.mode == "public":
-            return f"{name}: behaves like {self.named}"
+            like = "looks" if isinstance(self.exercise, Answer) else "behaves"
+            number, _, names = self.named.partition(": ")
+            if number not in _KNOWN:
+                number, names = "", self.named
+            return f"{name} {like} like {_KNOWN[number]}: {names}"
         return f"{name}: not right yet"
 
     @property
@@ -211,6 +215,12 @@ def _printable(line: str) -> str:
 
 Rows = tuple[list[str], list[str]]  # yours, and the expected
 _AT_ONCE = {1: "", 2: "two at once: "}
+_KNOWN = {
+    "": "this known mistake",
+    "one of": "one of these known mistakes",
+    "two at once": "two known mistakes at once",
+    "several at once": "several known mistakes at once",
+}
 _LOOKS = {"text": "", "why": "font-style:italic", "small": "opacity:.75;font-size:90%"}
 
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "bench": "measure the speed of training and generation",
     "run": "run lessons from top to bottom and store their outputs",
     "page": "run lessons and write each one as a page for reading offline",
+    "site": "build the reading site",
     "front": "make a page that runs a trained model",
     "export": "generate the package's modules from the lessons",
     "release": "make the exercises from the problem sets with solutions",

@@ -6,10 +6,7 @@ from pathlib import Path
 from gpt2_lesson.corpora.stories import stories
 from gpt2_lesson.files import atomic_write
 from gpt2_lesson.runs.models import open_model
-from gpt2_lesson.widgets.front import front_page
-
-STORY = "One foggy night Mia found a "
-EXAMPLES = ("Once upon a time", "The cat sat on the", "zzz qqq 123")
+from gpt2_lesson.widgets.front import EXAMPLES, STORY, front_page
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

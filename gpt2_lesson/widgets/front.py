@@ -5,6 +5,7 @@ import gzip
 import html
 import json
 import struct
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ LESSONS = {
     "gpt2_model": "07",
     "looking_inside": "12",
 }
+STORY = "One foggy night Mia found a "  # a prompt for the model of the course
+EXAMPLES = ("Once upon a time", "The cat sat on the", "zzz qqq 123")
 NAMED = ("previous token", "induction", "first token")
 
 
@@ -52,10 +55,11 @@ def front_page(
     model: GPT2Model,
     tokenizer: Tokenizer,
     title: str = "GPT-2, lesson by lesson",
-    prompt: str = "One foggy night Mia found a ",
+    prompt: str = STORY,
     examples: tuple[str, ...] = (),
     lessons: str = "",
     sample: str = "",
+    menu: Mapping[str, str] | None = None,
 ) -> str:
     """Return one HTML page in which `model` runs: no network, no kernel, no library.
 
@@ -73,6 +77,8 @@ def front_page(
         The address of the folder with the lessons' pages, for links; "" for none.
     sample
         A text of the kind that the model was trained on: heads are named by it.
+    menu
+        Links under the heading, by what they say.
 
     Raises
     ------
@@ -107,11 +113,23 @@ def front_page(
         policy=POLICY.replace("script-src", "worker-src blob:; script-src"),
         title=html.escape(title),
         count=f"{count:,}",
+        menu=_menu(menu or {}),
         style=source("style.css") + source("front.css"),
         state=as_json(state),
         worker=as_json(script("worker")),
         script=script("front"),
     )
+
+
+def _menu(links: Mapping[str, str]) -> str:
+    """Return links as a list, in a page that wears the theme of the site around it."""
+    if not links:
+        return ""
+    items = (
+        f'<a href="{html.escape(address)}">{html.escape(text)}</a>'
+        for text, address in links.items()
+    )
+    return f'<nav class="menu" aria-label="course">{"".join(items)}</nav>{THEME}'
 
 
 def vocabulary_of(tokenizer: Tokenizer) -> dict[str, list] | None:
@@ -136,6 +154,11 @@ def head_names(model: GPT2Model, tokenizer: Tokenizer, text: str) -> list[str]:
     return names.ravel().tolist()
 
 
+THEME = """<script>try {
+  const { theme } = localStorage; // light or dark, as chosen on the site's other pages
+  if (theme) document.documentElement.style.colorScheme = theme;
+  if (theme) document.body.dataset.jpThemeLight = theme === "light"; // for figures
+} catch {}</script>"""
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
@@ -146,6 +169,7 @@ PAGE = """<!doctype html>
 <main><h1>{title}</h1>
 <p class="lead">A GPT-2 with {count} parameters runs in this page: nothing that you type
 leaves it. Type the beginning of a text and see which token comes next, and why.</p>
+{menu}
 <div id="front"><p role="status">Unpacking the model …</p></div>
 </main>
 <script type="application/json" id="state">{state}</script>

@@ -179,7 +179,7 @@ def _raising(error: type[BaseException]):
         ),
         (lambda x, y: (x + y + 1).long(), ["it returns numbers of torch.int64"]),
         (lambda x, y: x.add_(y) + 1, ["changes its input x"]),
-        (lambda x, y: x + y + torch.rand(1), ["two calls", "it draws random numbers"]),
+        (lambda x, y: x + y + torch.rand(1), ["two calls", "it uses random numbers"]),
         (lambda x: x, ["positional argument", "by position"]),
         (lambda x, y: x + z, ["NameError", "never set"]),  # noqa: F821
         (lambda x, y: x / 0 + y, ["there is nan"]),
@@ -520,7 +520,8 @@ def test_unknown_names_get_the_nearest() -> None:
 def test_points_and_the_teachers_settings(monkeypatch, capsys) -> None:
     wrong = TOY(lambda x, y: 2 * x + y + 1)
     assert (TOY(shifted).points(4), wrong.points(4)) == (4, 0)
-    assert "[not yet] toy: behaves like x doubled" in capsys.readouterr().out
+    line = "[not yet] toy behaves like this known mistake: x doubled"
+    assert line in capsys.readouterr().out
     monkeypatch.setattr(checks.settings, "partial", 0.5)
     assert wrong.score(4) == 2 and wrong.score(3) == 1.5
     assert TOY(lambda x, y: 2 * x + y).score(4) == 0  # two mistakes
@@ -540,7 +541,7 @@ def test_points_and_the_teachers_settings(monkeypatch, capsys) -> None:
 
 def test_require_raises_the_report() -> None:
     TOY(shifted).require()
-    with pytest.raises(AssertionError, match="behaves like x doubled"):
+    with pytest.raises(AssertionError, match="this known mistake: x doubled"):
         TOY(lambda x, y: 2 * x + y + 1).require()
 
 
@@ -736,7 +737,7 @@ def test_a_list_of_numpys_numbers_counts_as_numbers() -> None:
 def test_memory_that_is_not_set_is_not_called_chance() -> None:
     calls = iter(range(1000))
     said = str(TOY(lambda x, y: x + y + 1 + next(calls)))
-    assert "memory that nobody has set" in said and "draws" not in said
+    assert "memory that was never set" in said and "draws" not in said
 
 
 def test_a_clue_that_raises_is_an_error_here_and_left_out_elsewhere(

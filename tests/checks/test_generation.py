@@ -577,7 +577,7 @@ def test_wrong_measurements_are_named_after_what_was_measured() -> None:
 
 def test_odds_that_are_none_are_told_with_their_sum() -> None:
     rows = [[1.0, 0, 0], [0.5, 0.5, 0.5], [1, 0, 0]]
-    assert "second[1] must hold probabilities" in str(
+    assert "second[1] must contain probabilities" in str(
         checks.answer("06.5", [[0.4, 0.3, 0.3], rows])
     )
     assert "its sum is 0.9" in str(checks.answer("06.5", [[0.3, 0.3, 0.3], rows]))

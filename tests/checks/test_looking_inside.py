@@ -5,12 +5,19 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from catalogue import Catalogue, function_of
+from catalogue import EXERCISES, Catalogue, function_of
+from torch.testing import assert_close
 
 from gpt2_lesson import checks
 from gpt2_lesson.corpora import story_model
 from gpt2_lesson.corpora.stories import stories
-from gpt2_lesson.looking_inside import ablate_heads, logit_lens
+from gpt2_lesson.looking_inside import (
+    ablate_heads,
+    components,
+    logit_attribution,
+    logit_lens,
+    patch_activations,
+)
 from gpt2_lesson.looking_inside import induction_score as lesson_score
 from gpt2_lesson.training import next_token_loss
 
@@ -65,9 +72,154 @@ HONEST = {
     "return torch.linalg.diagonal(part).mean(dim=-1)",
 }
 
+SIZE = (
+    "D = x.size(-1) // num_heads\n"
+    "out = x.clone()\n"
+    "own = slice(head * D, head * D + D)\n"
+)
+WRONG_PATCH = {
+    "Q1": SIZE + "out[..., own] = values[..., own]\nreturn out",
+    "Q2": SIZE + "out[:, positions] = values[:, positions]\nreturn out",
+    "Q3": SIZE + "for t in positions:\n    out[:, t, head::num_heads] = "
+    "values[:, t, head::num_heads]\nreturn out",
+    "Q4": SIZE.replace("x.size(-1) // num_heads", "num_heads")
+    + "out[:, positions, own] = values[:, positions, own]\nreturn out",
+    "Q6": "D = x.size(-1) // num_heads\nout = values.clone()\nfor t in positions:\n"
+    "    out[:, t, head * D:head * D + D] = x[:, t, head * D:head * D + D]\nreturn out",
+    "Q7": SIZE.replace(".clone()", "")
+    + "out[:, positions, own] = values[:, positions, own]\nreturn out",
+    "Q8": SIZE + "heads = out.unflatten(-1, (num_heads, D))\n"
+    "heads[:, positions][:, :, head] = values.unflatten(-1, (num_heads, D))"
+    "[:, positions][:, :, head]\nreturn heads.flatten(-2)",
+    "Q9": SIZE + "for t in positions:\n    out[:, t, own] = 0\nreturn out",
+    "Q10": SIZE + "for t in positions:\n    out[:, t, own] += values[:, t, own]\n"
+    "return out",
+    "Q12": SIZE + "for t in positions:\n    out[0, t, own] = values[0, t, own]\n"
+    "return out",
+    "Q13": SIZE + "for t in positions:\n    out[:, t, own] = values[:, t, own]\n"
+    "    return out\nreturn out",
+    "Q15": SIZE + "return values[:, positions, own]",
+}
+HONEST_PATCH = {
+    "loop": SIZE + "for t in positions:\n    out[:, t, own] = values[:, t, own]\n"
+    "return out",
+    "mask": "B, T, C = x.shape\nD = C // num_heads\n"
+    "mask = torch.zeros(T, num_heads, D, dtype=torch.bool)\n"
+    "mask[positions, head] = True\n"
+    "return torch.where(mask.view(T, C), values, x)",
+    "heads": SIZE + "heads = out.unflatten(-1, (num_heads, D))\n"
+    "heads[:, positions, head] = values.unflatten(-1, (num_heads, D))"
+    "[:, positions, head]\nreturn heads.flatten(-2)",
+    "lesson": SIZE + "out[:, positions, own] = values[:, positions, own]\nreturn out",
+    "index_copy": SIZE + "t = torch.tensor(positions, dtype=torch.long)\n"
+    "out[..., own] = x[..., own].index_copy(1, t, values[:, t][..., own])\n"
+    "return out",
+    "views": SIZE + "mine, theirs = out[..., own], values[..., own]\n"
+    "mine[:, positions] = theirs[:, positions]\nreturn out",
+    "arithmetic": "B, T, C = x.shape\nchosen = torch.zeros(T, C)\n"
+    "for t in positions:\n"
+    "    chosen[t, head * (C // num_heads):(head + 1) * (C // num_heads)] = 1\n"
+    "return x * (1 - chosen) + values * chosen",
+    "texts": SIZE + "for text, other in zip(out, values):\n"
+    "    text[positions, own] = other[positions, own]\nreturn out",
+    "concatenated": "parts = list(x.chunk(num_heads, -1))\n"
+    "parts[head] = parts[head].clone()\n"
+    "parts[head][:, positions] = values.chunk(num_heads, -1)[head][:, positions]\n"
+    "return torch.cat(parts, -1)",
+}
+SUM = (
+    "total = parts.sum(0)\n"
+    "total = total - total.mean(-1, keepdim=True)\n"
+    "std = torch.sqrt((total**2).mean(-1, keepdim=True) + eps)\n"
+    "each = parts - parts.mean(-1, keepdim=True)\n"
+)
+WRONG_TERMS = {
+    "D1": "normed = F.layer_norm(parts, parts.shape[-1:], weight, eps=eps)\n"
+    "return ((tok_emb[right] - tok_emb[wrong]) * normed).sum(-1)",
+    "D2": SUM + "return (each * weight * (tok_emb[right] - tok_emb[wrong])).sum(-1)",
+    "D3": SUM + "return (parts / std * weight * (tok_emb[right] - tok_emb[wrong]))"
+    ".sum(-1)",
+    "D4": SUM + "return (each / std * (tok_emb[right] - tok_emb[wrong])).sum(-1)",
+    "D5": SUM + "return (each / std * weight * tok_emb[right]).sum(-1)",
+    "D6": SUM + "return torch.einsum('pbc,bc->pb', each / std * weight, "
+    "tok_emb[wrong] - tok_emb[right])",
+    "D7": SUM + "std = (parts.sum(0).var(-1, keepdim=True) + eps).sqrt()\n"
+    "return (each / std * weight * (tok_emb[right] - tok_emb[wrong])).sum(-1)",
+    "D8": SUM + "std = parts.sum(0).std(-1, correction=0, keepdim=True)\n"
+    "return (each / std * weight * (tok_emb[right] - tok_emb[wrong])).sum(-1)",
+    "D10a": "x = F.layer_norm(parts.sum(0), weight.shape, weight, eps=eps)\n"
+    "return (x * (tok_emb[right] - tok_emb[wrong])).sum(-1)",
+    "D13": SUM + "return torch.einsum('pbc,bc->bp', each / std * weight, "
+    "tok_emb[right] - tok_emb[wrong])",
+}
+HONEST_TERMS = {
+    "einsum": SUM + "return torch.einsum('pbc,bc->pb', each / std * weight, "
+    "tok_emb[right] - tok_emb[wrong])",
+    "two logits": SUM + "logits = each / std * weight @ tok_emb.T\n"
+    "r = right.expand(len(parts), -1)[..., None]\n"
+    "w = wrong.expand(len(parts), -1)[..., None]\n"
+    "return (logits.gather(-1, r) - logits.gather(-1, w))[..., 0]",
+    "lesson": SUM + "towards = tok_emb[right] - tok_emb[wrong]\n"
+    "return (each * (weight * towards / std)).sum(-1)",
+    "rsqrt": "d = tok_emb[right] - tok_emb[wrong]\nwhole = parts.sum(0)\n"
+    "scale = (whole.var(-1, correction=0, keepdim=True) + eps).rsqrt()\n"
+    "out = [((one - one.mean(-1, keepdim=True)) * scale * weight * d).sum(-1) "
+    "for one in parts]\nreturn torch.stack(out)",
+    "centred direction": SUM + "d = weight * (tok_emb[right] - tok_emb[wrong])\n"
+    "d = d - d.mean(-1, keepdim=True)\nreturn (parts / std * d).sum(-1)",
+    "matmul": SUM
+    + "d = (weight * (tok_emb[right] - tok_emb[wrong]) / std)[..., None]\n"
+    "return (each[..., None, :] @ d)[..., 0, 0]",
+    "logits": SUM + "logits = (each / std * weight) @ tok_emb.T\n"
+    "b = torch.arange(len(right))\n"
+    "return logits[:, b, right] - logits[:, b, wrong]",
+    "texts": SUM + "columns = [(each[:, b] / std[b] * weight) @ (tok_emb[right[b]] "
+    "- tok_emb[wrong[b]]) for b in range(len(right))]\n"
+    "return torch.stack(columns, 1)",
+    "loop": SUM + "d = tok_emb[right] - tok_emb[wrong]\n"
+    "return torch.stack([(one / std * weight * d).sum(-1) for one in each])",
+}
+
 
 class TestCatalogue(Catalogue):
-    cases = {"induction_score": (WRONG, HONEST)}
+    cases = {
+        "induction_score": (WRONG, HONEST),
+        "patch_head": (WRONG_PATCH, HONEST_PATCH),
+        "attribution": (WRONG_TERMS, HONEST_TERMS),
+    }
+
+
+def test_the_exercises_on_parts_agree_with_the_lesson() -> None:
+    model = story_model()
+    ids = torch.tensor([list(b"\nOne foggy dusk Tess found a red lamp")])
+    module = model.blocks[2].attn.out_proj
+    values = torch.randn(1, ids.size(1), 128)
+    with patch_activations(model, 2, values, [5, 9], head=3), torch.no_grad():
+        expected = model(ids)
+
+    def patch(_, given):
+        return EXERCISES["patch_head"].reference(given[0], values, [5, 9], 3, 4)
+
+    handle = module.register_forward_pre_hook(patch)
+    with torch.no_grad():
+        assert_close(model(ids), expected)
+    handle.remove()
+    right, wrong = torch.tensor([97]), torch.tensor([98])
+    with torch.no_grad():
+        added = logit_attribution(model, ids, right, wrong)
+        found = EXERCISES["attribution"].reference(
+            torch.stack(list(components(model, ids).values())),
+            right,
+            wrong,
+            model.tok_emb.weight,
+            model.ln_final.weight,
+            model.ln_final.eps,
+        )
+    rest = [name for name in added if name != "biases"]  # the norm's bias is in these
+    assert_close(
+        torch.stack([added[name] for name in rest]),
+        torch.stack([found[list(added).index(name)] for name in rest]),
+    )
 
 
 def test_the_slip_that_the_lesson_shows_is_two() -> None:
@@ -106,7 +258,7 @@ def test_the_answers_on_heads_are_what_the_model_gives() -> None:
         for name, value in list(measured.items())[1:]
     }
     report = answers("12.3")({"most needed": [0, 1], **total})
-    assert report.named == "losses, not what they rose by"
+    assert report.named == "losses, not how much they rose"
     cost, singly, together = list(measured.values())[1:]
     wrong = {
         "costs with the wrong sign": (-cost, -singly, -together),
@@ -156,7 +308,7 @@ def test_predictions_can_be_worked_out() -> None:
             F.one_hot((torch.arange(5) - 2).clamp(min=0), 5),
         ]
     )
-    names = ("even", "previous token", "same token")
+    names = ("uniform", "previous token", "same token")
     predicted = dict(zip(names, lesson_score(heads, 2).tolist(), strict=True))
     assert answers("12.1")(predicted).passed, predicted
     c, t = 512, 100

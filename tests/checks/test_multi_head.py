@@ -338,7 +338,7 @@ def compiled_layer(body: str):
                 "mask": "s[:, 0] = s[:, 0].masked_fill("
                 "torch.ones(T, T).triu(1).bool(), -torch.inf)"
             },
-            "the result of head 1 holds",
+            "the result of head 1 contains",
         ),
         (
             {"weights": "w = s.softmax(-1).mean(1, keepdim=True)"},
@@ -356,7 +356,7 @@ def test_the_message_shows_numbers_that_tell_where_they_come_from() -> None:
     report = checks.merge_heads(
         lambda heads: heads.reshape(heads.size(0), heads.size(2), -1)
     )
-    assert "behaves like merged without a transpose" in str(report)
+    assert "behaves like this known mistake: merged without a transpose" in str(report)
     assert "0       1       2       3       4" in str(report)  # yours
     assert "0       1       2       6       7" in str(report)  # expected
 

@@ -334,7 +334,7 @@ HIDDEN = {
             "C: h.0.attn.c_attn.weight has the rows 0 to 47",
         ),
         ({"B": ("wpe", 16, 17)}, "B: no tensor of the file is called 'wpe'"),
-        ({"B": "wpe.weight"}, "B: 'wpe.weight' is no fault"),
+        ({"B": "wpe.weight"}, "B: 'wpe.weight' is not a valid error"),
     ],
 )
 def test_a_fault_that_hides(changes: dict, says: str) -> None:

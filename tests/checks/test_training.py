@@ -1385,7 +1385,7 @@ def test_predictions_of_logs_must_be_choices(monkeypatch, tmp_path) -> None:
         (0.03, 0.076, "plain: 0.03 works, and so do larger ones"),
         (0.04, 0.1, "momentum 0.9: with 0.1 a weight ends farther from 0"),
         ([0.04], 0.076, "plain should be a number"),
-        (0.076, 0.04, "behaves like the two learning rates exchanged"),
+        (0.076, 0.04, "this known mistake: the two learning rates exchanged"),
     ],
 )
 def test_rates_are_told_a_direction(plain, momentum, said: str) -> None:

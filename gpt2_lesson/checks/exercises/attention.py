@@ -139,25 +139,25 @@ WEIGHTING = (
             why="the weights are too sharp: the effective scale is D ** -0.25"),
     Mistake("A2m", "the scores with the wrong sign",
             edit=("/ math.sqrt", "/ -math.sqrt"),
-            why="the key that fits best gets the least",
+            why="the key that matches best gets the least weight",
             question="Which key should get the largest weight?"),
     Mistake("A22", "every key weighs the same: the mean of the values",
             edit=("scores.softmax(-1)",
                   "torch.full_like(scores, 1 / scores.size(-1))"),
             why="changing q or k changes nothing",
-            question="How does a query say what it searches for?"),
+            question="How does a query say what it is looking for?"),
     Mistake("A4", "scores divided by sqrt(T), the number of tokens",
             edit=("sqrt(q.size(-1))", "sqrt(q.size(-2))"),
             why="the scale changes with the length of the text",
-            question="Which axis does the dot product add up over?"),
+            question="Over which axis does the dot product sum?"),
     Mistake("A5", "scores divided by sqrt(Dv), the width of the values",
             edit=("sqrt(q.size(-1))", "sqrt(v.size(-1))"),
             why="the scale is right only where D = Dv",
             question="Whose channels does q.k add up?"),
     Mistake("A6", "scores divided by sqrt(B), the number of examples",
             edit=("sqrt(q.size(-1))", "sqrt(q.size(0))"),
-            why="one example alone gives another result than in a batch",
-            question="May the number of examples change the result of one?"),
+            why="an example gives a different result on its own than in a batch",
+            question="May the result for one example depend on how many there are?"),
     Mistake("A7", "scaled after the softmax, not before",
             edit=[(" / math.sqrt(q.size(-1))", ""),
                   (".softmax(-1)", ".softmax(-1) / math.sqrt(q.size(-1))")],
@@ -177,16 +177,16 @@ WEIGHTING = (
                 "axis"),
     Mistake("A9", "softmax over the batch (dim=0)",
             edit=(".softmax(-1)", ".softmax(0)"), question=_Q_AXIS,
-            why="with one example alone every weight is 1"),
+            why="with a single example every weight is 1"),
     Mistake("A11", "no softmax at all",
             edit=("scores.softmax(-1)", "scores"),
             why="some weights are negative, and with q = 0 all are 0",
             question="How does any number become a positive weight?"),
     Mistake("A11e", "the exponentials, not divided by their sum",
             edit=(".softmax(-1)", ".exp()"),
-            why="rows add up to anything, and to infinity at large scores",
+            why="the rows add up to any number, and to infinity for large scores",
             question=_Q_SUM),
-    Mistake("A12", "log_softmax in the place of softmax",
+    Mistake("A12", "log_softmax instead of softmax",
             edit=(".softmax(-1)", ".log_softmax(-1)"),
             why="all weights are 0 or negative",
             question="Are the logarithms of probabilities probabilities?"),
@@ -209,9 +209,9 @@ WEIGHTING = (
             why="weights change their sign and blow up where the scores add up to "
                 "nearly 0",
             question="What makes a score positive before it is divided by the sum?"),
-    Mistake("A14", "sigmoid in the place of softmax",
+    Mistake("A14", "sigmoid instead of softmax",
             edit=(".softmax(-1)", ".sigmoid()"),
-            why="rows add up to anything; with q = 0 each weight is 0.5",
+            why="the rows add up to any number; with q = 0 each weight is 0.5",
             question="Sigmoid takes one score at a time. What makes a row add up to "
                      "1?"),
     Mistake("A15", "softmax twice",
@@ -243,19 +243,20 @@ WEIGHTING = (
             edit=("weights @ v", "weights @ q"),
             why="the result has the queries' width, and v is never used",
             question="What does a token pass on: its query or its value?"),
-    Mistake("A23", "v is added to the result: that is the residual's part",
+    Mistake("A23", "v is added to the result, which is the residual connection's job",
             edit=("weights @ v", "v + weights @ v"),
             why="yours minus the expected result is v",
             question="Who adds the result to the residual stream: attention or the "
                      "block?"),
-    Mistake("A24", "q and k normalised first: cosines for dot products",
+    Mistake("A24", "q and k normalised first: cosines instead of dot products",
             edit=("q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))",
                   "F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1)"),
             why="the length of a query and of a key makes no difference",
-            question="May a long key get more than a short one?"),
-    Mistake("A24d", "distances for dot products",
+            question="Should a longer key get more weight than a shorter one?"),
+    Mistake("A24d", "distances instead of dot products",
             edit=("q @ k.transpose(-2, -1)", "-torch.cdist(q, k)"),
-            why="the nearest key gets most, not the one with the largest dot product",
+            why="the nearest key gets the most weight, not the one with the largest "
+                "dot product",
             question="Which number compares a query and a key here?"),
     Mistake("A19w", "returns the weights, not the average of the values",
             edit=("weights @ v", "weights"),
@@ -289,7 +290,7 @@ WEIGHTING = (
 )
 
 UNASKED = Mistake(
-    "M0", "a causal mask, which nobody asked for here",
+    "M0", "a causal mask, which this exercise does not ask for",
     edit=("    weights =",
           "    future = torch.ones_like(scores).triu(1).bool()\n"
           "    scores = scores.masked_fill(future, -torch.inf)\n"
@@ -307,8 +308,8 @@ CRASHES = (                                                     # first: k trans
      "(B, T, T). k.transpose(-2, -1) does that; k.T reverses all three axes"))
 HINTS = ("Three steps: match (q.k), turn the matches of each query into weights, "
          "average the values by the weights. Which of them differs from yours?",
-         "Work out scores and weights for T = 3 by hand, and print yours: which is "
-         "the first number that differs?",
+         "Compute scores and weights for T = 3 by hand, and print yours: which is the "
+         "first number that differs?",
          "softmax(q @ k.transpose(-2, -1) / sqrt(D)) @ v")
 
 attention = Exercise(
@@ -377,20 +378,21 @@ def _scaled(q: Tensor, k: Tensor) -> Tensor:
 _SOLVED = torch.eye(8)
 _SAME = "equal scores give equal weights, and the weights of a query add up to 1"
 _NO_SOFTMAX = Mistake(
-    "P8", "scores of 0 taken for weights of 0", _SAME,
+    "P8", "scores of 0 taken to mean weights of 0", _SAME,
     "Which weights does softmax give to three equal scores?",
     "the entry for q = 0", "[1/3, 1/3, 1/3]")
 _ITSELF = Mistake(
-    "P9", "the score of a token alone, not its weight",
+    "P9", "the score of a single token, not its weight",
     "the weights of a query add up to 1, even if there is only one",
     "What is e to the 7, divided by the sum of all powers, which is e to the 7?",
     "the entry for T = 1", "[1.0]")
 _ALONE = Mistake(
-    "P10", "no weight for a token alone", "the weights of a query add up to 1",
+    "P10", "no weight for a single token", "the weights of a query add up to 1",
     "What do all weights of one query add up to?", "the entry for T = 1", "[1.0]")
 _NO_POWERS = Mistake(
     "P11", "scores divided by their sum, without exponentials",
-    "softmax takes differences of scores: 999 is e to the 999 times as much",
+    "softmax depends on differences of scores: one that is larger by 999 gets e to the "
+    "999 times the weight",
     "What becomes of a score before it is divided by the sum?",
     "the entry for one score of 1000", "[1.0, 0.0, 0.0]")
 _LITTLE = Mistake(
@@ -399,7 +401,7 @@ _LITTLE = Mistake(
     "A step of 1 in the score multiplies a weight by e = 2.72. How often is that done "
     "over a step of 999?", "the entry for one score of 1000", "[1.0, 0.0, 0.0]")
 _RAW = Mistake(
-    "P13", "the scores themselves, not their softmax", "weights lie between 0 and 1",
+    "P13", "the scores themselves, not their softmax", "weights are between 0 and 1",
     "How does a score become a weight?", "the entry for one score of 1000",
     "[1.0, 0.0, 0.0]")
 
@@ -428,16 +430,16 @@ _SCORES = Mistake(
 _KEYS = Mistake(
     "P6", "the largest weight of each key, not of each query",
     "softmax and the maximum run along different axes",
-    "Which axis of the weights adds up to 1?", "look at the axes given to softmax "
+    "Along which axis do the weights add up to 1?", "look at the axes given to softmax "
     "and to amax", ".softmax(-1).amax(-1)")
 _EVERYTHING = Mistake(
     "P7", "the maximum over everything, not for each query",
-    "of 64 times 64 queries the luckiest one decides",
+    "of all queries, only the luckiest one counts",
     "How many largest weights are there, one for each query?",
     "look for .max() without an axis", "weights.amax(-1).mean()")
 
 _UNSCALED = Mistake(
-    "P14", "sharp enough without the scaling by 1/sqrt(D), and not with it",
+    "P14", "weights that are sharp enough only without the scaling by 1/sqrt(D)",
     "the scores are divided by sqrt(D), so their differences are smaller",
     "By how much are your scores divided before the softmax?",
     "the length of the queries", "make q longer: multiply it by sqrt(D)")

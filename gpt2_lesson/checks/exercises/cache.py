@@ -126,13 +126,13 @@ def attention_read_out(run: RunProbe, g: Generator) -> list[Clue]:
     weights = value[0, 0, 0]
     if not weights.isfinite().all():
         bad = (~weights.isfinite()).any(-1).nonzero().flatten().tolist()
-        return [Clue("nan rows", f"the weights of token {bad[0]} hold nan")]
+        return [Clue("nan rows", f"the weights of token {bad[0]} contain nan")]
     for t, row in enumerate(weights):
         seen = (row.abs() > 1e-7).nonzero().flatten().tolist()
         if seen != list(range(t + 1)):
             return [Clue("seen", f"when the tokens come as 0, then 1 and 2 together, "
                          f"then 3, each with its own value, the result of token {t} is "
-                         f"made of the values of {_tokens(seen)}, expected "
+                         f"an average of the values of {_tokens(seen)}, expected "
                          f"{_tokens(range(t + 1))}")]
     sums = weights.sum(-1)
     if not sums.allclose(torch.ones(4), atol=1e-4):
@@ -157,7 +157,7 @@ def generation_read_out(run: RunProbe, g: Generator) -> list[Clue]:
     for call, positions in enumerate(log, 1):
         wanted = list(range(place, place + len(positions)))
         if positions != wanted:
-            return [Clue("positions", f"call {call} of the model passes the positions "
+            return [Clue("positions", f"call {call} of the model gets the positions "
                          f"{_tokens(positions)}; {place} tokens have been read, so the "
                          f"next are at {_tokens(wanted)}")]
         place += len(positions)
@@ -180,7 +180,7 @@ ATTENTION = (
             question=_Q_MASK),
     Mistake("K4", "the mask aligned at the top left (is_causal=True, or tril())",
             edit=("length - new)", ")"), question=_Q_MASK,
-            why="a lone new token sees token 0 only: its weights are 1, 0, 0, ..."),
+            why="a single new token sees only token 0: its weights are 1, 0, 0, ..."),
     Mistake("K5", "no mask at all",
             edit=("scores.masked_fill(~allowed, -torch.inf)", "scores"),
             question=_Q_MASK,
@@ -200,15 +200,15 @@ ATTENTION = (
     Mistake("K12s", "the mask hides the token itself",
             edit=("length - new)", "length - new - 1)"), question=_Q_MASK,
             why="the very first token has no key to attend to: nan"),
-    Mistake("K6", "new keys joined along the heads' axis",
+    Mistake("K6", "new keys concatenated along the heads' axis",
             edit=[("[old_k, k], dim=-2", "[old_k, k], dim=1"),
                   ("[old_v, v], dim=-2", "[old_v, v], dim=1")], question=_Q_JOIN,
             why="the second chunk has twice as many heads"),
-    Mistake("K6b", "new keys joined along the batch axis",
+    Mistake("K6b", "new keys concatenated along the batch axis",
             edit=[("[old_k, k], dim=-2", "[old_k, k], dim=0"),
                   ("[old_v, v], dim=-2", "[old_v, v], dim=0")], question=_Q_JOIN,
             why="the second chunk has twice as many examples"),
-    Mistake("K6d", "new keys joined along the channels",
+    Mistake("K6d", "new keys concatenated along the channels",
             edit=[("[old_k, k], dim=-2", "[old_k, k], dim=-1"),
                   ("[old_v, v], dim=-2", "[old_v, v], dim=-1")], question=_Q_JOIN,
             why="q has D channels, the keys have 2D"),
@@ -219,12 +219,12 @@ ATTENTION = (
     Mistake("K0", "the new keys and values are never stored after the first chunk",
             edit=("cache[layer] = (k, v)", "cache.setdefault(layer, (k, v))"),
             why="a token sees the first chunk and itself, nothing in between",
-            question="Who tells the next call about this token?"),
+            question="How does the next call know about this token?"),
     Mistake("K0n", "nothing is stored: after a call the cache is still empty",
             edit=("cache[layer] = (k, v)", "cache = {layer: (k, v)}"),
             why="each chunk sees only itself; `cache = {...}` makes another "
                 "dictionary, and leaves the one that was passed as it was",
-            question="Who tells the next call about this token?"),
+            question="How does the next call know about this token?"),
     Mistake("K0f", "the cache is overwritten: what came before is forgotten",
             edit=("        k = torch.cat([old_k, k], dim=-2)\n"
                   "        v = torch.cat([old_v, v], dim=-2)\n",
@@ -250,19 +250,19 @@ ATTENTION = (
                    "last_v], dim=-2))")],
             why="the cache is longer than the text",
             question="How long is the cache after 5 tokens?",
-            where="count the places that append", fix="append once a call"),
+            where="count the places that append", fix="append once per call"),
     Mistake("K11", "right, but the queries are kept too",
             edit=("cache[layer] = (k, v)",
                   "cache[layer] = (k, v)\n"
                   "    cache.setdefault(('q', layer), []).append(q)"),
-            why="half as much memory again, for what no later token reads",
+            why="half as much memory again, for something that no later token reads",
             question="Which of q, k and v does a later token attend to?"),
     Mistake("K13", "only the last token's result is returned",
             edit=("weights @ v", "weights[..., -1:, :] @ v"),
             why="a chunk of T tokens must give T results",
-            question="How many queries came?"),
+            question="How many queries were passed?"),
     *(replace(one, name="softmax over the queries (dim=-2)",
-              why="a lone query gets the weight 1 on every key")
+              why="a single query gets the weight 1 on every key")
       if one.id == "A8" else one for one in WEIGHTING if one.id in ("A1", "A8")),
 )
 
@@ -273,8 +273,8 @@ GENERATION = (
     Mistake("K1", "position 0 for every new token",
             edit=("torch.arange(read, ids.size(1))",
                   "torch.arange(ids.size(1) - read)"), question=_Q_PLACE,
-            why="the prompt is read rightly, and from the second new token on all is "
-                "wrong"),
+            why="the prompt is read correctly, but from the second new token on "
+                "everything is wrong"),
     Mistake("K2", "the position grows by the prompt's length in every step",
             edit=[("model.max_seq_length, 0\n",
                    "model.max_seq_length, 0\n    start = 0\n"),
@@ -308,19 +308,20 @@ GENERATION = (
     Mistake("K9", "the whole text is read again in every step, on top of the memory",
             edit=[("ids[:, read:]", "ids"),
                   ("torch.arange(read, ids.size(1))", "torch.arange(ids.size(1))")],
-            why="the memory holds the prompt twice, three times, ...",
+            why="the memory contains the prompt twice, three times, ...",
             question=_Q_FEED),
-    Mistake("K11", "right, but the memory is never used: all is read afresh each step",
+    Mistake("K11", "right, but the memory is never used: everything is read again in "
+                   "each step",
             edit=[("        else:", "        else:\n            model.reset()"),
                   ("ids[:, read:]", "ids"),
                   ("torch.arange(read, ids.size(1))", "torch.arange(ids.size(1))")],
             why="every token is read again and again", question=_Q_FEED),
-    Mistake("K9b", "the last token but one is read again with each new one",
+    Mistake("K9b", "the second-to-last token is read again with each new one",
             edit=("        else:",
                   "        else:\n            read = max(read - 1, 0)"),
                   question=_Q_FEED,
             why="some tokens are in the memory twice"),
-    Mistake("K10", "no thought of max_seq_length",
+    Mistake("K10", "max_seq_length is ignored",
             edit=("ids.size(1) > limit", "False"),
             why="IndexError as soon as the text is longer than the context",
             question="There is no position max_seq_length. What can still be read?",
@@ -330,7 +331,7 @@ GENERATION = (
             why="right up to max_seq_length; then tokens are read again on top of the "
                 "memory",
             question="What does the model still remember when it reads the last tokens "
-                 "afresh?", where="what happens before ids[:, -limit:] is read?"),
+                 "again?", where="what happens before ids[:, -limit:] is read?"),
     Mistake("K10c", "past the context every new token gets the last position",
             edit=[("ids.size(1) > limit", "False"),
                   ("torch.arange(read, ids.size(1))",
@@ -342,7 +343,7 @@ GENERATION = (
     Mistake("K10o", "past the context the oldest tokens are kept, not the newest",
             edit=("ids[:, -limit:]", "ids[:, :limit]"),
             why="the same tokens are read each time, and the same one comes out",
-            question="Which tokens matter for the next one?"),
+            question="Which tokens does the next one depend on most?"),
     Mistake("G1", "the first position's logits, not the last one's",
             edit=("logits[:, -1]", "logits[:, 0]"),
             why="the choice after the prompt ignores all but its first token",
@@ -351,7 +352,7 @@ GENERATION = (
             edit=("logits[:, -1].argmax(-1, keepdim=True)",
                   "logits[:, -1].mean(0).argmax().expand(len(ids), 1)"),
             why="with one text it is right; with several all get the same tokens",
-            question="Do all rows continue alike?"),
+            question="Do all rows continue in the same way?"),
     Mistake("G14", "only the new tokens are returned",
             edit=("return ids", "return ids[:, input_ids.size(1):]"),
             why="the result has n columns, expected T + n",
@@ -366,8 +367,9 @@ cached_attention = Exercise(
              (r"size of tensor a|must match the size|Expected size|batch2|Sizes of "
               "tensors", "keys and values grow along the tokens (dim=-2), and the mask "
               "has a row for each new token, a column for each token so far"),),
-    hints=("Three steps: join the new keys and values to the stored ones, store them, "
-           "attend with a mask for Tq queries that are the last of Tk tokens.",
+    hints=("Three steps: concatenate the stored keys and values with the new ones, "
+           "store them, and attend with a mask for Tq queries that are the last of Tk "
+           "tokens.",
            "Feed 5 tokens one by one, and all at once: the results must be equal.",
            "torch.cat([old, new], dim=-2) and torch.ones(Tq, Tk).tril(Tk - Tq)"),
     show=_SHOWN, solution=_CACHED_ATTENTION)
@@ -377,15 +379,17 @@ generate_cached = Exercise(
     "generate_cached(model, input_ids, max_new_tokens) -> (B, T + max_new_tokens)",
     make_probes=generation_probes, mistakes=GENERATION, read_out=generation_read_out,
     crashes=((r"IndexError: position", "print the positions that you pass: after 5 "
-              "tokens the next is at position 5. Has the text more tokens than there "
-              "are positions? Then reset, and read its last ones again, from 0 on"),
+                                       "tokens the next is at position 5. Does the "
+                                       "text have more tokens than there are "
+                                       "positions? Then reset, and read its last ones "
+                                       "again, from 0 on"),
              (r"UnboundLocalError", "a name is set in one branch only, and the other "
-              "one came: past max_seq_length no `new` is made. ids.size(1) is there in "
-              "both"),
+                                    "one was taken: past max_seq_length no `new` is "
+                                    "made. ids.size(1) exists in both"),
              (r"remembered from before", "the model still remembers another batch: "
               "reset it")),
     hints=("The model remembers. In each step it needs only what it has not read, and "
-           "where that stands.",
+           "the positions of that.",
            "Print the positions of each call for a prompt of 5: 0 1 2 3 4, then 5, "
            "then 6.",
            "model(ids[:, read:], torch.arange(read, ids.size(1)))"),

@@ -134,11 +134,11 @@ MASKING = (
             edit=("scores.masked_fill(~allowed, -torch.inf)", "scores + allowed"),
             why="allowed cells gain a factor e, and the future stays visible",
             question="What must be added to a score so that its weight is 0?"),
-    Mistake("M9", "a weak fill: -1",
+    Mistake("M9", "hidden scores filled with -1, not with minus infinity",
             edit=("-torch.inf", "-1.0"),
             why="the future is only pushed down, not hidden",
             question=_Q_FILL),
-    Mistake("M9b", "a weak fill: -10",
+    Mistake("M9b", "hidden scores filled with -10, not with minus infinity",
             edit=("-torch.inf", "-10.0"),
             why="a little of the future leaks, and all of it when the real scores are "
                 "very negative", question="Is there a score below -10?"),
@@ -185,7 +185,7 @@ MASK_FINITE = (
             why="the future gets all the attention"),
     Mistake("M9m", "filled with the smallest of the scores",
             edit=("-torch.inf", "scores.min().item()"), question=_Q_FILL,
-            why="hidden keys count like the least visible one"),
+            why="hidden keys count as much as the worst visible one"),
 )
 MASK_LATE = Mistake(
     "M11", "masked after the softmax, without dividing by the new sum",
@@ -214,7 +214,8 @@ _BEHIND_A_MASK = {
     "A12": "nan or infinity: the logs of the hidden weights are -inf",
     "A13": "nan in every row but the last: the sum of the scores is -inf, and "
            "-inf / -inf is nan",
-    "A14": "rows add up to anything; with q = 0 each weight that is not hidden is 0.5",
+    "A14": "the rows add up to any number; with q = 0 each weight that is not hidden "
+           "is 0.5",
 }
 CAUSAL = tuple(replace(one, why=_BEHIND_A_MASK.get(one.id, one.why))
                for one in WEIGHTING)
@@ -281,7 +282,7 @@ def table_probes(g: Generator) -> list[Probe]:
     pairs[f"{few} queries and {many} keys"] = (few, many)
     probes = [Probe(name, pair, sizes={"num_queries": pair[0], "num_keys": pair[1]})
               for name, pair in pairs.items()]
-    return [*probes, Probe("what the mask holds", (3, 4), kind),
+    return [*probes, Probe("whether the entries are True and False", (3, 4), kind),
             Probe("what happens for 5 queries and 3 keys", (5, 3), refusal)]
 
 
@@ -306,7 +307,8 @@ def read_mask(run: RunProbe, g: Generator) -> list[Clue]:
 
 
 _Q_FIRST = "Which keys may the first query attend to? And the last one?"
-_Q_LAST = "The queries are the last tokens: of 5, 2 queries are the tokens 3 and 4."
+_Q_LAST = ("The queries belong to the last tokens. Which of 5 tokens have queries, if "
+           "there are 2?")
 
 TABLE = (
     Mistake("M1", "a mask that hides nothing",
@@ -315,7 +317,7 @@ TABLE = (
             where="look at how query and key are compared"),
     Mistake("M2", "the mask upside down: the past is hidden, the future shown",
             edit=("<=", ">="), question=_Q_FIRST,
-            why="what lies behind a query is False, what lies ahead is True"),
+            why="keys before a query are False, keys after it are True"),
     Mistake("M3", "the mask inverted: True where a key is hidden",
             edit=("<=", ">"),
             why="what may be seen is False, and what is hidden is True",
@@ -347,15 +349,15 @@ TABLE = (
                   "    allowed ="), question=_Q_LAST,
             why="right for one query, and for as many queries as keys; in between the "
                 "future shows"),
-    Mistake("M16", "1 and 0 (int) in the place of True and False",
+    Mistake("M16", "1 and 0 (int) instead of True and False",
             edit=("return allowed", "return allowed.int()"),
             why="masked_fill refuses it, and ~ of 1 is -2, which counts as True",
             question="What does ~ do to True, and what to 1?"),
-    Mistake("M16f", "1.0 and 0.0 (float) in the place of True and False",
+    Mistake("M16f", "1.0 and 0.0 (float) instead of True and False",
             edit=("return allowed", "return allowed.float()"),
             why="torch.ones gives floats; ~ refuses them",
             question="What does torch.ones contain?"),
-    Mistake("M16a", "0 and -inf, to be added to scores, in the place of True and False",
+    Mistake("M16a", "0 and -inf, to be added to scores, instead of True and False",
             edit=("return allowed", "return torch.where(allowed, 0.0, -torch.inf)"),
             why="the contract asks for a table of True and False",
             question="What turns False into minus infinity: the mask, or attention?"),
@@ -367,19 +369,20 @@ TABLE = (
     Mistake("M18", "a row for every key: (num_keys, num_keys)",
             edit=("torch.arange(num_queries)[:, None] + num_keys - num_queries",
                   "torch.arange(num_keys)[:, None]"), question=_Q_LAST,
-            why="the rows of tokens that do not ask are still there"),
+            why="the rows of tokens without a query are still there"),
     Mistake("M18q", "num_keys is never used: (num_queries, num_queries)",
             edit=[("torch.arange(num_keys)", "torch.arange(num_queries)"),
                   (" + num_keys - num_queries", "")], question=_Q_LAST,
             why="the earlier keys have no column"),
-    Mistake("M19", "each token sees itself alone",
+    Mistake("M19", "each token sees only itself",
             edit=("<=", "=="), question=_Q_FIRST,
             why="one True in each row"),
-    Mistake("M20", "more queries than keys are let through: no ValueError",
+    Mistake("M20", "more queries than keys are accepted: no ValueError",
             edit=("num_queries > num_keys", "False"),
             why="for 5 queries and 3 keys it returns a table",
-            question="The queries are the last tokens. Which tokens are 5 queries, if "
-                 "there are 3 keys?", where="what does your function do first?"),
+            question="The queries belong to the last tokens. To which tokens can 5 "
+                 "queries belong, if there are 3 keys?",
+            where="what does your function do first?"),
     Mistake("M20e", "more queries than keys give an error that is not a ValueError",
             edit=("ValueError", "AssertionError"),
             why="for 5 queries and 3 keys another error is raised",
@@ -393,7 +396,7 @@ causal_mask = Exercise(
     crashes=((r"bitwise_not|~", "~ works on True and False only: .bool() first"),
              (r"^ValueError", "if the error is your own: only more queries than keys "
               "should raise it")),
-    hints=("The queries are the last tokens. At which position is query i?",
+    hints=("The queries belong to the last tokens. At which position is query i?",
            "Print your mask for 1 query and 4 keys: it should be True throughout.",
            "torch.arange(num_keys) <= torch.arange(num_keys)[-num_queries:, None]"),
     show="2 queries, 5 keys", solution=_CAUSAL_MASK)
@@ -426,7 +429,7 @@ def leak_probes(g: Generator) -> list[Probe]:
     others = torch.tensor([0.0, 1.0, 1.0, 1.0])                  # all but channel 0
     functions = {
         "the mean of the past (causal)": Mixer(table["past"]),
-        "each token alone (causal)": Mixer(table["own"]),
+        "each token on its own (causal)": Mixer(table["own"]),
         "the token before (causal)": Mixer(table["earlier"]),
         "the last output reads token 0 (causal)": Mixer(table["zero"], keep=2),
         "the last output reads token 1 (causal)": Mixer(table["one"]),
@@ -441,7 +444,7 @@ def leak_probes(g: Generator) -> list[Probe]:
         "output 0 reads the last token (leaks)": Mixer(table["far"]),
         "output 1 reads token 2 (leaks)": Mixer(table["middle"], keep=3),
         "output 0 reads token 1 (leaks)": Mixer(table["early"]),
-        "the last output but one reads the last token (leaks)": Mixer(table["late"]),
+        "the second-to-last output reads the last token (leaks)": Mixer(table["late"]),
         "only example 1 leaks": Mixer(table["all"], example=1),
         "only channel 2 leaks": Mixer(table["all"], channels=one),
         "two channels leak, with opposite signs": Mixer(table["all"], channels=cancel),
@@ -450,7 +453,7 @@ def leak_probes(g: Generator) -> list[Probe]:
             Mixer(table["all"], reads=torch.eye(c)[3]),
         "only channel 0 of later tokens leaks":
             Mixer(table["all"], reads=torch.eye(c)[0]),
-        "the mean of the past, but for rounding (causal)":
+        "the mean of the past, apart from rounding (causal)":
             Mixer(table["past"], rough=0.7),
     }
     second, third = (torch.arange(4096) == i for i in (2, 3))  # of many channels
@@ -497,7 +500,7 @@ LEAKS = (
             where="which token is changed, and which numbers are compared with which?"),
     Mistake("N2", "a test that counts the token's own output as a leak",
             edit=("[:, :j]", "[:, :j + 1]"),
-            why="each token alone is called a leak",
+            why="even a function that treats each token on its own is called a leak",
             question="May output 3 react to token 3?"),
     Mistake("N3", "a test that looks after the changed token, not before it",
             edit=("[:, :j]", "[:, j + 1:]"), question=_Q_LEAK,
@@ -511,7 +514,7 @@ LEAKS = (
     Mistake("N5", "only the last token is changed",
             edit=("range(x.size(1))", "[-1]"),
             why="a leak from a token in the middle is missed",
-            question="Can the last token be blameless and token 2 not?"),
+            question="Can token 2 leak if the last token doesn't?"),
     Mistake("N5s", "only the first token tested decides (a return inside the loop)",
             edit=[("range(x.size(1))", "range(1, x.size(1))"),
                   ("    return False", "        return False")],
@@ -535,7 +538,7 @@ LEAKS = (
     Mistake("N8", "only the first channel is compared",
             edit=("[:, :j]", "[:, :j, 0]"),
             why="a leak in another channel is missed",
-            question="How many channels has an output?"),
+            question="How many channels does an output have?"),
     Mistake("N14", "the examples before j are compared, not the outputs: [:j]",
             edit=("[:, :j]", "[:j]"),
             why="a function that reads the past is called a leak",
@@ -544,12 +547,12 @@ LEAKS = (
             edit=("[:, :j]", "[..., :j]"),
             why="a function that reads the past is called a leak",
             question="Which axis of an output (B, T, C) is the time?"),
-    Mistake("N15", "only a rise counts, no fall (.abs() is missing)",
+    Mistake("N15", "only increases count, not decreases (.abs() is missing)",
             edit=[("torch.randn_like(x[:, j])", "0"), (".abs()", "")],
             why="an output that falls when the token becomes 0 or random is missed",
             question="Is an output that becomes smaller one that moves?"),
-    Mistake("N15r", "only a rise counts, no fall (.abs() is missing), and the token is "
-            "only made larger",
+    Mistake("N15r", "only increases count, not decreases (.abs() is missing), and the "
+                    "token is only made larger",
             edit=[("torch.randn_like(x[:, j])", "x[:, j] + 1"), (".abs()", "")],
             why="an output that falls with it is missed",
             question="Is an output that becomes smaller one that moves?"),
@@ -573,7 +576,7 @@ LEAKS = (
             edit=("(moved[:, :j] > 1e-5).any()", "moved[:, :j].mean() > 1e-5"),
             why="a leak into a few of many numbers is missed",
             question="Six of 73,728 values move by 0.005. What is the mean?"),
-    Mistake("N9z", "no tolerance: rounding is taken for a leak",
+    Mistake("N9z", "no tolerance: rounding is mistaken for a leak",
             edit=("1e-5", "0"),
             why="a causal function moves by 1e-6, because sums round",
             question="How large is a rounding error, and how large a leak?"),
@@ -581,12 +584,12 @@ LEAKS = (
             edit=("changed[:, j] = torch.randn_like(x[:, j])",
                   "changed[:, j, 0] = torch.randn_like(x[:, j, 0])"),
             why="a leak that reads another channel is missed",
-            question="How many channels has token j?"),
+            question="How many channels does token j have?"),
     Mistake("N19", "later tokens exchanged, not changed",
             edit=("changed[:, j] = torch.randn_like(x[:, j])",
                   "changed[:, j:] = x[:, j:].flip(1)"),
             why="a function that adds them up gives the same sum",
-            question="Does a mean notice in which order the tokens are?"),
+            question="Does a mean notice the order of the tokens?"),
     Mistake("N10", "changes are added up with their signs",
             edit=[(".abs()", ".sum((0, 2)).abs()"), ("[:, :j]", "[:j]")],
             why="two changes of opposite sign cancel",
@@ -595,10 +598,10 @@ LEAKS = (
             edit=("x.clone()", "x"),
             why="the caller's x is not the same after the call",
             question="Who else may still need x?"),
-    Mistake("N12", "the changes pile up: token j is changed, the ones before stay so",
+    Mistake("N12", "the changes pile up: tokens that were changed before stay changed",
             edit=[("    for j", "    changed = x.clone()\n    for j"),
                   ("        changed = x.clone()\n", "")],
-            why="an output that reads an earlier token moves for that token's sake",
+            why="an output that reads an earlier token moves because of that token",
             question="Before token 3 changes, what should tokens 0 to 2 be?"),
     Mistake("N13", "the opposite: True for a causal function",
             edit=[("return True", "return False"), ("return False", "return True")],
@@ -626,14 +629,14 @@ leaks = Exercise(
     edge_cases=(EdgeCase(
         "it takes rounding for a leak: a causal function may move by 1e-6. Allow 1e-5: "
         "> 1e-5, or allclose(..., atol=1e-5)", _toy("past", rough=9.0)),
-     EdgeCase("it misses a leak where each token is first freed of its mean, as in "
-              "layer norm: adding one number to all channels changes nothing there; "
-              "put a random token in the place of the old one",
+     EdgeCase("it misses a leak where the mean of each token is subtracted first, as "
+              "in layer norm: adding one number to all channels changes nothing there; "
+              "replace the token by a random one",
               _toy("all", centred=True)),
      EdgeCase("it fails on a text of one token, which has no future", _one_token)),
     crashes=((r"max\(\).*(numel|non-zero size)|arg is an empty sequence",
-              "no output stands before token 0: for j = 0 the slice is empty and has "
-              "no maximum, so begin at j = 1"),),
+              "no output comes before token 0: for j = 0 the slice is empty and has no "
+              "maximum, so begin at j = 1"),),
     hints=("Change one token. Which outputs must stay exactly as they were?",
            "Try it on lambda x: x.roll(-1, 1), which reads the next token, and on "
            "lambda x: x.cumsum(1), which is causal.",
@@ -649,11 +652,11 @@ _ROLL = Mistake(
     "What does C put at position 0, which has no token before it?",
     "print x.roll(1, 1) for tokens 1, 2, 3", "C leaks, from the last token to output 0")
 _EXAMPLES = Mistake(
-    "N21", "taking a mean over the examples for a leak in time",
+    "N21", "mistaking a mean over the examples for a leak in time",
     "E mixes texts, but output i needs nothing after token i of any of them",
     "Along which axis does E average?", "dim=0 is the batch", "E does not leak")
 _OPPOSITE = Mistake(
-    "N22", "the functions that do not leak, in place of those that do",
+    "N22", "the functions that do not leak, instead of those that do",
     "every letter is on the wrong side", "When does your test say True?",
     "look at where you collect the letters", "keep the letters for which it says True")
 _SOFTMAX = Mistake(
@@ -681,7 +684,7 @@ _LOGS = Mistake(
     "How does a score become a weight?", "e to the power of ln 3 is 3",
     "[0.1, 0.2, 0.3, 0.4]")
 _NO_LOGS = Mistake(
-    "N28", "a softmax of 1 to 4, as if the scores were no logarithms",
+    "N28", "a softmax of 1 to 4, as if the scores were not logarithms",
     "e to the power of ln 3 is 3, not e to the 3",
     "What is e to the power of ln 3?", "row 3", "[0.1, 0.2, 0.3, 0.4]")
 _EVEN = Mistake(
@@ -721,7 +724,8 @@ def _breaks(value: Value) -> list[str]:
     weight = _hidden_weight(scores, fill)
     if not weight > 0.01:
         return [f"with your scores a hidden key gets {weight:.2g}: more than 0.01 is "
-                "asked for. How low must the visible scores be, against the fill?"]
+                "asked for. How low must the visible scores be, compared with the "
+                "fill?"]
     return []
 
 
@@ -770,7 +774,8 @@ ANSWERS = (
     Answer("02.5", "a fill that looks fine, and scores (T, T) that break it",
            lambda: [-100.0, [[-100.0, 0.0], [0.0, 0.0]]], test=_breaks,
            hints=("Softmax depends on differences between scores only. Take the first "
-                  "row, one visible score and the fill beside it: low against what?",
+                  "row, one visible score and the fill beside it: low compared with "
+                  "what?",
                   "The hidden scores are thrown away. The visible ones are yours: make "
                   "the one of row 0 as low as the fill.",
                   "fill = -100 and a visible score of -100: half and half."),

@@ -45,7 +45,7 @@ def gelu_probes(g: Generator) -> list[Probe]:
                 torch.tensor([-2, -1.3, -0.75, 1.3, 8]),)),
             Probe("x from -3 to 3", (torch.linspace(-3, 3, 25),)),
             Probe("x far from 0", (torch.tensor([-1000.0, -8, -5, 0, 5, 8, 1000]),)),
-            Probe("where the constants show best, 1 to 1.6", (
+            Probe("where the constants have the largest effect, 1 to 1.6", (
                 torch.linspace(1, 1.6, 7),)),
             Probe("three axes", (2 * torch.randn(2, 5, 4, generator=g),)),
             Probe("one number", (torch.tensor(1.5),)),
@@ -158,7 +158,7 @@ def _straight(run: RunProbe, g: Generator) -> list[Clue]:
 
 _Q_FAR = "What should GELU give far to the right, and far to the left?"
 _Q_FORM = "Compare with the formula, one factor after the other."
-_Q_SIGN = "Which sign has the term at x = -2, and which should it have?"
+_Q_SIGN = "What is the sign of the term at x = -2, and what should it be?"
 _Q_NETWORK = "Widen, apply gelu, narrow: which of the three comes when?"
 _Q_TOKENS = "May other tokens change the result of this one?"
 
@@ -168,7 +168,7 @@ _OTHER_FUNCTIONS = (
             why="off by at most 0.0005, near |x| = 2.7: not the form that GPT-2 was "
                 "trained with",
             question="There are two forms of GELU. Which one did GPT-2 train with?"),
-    Mistake("F2", "x * sigmoid(1.702 x), a cheaper stand-in for GELU",
+    Mistake("F2", "x * sigmoid(1.702 x), a cheaper approximation of GELU",
             edit=("0.5 * x * (1 + torch.tanh(inner))", "x * torch.sigmoid(1.702 * x)"),
             why="the error is largest near |x| = 2.3",
             question="Which form did GPT-2 train with?"),
@@ -187,12 +187,13 @@ _OTHER_FUNCTIONS = (
             why="never above 1: GELU(8) is 8", question=_Q_FAR),
 )
 _OTHER_NUMBERS = (
-    Mistake("F4", "0.44715 for 0.044715: a zero is lost", edit=("0.044715", "0.44715"),
+    Mistake("F4", "0.44715 instead of 0.044715: a zero is missing",
+            edit=("0.044715", "0.44715"),
             why="the error is largest near |x| = 1.3", question=_Q_FORM),
-    Mistake("F4b", "0.0044715 for 0.044715: a zero too many",
+    Mistake("F4b", "0.0044715 instead of 0.044715: one zero too many",
             edit=("0.044715", "0.0044715"),
             why="the cube hardly counts", question=_Q_FORM),
-    Mistake("F4r", "0.0447 for 0.044715: two digits are cut off",
+    Mistake("F4r", "0.0447 instead of 0.044715: two digits are cut off",
             edit=("0.044715", "0.0447"),
             why="right to four digits, and off by 0.00001 near x = 1.3",
             question=_Q_FORM),
@@ -200,32 +201,33 @@ _OTHER_NUMBERS = (
             why="tanh(0.80 x) alone", question=_Q_FORM),
     Mistake("F4m", "the cubic term is subtracted", edit=("(x +", "(x -"),
             why="far from 0 the result goes to the wrong side", question=_Q_FORM),
-    Mistake("F5", "x squared for x cubed", edit=("x**3", "x**2"),
+    Mistake("F5", "x squared instead of x cubed", edit=("x**3", "x**2"),
             why="the square is positive on both sides, so the left half is wrong",
             question=_Q_SIGN),
     Mistake("F5q", "x to the power of 4, not of 3", edit=("x**3", "x**4"),
             why="an even power is positive on both sides", question=_Q_SIGN),
-    Mistake("F6r", "0.8 for sqrt(2/pi)", edit=("math.sqrt(2 / math.pi)", "0.8"),
+    Mistake("F6r", "0.8 instead of sqrt(2/pi)", edit=("math.sqrt(2 / math.pi)", "0.8"),
             why="sqrt(2/pi) is 0.79788", question=_Q_FORM),
-    Mistake("F6p", "3.14 for pi", edit=("math.pi", "3.14"),
+    Mistake("F6p", "3.14 instead of pi", edit=("math.pi", "3.14"),
             why="right to three digits", question=_Q_FORM),
-    Mistake("F6", "sqrt(2)/pi for sqrt(2/pi)",
+    Mistake("F6", "sqrt(2)/pi instead of sqrt(2/pi)",
             edit=("math.sqrt(2 / math.pi)", "math.sqrt(2) / math.pi"),
             why="the factor inside tanh is 0.45, expected 0.80", question=_Q_FORM),
-    Mistake("F6b", "2/pi for sqrt(2/pi)",
+    Mistake("F6b", "2/pi instead of sqrt(2/pi)",
             edit=("math.sqrt(2 / math.pi)", "2 / math.pi"),
             why="the factor inside tanh is 0.64, expected 0.80", question=_Q_FORM),
     Mistake("F6c", "sqrt(pi/2), the fraction upside down",
             edit=("2 / math.pi", "math.pi / 2"),
             why="the factor inside tanh is 1.25, expected 0.80", question=_Q_FORM),
     Mistake("F7", "the 0.5 in front is missing", edit=("0.5 * ", ""),
-            why="all is doubled: at 8 it gives 16", question=_Q_FAR),
+            why="everything is doubled: at 8 it gives 16", question=_Q_FAR),
     Mistake("F7t", "2 in front, not 0.5", edit=("0.5 * ", "2 * "),
-            why="all is four times too large: at 8 it gives 32", question=_Q_FAR),
+            why="everything is four times too large: at 8 it gives 32",
+            question=_Q_FAR),
 )
 GELU = (
     *_OTHER_FUNCTIONS, *_OTHER_NUMBERS,
-    Mistake("F8", "no activation function: x comes back",
+    Mistake("F8", "no activation function: x is returned as it is",
             edit=("0.5 * x * (1 + torch.tanh(inner))", "x"),
             why="the result is x itself",
             question="What should a negative number become?"),
@@ -242,7 +244,7 @@ GELU = (
     Mistake("F6z", "the constant is cubed, too: (0.044715 x)**3",
             edit=("0.044715 * x**3", "(0.044715 * x)**3"),
             why="0.044715 cubed is 0.00009, so the term is lost", question=_Q_FORM),
-    Mistake("F7s", "sigmoid of the inner sum, where it is tanh",
+    Mistake("F7s", "sigmoid of the inner sum, not tanh",
             edit=("0.5 * x * (1 + torch.tanh(inner))", "x * torch.sigmoid(inner)"),
             why="the same formula with sigmoid needs twice the inner sum",
             question=_Q_FORM),
@@ -250,7 +252,8 @@ GELU = (
             edit=("0.5 * x * (1 + torch.tanh(inner))",
                   "torch.tanh(0.5 * x * (1 + inner))"),
             why="never above 1: GELU(8) is 8", question=_Q_FAR),
-    Mistake("F7h", "0.5 for the 1 before tanh", edit=("0.5 * x * (1 +", "x * (0.5 +"),
+    Mistake("F7h", "0.5 instead of the 1 before tanh",
+            edit=("0.5 * x * (1 +", "x * (0.5 +"),
             why="far to the left it is not 0", question=_Q_FAR),
     Mistake("F3e", "ELU", edit=("0.5 * x * (1 + torch.tanh(inner))", "F.elu(x)"),
             why="left of 0 it falls to -1: GELU returns to 0", question=_Q_FAR),
@@ -260,7 +263,7 @@ GELU = (
     Mistake("F7b", "the 1 before tanh is missing", edit=("1 + torch", "torch"),
             why="far to the left it gives -x/2 and not 0: the result is even",
             question=_Q_FAR),
-    Mistake("F7c", "1 - tanh for 1 + tanh", edit=("1 + torch", "1 - torch"),
+    Mistake("F7c", "1 - tanh instead of 1 + tanh", edit=("1 + torch", "1 - torch"),
             why="left and right are exchanged", question=_Q_FAR),
     Mistake("F7d", "the factor x is missing: only 0.5 (1 + tanh) is returned",
             edit=("x * (1", "(1"),
@@ -275,9 +278,9 @@ GELU = (
 )
 _TOO_FINE = ("F4r", "F6p", "F6r") # by the tolerance here; gelu is checked first
 NETWORK = (
-    *(replace(one, why=f"of the activation alone: {one.why}")
+    *(replace(one, why=f"in the activation function: {one.why}")
       for one in (*_OTHER_FUNCTIONS, *_OTHER_NUMBERS) if one.id not in _TOO_FINE),
-    Mistake("F8", "no activation: two linear maps, worth one",
+    Mistake("F8", "no activation function: two linear maps, which amount to one",
             edit=("gelu(x @ w1 + b1)", "x @ w1 + b1"),
             why="f(2x) - f(0) is twice f(x) - f(0): there is no nonlinearity",
             question=_Q_NETWORK),
@@ -306,7 +309,7 @@ NETWORK = (
     Mistake("F11e", "every example gets the first one's result",
             edit=("x @", "x[:1].expand_as(x) @"),
             why="changing example 1 changes nothing",
-            question="Which examples does x hold?"),
+            question="Which examples does x contain?"),
     Mistake("F23", "the hidden layer is returned: w2 and b2 are not used",
             edit=("hidden @ w2 + b2", "hidden"),
             why="the result has F channels, not C", question=_Q_NETWORK),
@@ -320,7 +323,7 @@ NETWORK = (
                   ("hidden @", "hidden * gelu(hidden) @")],
             why="it grows like the square of x",
             question="What does gelu multiply by already?"),
-    Mistake("F3m", "softmax in the place of the activation",
+    Mistake("F3m", "softmax instead of the activation function",
             edit=("gelu(x @ w1 + b1)", "(x @ w1 + b1).softmax(-1)"),
             why="the hidden units of a token add up to 1",
             question="Do hidden units compete?"),
@@ -360,7 +363,7 @@ NETWORK = (
             question="Which axes of x and w1 meet?"),
     Mistake("F19", "w1 and w2 exchanged", edit=[("@ w1", "@ w2"), ("@ w2", "@ w1")],
             why="right shapes only where F = C", question="Which matrix widens?"),
-    Mistake("F20", "x added to the result: that is the block's part",
+    Mistake("F20", "x is added to the result, which is the block's job",
             edit=("return hidden", "return x + hidden"),
             why="yours minus the expected result is x",
             question="Who adds the result to the residual stream: the network or the "
@@ -368,7 +371,8 @@ NETWORK = (
     Mistake("F13", "changes its input in place", edit=("x @", "x.add_(b2) @"),
             why="the caller's x is not the same after the call",
             question="Who else may need x?"),
-    Mistake("F14", "no gradient passes the hidden layer (detach, no_grad, .data)",
+    Mistake("F14", "no gradient passes through the hidden layer (detach, no_grad, "
+                   ".data)",
             edit=("hidden @", "hidden.detach() @"),
             why="the values are right, but x, w1 and b1 would never learn",
             question="How would training reach w1?"),
@@ -382,7 +386,8 @@ gelu = Exercise(
             lambda g: Probe("x of 10,000", (torch.tensor([-1e4, 1e4]),))),
      EdgeCase("it fails in half precision", lambda g: Probe(
          "half precision", (torch.linspace(-3, 3, 7),), in_half))),
-    hints=("Far left it gives 0, far right x, at 0 it gives 0. Which of them fails?",
+    hints=("Far to the left it returns 0, far to the right x, and at 0 it returns 0. "
+           "Where does yours fail?",
            "Print it at -8, 0 and 8, then compare the constants with the formula.",
            "0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * "
            "(x + 0.044715 * x**3)))"),
@@ -448,11 +453,11 @@ _NOT_X = Mistake(
     "What is the fraction multiplied by?", "the formula has an x in front", "[0, 0, 8]")
 _ONLY_STRAIGHT = Mistake(
     "P2", "x itself", "far to the left x is multiplied by nearly 0",
-    "What fraction of the bell curve lies below -8?", "the value at -8", "[0, 0, 8]")
+    "What fraction of the bell curve is below -8?", "the value at -8", "[0, 0, 8]")
 _DIP = Mistake(
     "P3", "the lowest value, taken for the value far to the left",
     "-0.17 is reached at x = -0.75; further left it rises back to 0",
-    "What fraction of the bell curve lies below -8?", "the value at -8", "[0, 0, 8]")
+    "What fraction of the bell curve is below -8?", "the value at -8", "[0, 0, 8]")
 _DOUBLE = Mistake(
     "F7", "the 0.5 in front is missing", "1 + tanh is 2 far to the right, and 0.5 * 2 "
     "is 1", "What is 0.5 * 8 * (1 + 1)?", "the value at 8", "[0, 0, 8]")
@@ -466,18 +471,18 @@ _FRACTION = Mistake(
     "the value at 8", "[0, 0, 8]")
 _HALVED = Mistake(
     "P11", "half of x at 8",
-    "nearly all of the bell curve lies below 8, not half of it",
-    "What fraction of the bell curve lies below 8?", "the value at 8", "[0, 0, 8]")
+    "nearly all of the bell curve is below 8, not half of it",
+    "What fraction of the bell curve is below 8?", "the value at 8", "[0, 0, 8]")
 _SHORT = "two significant digits are"
 _PLACE = Mistake(
     "P7", "the index in the list, not the x with that index",
-    "argmax gives an index; all x lie between 2 and 4",
+    "argmax gives an index; all x are between 2 and 4",
     "At which x is the gap largest?", "look at argmax", "x[gap.argmax()]")
 _ALL_HALF = Mistake(
     "P8", "the gap of results in half precision, not in double precision",
     "half precision has steps of 1/512 there, so each gap is 0 or at least one step, "
-    "0.00195", "When are the results rounded: before the gap is taken, or after?",
-    "which type has x when the gap is taken?",
+    "0.00195", "When are the results rounded: before the gap is computed, or after?",
+    "which type does x have when the gap is computed?",
     "gap = (F.gelu(x) - F.gelu(x, approximate=\"tanh\")).abs() with x in float64")
 
 ANSWERS = (
@@ -488,7 +493,7 @@ ANSWERS = (
                   ([0.0, 0.5, 8.0], _HALF_AT_0), ([0.0, 0.0, 1.0], _FRACTION),
                   ([0.0, 0.0, 4.0], _HALVED)),
            hints=("GELU(x) is x times a fraction between 0 and 1.",
-                  "Nearly nothing of the bell curve lies below -8, half of it below 0, "
+                  "Nearly nothing of the bell curve is below -8, half of it below 0, "
                   "nearly all of it below 8.",
                   "-8 times nearly 0, 0 times a half, 8 times nearly 1."),
            solution="predicted = [0.0, 0.0, 8.0]"),
@@ -514,7 +519,7 @@ ANSWERS = (
                   *((_gap(1 / 512, at, count), _ALL_HALF)
                     for at, count in ((2.066, 156), (2.07, 178), (2.049, 236)))),
            hints=("(a - b).abs() is the gap at each x, in double precision; .max() and "
-                  ".argmax() give its size and its place in the list.",
+                  ".argmax() return its size and its position in the list.",
                   "Compute in double precision first, then round: F.gelu(x).half(). "
                   "Compare the two rounded results with != and count.",
                   "(F.gelu(x).half() != F.gelu(x, approximate=\"tanh\").half()).sum()"),

@@ -115,13 +115,13 @@ def probability_probes(g: Generator) -> list[Probe]:
               (torch.tensor([[0.0, 2.0, 2.0001, 1.0]]), 0, None)),
         Probe("temperature 0 and k = 2", (low, 0.0, 2), sizes=sizes),
         Probe("k = 99, more than there are tokens", (high, 1.0, 99), sizes=sizes),
-        Probe("logits of some hundreds", (200 * high, 1.0, 4), sizes=sizes),
+        Probe("logits of several hundred", (200 * high, 1.0, 4), sizes=sizes),
         Probe("one row", (_rows(g, 1, 7), 1.5, 2)),
     ]
 
 
 def _tied(g: Generator) -> Probe:
-    return Probe("two tokens tied at the k-th place",
+    return Probe("two tokens tied for the k-th rank",
                  (torch.tensor([[4.0, 16, 32, 16, 1, 0.25]]).log(), 1.0, 2))
 
 
@@ -130,14 +130,15 @@ def sampling_probes(g: Generator) -> list[Probe]:
     low, high = _flat(g, -3.0), _flat(g, 0.0)
     positive = torch.tensor([[0.5, 3.0, 1.0, 2.0, 4.0, 0.2]])
     return [
-        Probe("one token sure", (_sure(g), 1.0, 2), one_draw, {"B": 3, "V": 6}),
+        Probe("one token certain", (_sure(g), 1.0, 2), one_draw, {"B": 3, "V": 6}),
         Probe("frequencies at temperature 0", (low, 0, None), shares),
         Probe("frequencies with k = 1", (high, 1.0, 1), shares),
         Probe("frequencies in many samples", (high, 1.0, None), shares),
         Probe("frequencies at temperature 2.5", (low, 2.5, None), shares),
         Probe("frequencies at temperature 0.3, k = 99", (high, 0.3, 99), shares),
         Probe("frequencies with k = 3", (low, 1.0, 3), shares),
-        Probe("which tokens are ever sampled, k = 2, temperature 2", (low, 2.0, 2),
+        Probe("which tokens are ever sampled with k = 2 at temperature 2",
+            (low, 2.0, 2),
               ever_drawn),
         Probe("frequencies, all logits positive", (positive, 1.0, None), shares),
         Probe("randomness", (high,), randomness),
@@ -171,9 +172,9 @@ def generation_probes(g: Generator) -> list[Probe]:
         Probe("one token", (ToyModel(37, 12, g), ids(1, 1, 37), 5, 12)),
         Probe("how the model is used", (ToyModel(29, 16, g), ids(2, 3, 29), 2, 16),
               manners),
-        Probe("the mode afterwards, of a model that came in training mode",
+        Probe("the mode afterwards, of a model in training mode",
               (ToyModel(29, 16, g), ids(2, 3, 29), 2, 16), mode_afterwards),
-        Probe("the mode afterwards, of a model that came in evaluation mode",
+        Probe("the mode afterwards, of a model in evaluation mode",
               (ToyModel(29, 16, g).eval(), ids(2, 3, 29), 2, 16), mode_afterwards),
     ]
 
@@ -259,7 +260,7 @@ def read_samples(run: RunProbe, g: Generator) -> list[Clue]:
         if best > 0.999:
             found.append(Clue("always", "all samples are the most probable token"))
     if isinstance(facts, dict):
-        found += [Clue(f"not {name}", f"this does not hold: {name}")
+        found += [Clue(f"not {name}", f"this should be true: {name}")
                   for name, holds in facts.items() if not holds]
     return found[:3]
 
@@ -302,13 +303,13 @@ _Q_T = ("What should happen to the probabilities as the temperature goes to 0? A
 _Q_K = "With k = 1, which tokens may be sampled?"
 _Q_LAST = ("The model predicts at every position. Which prediction is about the next "
            "token?")
-_Q_CROP = "A text of 9 tokens, a window of 5: which 5 tell most about the next one?"
+_Q_CROP = "A text of 9 tokens, a window of 5: which 5 say most about the next one?"
 _Q_RETURN = "Who still needs the prompt: the caller of your function, or your loop?"
 _Q_ROWS = "Do two rows have the same k-th logit?"
 _Q_99 = "What should k = 99 mean for 5 tokens?"
 _Q_GREEDY = "Which token is the most probable?"
-_Q_MODE = "In which mode did the model come, and in which does it leave?"
-_Q_TWICE = "What does softmax make of numbers between 0 and 1?"
+_Q_MODE = "In which mode was the model before the call, and in which is it afterwards?"
+_Q_TWICE = "What does softmax do to numbers between 0 and 1?"
 _Q_SAME = "What would a text look like in which every sample is the same?"
 
 TEMPERATURE = (
@@ -364,15 +365,15 @@ TOP_K = (
     Mistake("G8i", "k larger than the vocabulary crashes (an index)",
             edit=("logits.topk(min(top_k, logits.size(-1))).values[:, -1:]",
                   "logits.sort(descending=True).values[:, [top_k - 1]]"),
-            why="with k = 99 and fewer tokens, there is no number k", question=_Q_99),
+            why="with k = 99 and fewer tokens, index k does not exist", question=_Q_99),
     Mistake("G9", "ranks among the k best taken for token ids",
             edit=("logits = logits.masked",
                   "logits = logits.sort(descending=True).values\n"
                   "        logits = logits.masked"),
-            why="only the first k ids ever have a probability above 0, though the best "
-                "tokens stand elsewhere",
-            question="Topk gives values and indices. Which token is number 0 of the k "
-                 "best?"),
+            why="only the first k ids ever have a probability above 0, even if other "
+                "tokens have larger logits",
+            question="topk returns values and indices. Which token is number 0 of the "
+                     "k best?"),
     Mistake("G22", "the k smallest kept",
             edit=[("logits.size(-1)))", "logits.size(-1)), largest=False)"),
                   ("logits < limit", "logits > limit")],
@@ -395,7 +396,8 @@ _SOFTMAX = (
     Mistake("G15", "always the most probable token",
             edit=("(logits / temperature).softmax(-1)",
                   "F.one_hot(logits.argmax(-1), logits.size(-1)).float()"),
-            why="the temperature has no effect: all is on the largest logit",
+            why="the temperature has no effect: the largest logit gets all the "
+                "probability",
             question=_Q_T),
     Mistake("G16", "softmax over the batch (dim=0)",
             edit=(".softmax(-1)", ".softmax(0)"),
@@ -413,7 +415,7 @@ PROBABILITIES = (
             edit=("logits = logits.masked_fill(logits < limit, -torch.inf)",
                   "return (logits / temperature).softmax(-1) * (logits >= limit)"),
             why="the forbidden tokens have 0, but the rows add up to less than 1",
-            question="Who gets the probability of the forbidden tokens?"),
+            question="Where does the probability of the forbidden tokens go?"),
     Mistake("G4r", "temperature 0 puts all on one logit of the whole batch",
             edit=("        best = logits.argmax(-1, keepdim=True)\n"
                   "        return torch.zeros_like(logits).scatter(-1, best, 1.0)",
@@ -431,7 +433,7 @@ PROBABILITIES = (
     Mistake("G16u", "all kept tokens get the same probability",
             edit=("logits = logits.masked_fill(logits < limit, -torch.inf)",
                   "return (logits >= limit) / (logits >= limit).sum(-1, keepdim=True)"),
-            why="the logits decide only who is kept",
+            why="the logits decide only which tokens are kept",
             question="Which of the kept tokens is the most probable?"),
     Mistake("G7l", "the limit of the last row for all rows",
             edit=("values[:, -1:]", "values[-1, -1]"),
@@ -516,14 +518,14 @@ SAMPLES = (
             edit=("(probabilities, 1",
                   "(probabilities.sort(descending=True).values, 1"),
             why="small ids come most often, whatever their logits",
-            question="Sort gives values and indices. Which token is number 0 of the "
+            question="sort returns values and indices. Which token is number 0 of the "
                      "sorted ones?"),
     Mistake("G20", "returns (B,), not (B, 1)", edit=("return ids", "return ids[:, 0]"),
             why="the ids are right, but can't be appended to (B, T)",
-            question="Which shape can be joined to (B, T) along the tokens?"),
+            question="Which shape can be concatenated to (B, T) along the tokens?"),
     Mistake("G20p", "returns the probability of the token, not its id",
             edit=("return ids", "return probabilities.gather(-1, ids)"),
-            why="the result holds numbers between 0 and 1",
+            why="the result contains numbers between 0 and 1",
             question="What does the next call of the model need?"),
 )
 GENERATION = (
@@ -563,10 +565,10 @@ GENERATION = (
             edit=("    model.train(was_training)\n", ""),
             why="a training run that goes on would do so without dropout",
             question=_Q_MODE),
-    Mistake("G12t", "the model is in training mode afterwards, even if it came in "
-                    "evaluation mode",
+    Mistake("G12t", "the model is in training mode afterwards, even if it was in "
+                    "evaluation mode before",
             edit=("model.train(was_training)", "model.train()"),
-            why="the next one who uses it gets dropout", question=_Q_MODE),
+            why="its next use gets dropout", question=_Q_MODE),
     Mistake("G13", "no no_grad: gradients are recorded",
             edit=("torch.no_grad()", "torch.enable_grad()"),
             why="the ids are right, but each step keeps memory for a backward pass "
@@ -580,13 +582,13 @@ GENERATION = (
             why="the result is (B, 1)", question=_Q_RETURN),
     Mistake("G14f", "new tokens put in front of the text",
             edit=("[ids, new]", "[new, ids]"),
-            why="the prompt stands at the end of the result",
+            why="the prompt is at the end of the result",
             question="At which end does a text grow?"),
     Mistake("G15", "samples, where greedy decoding was asked for",
             edit=("argmax(-1, keepdim=True)", "softmax(-1).multinomial(1)"),
             why="two calls give different texts", question=_Q_GREEDY),
     Mistake("G22", "the least probable token (argmin)", edit=("argmax", "argmin"),
-            why="every new token is the one that the model thinks impossible",
+            why="every new token is the one that the model finds least probable",
             question=_Q_GREEDY),
     Mistake("G24", "the model sees the last token only",
             edit=("ids[:, -max_seq_length:]", "ids[:, -1:]"),
@@ -635,8 +637,8 @@ next_probabilities = Exercise(
     axes={"logits": "B V", "": "B V"},
     hints=("Three steps: cut what is below the k-th logit of its row, divide by the "
            "temperature, softmax. Temperature 0 is a case of its own.",
-           "Print your result for the logits 2, 1, 0, -1 with k = 2: what does it add "
-           "up to?",
+           "Print your result for the logits 2, 1, 0, -1 with k = 2: what do the "
+           "probabilities add up to?",
            "logits.masked_fill(logits < limit, -torch.inf), then softmax(-1)"),
     show="k = 3, all logits negative", sums=True, solution=_NEXT_PROBABILITIES)
 
@@ -664,8 +666,8 @@ generate = Exercise(
     mistakes=GENERATION,
     read_out=read_generation, axes={"input_ids": "B T", "": "B T"},
     crashes=(
-        (r"index out of range in self", "the model was given more tokens than its "
-         "window holds: max_seq_length"),
+        (r"index out of range in self", "the model was given more tokens than fit into "
+                                        "its window, max_seq_length"),
         (r"[Ss]izes of tensors must match|Tensors must have same number of dimensions",
          "cat joins along one axis, dim=1 here; the new token must be (B, 1)"),
         (r"cannot be converted to Scalar|only one element",
@@ -702,7 +704,7 @@ def _greedy_loses(value: Value) -> list[str]:
     rows = {"first": first} | {f"second[{i}]": row for i, row in enumerate(second)}
     for name, row in rows.items():
         if not (row >= 0).all() or not abs(row.sum() - 1) < 1e-3:
-            return [f"{name} must hold probabilities: not negative, adding up to 1; "
+            return [f"{name} must contain probabilities: not negative, adding up to 1; "
                     f"its sum is {row.sum():.4g}, its smallest number {row.min():.4g}"]
     return _lost_by(first[:, None] * second, int(first.argmax()))
 
@@ -713,8 +715,8 @@ def _lost_by(texts: Tensor, start: int) -> list[str]:
     if best >= 2 * greedy - 1e-6:
         return []
     return [f"greedy's text has the probability {greedy:.3f}, and the most probable "
-            f"text {best:.3f}: {best / max(greedy, 1e-9):.2f} times as much, at least "
-            "2 times is asked for"]
+            f"text {best:.3f}: {best / max(greedy, 1e-9):.2f} times as much, "
+            "at least 2 times is required"]
 
 
 _ALONE = Mistake(
@@ -734,12 +736,12 @@ _COUNT = Mistake(
     "len(set(pairs)) / len(pairs)")
 _LETTERS = Mistake(
     "P5", "pairs of neighbouring bytes, not of words",
-    "there are few pairs of letters, and they return in every word",
-    "What does .split() give?", "What stands in your pairs?",
+    "there are few pairs of letters, and every word repeats them",
+    "What does .split() give?", "What do your pairs contain?",
     "bytes(row).decode(errors='replace').split()")
 _BITS = Mistake(
     "P6", "bits, not nats", "a nat is 1.44 bits, so the numbers are larger",
-    "In which unit does nats_of answer?", "Look for log2, or a division by ln 2",
+    "In which unit are the results of nats_of?", "Look for log2, or a division by ln 2",
     "nats_of(model, ids).mean()")
 _SUM = Mistake(
     "P7", "the nats of all bytes together, not per byte",
@@ -747,18 +749,19 @@ _SUM = Mistake(
     "How many bytes are 8 texts of 160?", "Look for sum", "nats_of(model, ids).mean()")
 _TEXT = Mistake(
     "P8", "the nats of a whole text, not per byte", "a text has 160 bytes",
-    "How many bytes has one text?", "Look at what the sum is divided by",
+    "How many bytes does one text have?", "Look at what the sum is divided by",
     "nats_of(model, ids).mean()")
 _PERPLEXITY = Mistake(
-    "P9", "the perplexity, e to the nats", "a sure model gets 1 there, and 0 nats",
-    "What would a model get that is sure of every byte?", "Look for exp",
+    "P9", "the perplexity, e to the nats", "a model that is sure of every byte has a "
+                                           "perplexity of 1, but 0 nats",
+    "What should the number be for a model that is sure of every byte?", "Look for exp",
     "nats_of(model, ids).mean()")
 _SWAPPED = Mistake(
     "P10", "the two entries exchanged", "a fraction is never above 1, and nats may be",
     "Which of the two numbers can be above 1?", "Compare the names with the numbers",
     "different_pairs for the first entry, nats_per_byte for the second")
 _OWN = Mistake(
-    "P3", "the loss at the temperature sampled with, not at temperature 1",
+    "P3", "the loss at the sampling temperature, not at temperature 1",
     "a model at another temperature is another model: its own text costs it less",
     "Who should judge all four kinds of text?", "Look for a division of the logits",
     "Use the logits as they are")
@@ -774,7 +777,8 @@ def _setting(id: str, name: str, why: str, question: str, fix: str = _POWER) -> 
 
 
 _TURNED_ROUND = _setting(
-    "P11", "cold and hot exchanged", "a small T makes differences of logits larger",
+    "P11", "cold and hot exchanged", "a small T makes the differences between logits "
+                                     "larger",
     "What are the logits divided by, and do they grow or shrink?")
 _MULTIPLIED = _setting(
     "P12", "logits multiplied by T, not divided", "T = 0.5 should make it sharper",
@@ -809,11 +813,11 @@ ANSWERS = (
             ({_HALF: [0.25, 0.0625, 0.015625, 0.015625]}, _NOT_AGAIN),
             ({_HOT: [0, 0, 0, 0]}, _VANISHED), ({_TOP: [1, 1, 1, 1]}, _NOT_AGAIN)),
         hints=(
-            "Dividing logits by T is taking e to the logits, here 4, 2, 1 and 1, to "
-            "the power 1/T, before they are normalised.",
+            "Dividing the logits by T raises their exponentials, here 4, 2, 1 and 1, "
+            "to the power 1/T, before they are normalised.",
             "For T = 0.5 the power is 2. What are the squares of 4, 2, 1 and 1, and "
             "what do they add up to?",
-            "16, 4, 1 and 1 of 22"),
+            "16, 4, 1 and 1, divided by 22"),
         solution="""\
 predicted = {
     "T close to 0": [1.0, 0.0, 0.0, 0.0],
@@ -858,11 +862,13 @@ measured = {
                    "2",
            [[0.4, 0.3, 0.3], [[0.34, 0.33, 0.33], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]],
            test=_greedy_loses, hints=(
-               "A text's probability is the product of two probabilities: first[i] * "
-               "second[i][j].",
-               "After greedy's first word the model should be unsure. After another "
-               "first word, nearly as probable, it should be sure.",
-               "first = 0.4, 0.3, 0.3; after word 0 all equal, after word 1 one sure"),
+               "The probability of a text is the product of two probabilities: "
+               "first[i] * second[i][j].",
+               "After the first word that greedy decoding chooses, the model should be "
+               "unsure. After another first word, nearly as probable, it should be "
+               "sure.",
+               "first = 0.4, 0.3, 0.3; after word 0 all equal, after word 1 one of "
+               "them certain"),
            solution="""\
 first = [0.4, 0.3, 0.3]
 second = [[0.34, 0.33, 0.33], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]"""),

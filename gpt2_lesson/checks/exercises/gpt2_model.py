@@ -128,7 +128,7 @@ def model_probes(g: Generator) -> list[Probe]:
         Probe("T is max_seq_length", ((sizes, full),), whole.filled_logits),
         Probe("one step of training", (case,), whole.one_step),
         Probe("embeddings ten times as large", (case,), whole.larger_stream),
-        Probe("who moves whom", (case,), whole.who_moves),
+        Probe("which token moves which outputs", (case,), whole.who_moves),
         Probe("saved and loaded", (case,), whole.saved_and_loaded),
         Probe("initial weights", (((61, 32, 2, 8, 40, 80), fresh),),
               whole.initial_weights),
@@ -141,7 +141,7 @@ def model_read_out(run: RunProbe, g: Generator) -> list[Clue]:
     for probe in probes:
         seen, wanted = run(probe), observe(GPT2.reference, probe)
         if not seen.error and not seen.repeats and wanted.repeats:
-            return [Clue("draws", "in eval mode your model still draws random numbers: "
+            return [Clue("draws", "in eval mode your model still uses random numbers: "
                          "nn.Dropout stops by itself, F.dropout needs "
                          "training=self.training")]
         if seen.error or equal(seen.value, wanted.value, 1e-5, 1e-4):
@@ -267,7 +267,8 @@ EMBED = (
                 "large", question="Which is the first row of a matrix?"),
     Mistake("E5b", "positions sliced from 1 (row 0 is never used)",
             edit=("[:T]", "[1:T + 1]"), question="Which is the first row of a matrix?",
-            why="position 0 gets row 1, and a text of the full length one row too few"),
+            why="position 0 gets row 1, and a text of the full length gets one row too "
+                "few"),
     Mistake("E5c", "the last T positions, not the first", edit=("[:T]", "[-T:]"),
             why="right only for texts of the full length",
             question="Which row does the first token get?"),
@@ -281,7 +282,8 @@ EMBED = (
             edit=("tok_emb[input_ids]",
                   "tok_emb[input_ids] * math.sqrt(tok_emb.size(1))"),
             why="with pos_emb = 0 your result is sqrt(C) times tok_emb's rows",
-            question="Who scales its embeddings: GPT-2, or the transformer of 2017?"),
+            question="Which of the two scales its embeddings: GPT-2, or the "
+                     "transformer of 2017?"),
     Mistake("E6o", "token embeddings divided by sqrt(C)",
             edit=("tok_emb[input_ids]",
                   "tok_emb[input_ids] / math.sqrt(tok_emb.size(1))"),
@@ -304,7 +306,8 @@ EMBED = (
             edit=("tokens + positions",
                   "F.layer_norm(tokens + positions, tokens.shape[-1:])"),
             why="each vector has mean 0 and variance 1",
-            question="Which part of the model norms: the embeddings, or the blocks?"),
+            question="Which part of the model normalises: the embeddings, or the "
+                     "blocks?"),
     Mistake("E6z", "token embeddings never used",
             edit=("tokens + positions", "positions.expand_as(tokens)"),
             why="changing the ids changes nothing",
@@ -312,7 +315,7 @@ EMBED = (
     Mistake("E8", "sines and cosines instead of the matrix pos_emb",
             edit=("pos_emb[:T]", "waves(T, pos_emb.size(1))"),
             why="changing pos_emb changes nothing, and no gradient reaches it",
-            question="Who makes GPT-2's positions: a formula, or the training?"),
+            question="Where do GPT-2's positions come from: a formula, or training?"),
     Mistake("E9", "positions concatenated, not added",
             edit=("tokens + positions",
                   "torch.cat([tokens, positions.expand_as(tokens)], -1)"),
@@ -336,7 +339,7 @@ EMBED = (
 
 _TIE = "self.head.weight = self.tok_emb.weight, or F.linear(x, self.tok_emb.weight)"
 _Q_TIE = ("The head asks how well a vector fits each token. Which matrix already "
-          "holds a vector for each token?")
+          "contains a vector for each token?")
 _Q_LN = "How many nats is a uniform guess among V tokens, and where does yours start?"
 _Q_DEPTH = "2L terms are added to the residual stream. What keeps its size near 1x?"
 _Q_NORM = ("A pre-norm block never normalises the residual stream itself. Who does, at "
@@ -394,8 +397,8 @@ WHOLE = (
             why="the count lacks L - 1 blocks: at GPT-2's size 46,473,216",
             question="Does [x] * 3 make three things, or one thing with three names?"),
     Mistake("W6b", "one block only", edit=("range(num_layers)", "range(1)"),
-            why="the count lacks L - 1 blocks, and x passes one",
-            question="How often does x pass a block?"),
+            why="the count lacks L - 1 blocks, and x passes through only one",
+            question="How many blocks does x pass through?"),
     Mistake("W6c", "one block too few (L - 1)",
             edit=("range(num_layers)", "range(1, num_layers)"),
             why="the count lacks one block",
@@ -418,7 +421,8 @@ WHOLE = (
             where="look at the loop: what goes in, and where does the result go?"),
     Mistake("W6f", "the residual stream added to the blocks' results: x + block(x)",
             edit=("block(x)", "x + block(x)"),
-            why="a block's result holds x already, so x counts twice after each block",
+            why="a block's result contains x already, so x counts twice after each "
+                "block",
             question="Which two additions does a TransformerBlock make by itself?"),
     Mistake("W7", "no last norm (ln_final)",
             edit=[("        self.ln_final = LayerNorm(d_model)\n", ""),
@@ -427,7 +431,7 @@ WHOLE = (
                 "stream ten times as large gives logits ten times as large",
             question=_Q_NORM, where="look between the last block and the head",
             fix="logits from self.ln_final(x)"),
-    Mistake("W7b", "the norm stands before the blocks, not after them",
+    Mistake("W7b", "the norm is applied before the blocks, not after them",
             edit=[("        for block in",
                    "        x = self.ln_final(x)\n        for block in"),
                   ("        x = self.ln_final(x)\n", "")],
@@ -486,11 +490,11 @@ WHOLE = (
             question="Who applies the softmax when the loss is computed?"),
     Mistake("W10c", "logits of the last position only",
             edit=("return logits", "return logits[:, -1]"),
-            why="(B, V) in place of (B, T, V): the loss needs every position",
+            why="(B, V) instead of (B, T, V): the loss needs every position",
             question="How many positions of a text of T tokens predict a next token?"),
     Mistake("W10m", "the mean of the logits over all positions",
             edit=("return logits", "return logits.mean(1)"),
-            why="(B, V) in place of (B, T, V): the loss needs every position",
+            why="(B, V) instead of (B, T, V): the loss needs every position",
             question="How many positions of a text of T tokens predict a next token?"),
     Mistake("W10s", "logits divided by sqrt(C)",
             edit=("return logits", "return logits / math.sqrt(x.size(-1))"),
@@ -503,11 +507,11 @@ WHOLE = (
     Mistake("W14", "num_heads is not used: one head",
             edit=("TransformerBlock(d_model, num_heads", "TransformerBlock(d_model, 1"),
             why="the count is right, the logits are not",
-            question="Which number of heads do your blocks get?"),
+            question="How many heads do your blocks get?"),
     Mistake("W15", "the positional embeddings have one row too many",
             edit=("nn.Embedding(max_seq_length", "nn.Embedding(max_seq_length + 1"),
             why="C parameters too many",
-            question="How many positions has a text of max_seq_length tokens?"),
+            question="How many positions does a text of max_seq_length tokens have?"),
     Mistake("W11", "the mask is a Parameter",
             edit=("std=0.02)",
                   "std=0.02)\n"
@@ -537,30 +541,33 @@ WHOLE = (
             question="Which rows of pos_emb does a text of 5 tokens need?"),
     Mistake("E5", "positions counted from 1",
             edit=("self.pos_emb.weight[:T]", "self.pos_emb(torch.arange(1, T + 1))"),
-            why="a text of max_seq_length tokens gets an index too large",
+            why="a text of max_seq_length tokens gets an index that is too large",
             question="Which is the first row of a matrix?"),
     Mistake("E6", "token embeddings multiplied by sqrt(C)",
             edit=("self.tok_emb(input_ids)",
                   "self.tok_emb(input_ids) * math.sqrt(self.tok_emb.embedding_dim)"),
             why="the token outweighs its position sqrt(C) times",
-            question="Who scales its embeddings: GPT-2, or the transformer of 2017?"),
+            question="Which of the two scales its embeddings: GPT-2, or the "
+                     "transformer of 2017?"),
     Mistake("E8", "sines and cosines instead of learned positional embeddings",
             edit=[("self.pos_emb = nn.Embedding(max_seq_length, d_model)",
                    'self.register_buffer("pos_emb", waves(max_seq_length, d_model))'),
                   ("self.pos_emb.weight", "self.pos_emb")],
             why="T x C parameters too few: at GPT-2's size 786,432",
-            question="Who makes GPT-2's positions: a formula, or the training?",
+            question="Where do GPT-2's positions come from: a formula, or training?",
             where="look for sin and cos",
             fix="self.pos_emb = nn.Embedding(max_seq_length, d_model)"),
     Mistake("E10", "positions added before every block",
             edit=[(" + self.pos_emb.weight[:T]", ""),
                   ("block(x)", "block(x + self.pos_emb.weight[:T])")],
-            why="the residual stream drifts along the positions, the deeper the more",
+            why="the residual stream drifts along the positions, more and more with "
+                "depth",
             question="How often are positions added to the residual stream?",
             where="look inside the loop"),
 )
 
-_Q_COUNT = "Which numbers does training change, and how many places hold each of them?"
+_Q_COUNT = ("Which numbers does training change, and in how many places is each of "
+            "them stored?")
 
 COUNT = (
     Mistake("W4", "counted through state_dict, where a tied matrix has two names",
@@ -598,22 +605,22 @@ COUNT = (
     Mistake("W4n", "numbers that are 0 are left out",
             edit=("p.numel()", "int((p != 0).sum())"),
             why="a fresh bias of zeros is not counted",
-            question="Is a 0 that training will change no parameter?"),
+            question="Isn't a 0 that training will change a parameter, too?"),
     Mistake("W4d", "tensors counted, not their entries", edit=("p.numel()", "1"),
             why="a whole matrix counts as 1",
             question="How many numbers are in a 7 x 3 matrix?"),
-    Mistake("W4e", "rows counted, not entries (len in place of numel)",
+    Mistake("W4e", "rows counted, not entries (len instead of numel)",
             edit=("p.numel()", "len(p)"), why="a 7 x 3 matrix counts as 7",
             question="What does len of a matrix give?"),
     Mistake("W4f", "bytes, not numbers",
             edit=("p.numel()", "p.numel() * p.element_size()"),
             why="four times too many, in float32",
-            question="How many bytes has one float32?"),
-    Mistake("W4j", "the first tensor alone is counted",
+            question="How many bytes does one float32 take?"),
+    Mistake("W4j", "only the first tensor is counted",
             edit=("model.parameters()", "list(model.parameters())[:1]"),
             why="what comes after the first tensor makes no difference",
             question="When does your loop end?"),
-    Mistake("W4k", "the last tensor alone is counted",
+    Mistake("W4k", "only the last tensor is counted",
             edit=("model.parameters()", "list(model.parameters())[-1:]"),
             why="what comes before the last tensor makes no difference",
             question="What becomes of the sum when the next tensor comes?"),
@@ -788,7 +795,7 @@ def _ticks(value: Value) -> list[str]:
             return [f"{name} has the shape {tuple(part.shape)}, expected "
                     f"{wanted[name]}"]
         if not part.isfinite().all():
-            return [f"{name} holds numbers that are nan or infinite"]
+            return [f"{name} contains nan or infinity"]
     told = _hands(table, up, down)
     return told or [f"it is a clock, in {C} channels; now do it in 4"] * (C > 4)
 
@@ -807,7 +814,7 @@ def _hands(table: Tensor, up: Tensor, down: Tensor) -> list[str]:
         return []
     if (follows == hours).all():
         return ["it echoes: each hour is followed by itself. What the block adds has "
-                "to outweigh the hour that is there"]
+                "to outweigh the current hour"]
     if (follows == (hours - 1) % 12).all():
         return ["it goes backwards: each hour is followed by the one before. Column f "
                 "of down_proj is what is added after hour f"]
@@ -821,18 +828,18 @@ def _hands(table: Tensor, up: Tensor, down: Tensor) -> list[str]:
 
 
 _SET = Mistake(
-    "P10", "one block without positions taken to notice the order",
+    "P10", "one block without positions assumed to notice the order",
     "the last position averages over a set: swapping two of its members changes "
     "nothing",
     "Which order do the keys and values of one block know, without positions?",
     "the entry with one block and no positions", "False")
 _DEEP = Mistake(
-    "P11", "two blocks without positions taken not to notice the order",
-    "after the first block position 0 holds itself alone, position 1 both",
+    "P11", "two blocks without positions assumed not to notice the order",
+    "after the first block, position 0 has seen only itself, position 1 both",
     "What had position 0 seen in the first block, and what position 1?",
     "the entry with two blocks", "True")
 _PLACED = Mistake(
-    "P12", "positions taken not to matter in one block",
+    "P12", "positions assumed to have no effect in one block",
     "with its position added, a token has another key and value at each position",
     "What is added to a token before the block reads it?",
     "the entry with positions", "True")
@@ -848,10 +855,9 @@ ANSWERS = (
            hints=("The last position averages over all four tokens, by weights that "
                   "come from matching. What of the order can one block know, without "
                   "positions: a set, or a sequence?",
-                  "What do positions 0 and 1 hold after the first block: had each seen "
-                  "the other?",
-                  "With two blocks the mask tells the order: position 0 saw itself "
-                  "alone."),
+                  "What has each of positions 0 and 1 seen after the first block?",
+                  "With two blocks the mask reveals the order: position 0 has seen "
+                  "only itself."),
            solution="""\
 moves = {"one block, no positions": False, "two blocks, no positions": True,
          "one block, positions": True}"""),
@@ -872,27 +878,27 @@ medium = V * C + T * C + L * (12 * C**2 + 13 * C) + 2 * C"""),
 causes = {"A": "untied head", "B": "list of blocks", "C": "[block] * 12",
           "D": "no last norm", "E": "bias of the head", "F": "padded vocabulary",
           "G": "no positional embeddings"}"""),
-    Answer("07.4", "the loss at initialisation: as it comes, with token embeddings of "
+    Answer("07.4", "the loss at initialisation: unchanged, with token embeddings of "
            "standard deviation 1, with position embeddings of standard deviation 1",
            [5.55, 63.0, 5.56], (
                ([4.70, 0.0, 5.53], _loss(
-                   "targets not shifted", "a tied head predicts the token that is "
-                   "there: 4.7 nats is below ln 256 before any training, too good to "
+                   "targets not shifted", "a tied head predicts the current "
+                   "token: 4.7 nats is below ln 256 before any training, too good to "
                    "be true",
                    "cross_entropy(logits[:, :-1], input_ids[:, 1:])")),
                ([8.01, 91.0, 8.02], _loss(
                    "bits, not nats", "divided by ln 2 = 0.693",
                    "cross_entropy is in nats already")),
                ([5.545, 5.545, 5.545], _loss(
-                   "all three near ln V: the second model's embeddings are as they "
-                   "come",
+                   "all three near ln V: the second model's embeddings were not "
+                   "changed",
                    "with token embeddings of standard deviation 1 it is far from ln V",
                    "nn.init.normal_(model.tok_emb.weight, std=1.0) on the model that "
                    "is measured, before its logits")),
                ([5.56, 5.55, 63.0], _loss(
                    "the two embeddings exchanged", "the tied head multiplies by the "
                    "token embeddings; positions pass the last norm first",
-                   "tok_emb holds the token embeddings")),
+                   "tok_emb contains the token embeddings")),
                ([5.55, 63.0, 45.0], _loss(
                    "the token embeddings still have standard deviation 1 in the third "
                    "model",
@@ -922,7 +928,7 @@ for table in (None, "tok_emb", "pos_emb"):
                   "that is a clock, before it asks for 4 channels.",
                   "Twelve rows in few channels can't all be at right angles, and need "
                   "not be. How does a real clock find places for twelve hours in two "
-                  "dimensions? And a norm takes off the mean of the channels: with "
+                  "dimensions? And a norm subtracts the mean of the channels: with "
                   "(cos, sin) alone all twelve become (1, -1) or (-1, 1). Which two "
                   "channels make the mean 0 from the start?",
                   "Put the hours on a circle: (cos, sin, -cos, -sin) of f times 30 "

@@ -222,7 +222,7 @@ _Q_UNIT = ("The standard deviation is the root of the variance. Which of them ha
 _Q_MEAN = "What should the mean of each row be afterwards?"
 _Q_LEFT = "What is the mean of a row from which its mean has been subtracted?"
 _Q_FIRST = "What does Python do first: the minus, or the division?"
-_Q_VARIANCE = "The mean of the squares: of how many?"
+_Q_VARIANCE = "By how many is the sum of the squares divided?"
 _Q_EPS = "What is eps added to: the variance or its square root?"
 _Q_AXIS = "Which numbers does one token's mean run over?"
 _Q_AFFINE = "What multiplies each channel, and what is added to it?"
@@ -304,10 +304,10 @@ LAYER_NORM = (
             why="a row of equal numbers does not give the bias", question=_Q_LEFT),
     Mistake("L10p", "the mean added, not subtracted",
             edit=("difference /", "(x + mean) /"),
-            why="the result has not the mean 0", question=_Q_LEFT),
+            why="the mean of the result is not 0", question=_Q_LEFT),
     Mistake("L10m", "the median subtracted, not the mean",
             edit=("x.mean(-1, keepdim=True)", "x.median(-1, keepdim=True).values"),
-            why="the result has not the mean 0", question=_Q_LEFT),
+            why="the mean of the result is not 0", question=_Q_LEFT),
     Mistake("L23", "scaled from 0 to 1 by the smallest and the largest number",
             edit=[("x.mean", "x.amin"),
                   ("(variance + eps).sqrt()",
@@ -335,7 +335,7 @@ LAYER_NORM = (
     Mistake("L5c", "normalised over the batch (dim=0)",
             edit=[("x.mean(-1,", "x.mean(0,"),
                   ("(-1, keepdim=True)\n    normed", "(0, keepdim=True)\n    normed")],
-            why="with one example alone the result is the bias everywhere",
+            why="with a single example the result is the bias everywhere",
             question=_Q_AXIS),
     Mistake("L5d", "one mean and one variance for the whole tensor",
             edit=[("x.mean(-1,", "x.mean((0, 1, 2),"),
@@ -346,7 +346,7 @@ LAYER_NORM = (
             edit=[("x.mean(-1,", "x.mean((0, 1),"),
                   ("(-1, keepdim=True)\n    normed",
                    "((0, 1), keepdim=True)\n    normed")],
-            why="one example alone gives another result than in a batch",
+            why="an example gives a different result on its own than in a batch",
             question=_Q_AXIS),
     Mistake("L6", "weight and bias are not used", edit=(" * weight + bias", ""),
             why="right as long as the weight is 1 and the bias 0", question=_Q_AFFINE),
@@ -373,9 +373,10 @@ LAYER_NORM = (
             edit=[("x.mean(-1, keepdim=True)", "x.mean(-1)"),
                   ("(difference**2).mean(-1, keepdim=True)",
                    "x.var(-1, correction=0)")],
-            why="(B, T, C) and (B, T) do not fit; where T = C they fit wrongly",
-            question="Which shape has the mean of each row, and against which axis of "
-                     "x is it laid?"),
+            why="(B, T, C) and (B, T) do not broadcast; where T = C they do, but along "
+                "the wrong axis",
+            question="Which shape do the rows' means have, and with which axis of x do "
+                     "they line up?"),
     Mistake("L9", "divided by the variance, not by its root", edit=(".sqrt()", ""),
             why="rows of standard deviation 2 come out half as large as they should",
             question=_Q_UNIT),
@@ -413,8 +414,10 @@ LAYER_NORM = (
                   ("(variance + eps).sqrt()", "(variance.sqrt() + eps)")],
             why="at C = 4 the result is 0.866 times the right one, and tiny rows are "
                 "off",
-            question="The mean of the squares: of how many? And what is eps added to?"),
-    Mistake("L16", "no gradient passes mean and variance (detach, no_grad, .data)",
+            question="By how many is the sum of the squares divided? And what is eps "
+                     "added to?"),
+    Mistake("L16", "no gradient passes through mean and variance (detach, no_grad, "
+                   ".data)",
             edit=[("x.mean", "x.detach().mean"),
                   ("(difference**2)", "(difference.detach()**2)")],
             why="the values are right, the gradients are not",
@@ -493,19 +496,18 @@ BLOCK = (
             edit=[("x = x +", "x +="),
                   ("return x + mlp(ln_mlp(x))", "x += mlp(ln_mlp(x))\n    return x")],
             why="the caller's x is not the same after the call",
-            question="x += writes into the tensor that the caller still holds. Who may "
-                 "need it?"),
+            question="x += writes into the caller's tensor. Who may still need it?"),
     Mistake("B7", "mlp before attn",
             edit=[("attn(ln_attn(x))", "mlp(ln_mlp(x))"),
                   ("mlp(ln_mlp(x))", "attn(ln_attn(x))")],
             why="attn reads what mlp has added",
-            question="Tokens exchange first, then each one thinks for itself. Which "
-                     "part is which?"),
+            question="First the tokens exchange information, then each is processed on "
+                     "its own. Which part does which?"),
     Mistake("B8", "dropout on the residual stream, always on",
             edit=[("x + attn", "F.dropout(x, 0.3) + attn"),
                   ("x + mlp", "F.dropout(x, 0.3) + mlp")],
-            why="two calls give different results, also when attn and mlp return 0",
-            question="Dropout belongs to the sublayers. What happens to x if it falls "
+            why="two calls give different results, even when attn and mlp return 0",
+            question="Dropout belongs to the sublayers. What happens to x if it acts "
                      "on the residual stream?"),
     Mistake("B8b", "dropout on the sublayers, always on",
             edit=[("attn(ln_attn(x))", "F.dropout(attn(ln_attn(x)), 0.3)"),
@@ -542,7 +544,7 @@ BLOCK = (
             question="What should attn read?"),
     Mistake("B4d", "mlp reads attn's result alone, and only mlp's is added to x",
             edit=[("x = x + attn", "h = attn"), ("ln_mlp(x)", "ln_mlp(h)")],
-            why="what attn returns is in the residual stream no more",
+            why="what attn returns is no longer in the residual stream",
             question=_Q_STREAM),
     Mistake("B12", "attn twice, mlp never", edit=("mlp(ln_mlp", "attn(ln_mlp"),
             why="mlp is not used",
@@ -569,16 +571,15 @@ BLOCK = (
             edit=("x + mlp(ln_mlp(x))", "ln_mlp(x + mlp(ln_mlp(x)))"),
             why="the residual stream itself is normalised, so x no longer runs "
                 "straight through",
-            question="Which norm belongs to the end of a block? (None; the model has "
-                 "one.)"),
+            question="Which has a norm at its end: each block, or only the model?"),
 )
 
 layer_norm = Exercise(
     "layer_norm", "05", "layer_norm(x, weight, bias, eps=1e-5) -> (B, T, C)",
     make_probes=norm_probes, mistakes=LAYER_NORM, read_out=read_norm,
     edge_cases=(EdgeCase(
-        "it is fragile: on rows near 5,000 the mean of squares minus the squared mean "
-        "loses its digits; take the mean off first, then square",
+        "it is fragile: on rows near 5,000 the mean of the squares minus the square of "
+        "the mean loses its digits; subtract the mean first, then square",
             lambda g: Probe("whole numbers near 5,000", (
                 5000.0 + torch.randint(-9, 9, (2, 3, 4), generator=g), torch.ones(4),
                 torch.zeros(4)))),
@@ -592,7 +593,7 @@ layer_norm = Exercise(
       "fits (B, T, C), and (B, T) does not"),
      (r"positional argument", "the check passes eps too: layer_norm(x, weight, bias, "
       "eps=1e-5)")),
-    hints=("Four steps: take the mean off, divide by the standard deviation, multiply "
+    hints=("Four steps: subtract the mean, divide by the standard deviation, multiply "
            "by the weight, add the bias. Which of them differs from yours?",
      "With weight 1 and bias 0, are mean and standard deviation of your rows 0 and 1?",
      "(x - mean) / (variance + eps).sqrt() * weight + bias"),
@@ -606,8 +607,8 @@ block = Exercise(
               "attn(ln_attn(x))"),),
     hints=("Two sublayers. Each reads a normalised copy of the residual stream, and "
            "what it returns is added to the residual stream itself.",
-           "Read your formula from the inside: what does each layer get? Then: which "
-           "parts are added, and how often?",
+           "Read your formula from the inside out: what does each layer get? Then: "
+           "which parts are added, and how often?",
            "x = x + attn(ln_attn(x)), then x = x + mlp(ln_mlp(x))"),
     display=block_formula, reveal=False, solution=_BLOCK)
 
@@ -659,7 +660,7 @@ _SWAPPED = Mistake(
     "Which of the two moves the mean?", "the order of the two answers", "[3, 2]")
 _PLAIN = Mistake(
     "P2", "mean and standard deviation before weight and bias",
-    "weight and bias come after the normalising, and nobody takes them back",
+    "weight and bias come after the normalisation, and nothing undoes them",
     "What happens to a number after it has been normalised?", "the last step",
     "[3, 2]")
 _SQUARED = Mistake(
@@ -743,12 +744,13 @@ ANSWERS = (
            solution="errors = []\nfor c in widths:\n    row = torch.randn(c)\n"
                     "    ratio = (row.var(correction=0) / row.var()).sqrt()\n"
                     "    errors.append(1 - ratio.item())"),
-    Answer("05.5", "one row of four numbers on which every wrong norm is off by 1%",
+    Answer("05.5", "one row of four numbers for which every wrong norm is off by 1%",
            lambda: [0.001, 0.005, 0.002, 0.009], test=_unmasks,
-           hints=("The mean of the row [1, -1, 2, -2] is 0, so not taking it off does "
-                  "nothing wrong there. What should your row have?",
-                  "A mistake with eps shows only where eps counts beside the variance. "
-                  "For which standard deviation is the variance about 0.00001?",
-                  "A standard deviation near 0.003, and a mean that is not 0."),
+           hints=("The mean of the row [1, -1, 2, -2] is 0, so leaving it in does no "
+                  "harm there. What should your row have?",
+                  "A mistake with eps shows only where eps is not small compared with "
+                  "the variance. For which standard deviation is the variance about "
+                  "0.00001?",
+                  "A standard deviation near 0.003, and a mean that isn't 0."),
            solution="row = [0.001, 0.005, 0.002, 0.009]"),
 )

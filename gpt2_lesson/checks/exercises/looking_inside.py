@@ -29,7 +29,7 @@ def probes(g: Generator) -> list[Probe]:
 
     made = torch.zeros(5, 5)
     made[3, 1], made[4, 2], made[3, 0], made[4, 1] = 0.5, 0.9, 0.5, 0.1
-    return [Probe("the made map: 0.5 and 0.9 where they should be", (made, 3)),
+    return [Probe("the map made by hand: 0.5 and 0.9 where they should be", (made, 3)),
             Probe("one map of 8 tokens, period 3", (maps(8), 3)),
             Probe("2 layers, 3 examples, 4 heads, 7 tokens, period 3",
                   (maps(2, 3, 4, 7), 3), sizes={"L": 2, "B": 3, "H": 4, "T": 7}),
@@ -86,7 +86,7 @@ MISTAKES = (
             question="For 6 tokens: which periods make sense?",
             where="what happens before the weights are read?",
             fix="if not 1 <= period < T: raise ValueError(...)"),
-    Mistake("I0r", "0 returned for a period that can't be, not an error",
+    Mistake("I0r", "0 returned for an impossible period, not an error",
             edit=('raise ValueError(f"period is {period}, expected 1 to {T - 1}")',
                   "return 0.0"), why="nobody notices that the question was wrong",
             question="Should a wrong period look like a head without induction?"),
@@ -157,13 +157,13 @@ induction_score = Exercise(
     crashes=((r"dimension 0 with size 2", "the two lists of positions belong to the "
               "last two axes: maps[..., queries, keys]"),
              (r"converted to Scalar|only one element",
-              "the result holds one score for each map, (...): no .item()"),
+              "the result contains one score for each map, (...): no .item()"),
              (r"AssertionError|ValueError", "if the error is your own: here 1 <= "
               "period < T holds, and T is the last axis, maps.size(-1)"),
              (r"out of range|out of bounds", "the key t - period + 1 exists for t from "
               "period - 1 on; queries go from `period` to T - 1"),),
-    hints=("Write down for A B C A B which queries count, and which key each has.",
-           "A diagonal of the map holds all (t, t - period + 1).",
+    hints=("Write down for A B C A B which queries count, and the right key of each.",
+           "All cells (t, t - period + 1) form a diagonal of the map.",
            "t = torch.arange(period, T); maps[..., t, t - period + 1].mean(-1)"),
     solution=_INDUCTION_SCORE)
 
@@ -188,7 +188,7 @@ _SWAPPED = Mistake(
     "Which index of your table is the layer?", "look at the order of the two numbers",
     "[layer, head]")
 _LOSSES = Mistake(
-    "P2", "losses, not what they rose by", "the whole model's loss is in each number",
+    "P2", "losses, not how much they rose", "the whole model's loss is in each number",
     "What is the loss when nothing is ablated?", "what do you subtract?",
     "nats(heads) - nats([])")
 _MEAN = Mistake(
@@ -217,8 +217,8 @@ _EXCHANGED = Mistake(
     "one by one: nats([(0, 0)]), nats([(0, 1)]), ...")
 _FROM_1 = Mistake(
     "P11", "layers and heads counted from 1", "the first layer and the first head are "
-    "number 0", "What number has the first head?", "look for a + 1", "[layer, head], "
-    "both from 0")
+    "number 0", "What is the number of the first head?", "look for a + 1",
+    "[layer, head], both from 0")
 _NO_NORM = Mistake(
     "P4", "the residual stream read without the final norm",
     "the letters are the same here, but the probabilities are not",
@@ -232,13 +232,13 @@ _DEPTHS = Mistake(
 _LIKELIEST = Mistake(
     "P13", "the probability of the most probable letter, whatever it is",
     "at four of the five depths that letter is not b",
-    "Which id has the letter b?", "look for max", ".softmax(-1)[:, ord('b')]")
+    "What is the id of the letter b?", "look for max", ".softmax(-1)[:, ord('b')]")
 _LOGS = Mistake(
     "P14", "logarithms of the probabilities", "a logarithm of a probability is never "
     "above 0", "What does log_softmax give?", "look for log",
     ".softmax(-1)[:, ord('b')]")
 _BLOCKS = Mistake(
-    "P15", "the embeddings left out", "four depths, the layers', in place of five",
+    "P15", "the embeddings left out", "four depths, those of the layers, not five",
     "What does the first entry of the lens read?", "look at the first index",
     "logit_lens(model, ids)[:, 0, -1], all five entries")
 _EARLY = Mistake(
@@ -251,7 +251,7 @@ _LOGITS = Mistake(
     "How do logits become probabilities?", "is there a softmax?",
     ".softmax(-1)[:, ord('b')]")
 
-_EVEN, _PREVIOUS, _SAME = "even", "previous token", "same token"
+_UNIFORM, _PREVIOUS, _SAME = "uniform", "previous token", "same token"
 _KEYS = "For the queries 2, 3 and 4: which key is the right one?"
 _SHARE = "How many keys has the query at position 2, at 3, and at 4?"
 
@@ -264,11 +264,11 @@ def _score(id: str, name: str, why: str, question: str, fix: str) -> Mistake:
 
 _MEAN_OF = "the mean of 1/3, 1/4 and 1/5"
 _LOOKED_UP = _score(
-    "P16", "the two heads exchanged: the key where the same token was",
+    "P16", "the two heads exchanged: the same token taken to be the right key",
     "the right key is t - 2 + 1, one position back, and not t - 2", _KEYS,
     "previous token: 1, same token: 0")
 _NEITHER = _score(
-    "P17", "no score for the previous token's head",
+    "P17", "a score of 0 for the previous-token head",
     "with period 2 the right key t - 2 + 1 is one position back", _KEYS,
     "previous token: 1")
 _SAME_TOKEN = _score(
@@ -277,32 +277,32 @@ _SAME_TOKEN = _score(
 _ALL_FIVE = _score("P19", "1/5 for every query", "a query has no later keys", _SHARE,
                    _MEAN_OF)
 _ALL_ROWS = _score("P20", "the mean over all five queries",
-                   "the queries 0 and 1 have no earlier token of their kind",
+                   "the tokens at 0 and 1 have no earlier copy",
                    "From which query on is there something to repeat?", _MEAN_OF)
 _ONE_MORE = _score("P21", "query 1 counted, too", "only queries from t = period on "
                                                   "count",
                    "From which query on is there something to repeat?", _MEAN_OF)
-_FIRST_ROW = _score("P22", "the first query that counts, alone",
+_FIRST_ROW = _score("P22", "only the first query that counts",
                     "three queries count: 2, 3 and 4", _SHARE, _MEAN_OF)
-_MIDDLE = _score("P23", "the query in the middle, alone",
+_MIDDLE = _score("P23", "only the query in the middle",
                  "the mean of 1/3, 1/4 and 1/5 is not 1/4", _SHARE, _MEAN_OF)
 _ADDED = _score("P24", "the sum over the queries, not their mean",
                 "three queries count", "Sum, or mean?", _MEAN_OF)
 
 ANSWERS = (
-    Answer("12.1", "the induction scores of three made heads, period 2",
-           {_EVEN: 47 / 180, _PREVIOUS: 1.0, _SAME: 0.0}, decimals=2,
+    Answer("12.1", "the induction scores of three hand-made heads, period 2",
+           {_UNIFORM: 47 / 180, _PREVIOUS: 1.0, _SAME: 0.0}, decimals=2,
            precision="two decimals are", predict=True,
            wrong=(({_PREVIOUS: 0, _SAME: 1}, _LOOKED_UP),
                   ({_PREVIOUS: 0, _SAME: 0}, _NEITHER), ({_SAME: 1}, _SAME_TOKEN),
-                  ({_EVEN: 0.2}, _ALL_FIVE), ({_EVEN: 137 / 300}, _ALL_ROWS),
-                  ({_EVEN: 77 / 240}, _ONE_MORE), ({_EVEN: 1 / 3}, _FIRST_ROW),
-                  ({_EVEN: 0.25}, _MIDDLE), ({_EVEN: 47 / 60}, _ADDED)),
+                  ({_UNIFORM: 0.2}, _ALL_FIVE), ({_UNIFORM: 137 / 300}, _ALL_ROWS),
+                  ({_UNIFORM: 77 / 240}, _ONE_MORE), ({_UNIFORM: 1 / 3}, _FIRST_ROW),
+                  ({_UNIFORM: 0.25}, _MIDDLE), ({_UNIFORM: 47 / 60}, _ADDED)),
            hints=("The queries are 2, 3 and 4. Write the right key of each beside it.",
                   "With period 2 the right keys are 1, 2 and 3. The query at position "
                   "2 has three keys, so each gets 1/3. How many has the next one?",
-                  "even: the mean of 1/3, 1/4 and 1/5"),
-           solution='predicted = {"even": 0.26, "previous token": 1.0, '
+                  "uniform: the mean of 1/3, 1/4 and 1/5"),
+           solution='predicted = {"uniform": 0.26, "previous token": 1.0, '
                     '"same token": 0.0}'),
     Answer("12.3", "the head that is needed most, and the cost of ablating layer 0",
            _costs([0, 1], _ONE, _SINGLY, _TOGETHER), rtol=0.02, atol=0.006,

@@ -93,7 +93,7 @@ def join_probes(g: Generator) -> list[Probe]:
 
 
 def _nothing_new(g: Generator) -> Probe:
-    return Probe("a last window inside the one before",
+    return Probe("a last window that lies within the one before",
                  _windows(g, [5, 5, 3], [0, 2, 4]))
 
 
@@ -118,9 +118,9 @@ def choice_probes(g: Generator) -> list[Probe]:
     """Return questions asked both ways: many, with two endings, with one."""
     many, few = _questions(g, 24, 4), _questions(g, 10, 2)
     return [Probe("24 questions, per byte", (*many, True), choices),
-            Probe("24 questions, in all", (*many, False), choices),
+            Probe("24 questions, total", (*many, False), choices),
             Probe("two endings, per byte", (*few, True), choices),
-            Probe("two endings, in all", (*few, False), choices),
+            Probe("two endings, total", (*few, False), choices),
             Probe("one ending", (*_questions(g, 2, 1), True), choices)]
 
 
@@ -200,14 +200,14 @@ def choice_clues(run: RunProbe, g: Generator) -> list[Clue]:
     """Return what two plain questions show."""
     found = []
     for nats, endings, per_byte, right, text in (
-            (([1.0, 1.0], [3.0]), ("aaaa", "bbbb"), False, 0, "2 nats against 3, in "
-             "all"),
+            (([1.0, 1.0], [3.0]), ("aaaa", "bbbb"), False, 0,
+             "2 nats against 3, total"),
             (([3.0], [1.0, 1.0]), ("aaaa", "bbbb"), True, 1, "3 nats against 2, both "
              "of 4 bytes, per byte"),
             (([2.0], [3.0]), ("ab", "abcd"), True, 1, "2 nats on 2 bytes against 3 on "
              "4, per byte"),
-            (([2.0], [3.0]), ("ab", "abcd"), False, 0, "2 nats on 2 bytes against 3 on "
-             "4, in all")):
+            (([2.0], [3.0]), ("ab", "abcd"), False, 0,
+             "2 nats on 2 bytes against 3 on 4, total")):
         question = [[torch.tensor(n) for n in nats]], [list(endings)]
         value = run(Probe("read out", (*question, per_byte), choices)).value
         if isinstance(value, list) and value != [right]:
@@ -291,7 +291,7 @@ PERPLEXITY = (
             why="between 0 and 1: it is the geometric mean of the probabilities",
             question="Can a model choose among fewer than one token?"),
 )
-_Q_BYTE = "What do all tokenizers agree on, however they cut the text?"
+_Q_BYTE = "What do all tokenizers agree on, however they split the text?"
 _Q_BIT = "A token of probability 1/2 costs one bit. How many nats is that?"
 
 BITS = (
@@ -306,10 +306,10 @@ BITS = (
             why="a tokenizer with longer tokens gets a higher number",
             question=_Q_BYTE),
     Mistake("S18", "divided by characters, not bytes", edit=("text.encode()", "text"),
-            why="right for plain letters, too large with accents and emoji",
-            question="How many bytes has é?"),
+            why="right for ASCII, too large with accents and emoji",
+            question="How many bytes does é take?"),
     Mistake("S18w", "divided by words, not bytes",
-            edit=("text.encode()", "text.split()"), why="too large, some 5 times",
+            edit=("text.encode()", "text.split()"), why="about 5 times too large",
             question=_Q_BYTE),
     Mistake("S18o", "not divided at all: the bits of the whole text",
             edit=(" / len(text.encode())", ""),
@@ -325,14 +325,14 @@ BITS = (
     Mistake("S18i", "bytes per bit: the fraction is upside down",
             edit=("bits / len(text.encode())", "len(text.encode()) / bits"),
             why="a model that is less sure gets a lower number",
-            question="Which of the two stands above: bits, or bytes?"),
+            question="Which is divided by which: the bits, or the bytes?"),
     Mistake("S18n", "the sign is wrong: a negative number of bits",
-            edit=("nats.sum()", "-nats.sum()"), question="Which sign has -ln P?",
-            why="the nats are -ln P already, so they are not negative"),
+            edit=("nats.sum()", "-nats.sum()"), question="What is the sign of -ln P?",
+            why="the nats are already -ln P, so they are not negative"),
     Mistake("S18p", "divided by one byte too many",
             edit=("len(text.encode())", "(len(text.encode()) + 1)"),
             why="too small, most of all for short texts",
-            question="How many bytes has the text?"),
+            question="How many bytes does the text have?"),
     Mistake("S18d", "divided by the number of different bytes",
             edit=("text.encode()", "set(text.encode())"),
             why="a byte that comes twice counts once", question=_Q_BYTE),
@@ -377,7 +377,8 @@ JOIN = (
     Mistake("S20", "overlaps counted each time",
             edit=("part[len(part) - new:]", "part"),
             why="more numbers than tokens: what two windows share counts twice",
-            question="How many tokens has the text, and how many numbers are yours?"),
+            question="How many tokens does the text have, and how many numbers do you "
+                     "return?"),
     Mistake("S20m", "the mean of both windows", source=_MEAN_OF_BOTH, question=_Q_ONCE,
             why="each token once, but its numbers with little context count too"),
     Mistake("S21", "the later window wins", source=_LATER_WINS,
@@ -401,7 +402,7 @@ JOIN = (
             edit=("zip(parts, starts)",
                   "list(zip(parts, starts))[:max(1, len(parts) - 1)]"),
             why="the end of the text is missing",
-            question="How many windows come, and how many rounds has your loop?"),
+            question="How many windows are there, and how often does your loop run?"),
     Mistake("S22b", "`done` moved to the start of the window, not to its end",
             edit=("done = start + len(part)", "done = start"),
             why="from the third window on too many tokens count as new",
@@ -409,8 +410,8 @@ JOIN = (
     Mistake("S22a", "the lengths of the windows added up, as if nothing overlapped",
             edit=[("part[len(part) - new:]", "part[done - start:]"),
                   ("done = start + len(part)", "done += len(part)")],
-            why="later windows lose tokens that nobody else has",
-            question="How many tokens do two windows of 5 hold that overlap by 2?"),
+            why="later windows lose tokens that no other window contains",
+            question="How many tokens do two windows of 5 contain that overlap by 2?"),
     Mistake("S24", "one new token too few in each window",
             edit=("- new:]", "- new + (start > 0):]"),
             why="at each seam a token is missing",
@@ -432,16 +433,16 @@ CHOICE = (
     Mistake("S26a", "always per byte", edit=(" if per_byte else 1", ""),
             why="per_byte=False changes nothing",
             question="What does per_byte=False ask for?"),
-    Mistake("S26i", "per byte and in all exchanged",
+    Mistake("S26i", "per byte and total exchanged",
             edit=("if per_byte", "if not per_byte"),
-            why="per_byte=True gives what False should, and the other way round",
+            why="per_byte=True returns what False should, and the other way round",
             question="What does per_byte=False ask for?"),
     Mistake("S17", "per token, not per byte", edit=("ending.encode()", "tokens"),
             why="an ending that is cut into many short tokens gets a lower loss",
             question=_Q_FAIR),
     Mistake("S18", "per character, not per byte", edit=("ending.encode()", "ending"),
-            why="right for plain letters, other choices with accents and emoji",
-            question="How many bytes has é?"),
+            why="right for ASCII, other choices with accents and emoji",
+            question="How many bytes does é take?"),
     Mistake("S18w", "per word, not per byte",
             edit=("len(ending.encode())", "(len(ending.split()) or 1)"),
             why="endings of one word lose", question=_Q_FAIR),
@@ -457,14 +458,14 @@ CHOICE = (
             question="Which tokens belong to the ending?"),
     Mistake("S26t", "multiplied by the bytes, not divided", edit=("/ size", "* size"),
             why="long endings lose twice", question=_Q_FAIR),
-    Mistake("S26m", "per token where it should count in all",
+    Mistake("S26m", "per token where the total is asked for",
             edit=("tokens.sum()", "(tokens.sum() if per_byte else tokens.mean())"),
             why="right with per_byte, wrong without",
             question="What does per_byte=False ask for?"),
     Mistake("S18t", "per byte without the space in front",
             edit=("ending.encode()", "ending.strip().encode()"),
             why="the space is one of the ending's bytes", question=_Q_FAIR),
-    Mistake("S28", "returns the score, not the place of the ending",
+    Mistake("S28", "returns the score, not the position of the ending",
             edit=("scores.index(min(scores))", "min(scores)"),
             why="the result is a number of nats",
             question="What should the caller do with it?"),
@@ -475,7 +476,7 @@ CHOICE = (
     Mistake("S28o", "counts from 1",
             edit=("scores.index(min(scores))", "scores.index(min(scores)) + 1"),
             why="every position is one too large",
-            question="Which number has the first ending?"),
+            question="What is the number of the first ending?"),
     Mistake("S29", "the shortest ending, whatever the model thinks of it",
             edit=("tokens.sum().item() / size", "len(ending.encode())"),
             why="the nats make no difference", question=_Q_LEAST),
@@ -491,8 +492,10 @@ perplexity = Exercise(
     make_probes=perplexity_probes, mistakes=PERPLEXITY, read_out=perplexity_clues,
     hints=("A batch of one token must not count as much as one of a hundred. What do "
            "you add up, and what do you divide by?",
-           "Work it out by hand for the batches [ln 2, ln 2, ln 2] and [ln 16].",
+           "Compute it by hand for the batches [ln 2, ln 2, ln 2] and [ln 16].",
            "torch.cat(batches).mean().exp().item()"),
+    crashes=((r"stack expects each tensor", "the batches have different lengths: "
+              "torch.cat joins them, torch.stack can't"),),
     show="all 3 nats", solution=_PERPLEXITY)
 
 bits_per_byte = Exercise(
@@ -500,24 +503,26 @@ bits_per_byte = Exercise(
     make_probes=bits_probes, mistakes=BITS, read_out=bits_clues,
     hints=('len("é") is 1, and len("é".encode()) is 2. Which of them do all '
            "tokenizers agree on?",
-           "Work it out by hand for one token of ln 4 nats and the text é.",
+           "Compute it by hand for one token of ln 4 nats and the text é.",
            "nats.sum().item() / math.log(2) / len(text.encode())"),
     solution=_BITS_PER_BYTE)
 
 count_once_to_repair = Exercise(
     "count_once", "11", "count_once(parts, starts) -> (N,), each token once",
     make_probes=join_probes, mistakes=JOIN, read_out=join_clues, edge_cases=(EdgeCase(
-        "it fails where a window holds nothing new: part[-0:] is the whole window, "
+        "it fails where a window contains nothing new: part[-0:] is the whole window, "
         "since -0 is 0; part[len(part) - new:] is empty there", _nothing_new),),
-    hints=("Go through the windows in order, and note up to which token you are done.",
-           "Write down windows of 3 that start at 0, 2, 3. What is new in each?",
+    hints=("Go through the windows in order, and keep track of the last token that has "
+           "been counted.",
+           "Write down windows of 3 tokens that start at 0, 2 and 3. What is new in "
+           "each?",
            "new = start + len(part) - done; keep part[len(part) - new:]"),
     solution=_COUNT_ONCE).to_repair("count_once_to_repair", "S20")
 
 best_ending = Exercise(
-    "best_ending", "11", "best_ending(nats, endings, per_byte) -> its place",
+    "best_ending", "11", "best_ending(nats, endings, per_byte) -> its position",
     make_probes=choice_probes, mistakes=CHOICE, read_out=choice_clues,
-    hints=("A score for each ending, and the place of the smallest.",
+    hints=("A score for each ending, and the position of the smallest.",
            "Print your scores for two endings of different length, with and without "
            "per_byte.",
            "scores = [t.sum() / (len(e.encode()) if per_byte else 1) for t, e in "
@@ -534,7 +539,7 @@ def _four(**changed: float) -> dict[str, float]:
     """Return the four numbers of the sentence, some of them changed."""
     right = {"nats": _NATS, "byte": math.exp(_NATS / 49), "word": math.exp(_NATS / 11),
              "bits": _NATS / math.log(2) / 49} | changed
-    return {"nats in all": right["nats"], "perplexity per byte": right["byte"],
+    return {"nats in total": right["nats"], "perplexity per byte": right["byte"],
             "perplexity per word": right["word"], "bits per byte": right["bits"]}
 
 
@@ -567,7 +572,7 @@ def _three_ways(value: Value) -> list[str]:
 
 
 def _same_winner(totals: list[float], sizes: list[tuple[int, int, int]]) -> list[str]:
-    names, winners = ("in all", "per token", "per byte"), []
+    names, winners = ("in total", "per token", "per byte"), []
     for way in range(3):
         scores = [total / size[way] for total, size in zip(totals, sizes, strict=True)]
         if sorted(scores)[1] - min(scores) < 1e-9:
@@ -591,8 +596,8 @@ _BASE = Mistake(
     "P2", "2 to the mean of nats", "2 belongs to bits, e belongs to nats",
     "In which unit is the mean?", "Look at the base of the power", "math.exp(mean)")
 _MEAN = Mistake(
-    "P3", "the mean of the nats, not their sum", "in all means: of all 49 bytes",
-    "What do the nats of 49 bytes make together?", "Look for mean", "nats.sum()")
+    "P3", "the mean of the nats, not their sum", "the total is over all 49 bytes",
+    "What do the nats of 49 bytes add up to?", "Look for mean", "nats.sum()")
 _PER_WORD = Mistake(
     "P4", "bits per word, not per byte", "a sentence has 49 bytes and 11 words",
     "Per what?", "Look at the last division", "nats / math.log(2) / 49")
@@ -642,7 +647,7 @@ _WRONG_11 = (
     ({_PPL: 1 / 16}, _uniform("P14", "the probability, not one over it",
                               "a perplexity is never below 1", _CHOICES, "16")),
     ({_TWO: 5}, _uniform("P15", "the mean of 2 and 8, one over each probability",
-                         "one improbable token would rule that mean", _MEAN_FIRST,
+                         "one improbable token would dominate that mean", _MEAN_FIRST,
                          "2 ** ((1 + 3) / 2)")),
     ({_TWO: 3.2}, _uniform("P16", "one over the mean probability",
                            "the logarithm comes before the mean", _MEAN_FIRST,
@@ -688,16 +693,16 @@ predicted = {
         solution="""\
 total = nats.sum().item()
 measured = {
-    "nats in all": total,
+    "nats in total": total,
     "perplexity per byte": math.exp(total / 49),
     "perplexity per word": math.exp(total / 11),
     "bits per byte": total / math.log(2) / 49,
 }"""),
-    Answer("11.5", "three endings, and three ways of counting that choose differently",
+    Answer("11.5", "three endings for which three ways of scoring disagree",
            [([1.0], "a"), ([0.5] * 4, "b c d"), ([1.5, 1.5], "e" * 30)],
            test=_three_ways, hints=(
-               "Let one ending have the lowest loss in all, one per token and one per "
-               "byte.",
+               "Let one ending have the lowest total loss, another the lowest loss per "
+               "token, and the third the lowest loss per byte.",
                "Many tokens of low loss each win per token. A long text in few tokens "
                "wins per byte.",
                '([1.0], "a"), ([0.5] * 4, "b c d"), ([1.5, 1.5], "e" * 30)'),

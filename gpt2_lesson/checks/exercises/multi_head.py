@@ -123,7 +123,7 @@ def probes(g: Generator) -> list[Probe]:
         Probe("one head", _layer(g, 2, 4, 6, 1)),
         Probe("B = T = H", _layer(g, 3, 3, 6, 3)),
         Probe("the keys are 0: equal weights", _no_keys(g)),
-        Probe("x is 0: only the biases speak",
+        Probe("x is 0: only the biases are left",
               (torch.zeros_like(silent[0]), *silent[1:])),
         Probe("T = 1", _layer(g, 2, 1, 6, 3)),
         Probe("scores far apart", _far_apart(g, 2.0)),
@@ -163,10 +163,10 @@ def read_out(run: RunProbe, g: Generator) -> list[Clue]:
         future = map_.triu(1).abs().max().item()
         rows = map_.sum(-1)
         if not map_.isfinite().all():
-            found.append(Clue("nan", f"the weights of head {head} hold nan"))
+            found.append(Clue("nan", f"the weights of head {head} contain nan"))
         elif future > 1e-6:
             found.append(Clue("future", "where each token has its own value, the "
-                              f"result of head {head} holds up to {future:.2g} of a "
+                              f"result of head {head} contains up to {future:.2g} of a "
                               "later token's"))
         elif not rows.allclose(torch.ones(4), atol=1e-4):
             found.append(Clue("row sums", f"the weights of head {head} do not add up "
@@ -211,17 +211,17 @@ SPLIT = (
     Mistake("H1", "view(B, H, T, D) without a transpose: whole tokens become heads",
             edit=("reshape(B, T, num_heads, -1).transpose(1, 2)",
                   "reshape(B, num_heads, T, -1)"), question=_Q_VIEW,
-            why="the shape is right, but head 0 holds whole tokens, not a slice of "
+            why="the shape is right, but head 0 contains whole tokens, not a slice of "
                 "each"),
     Mistake("H5", "channels dealt out in turn: view(B, T, D, H)",
             edit=("reshape(B, T, num_heads, -1).transpose(1, 2)",
                   "reshape(B, T, -1, num_heads).permute(0, 3, 1, 2)"),
             why="head 0 gets the channels 0, H, 2H, ... and not the first D",
             question="Which channels belong to head 0?"),
-    Mistake("H9", "num_heads taken for the size of a head",
+    Mistake("H9", "num_heads mistaken for the size of a head",
             edit=("num_heads, -1", "-1, num_heads"),
             why="there are D heads of H channels, where H heads of D were asked for",
-            question="For C = 12 and 3 heads: how many channels has a head?"),
+            question="For C = 12 and 3 heads: how many channels does a head have?"),
     Mistake("H1t", "split, but the heads' axis not moved in front of the tokens",
             edit=(".transpose(1, 2)", ""),
             why="the result is (B, T, H, D), expected (B, H, T, D)",
@@ -234,7 +234,7 @@ SPLIT = (
     Mistake("H1h", "heads put before the batch",
             edit=(".transpose(1, 2)", ".permute(2, 0, 1, 3)"),
             why="the result is (H, B, T, D), expected (B, H, T, D)",
-            question="Which axis should stay the first?"),
+            question="Which axis should stay first?"),
     Mistake("H8", "every head gets slice 0",
             edit=("reshape(B, T, num_heads, -1).transpose(1, 2)",
                   "reshape(B, T, num_heads, -1)[:, :, :1].transpose(1, 2).expand(-1, "
@@ -255,8 +255,8 @@ SPLIT = (
 MERGE = (
     Mistake("H2", "merged without a transpose: tokens exchange channels",
             edit=("heads.transpose(1, 2)", "heads"), question=_Q_MERGE,
-            why="the shape is right, but row 0 holds head 0's first tokens, not token "
-                "0's heads"),
+            why="the shape is right, but row 0 contains head 0's first tokens, not "
+                "token 0's heads"),
     Mistake("H5", "merged in the order (D, H): channels of the heads take turns",
             edit=("heads.transpose(1, 2)", "heads.permute(0, 2, 3, 1)"),
             question=_Q_MERGE,
@@ -316,13 +316,13 @@ LAYER = (
             edit=("reshape(B, T, num_heads, -1)", "reshape(B, T, 1, -1)"),
             why="right with one head; with more, each token has only one set of "
                 "weights",
-                question="How many sets of weights has a token with 3 heads?"),
+                question="How many sets of weights does a token have with 3 heads?"),
     Mistake("H0d", "no heads at all: one head over all channels, divided by sqrt(D)",
             edit=[("reshape(B, T, num_heads, -1)", "reshape(B, T, 1, -1)"),
                   ("sqrt(q.size(-1))", "sqrt(C // num_heads)")],
             why="right with one head; with more, each token has only one set of "
                 "weights",
-                question="How many sets of weights has a token with 3 heads?"),
+                question="How many sets of weights does a token have with 3 heads?"),
     Mistake("H3", "scores divided by sqrt(C), the width of all heads together",
             edit=("sqrt(q.size(-1))", "sqrt(C)"),
             why="the scores are too small by a factor sqrt(H); right with one head",
@@ -348,43 +348,43 @@ LAYER = (
             question="Where do the heads' results get combined?"),
     Mistake("H7t", "w_out transposed",
             edit=("@ w_out", "@ w_out.T"),
-            why="w_out is square, so nothing crashes; the numbers are others",
+            why="w_out is square, so nothing crashes, but the numbers are wrong",
             question="The contract says x @ w + b. What does F.linear do with w?"),
     Mistake("H10", "the projection read in the order q, v, k",
             edit=("q, k, v = (x", "q, v, k = (x"),
             why="with keys of 0 the result is b_out alone: the keys are averaged",
-            question="In which order does w_qkv hold its three parts?"),
+            question="In which order are the three parts of w_qkv?"),
     Mistake("H10k", "queries and keys exchanged (order k, q, v, or k @ q.T)",
             edit=("q, k, v = (x", "k, q, v = (x"),
-            why="row i holds the matches of key i, not of query i",
-            question="In which order does w_qkv hold its three parts?"),
+            why="row i contains the scores of key i, not of query i",
+            question="In which order are the three parts of w_qkv?"),
     Mistake("H10v", "the projection read in the order v, k, q",
             edit=("q, k, v = (x", "v, k, q = (x"),
-            why="the queries are averaged, and the values ask",
-            question="In which order does w_qkv hold its three parts?"),
+            why="the queries are averaged, and the values are used as queries",
+            question="In which order are the three parts of w_qkv?"),
     Mistake("H11", "w_qkv read head by head: [q0 k0 v0 | q1 k1 v1 ...]",
             edit=(".chunk(3, dim=-1)", ".reshape(B, T, num_heads, 3, -1).unbind(3)"),
             why="right with one head, wrong with more",
-            question="w_qkv holds [Q | K | V]. Which columns make head 1's queries?"),
+            question="w_qkv is [Q | K | V]. Which columns make head 1's queries?"),
     Mistake("H11c", "w_qkv read in threes: view(..., C, 3)",
             edit=(".chunk(3, dim=-1)", ".reshape(B, T, C, 3).unbind(-1)"),
             why="columns 0, 3, 6, ... became the queries",
-            question="w_qkv holds [Q | K | V]. Which columns make the queries?"),
+            question="w_qkv is [Q | K | V]. Which columns make the queries?"),
     Mistake("H12", "b_qkv is never added",
             edit=(" + b_qkv", ""),
             why="with x = 0 the result is b_out alone",
-            question="What does the layer give for zeros?"),
+            question="What does the layer return for zeros?"),
     Mistake("H12o", "b_out is never added",
             edit=(" + b_out", ""),
             why="the result is off by the same vector everywhere",
-            question="What does the layer give for zeros?"),
+            question="What does the layer return for zeros?"),
     *(replace(one, name="softmax over the queries (dim=-2)") if one.id == "A8" else one
       for one in (*CAUSAL, *MASKING) if one.id in _FROM_ATTENTION),
     MASK_LATE,
 )
 
-_VIEW = ((r"view size is not compatible", "a chunk or a transpose is not one piece of "
-          "memory: use reshape"),
+_VIEW = ((r"view size is not compatible", "a chunk or a transposed tensor is not "
+                                          "contiguous in memory: use reshape"),
          (r"shape '.*' is invalid for input", "B * T * H * D must be the number of "
           "entries: D is C // H"))
 
@@ -397,7 +397,7 @@ split_heads = Exercise(
     "split_heads", "03", "split_heads(x, num_heads) -> (B, H, T, D)",
     make_probes=split_probes, mistakes=SPLIT, axes={"x": "B T C", "": "B H T D"},
     crashes=_VIEW,
-    hints=("Each head gets D = C / H channels of every token. Head 0 gets which?",
+    hints=("Each head gets D = C / H channels of every token. Which does head 0 get?",
            "Try x = torch.arange(12).view(1, 2, 6): head 0 is [[0, 1, 2], [6, 7, 8]].",
            "x.view(B, T, H, D).transpose(1, 2)"),
     display=numbered_heads,
@@ -423,14 +423,14 @@ multi_head_attention = Exercise(
         lambda g: Probe("large scores", _far_apart(g, 15.0))),),
     axes={"x": "B T C", "": "B T C"}, crashes=(
         *_VIEW, (r"not enough values to unpack .*got [12]\b",
-                 "q, k and v lie side by side along the last axis. chunk, split and "
-                 "unbind cut axis 0, the texts, if you don't say which: "
+                 "q, k and v are side by side along the last axis. chunk, split and "
+                 "unbind divide axis 0, the texts, if you don't name an axis: "
                  ".chunk(3, dim=-1)"),
         (r"mat1 and mat2|size of tensor a|batch2 tensor",
          "write the shape behind each line: (B, T, 3C), three times (B, T, C), "
          "(B, H, T, D), (B, H, T, T), (B, H, T, D), (B, T, C)")),
     hints=(
-     "Five steps: project, cut into q, k, v, split each into heads, attend causally, "
+     "Five steps: project, split into q, k, v, split each into heads, attend causally, "
      "merge and project. Which of them differs from yours?",
      "Check split_heads and merge_heads first, then print the weights for T = 3.",
      "merge_heads(causal attention of the split heads) @ w_out + b_out"),
@@ -455,7 +455,7 @@ _D = "How many channels does one head have, and how many heads are there?"
 _MAPS = "How many maps are there, and how many cells has one?"
 _COUNT = "4 * C**2 + 4 * C"
 _NO_BIAS = _mistake("P1", "the biases not counted", "2,048 too few: 3C + C",
-                    "Which vectors does the layer have beside its matrices?", _COUNT)
+                    "Which vectors does the layer have besides its matrices?", _COUNT)
 _NO_OUT = _mistake("P2", "the output projection not counted",
                    "262,656 too few: C x C and its bias", _MATRICES, _COUNT)
 _MORE = _mistake("P3", "eight times as many parameters with 8 heads",
@@ -608,7 +608,7 @@ _FLAT = Mistake("P17", "the right targets, with queries that are too short",
 _ITSELF = Mistake("P19", "a head that attends to the token itself",
                   "the first six channels have the letter of position t, not t - 1",
                   "Which key should the query of position 3 be equal to?",
-                  "the rows of q, against those of k",
+                  "the rows of q, compared with those of k",
                   "q[:6, :6] = 30 * torch.eye(6).roll(1, 0)")
 _AFTER = Mistake("P20", "a head that searches for the position after, which is hidden",
                  "all keys that are left match equally badly, so it takes their mean",
@@ -634,7 +634,7 @@ ANSWERS = (
                   ({_W: [10_000] * 2}, _MAP),
                   ({_W: [10_000, 1_250]}, _SMALL), ({_W: [5_050, 40_400]}, _HALF)),
            hints=("Heads are a way of grouping the channels. Which of the three "
-                  "numbers depend on how channels are grouped?",
+                  "numbers depend on how the channels are grouped?",
                   "Parameters: a matrix C x 3C and one C x C, each with a bias. "
                   "Products: D for each pair of tokens in each head. Weights: one for "
                   "each pair in each head.",

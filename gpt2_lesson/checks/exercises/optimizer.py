@@ -57,14 +57,14 @@ GROUPS = (
                   ("p.dim() >= 2", "p not in norms"), ("p.dim() < 2", "p in norms")],
             why="a bias has no reason to be near 0", question=_Q_DECAY,
             where="Does your test see that every bias is a vector?"),
-    Mistake("R14e", "the embedding tables do not decay",
+    Mistake("R14e", "the embedding matrices do not decay",
             edit=[("    matrices =",
                    "    tables = {one.weight for one in model.modules() if "
                    "isinstance(one, nn.Embedding)}\n"
                    "    matrices ="),
                   (">= 2", ">= 2 and p not in tables"), ("< 2", "< 2 or p in tables")],
-            why="tables have two axes; here they decay like all matrices",
-            question="How many axes has a table?",
+            why="they have two axes, and here they decay like all matrices",
+            question="How many axes does an embedding matrix have?",
             where="Do you ask for the axes or for the module?"),
     Mistake("R14i", "the groups are exchanged: vectors decay, matrices do not",
             edit=[("matrices,", "vectors,"), ("vectors,", "matrices,")],
@@ -92,7 +92,8 @@ optimizer_groups = Exercise(
     "optimizer_groups", "08", "optimizer_groups(model, weight_decay) -> "
     'a list of groups: [{"params": [...], "weight_decay": ...}, ...]',
     make_probes=group_probes, mistakes=GROUPS, read_out=read_groups,
-    hints=("Matrices (two axes or more, the tables too) decay; vectors do not.",
+    hints=("Matrices (two axes or more, also the embedding matrices) decay; vectors do "
+           "not.",
            "Print name, shape and decay of each parameter.",
            "p.dim() >= 2 for p in model.parameters()"),
     solution=_OPTIMIZER_GROUPS)
@@ -229,7 +230,7 @@ ADAMW = (
             why="this course, like GPT-3, uses 0.95",
             question="Which factor does the contract name?",
             where="Look at 0.999"),
-    Mistake("R15j", "0.1 and 0.05 kept of the old means, not blended in",
+    Mistake("R15j", "0.1 and 0.05 of the old means kept, not 0.9 and 0.95",
             edit=[("0.9 * mean + 0.1", "0.1 * mean + 0.9"),
                   ("0.95 * square + 0.05", "0.05 * square + 0.95")],
             why="the means follow the last gradient almost alone", question=_Q_KEPT),
@@ -285,7 +286,7 @@ ADAMW = (
             edit=("fair_square.sqrt()", "fair_square"),
             why="the step depends on the gradient's size: 10 times smaller gradients "
                 "make 10 times larger steps",
-            question="Which unit has the square of a gradient?"),
+            question="What is the unit of a squared gradient?"),
     Mistake("R15s", "climbs: the step has the wrong sign",
             edit=("weight - lr", "weight + lr"),
             why="the loss would rise", question="Which way does the gradient point?"),
@@ -304,7 +305,8 @@ adamw_step = Exercise(
     "weight_decay) -> (weight, mean, square)", make_probes=adamw_probes, mistakes=ADAMW,
     read_out=read_adamw,
     hints=("Four lines: blend the mean, blend the square, correct both, move.",
-           "Try one weight by hand: w = 1, gradient 0.5, lr 0.1, decay 0.1 gives 0.89.",
+           "Compute one weight by hand: w = 1, gradient 0.5, lr 0.1, decay 0.1 gives "
+           "0.89.",
            "weight * (1 - lr * weight_decay) - lr * fair_mean / (fair_square.sqrt() + "
            "1e-8)"),
     show="the first step",

@@ -80,7 +80,7 @@ def probes(g: Generator) -> list[Probe]:
         Probe("11 layers, true shapes", (true,), file.loaded_or_stopped),
         refused("a tensor is missing", f"h.{layer}.mlp.c_fc.bias", None),
         refused("the embedding matrix has two rows too few", "wte.weight", rows - 2),
-        refused("a norm has one number in place of 12", f"h.{layer}.ln_2.weight", 1),
+        refused("a norm has one number instead of 12", f"h.{layer}.ln_2.weight", 1),
     ]
 
 
@@ -106,7 +106,7 @@ def read_out(run: RunProbe, g: Generator) -> list[Clue]:
                 elif seen[key] == "nothing was loaded":
                     text = f"nothing was loaded into {key}; expected {right}"
                 else:
-                    text = f"{key} holds {seen[key]}; expected {right}"
+                    text = f"{key} contains {seen[key]}; expected {right}"
                 found.append(Clue(f"holds {key}", text))
     unique = {clue.key: clue for clue in found}
     return list(unique.values())[:3]
@@ -162,7 +162,7 @@ _TRANSPOSE = 'if name.endswith("proj.weight"): values = values.T'
 _Q_LAYER = "Which layer of the file belongs to block 10?"
 _WHERE_LAYER = "look at how you find the layer's number, and at sorted"
 _LAYER = "tensors[to_hf_name(name)] for each name of the model"
-_Q_QKV = "In which order do c_attn's columns hold q, k and v, and the heads in each?"
+_Q_QKV = "In which order are q, k and v in c_attn's columns, and the heads in each?"
 _Q_SHAPE = "Whose job is it to notice that a file belongs to another model?"
 _WHERE_SHAPE = "what happens before the copy if the shapes differ?"
 
@@ -178,23 +178,25 @@ LOAD = (
     Mistake("O1b", "transposed only where the shape does not fit: the square "
             "attn.c_proj stays as it was",
             edit=('name.endswith("proj.weight")', "values.shape != p.shape"),
-            why="out_proj holds attn.c_proj as it lies in the file; nothing crashes, "
-                "and the text is wrong", question=_Q_TRANSPOSE),
+            why="out_proj contains attn.c_proj as it is stored in the file; nothing "
+                "crashes, and the text is wrong", question=_Q_TRANSPOSE),
     Mistake("O1c", "attn.c_proj is not transposed (it is square, so it fits both ways)",
             edit=('name.endswith("proj.weight")',
                   'name.endswith("proj.weight") and "out_proj" not in name'),
-            why="out_proj holds attn.c_proj as it lies in the file",
+            why="out_proj contains attn.c_proj as it is stored in the file",
             question=_Q_TRANSPOSE),
-    Mistake("O1d", "cut anew with view or reshape, not transposed",
+    Mistake("O1d", "reshaped with view or reshape, not transposed",
             edit=("values.T", "values.reshape(values.T.shape)"), question=_Q_TRANSPOSE,
-            why="the shape fits, and the numbers stand in the wrong places"),
+            why="the shape fits, but the numbers are in the wrong places"),
     Mistake("O1e", "only the attention's matrices are transposed",
             edit=('"proj.weight"', '("qkv_proj.weight", "out_proj.weight")'),
-            why="up_proj and down_proj hold their tensors as they lie in the file",
+            why="up_proj and down_proj contain their tensors as they are stored in the "
+                "file",
             question=_Q_TRANSPOSE),
     Mistake("O1f", "only the feed-forward's matrices are transposed",
             edit=('"proj.weight"', '("up_proj.weight", "down_proj.weight")'),
-            why="qkv_proj and out_proj hold their tensors as they lie in the file",
+            why="qkv_proj and out_proj contain their tensors as they are stored in the "
+                "file",
             question=_Q_TRANSPOSE),
     Mistake("O3", "every matrix is transposed, the two embeddings as well",
             edit=('name.endswith("proj.weight")', "values.dim() == 2"),
@@ -220,26 +222,26 @@ LOAD = (
                 "not transposed", question=_Q_TRANSPOSE),
     Mistake("O1j", "only attn.c_proj is transposed",
             edit=('"proj.weight"', '"out_proj.weight"'), question=_Q_TRANSPOSE,
-            why="the other three matrices lie as in the file, and do not fit"),
+            why="the other three matrices are stored as in the file, and do not fit"),
     Mistake("O1i", "no matrix is transposed, and no shape is compared (.data "
             "exchanged)",
             edit=[('name.endswith("proj.weight")', "False"),
                   _ANY_SHAPE,
                   ("p.copy_(values)", "p.data = values")],
-            why="the matrices lie as in the file, and a matrix of any length is "
+            why="the matrices are stored as in the file, and a matrix of any length is "
                 "accepted", question=_Q_TRANSPOSE,
             where="look for .T, and for what happens if the shapes differ",
             fix=_TRANSPOSE),
     Mistake("O2", "queries and keys exchanged in qkv_proj",
             edit=_reordered("torch.cat([values.chunk(3)[i] for i in (1, 0, 2)])"),
-            why="the first third of qkv_proj holds the second third of c_attn",
+            why="the first third of qkv_proj contains the second third of c_attn",
             question=_Q_QKV),
     Mistake("O2b", "keys and values exchanged in qkv_proj",
             edit=_reordered("torch.cat([values.chunk(3)[i] for i in (0, 2, 1)])"),
             why="the last two thirds of qkv_proj have changed places", question=_Q_QKV),
     Mistake("O2c", "the order v, k, q in qkv_proj",
             edit=_reordered("torch.cat([values.chunk(3)[i] for i in (2, 1, 0)])"),
-            why="the first third of qkv_proj holds the last third of c_attn",
+            why="the first third of qkv_proj contains the last third of c_attn",
             question=_Q_QKV),
     Mistake("O2d", "q, k, v laid out head by head",
             edit=_reordered("values.unflatten(0, (3, model.config.num_heads, -1))"
@@ -264,20 +266,23 @@ LOAD = (
             question="Which of h.0.attn.bias, h.0.attn.c_attn.bias is the mask?"),
     Mistake("O7", "layers in the order of text: h.10 comes before h.2",
             edit=_from_layer("sorted(map(str, range(len(model.blocks))))[int(i)]"),
-            why="block 2 holds layer 10: the names were sorted as text, not as numbers",
+            why="block 2 contains layer 10: the names were sorted as text, not as "
+                "numbers",
             question=_Q_LAYER, where=_WHERE_LAYER, fix=_LAYER),
     Mistake("O7b", "the layer's number read from one digit: h.10 is taken for h.1",
             edit=[_without('name.startswith("blocks.10.")'),
                   _from_layer("10 if i == '1' else i")],
-            why="block 1 holds layer 10, and block 10 nothing", question=_Q_LAYER,
+            why="block 1 contains layer 10, and block 10 nothing", question=_Q_LAYER,
             where=_WHERE_LAYER),
-    Mistake("O9", "nothing is loaded: names are bound anew, the model is left alone",
+    Mistake("O9", "nothing is loaded: names are bound again, and the model is not "
+                  "changed",
             edit=("p.copy_(values)", "p = values"),
-            why="every parameter holds what it held before",
+            why="every parameter keeps the values that it had before",
             question="After p = values, what has changed: the model, or the name p?"),
     Mistake("O9b", "nothing is loaded, and no shape is compared",
             edit=[_ANY_SHAPE, ("p.copy_(values)", "p = values")],
-            why="every parameter holds what it held before, whatever the file holds",
+            why="every parameter keeps the values that it had before, whatever the "
+                "file holds",
             question="After p = values, what has changed: the model, or the name p?",
             where="look for p = ..., or model.state_dict()[name] = ..."),
     Mistake("O10", "embeddings cut to fit: what is too long is cut, what is short "
@@ -309,39 +314,39 @@ LOAD = (
                 "shape"),
     Mistake("O11f", "only the matrices of the linear layers are loaded",
             edit=_without('not name.endswith("proj.weight")'),
-            why="embeddings, norms and biases hold nothing of the file",
+            why="embeddings, norms and biases are not loaded",
             question="What becomes of a parameter that is not transposed?"),
     Mistake("O11", "the last layer is not loaded",
             edit=_without('name.startswith(f"blocks.{len(model.blocks) - 1}.")'),
-            why="block 10 holds nothing",
+            why="block 10 is not loaded",
             question="range(n) gives how many numbers, from where?"),
     Mistake("O11b", "only layer 0 is loaded",
             edit=_without('name.split(".")[0] == "blocks" and int(name.split(".")[1])'),
-            why="blocks 1 to 10 hold nothing", question=_Q_LAYER),
+            why="blocks 1 to 10 are not loaded", question=_Q_LAYER),
     Mistake("O11c", "every block gets layer 0", edit=_from_layer("0"),
-            why="block 10 holds layer 0", question=_Q_LAYER,
+            why="block 10 contains layer 0", question=_Q_LAYER,
             where="look for a 0 where the layer's number should be", fix=_LAYER),
     Mistake("O11d", "the last norm (ln_f) is not loaded",
-            edit=_without('name.startswith("ln_final")'), why="ln_final holds nothing",
+            edit=_without('name.startswith("ln_final")'), why="ln_final is not loaded",
             question="Which tensors belong to no layer?"),
     Mistake("O11e", "the positional embedding (wpe) is not loaded",
-            edit=_without('name.startswith("pos_emb")'), why="pos_emb holds nothing",
+            edit=_without('name.startswith("pos_emb")'), why="pos_emb is not loaded",
             question="Which tensors belong to no layer?"),
     Mistake("O12", "ln_1 and ln_2 exchanged", edit=_exchanged("ln_1", "ln_2"),
-            why="ln_attn holds ln_2, and ln_mlp ln_1",
-            question="Which norm stands before the attention?",
+            why="ln_attn contains ln_2, and ln_mlp contains ln_1",
+            question="Which norm comes before the attention?",
             where="look at your table of names"),
     Mistake("O12b", "the two c_proj exchanged",
             edit=_exchanged("attn.c_proj", "mlp.c_proj"),
-            question="Two tensors are called c_proj. What stands before the name?",
-            why="out_proj holds mlp.c_proj", where="look at your table of names"),
+            question="Two tensors are called c_proj. What comes before the name?",
+            why="out_proj contains mlp.c_proj", where="look at your table of names"),
     Mistake("O12c", "wte and wpe exchanged", edit=_exchanged("wte", "wpe"),
-            why="tok_emb holds wpe", question="t for token, p for ...?",
+            why="tok_emb contains wpe", question="t for token, p for ...?",
             where="look at your table of names"),
     Mistake("O12d", "weight and bias of the norms exchanged",
             edit=_exchanged("weight", "bias",
                             ' if "ln_" in name else to_hf_name(name)'),
-            why="the norms' weights hold their biases",
+            why="the norms' weights contain their biases",
             question="Which of the two is near 1?",
             where="look at your table of names"),
     Mistake("O13", "the file's tensors are changed in place",
@@ -461,7 +466,8 @@ square = {"wte": False, "wpe": False, "attn.c_attn": False, "attn.c_proj": True,
            "right one", _FIRST, (
                ({"A": "block 1", "B": "block 8", "C": "block 3", "D": "last norm"},
                 _stages("blocks counted from 1", "each block is one too late",
-                        "Which is the first block's number?", "blocks are 0 to 11")),
+                        "What is the number of the first block?",
+                        "blocks are 0 to 11")),
                ({"A": "block 1", "B": "block 8", "C": "block 3", "D": "logits"},
                 _stages("the stage after the first one that differs",
                         "each of the four is one stage too late",
@@ -474,7 +480,7 @@ square = {"wte": False, "wpe": False, "attn.c_attn": False, "attn.c_proj": True,
                ({"A": "block 9", "B": "block 11", "C": "block 11", "D": "logits"},
                 _stages("the stage with the largest difference, not the first one",
                         "a difference goes on through all later stages",
-                        "Where does a mistake begin, and where is it loudest?",
+                        "Where does a mistake begin, and where is it largest?",
                         "take the first stage above the limit")),
                ({"A": "none", "B": "block 7", "C": "block 2", "D": "last norm"},
                 _stages("a limit that is too coarse for A (0.01)",
@@ -497,17 +503,17 @@ for letter in "ABCD":
     found = stages(broken_model(letter), input_ids)
     first[letter] = next(name for name in right
                          if (found[name] - right[name]).abs().max() > 1e-9)"""),
-    Answer("10.5", "three faults of a loader, each harder to see than the one before",
+    Answer("10.5", "three loading errors, each harder to see than the one before",
            {"A": ("wte.weight", 0, 1), "B": ("wpe.weight", 16, 17),
             "C": ("h.0.attn.c_attn.bias", 48, 49)}, test=_unseen,
            hints=("At each position the loss takes the logit of one token, and all "
-                  "logits together. If two of the others change places, what becomes "
-                  "of their sum? And which positions does a sample of 16 tokens never "
-                  "touch?",
-                  "Add the same number to all scores of a query: the weights stay. "
-                  "Which bias, in q . (k + bias), adds the same to every key? "
-                  "c_attn.bias holds the biases of queries, keys and values, 48 "
-                  "numbers each.",
+                  "logits together. If two of the others change places, what "
+                  "happens to their sum? And which positions does a sample of 16 "
+                  "tokens never touch?",
+                  "If you add the same number to all scores of a query, the weights "
+                  "stay the same. Which bias, in q . (k + bias), adds the same number "
+                  "to the score of every key? c_attn.bias contains the biases of "
+                  "queries, keys and values, 48 numbers each.",
                   "A: two rows of wte that are not in the sample. B: two rows of wpe "
                   "from 16 on. C: two numbers of the keys' bias, c_attn.bias 48 to 95"),
            solution="""\

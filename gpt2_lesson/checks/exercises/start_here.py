@@ -201,7 +201,7 @@ ANSWERS = (
                   ([0.289193, 0.248912, 0.234416, 0.227488], _FORGOT),
                   ([5 / 3, 1 / 3, 1 / 9, 1 / 39], _TRUE_ODDS)),
            hints=("Probabilities of everything that can happen add up to 1. What do "
-                  "the four add up to as they are?",
+                  "the four add up to now?",
                   "The four add up to 0.4, and their ratios should stay.",
                   "0.25 / 0.4, 0.1 / 0.4, ..."),
            solution="without_mat = [p / 0.4 for p in (0.25, 0.1, 0.04, 0.01)]"),
@@ -230,7 +230,7 @@ ANSWERS = (
                   ({"story": 0.3261, "snowy l": 14.2782, "forecast": 12.2221},
                    _IN_BITS)),
            hints=("token_nll(story) returns a tensor with one number for each "
-                  "character but the first. What is the loss, in terms of these?",
+                  "character except the first. What is the loss, in terms of these?",
                   'story.index("lamp") is the position of the l. Entry 0 of token_nll '
                   "belongs to the character at position 1.",
                   'token_nll(story).mean().item(), and after snowy = '
@@ -250,7 +250,7 @@ ANSWERS = (
                   ([0.2] * 5, _NO_OPINION),
                   ([0.6, 0.25, 0.1, 0.04, 0.01], _OLD_OPINION)),
            hints=("The model of 00.3 has a loss of 1.18. Which of its five numbers is "
-                  "larger than the texts deserve?",
+                  "too large for these texts?",
                   "How often did each of the five words come in the four texts?",
                   "0.01 for Tuesday and for of; the other 0.98 in the proportions 2, 1 "
                   "and 1"),

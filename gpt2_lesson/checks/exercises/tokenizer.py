@@ -95,7 +95,7 @@ def merge_probes(g: Generator) -> list[Probe]:
             Probe("aaaa", (list(b"aaaa"), (97, 97), 256), listed),
             Probe("random ids", (randint(2, (40,), generator=g).tolist(), (1, 0), 9),
                   listed),
-            Probe("random ids, a pair of equals",
+            Probe("random ids, a pair of equal ids",
                   (randint(2, (40,), generator=g).tolist(), (1, 1), 9), listed),
             Probe("ids with the same digits as the pair: 197, 97, 971",
                   ([197, 97, 97, 971, 97, 97], (97, 97), 256), listed),
@@ -164,10 +164,10 @@ def decode_probes(g: Generator) -> list[Probe]:
 # --- mistakes -------------------------------------------------------------------------
 
 _Q_ORDER = "May a merge turn ba into the token of ab?"
-_Q_RANGE = "For 3 ids, which values must i take?"
+_Q_RANGE = "For 3 ids, which values must i have?"
 _Q_USED = "Both ids of the pair are used up. At which id do you go on?"
 _Q_TIE = "Two pairs have the same count. Which one should win?"
-_Q_BYTES = "How many bytes has é?"
+_Q_BYTES = "How many bytes does é take?"
 _Q_ACROSS = "May a merge join the end of a word to the next one?"
 _Q_RANK = "Two merges fit. Which of them was learned first?"
 _Q_BACK = "Can you get the text back from your ids?"
@@ -218,12 +218,12 @@ PAIRS = (
     Mistake("T4r", "the last id paired with the first (ids[i - 1] at i = 0)",
             edit=[("range(len(ids) - 1)", "range(len(ids))"),
                   ("ids[i], ids[i + 1]", "ids[i - 1], ids[i]")],
-            why="the list is closed to a ring: ids[-1] is the last id",
+            why="the list becomes a ring: ids[-1] is the last id",
             question="Which id comes before the first one?"),
     Mistake("T4t", "the last id counted as a pair of its own",
             edit=[("range(len(ids) - 1)", "range(len(ids))"),
                   ("ids[i], ids[i + 1]", "tuple(ids[i:i + 2])")],
-            why="one key has one id only",
+            why="one key has only one id",
             question="How many ids follow the last one?"),
 )
 
@@ -290,18 +290,21 @@ LEARN = (
     Mistake("T5", "ties go to the larger pair",
             edit=("min(counts, key=lambda pair: (-counts[pair], pair))",
                   "max(counts, key=lambda pair: (counts[pair], pair))"),
-            why="the same count, another choice", question=_Q_TIE),
+            why="of two pairs with the same count, yours takes the other one",
+            question=_Q_TIE),
     Mistake("T5f", "ties go to the pair seen first",
             edit=("min(counts, key=lambda pair: (-counts[pair], pair))",
                   "max(counts, key=counts.get)"),
-            why="the same count, another choice", question=_Q_TIE),
+            why="of two pairs with the same count, yours takes the other one",
+            question=_Q_TIE),
     Mistake("T6", "characters, not UTF-8 bytes",
             edit=("list(pre_token.encode())", "[ord(c) for c in pre_token]"),
             why="é is one id, and it is two bytes", question=_Q_BYTES),
     Mistake("T9", "not split into pre-tokens first",
             edit=("GPT2_SPLIT_PATTERN.findall(text)", "[text]"),
             why="merges are learned across spaces", question=_Q_ACROSS),
-    Mistake("T10", "counts from the beginning: not counted anew after a merge",
+    Mistake("T10", "the counts of the first round: pairs are not counted again after a "
+                   "merge",
             edit=[("counts.update(count_pairs(ids))",
                    "counts.update(pair for pair in zip(ids, ids[1:]) if pair not in "
                    "merges)"),
@@ -487,9 +490,10 @@ DECODE = (
     Mistake("T7b", "errors='backslashreplace': bytes shown as \\x..",
             edit=("replace", "backslashreplace"),
             why="half of an emoji becomes \\xf0\\x9f",
-            question="Which sign should show that bytes can't be decoded?"),
+            question="Which character should show that bytes can't be decoded?"),
     Mistake("T7l", "each byte a character (latin-1, or chr)", edit=("utf-8", "latin-1"),
-            why="é becomes two characters", question="How many bytes has é in UTF-8?"),
+            why="é becomes two characters",
+            question="How many bytes does é take in UTF-8?"),
     Mistake("T7a", "decoded as ASCII, not as UTF-8", edit=("utf-8", "ascii"),
             why="every byte above 127 becomes �",
             question="Which bytes does ASCII know?"),
@@ -507,8 +511,10 @@ DECODE = (
 count_pairs = Exercise(
     "count_pairs", "09", "count_pairs(ids) -> {(id, id): how often}",
     make_probes=pair_probes, mistakes=PAIRS, hints=(
-        "Each position but the last begins a pair.", "Print zip(ids, ids[1:]).",
+        "A pair begins at each position except the last.", "Print zip(ids, ids[1:]).",
         "Counter(zip(ids, ids[1:]))"),
+    crashes=((r"IndexError: list index", "the last id has no right neighbour: a pair "
+              "begins at i only for i + 1 < len(ids)"),),
     solution=_COUNT_PAIRS)
 
 merge_pair = Exercise(
@@ -516,8 +522,9 @@ merge_pair = Exercise(
     make_probes=merge_probes, mistakes=MERGE, crashes=((
         r"IndexError: list index", "the last id has no right neighbour: ask for i + 1 "
         "< len(ids) before you read ids[i + 1]"),), hints=(
-        "Walk from the left. Where the pair occurs, write the new id; jump over both.",
-        "Try aaaa by hand: what is written, and what is i then?",
+        "Go through the ids from the left. Where the pair occurs, append the new id "
+        "and skip both.",
+        "Try aaaa by hand: what is appended, and what is i then?",
         "i += 2 after a merge, i += 1 otherwise"),
     solution=_MERGE_PAIR)
 
@@ -540,9 +547,9 @@ train_bpe = Exercise(
 encode = Exercise(
     "encode", "09", "encode(text, merges, special) -> list of ids",
     make_probes=encode_probes, mistakes=ENCODE, edge_cases=(EdgeCase(
-        "of two special names of which one begins the other, the longer should be "
-        "found first: sort them by length, longest first, before they are joined "
-        "with |", _names_inside),), hints=(
+        "if one special name begins with another, the longer one should be found "
+        "first: sort them by length, longest first, before they are joined with |",
+            _names_inside),), hints=(
         "Special names first, then pre-tokens, then in each one the earliest merge.",
         "Encode athis by hand with the four merges of the lesson.",
         "while a pair of merges is present: merge the one with the lowest id"),
@@ -565,10 +572,10 @@ _TOKENS = {"English": 33 / 14, "German": 43 / 12, "Greek": 139 / 13}
 _BY_LETTER = {"English": 33 / 14, "German": 42 / 12, "Greek": 76 / 13}
 _LETTERS = Mistake(
     "T6", "characters counted, not UTF-8 bytes", "Greek letters are two bytes each",
-    "How many bytes has a Greek letter?", "look at how the text becomes numbers",
+    "How many bytes does a Greek letter take?", "look at how the text becomes numbers",
     "list(pre_token.encode())")
 _TURNED = Mistake(
-    "T8w", "words per token, not tokens per word", "a word has one token at least",
+    "T8w", "words per token, not tokens per word", "a word has at least one token",
     "Which number is divided by which?", "look at the division",
     "number of tokens / number of words")
 _NO_MERGES = Mistake(
@@ -589,7 +596,8 @@ _BARE = Mistake(
 _CHARACTERS, _BYTES = "characters", "byte tokens"
 _TEXT_WRONG = tuple(
     ({key: value}, Mistake(
-        id, name, why, "How many characters are there, and how many bytes has each?",
+        id, name, why, "How many characters are there, and how many bytes does each "
+                       "take?",
         "write the bytes under each character",
         "5 characters of one byte, ï two, 🙂 four"))
     for id, key, value, name, why in (
@@ -650,7 +658,7 @@ ANSWERS = (
            hints=("GPT2_SPLIT_PATTERN.findall(sentence), then the bytes of each "
                   "pre-token, then merge_pre_token. Add up the lengths.",
                   "A Greek letter has two bytes, and none of the 300 merges was "
-                  "learned from Greek. So how many tokens has a Greek letter?",
+                  "learned from Greek. So how many tokens does a Greek letter take?",
                   "sum of the lengths / len(sentence.split())"),
            solution="""\
 def tokens_per_word(sentence):
@@ -661,8 +669,7 @@ def tokens_per_word(sentence):
            ["aabaaab", ("a", "b"), ("a", "ab")], test=_greedy_merges_lose, hints=(
                "Which pair does BPE count too often? Compare how often aa occurs in "
                "aaa with how often it can be merged.",
-               "Let the most frequent pair take away a letter that a better pair "
-               "needs.",
+               "Let the most frequent pair use up a letter that a better pair needs.",
                "aa is the most frequent pair of aabaaab. Try ab first."),
            solution='better = ["aabaaab", ("a", "b"), ("a", "ab")]'),
 )

@@ -33,16 +33,18 @@ def _setup(g: Generator, steps: int, batches: int, **settings: Any) -> Setup:
     return Setup(2 * torch.randn(5, generator=g), ids, **settings)
 
 
-_SHOWN = "two batches a step, the gradient too long (rows: steps, columns: parameters)"
+_SHOWN = ("two batches per step, the gradient too large (rows: steps, columns: "
+          "parameters)")
 
 
 def step_probes(g: Generator) -> list[Probe]:
     """Return three steps in several settings: moves, returned losses, oddities."""
     long = _setup(g, 3, 2, max_norm=0.2)
     return [
-        Probe("one batch a step, no clipping needed", (_setup(g, 3, 1),), fakes.moves),
+        Probe("one batch per step, no clipping needed",
+            (_setup(g, 3, 1),), fakes.moves),
         Probe(_SHOWN, (long,), fakes.moves),
-        Probe("three batches a step, no clipping needed", (_setup(g, 3, 3),),
+        Probe("three batches per step, no clipping needed", (_setup(g, 3, 3),),
               fakes.moves),
         Probe("an optimizer with momentum and two groups", (_setup(
             g, 3, 2, momentum=0.9, two_groups=True, max_norm=0.5),), fakes.moves),
@@ -52,7 +54,7 @@ def step_probes(g: Generator) -> list[Probe]:
 
 
 def _shown_step(g: Generator) -> Probe:
-    return Probe("the calls of a step with two batches (zero_grad may come last, too)",
+    return Probe("the calls in a step with two batches (zero_grad may also come last)",
                  (_setup(g, 1, 2, max_norm=0.2),), fakes.step_in_words)
 
 
@@ -86,14 +88,14 @@ def _along(moved: Tensor, right: Tensor) -> list[Clue]:
     return []
 
 
-_Q_ZERO = "backward() adds to the gradient that is there. When must it be empty?"
+_Q_ZERO = "backward() adds to the gradient that is there. When must it be zero?"
 _Q_CLIP = "When does the whole gradient of a step exist, and when is it used?"
 _Q_SHARE = "The loss is a mean. What do two means add up to?"
 _Q_RATE = "From where does optimizer.step() take its learning rate?"
 _Q_GAIN = "What is gained by accumulating, if each batch takes its own step?"
 _Q_WHOSE = "Whose norm is limited: one tensor's, or all together?"
 _Q_NORM = "Which norm is the length of a vector?"
-_Q_KEEPS = "What does a loss keep that can still go backward?"
+_Q_KEEPS = "What does a loss keep as long as backward() is still possible?"
 _Q_MEMORY = "What does an optimizer remember from step to step?"
 
 _RATE = """\
@@ -151,16 +153,16 @@ STEP = (
             why="the last batch's gradient is never clipped", question=_Q_CLIP,
             where="Compare the order: backward, clip, step",
             fix="Clip after the last backward"),
-    Mistake("R7", "each tensor clipped alone",
+    Mistake("R7", "each tensor clipped on its own",
             edit=(_CLIP, "    for p in model.parameters():\n"
                   "        nn.utils.clip_grad_norm_(p, max_norm)\n"),
             why="the direction changes: gradients of 6 and 8 become equally large",
             question=_Q_WHOSE),
-    Mistake("R7v", "each number clipped alone (clip_grad_value_, clamp)",
+    Mistake("R7v", "each number clipped on its own (clip_grad_value_, clamp)",
             edit=("clip_grad_norm_", "clip_grad_value_"),
             why="the direction changes: large numbers are cut, small ones stay",
             question="Does max_norm limit a norm, or each number?"),
-    Mistake("R8", "clipped after each batch, not once a step",
+    Mistake("R8", "clipped after each batch, not once per step",
             edit=[(_CLIP, ""), (_TOTAL, _IN + _CLIP + _TOTAL)],
             why="right with one batch a step; with two the first one counts less",
             question=_Q_CLIP),
@@ -176,7 +178,7 @@ STEP = (
                   ("return total", "return total / len(batches)")],
             why="the optimizer steps as often as there are batches, along each "
                 "batch's own gradient",
-            question=_Q_GAIN, where="Which lines should stand after the loop?",
+            question=_Q_GAIN, where="Which lines should come after the loop?",
             fix="One clip and one step, after the loop; zero_grad before it",
             alone=True),
     Mistake("R8n", "clip and step for each batch, inside the loop, and zero_grad only "
@@ -184,7 +186,7 @@ STEP = (
             edit=[(" / len(batches)", ""), (_TOTAL, _IN + _CLIP + _IN + _STEP + _TOTAL),
                   (_CLIP + _STEP, ""), ("return total", "return total / len(batches)")],
             why="each step also goes along the batches before", question=_Q_GAIN,
-            where="Which lines should stand after the loop?",
+            where="Which lines should come after the loop?",
             fix="One clip and one step, after the loop", alone=True),
     Mistake("R8t", "optimizer.step() called twice", edit=(_STEP, _STEP + _STEP),
             why="the parameters move twice as far",
@@ -211,7 +213,8 @@ STEP = (
             edit=("= lr\n", "= lr / len(batches)\n"),
             why="with N batches the step is N times too short", question=_Q_SHARE,
             alone=True),
-    Mistake("R10e", "divided by the examples of a batch, not by the number of batches",
+    Mistake("R10e", "divided by the number of examples in a batch, not by that of "
+                    "batches",
             edit=[("/ len(batches)", "/ len(batch)"),
                   ("loss.item()", "loss.item() * len(batch) / len(batches)")],
             why="right where the two numbers are equal", question=_Q_SHARE,
@@ -279,9 +282,9 @@ STEP = (
 )
 
 _LOSS_OF = (
-    (r"next_token_loss|cross_entropy", "use the loss_of that is passed: the model of "
-     "the check is no language model, its outputs are (B, T), and only loss_of can "
-     "judge them"),
+    (r"next_token_loss|cross_entropy", "use the loss_of that is passed: the check's "
+                                       "model is not a language model: its outputs are "
+                                       "(B, T), and only loss_of can score them"),
     (r"tensors used as indices", "the model takes the token ids; loss_of takes the "
      "model's outputs first, then the ids: loss_of(model(batch), batch)"),
 )
@@ -295,8 +298,8 @@ train_step = Exercise(
         "for each batch in turn need those of one", lambda g: Probe(
             "memory", (_setup(g, 1, 3),), fakes.most_at_once)),),
     crashes=_LOSS_OF, display=_shown_step,
-    hints=("Five things, in order: empty the gradients, add up the batches' gradients, "
-           "clip, write lr, step.",
+    hints=("Five things, in this order: zero the gradients, add up the batches' "
+           "gradients, clip, set lr, step.",
            "Look at the order of the calls, and at which are inside the loop over "
            "the batches and which outside.",
            "zero_grad; for each batch (loss_of(model(batch), batch) / N).backward(); "
@@ -332,7 +335,7 @@ def fit_probes(g: Generator) -> list[Probe]:
         Probe("the validation losses, after steps 3 and 6 of 7", (setup,),
               fakes.val_losses_of),
         Probe("the losses of 7 steps", (setup,), fakes.losses_of),
-        Probe("the model comes in evaluation mode", (other,), fakes.losses_of),
+        Probe("the model is in evaluation mode at first", (other,), fakes.losses_of),
         Probe("one optimizer, no graph kept", (setup,), fakes.fit_oddities),
     ]
 
@@ -379,8 +382,8 @@ FIT = (
     Mistake("R3n", "training mode is never switched on",
             edit=[("    losses, val", "    mode = model.training\n    losses, val"),
                   ("model.train()", "model.train(mode)")],
-            why="a model that comes in evaluation mode is trained in it",
-            question="Which mode does the model come in?",
+            why="a model that is in evaluation mode at first is trained in it",
+            question="Which mode is the model in at first?",
             where="Look for model.train()"),
     Mistake("R4", "evaluated in training mode", edit=("            model.eval()\n", ""),
             why="dropout acts while the validation loss is measured",
@@ -388,7 +391,7 @@ FIT = (
             where="Look for model.eval()"),
     Mistake("R4h", "the validation loss is measured on the training batch",
             edit=("model(val_batch), val_batch", "model(batch), batch"),
-            why="it falls even if nothing is learned that holds elsewhere",
+            why="it falls even if nothing is learned that is true of other text",
             question="Which text has the model never seen?"),
     Mistake("R4o", "evaluated one step too early (step % every, counted from 0)",
             edit=("step % every", "(step - 1) % every"),

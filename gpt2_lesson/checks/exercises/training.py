@@ -56,7 +56,8 @@ def loss_probes(g: Generator) -> list[Probe]:
         Probe("two targets ignored", (_logits(g, 2, 6, 7), holes, -100)),
         Probe("rows of 1 and 9 targets", (_logits(g, 2, 10, 7), gaps, -100)),
         Probe("ignore_index = 3", (_logits(g, 3, 6, 5), few, 3)),
-        Probe("a model sure of the next token", (_confident(ids, 9, 1), ids, -100)),
+        Probe("a model that is sure of the next token",
+            (_confident(ids, 9, 1), ids, -100)),
         Probe("all logits 0", (torch.zeros(2, 4, 6), _ids(g, 2, 4, 6), -100)),
         Probe("one example, two tokens", (_logits(g, 1, 2, 5), _ids(g, 1, 2, 5), -100)),
         Probe("gradients", (_logits(g, 2, 4, 5), _ids(g, 2, 4, 5), -100), gradients),
@@ -114,9 +115,10 @@ def _uniform(run: RunProbe) -> list[Clue]:
 
 
 _Q_SHIFT = "Which token does the model try to predict at position t?"
-_Q_AXIS = "At each position all words of the vocabulary compete. Which axis are they?"
+_Q_AXIS = ("At each position all words of the vocabulary compete. Along which axis are "
+           "they?")
 _Q_MEAN = "Over how many things is the mean taken?"
-_Q_NATS = "Which logarithm belongs to nats?"
+_Q_NATS = "Which logarithm gives nats?"
 _Q_TARGET = "Whose log-probability is asked for?"
 
 LOSS = (
@@ -157,13 +159,13 @@ LOSS = (
     Mistake("S4o", "the mean of the probabilities, without a logarithm",
             edit=[(".float()", ".float().softmax(-1)"),
                   ("F.cross_entropy", "F.nll_loss")],
-            why="the loss lies between -1 and 0",
+            why="the loss is between -1 and 0",
             question="What is the negative log-likelihood of an event with probability "
                      "p?"),
     Mistake("S4s", "the sign is missing: ln P, not -ln P",
             edit=("return F", "return -F"),
             why="the loss is negative, and falls as the model gets worse",
-            question="Which sign has the log of a probability below 1?"),
+            question="What is the sign of the log of a probability below 1?"),
     Mistake("S5", "the sum over the targets, not their mean",
             edit=("ignore_index)", 'ignore_index, reduction="sum")'),
             why="the loss grows with the number of tokens", question=_Q_MEAN),
@@ -176,7 +178,7 @@ LOSS = (
     Mistake("S6t", "log10, not the natural logarithm",
             edit=("ignore_index)", "ignore_index) / math.log(10)"),
             why="all losses are smaller by 0.4343 = 1 / ln 10", question=_Q_NATS),
-    Mistake("S7", "reshape or view where transpose is meant",
+    Mistake("S7", "reshape or view where transpose is needed",
             edit=[("flatten(0, 1)", "reshape(len(targets), -1, targets.size(1))"),
                   ("targets.flatten()", "targets")],
             why="the numbers of different tokens are mixed: a model that is right and "
@@ -212,8 +214,8 @@ LOSS = (
             edit=("logits[:, :-1], input_ids[:, 1:]",
                   "logits[:, -2:-1], input_ids[:, -1:]"),
             why="no gradient reaches the other positions",
-            question="How many predictions does a row of T tokens hold?"),
-    Mistake("S9", "e to the loss: that is the perplexity",
+            question="How many predictions does a row of T tokens contain?"),
+    Mistake("S9", "e to the power of the loss, which is the perplexity",
             edit=("ignore_index)", "ignore_index).exp()"),
             why="with all logits 0 and 8 words it gives 8, not ln 8",
             question="In which unit is the loss asked for?"),
@@ -239,11 +241,11 @@ LOSS = (
                   "-predictions.log_softmax(-1).amax(-1).mean()"),
             why="a model that is sure of a wrong word has a loss of 0",
             question=_Q_TARGET),
-    Mistake("S1f", "logits and ids both lose their first: no shift",
+    Mistake("S1f", "the first position cut off both logits and ids: no shift",
             edit=("logits[:, :-1]", "logits[:, 1:]"),
             why="a model that repeats its input gets the lowest loss",
             question=_Q_SHIFT),
-    Mistake("S1l", "logits and ids both lose their last: no shift",
+    Mistake("S1l", "the last position cut off both logits and ids: no shift",
             edit=("input_ids[:, 1:]", "input_ids[:, :-1]"),
             why="a model that repeats its input gets the lowest loss",
             question=_Q_SHIFT),
@@ -280,7 +282,7 @@ next_token_loss = Exercise(
                lambda g: Probe("a logit of 1,000", (
                    1000.0 * F.one_hot(_ids(g, 2, 4, 5), 5).float(),
                    torch.arange(8).view(2, 4) % 5, -100))),
-        EdgeCase("it is less exact in half precision: .float() the logits first",
+        EdgeCase("it is less accurate in half precision: .float() the logits first",
                lambda g: Probe("half precision", (
                    _logits(g, 2, 40, 30, 3.0), _ids(g, 2, 40, 30), -100),
                                fakes.halved)),
@@ -290,11 +292,11 @@ next_token_loss = Exercise(
               "cross_entropy expects the V logits on axis 1: flatten predictions to "
               "(N, V) and targets to (N,), or transpose predictions to (B, V, T - 1)"),
              (r"input batch_size|target batch_size",
-              "predictions and targets must be equally many: which loses its first, "
-              "which its last?"),
-             (r"out of bounds|out of range", "an ignored id is used as an index: "
-              "-100 is no column")),
-    hints=("The model answers at position t what comes at t + 1. Pair them first.",
+              "there must be as many predictions as targets: which of them loses its "
+              "first position, and which its last?"),
+             (r"out of bounds|out of range", "an ignored id is used as an index: there "
+                                             "is no column -100")),
+    hints=("At position t the model predicts what comes at t + 1. Pair the two first.",
            "Print the shapes of predictions and targets: (B, T - 1, V) and (B, T - 1).",
            "F.cross_entropy(logits[:, :-1].flatten(0, 1), input_ids[:, 1:].flatten())"),
     show="random logits",
@@ -399,13 +401,13 @@ RATE = (
     Mistake("R13c", "the cosine alone, without (1 + ...) / 2",
             edit=[("(1 + ", ""), (") / 2", "")],
             why="at the end it is below min_lr",
-            question="Between which two numbers does a cosine lie?"),
+            question="Between which two numbers is a cosine?"),
     Mistake("R13h", "1 + cos is not halved", edit=(" / 2", ""),
             why="after the warm-up it is doubled",
-            question="Between which two numbers does 1 + cos lie?"),
+            question="Between which two numbers is 1 + cos?"),
     Mistake("R13l", "a straight line down, not a cosine",
             edit=("(1 + math.cos(math.pi * done)) / 2", "(1 - done)"),
-            why="right at both ends and in the middle, wrong between",
+            why="right at both ends and in the middle, wrong in between",
             question="Where is a cosine steep, and where flat?"),
     Mistake("R13p", "a whole period of the cosine (2 pi), not half of one",
             edit=("math.pi", "2 * math.pi"),
@@ -461,7 +463,7 @@ def read_pairs(run: RunProbe, g: Generator) -> list[Clue]:
     if not isinstance(value, dict):
         return []
     right = fakes.pairs_drawn(get_pairs.reference, *args)
-    return [Clue(key, f"in other draws, too: {key}: yours {value.get(key)}, expected "
+    return [Clue(key, f"in other samples, too: {key}: yours {value.get(key)}, expected "
                  f"{right[key]}") for key in right if value.get(key) != right[key]]
 
 
@@ -481,12 +483,12 @@ PAIRS = (
             edit=[("len(tokens) - seq_length", "(len(tokens) - 1) // seq_length"),
                   ("=generator)", "=generator) * seq_length")],
             why="a text of N tokens then has only N / T windows, always the same ones",
-            question="How many different windows does a text of N tokens hold?"),
+            question="How many different windows does a text of N tokens contain?"),
     Mistake("R18f", "always the first window of the text",
             edit=("len(tokens) - seq_length", "1"),
             why="nothing but the beginning is ever learned",
             question="Where may a window begin?"),
-    Mistake("R18l", "the last window is never drawn",
+    Mistake("R18l", "the last window is never chosen",
             edit=("- seq_length", "- seq_length - 1"),
             why="the text's last token is never a target",
             question="Which is the last position where a window and its targets fit?"),
@@ -497,8 +499,8 @@ PAIRS = (
             question="How many starts does a batch need?"),
     Mistake("R18g", "the generator is not used", edit=(", generator=generator", ""),
             why="the same generator gives another batch: no run can be repeated",
-            question="Who decides which windows are drawn?"),
-    Mistake("R18s", "single tokens drawn at random, not windows",
+            question="What decides which windows are chosen?"),
+    Mistake("R18s", "single tokens chosen at random, not windows",
             edit=("first[:, None] + torch.arange(seq_length)",
                   "torch.randint(len(tokens) - seq_length, (batch_size, seq_length),\n"
                   "                              generator=generator)"),
@@ -510,8 +512,8 @@ get_pairs = Exercise(
     "get_pairs", "08", "get_pairs(tokens, batch_size, seq_length, generator) -> "
     "(inputs, targets), each (B, T)", make_probes=pair_probes, mistakes=PAIRS,
     read_out=read_pairs,
-    hints=("Draw B starts; cut T tokens from each for the inputs, and the T tokens one "
-           "position later for the targets.",
+    hints=("Choose B starts at random. From each take T tokens for the inputs, and the "
+           "T tokens one position later for the targets.",
            "Use torch.arange(24) as the text, and print inputs and targets.",
            "first = torch.randint(len(tokens) - seq_length, (batch_size,), "
            "generator=generator)"),
@@ -560,7 +562,7 @@ def _rate_off(value: Value) -> list[str]:
                          "it began")
         elif mine < 0.95 * right:
             found.append(f"{name}: {mine:.4g} works, and so do larger ones"
-                         if mine > 0 else f"{name}: {mine:.4g} goes nowhere, or uphill")
+                         if mine > 0 else f"{name}: {mine:.4g} gets nowhere, or climbs")
     return found
 
 
@@ -577,7 +579,7 @@ _DIVIDED = Mistake(
     "P3", "with momentum ten times smaller",
     "momentum of 0.9 makes a long run of equal gradients ten times as strong, but "
     "swings of alternating sign nearly cancel",
-    "Which sign has the gradient of a, step after step, near the limit?",
+    "What is the sign of the gradient of a, step after step, near the limit?",
     "Measure it as you measured the plain one", "Bracket again, with momentum=0.9")
 _EQUAL = Mistake(
     "P4", "the same limit with and without momentum",
@@ -589,7 +591,7 @@ _SWAPPED = Mistake(
     "With which momentum did you find the smaller one?",
     "Compare the names with the numbers", "The smaller one belongs to plain")
 
-_HOLDS = "What does p.grad hold when step is called?"
+_HOLDS = "What is p.grad when step is called?"
 _WRONG_LOGS = tuple(
     ({letter: choice}, mistake)
     for letter, mistake in (
@@ -597,30 +599,30 @@ _WRONG_LOGS = tuple(
                          f"{letter}: {_LOGS[letter]}"))
         for letter, id, name, why, question in (
             ("A", "P6", "zero_grad between backward and step overlooked",
-             "A empties the gradients right before they are used", _HOLDS),
-            ("B", "P11", "two backwards in a row taken for a mistake",
+             "A zeroes the gradients right before they are used", _HOLDS),
+            ("B", "P11", "two backwards in a row mistaken for a mistake",
              "B adds up the gradients of its two batches, as it should",
              "What does backward do to a gradient that is there?"),
             ("C", "P8", "the second zero_grad of C overlooked",
              "it throws the first batch's gradient away", _HOLDS),
-            ("D", "P9", "clip after step taken for a clip",
+            ("D", "P9", "clip after step mistaken for a clip",
              "D clips gradients that have been used",
              "What is left to do with the gradients after step?"),
             ("E", "P10", "unscale after clip overlooked",
              "E clips gradients that are 1024 times too large, and divides them then",
              "How large is the gradient norm after clip, and after unscale?"),
-            ("F", "P7", "zero_grad at the end taken for one before step",
-             "F has taken its step when it empties the gradients", _HOLDS)))
+            ("F", "P7", "zero_grad at the end mistaken for one before step",
+             "F has taken its step when it zeroes the gradients", _HOLDS)))
     for choice in _CHOICES if choice != _LOGS[letter])
 
 ANSWERS = (
     Answer("08.1", "the behaviour of each of six call logs",
            _LOGS, wrong=_WRONG_LOGS, test=_wrong_logs, predict=True,
-           hints=("Follow what the gradient holds: zero_grad empties it, backward adds "
-                  "to it, clip scales it down if its norm is too large, step uses it "
+           hints=("Follow the gradient: zero_grad sets it to zero, backward adds to "
+                  "it, clip scales it down if its norm is too large, and step uses it "
                   "and leaves it as it is.",
                   "Program E: how large is the gradient norm after clip? And what does "
-                  "unscale make of it?",
+                  "unscale do to it?",
                   "A and D differ from a right log in one step each."),
            solution="""\
 predicted = {"A": "nothing moves", "B": "right", "C": "last batch only",

@@ -81,7 +81,7 @@ def _checked(fault: tuple[str, int, int]) -> tuple[str, int, int]:
         or any(isinstance(i, bool) or not isinstance(i, int) for i in fault[1:])
     ):
         raise ValueError(
-            f"{fault!r} is no fault: expected (name, row, row), such as "
+            f"{fault!r} is not a valid error: expected (name, row, row), such as "
             '("h.3.mlp.c_fc.weight", 5, 9)'
         )
     name, i, j = fault
@@ -90,7 +90,7 @@ def _checked(fault: tuple[str, int, int]) -> tuple[str, int, int]:
 
 @torch.no_grad()
 def _exchange(model: GPT2Model, theirs: str, i: int, j: int) -> None:
-    """Exchange two rows of one tensor, as it lies in the file."""
+    """Exchange two rows of one tensor, as it is stored in the file."""
     names = {to_hf_name(name): name for name, _ in model.named_parameters()}
     if theirs not in names:
         raise ValueError(f"no tensor of the file is called {theirs!r}")

@@ -106,7 +106,7 @@ def kept_at_crash(
     except NotImplementedError:
         raise
     except Exception:
-        return f"a crash; the cache holds {', '.join(_shapes(cache)) or 'nothing'}"
+        return f"a crash; the cache contains {', '.join(_shapes(cache)) or 'nothing'}"
     return "no crash"
 
 

@@ -105,7 +105,7 @@ def loaded(function: Loader, case: Case) -> dict[str, str | int]:
     least = int(min(p.min() for p in model.parameters()))
     return facts | {
         "the file's tensors": "unchanged" if kept else "changed",
-        "the model's least number": least,
+        "the model's smallest number": least,
     }
 
 
@@ -170,7 +170,7 @@ def _arrangement(values: Tensor, source: Tensor) -> str:
     if source.numel() == values.numel() and torch.equal(
         source.flatten(), values.flatten()
     ):
-        return "cut anew (reshape or view), not transposed"
+        return "reshaped (reshape or view), not transposed"
     for how, view in views.items():
         rows = _rows(values, view)
         if rows:

@@ -101,7 +101,7 @@ def shares(
     many = logits.repeat(ROWS, 1)  # (ROWS * K, V)
     ids = function(many, temperature, top_k, Generator().manual_seed(3))
     if not isinstance(ids, Tensor) or ids.numel() != len(many):
-        return f"not one id for each row: {getattr(ids, 'shape', type(ids))}"
+        return f"not exactly one id for each row: {getattr(ids, 'shape', type(ids))}"
     if ids.is_floating_point() or ids.min() < 0 or ids.max() >= many.size(1):
         return f"no ids below {many.size(1)}, but {ids.dtype} up to {ids.max():.0f}"
     kinds = torch.arange(len(logits)).repeat(ROWS)
@@ -133,7 +133,7 @@ def randomness(function: Callable, logits: Tensor) -> dict[str, object]:
         "a generator with the same seed gives the same ids": same == first,
         "a generator with another seed gives other ids": other != first,
         "the generator's next sample is another one": second != first,
-        "each row is sampled for itself": len({str(one) for one in first}) > 1,
+        "each row is sampled separately": len({str(one) for one in first}) > 1,
     }
 
 

@@ -206,7 +206,7 @@ def oddities(train_step: Function, setup: Setup) -> list[str]:
         ):
             found.append("changes the gradient after the step")
         if holds_graph(loss):
-            found.append("the returned loss still holds its graph")
+            found.append("the returned loss still has its graph")
     return sorted(set(found))
 
 
@@ -307,7 +307,7 @@ def fit_oddities(fit: Function, setup: Setup) -> list[str]:
     odd = [] if len(made) == 1 else [f"make_optimizer runs {len(made)} times"]
     parts = found if isinstance(found, tuple) else (found,)
     if any(holds_graph(part) for part in parts):
-        odd.append("the returned losses still hold their graphs")
+        odd.append("the returned losses still have their graphs")
     return odd
 
 
@@ -409,8 +409,8 @@ def pairs_drawn(
     return {
         "steps inside a window": steps.unique().tolist()[:5],
         "target minus input": ahead.unique().tolist()[:5],
-        "places where a window begins": inputs[..., 0].unique().tolist(),
-        "windows of a batch begin at different places": bool(
+        "positions at which a window begins": inputs[..., 0].unique().tolist(),
+        "windows of a batch begin at different positions": bool(
             (inputs[:, :, 0] != inputs[:, :1, 0]).any()
         ),
     }
