@@ -179,8 +179,9 @@ def _build_model(record: dict, tensors: dict[str, Tensor]) -> GPT2Model:
     """Return the model of a checkpoint; its parameters are the tensors themselves."""
     if any(name.endswith(_ADAPTER) for name in tensors):
         raise CheckpointError(
-            "this is the checkpoint of a LoRA run, to be continued with `gpt2-lesson "
-            "finetune --resume`; when it is done, the adapter is in the same folder"
+            "this is the checkpoint of a LoRA run: continue it with `gpt2-lesson "
+            "finetune --resume`, or use its adapter with `gpt2-lesson generate RUN "
+            "--adapter FOLDER`"
         )
     with torch.device("meta"):
         model = GPT2Model(**record["config"])

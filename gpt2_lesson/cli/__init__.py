@@ -14,6 +14,7 @@ from gpt2_lesson.interrupts import Terminated
 COMMANDS = {
     "lessons": "copy the lessons and exercises to a folder of yours",
     "train": "train a GPT-2 on a text",
+    "finetune": "train a model further, on requests and answers",
     "generate": "generate text with a trained model",
     "eval": "measure a model on a text",
     "bench": "measure the speed of training and generation",

@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="RUN", help="a run folder, stories, gpt2, ... (see below)")
     add("--prompt", default="\n", help="the text to continue (default: a newline)")
+    add("--adapter", metavar="DIR", help="an adapter that changes the model, made by "
+        "`gpt2-lesson finetune` or by the library peft")
+    add("--request", metavar="TEXT", help="ask a finetuned model, in place of --prompt")
     add(
         "--max-new-tokens",
         type=int,
@@ -61,5 +64,5 @@ def run(args: argparse.Namespace) -> int:
     """Print the prompt and its continuation; return 0."""
     print_continuation(
         args.model, args.prompt, args.max_new_tokens, args.temperature, args.top_k,
-        args.top_p, args.seed, args.stop, args.device)
+        args.top_p, args.seed, args.stop, args.device, args.adapter, args.request)
     return 0

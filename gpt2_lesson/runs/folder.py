@@ -96,6 +96,20 @@ def read_plan(folder: Path, presets: tuple[str, ...]) -> dict:
 
     Raises FileNotFoundError if there is none, ValueError if they cannot be read.
     """
+    plan = read_settings(folder, PLAN)
+    known = {
+        "preset": plan["preset"] in presets,
+        "tokenizer": re.fullmatch(r"bytes|gpt2|bpe:\d+", plan["tokenizer"]),
+    }
+    check_settings(folder, [name for name, good in known.items() if not good])
+    return plan
+
+
+def read_settings(folder: Path, kinds: dict[str, type]) -> dict:
+    """Return the settings of the run in `folder`, which have these names and types.
+
+    Raises FileNotFoundError if there is no run, ValueError if they cannot be used.
+    """
     path = folder / "settings.json"
     if not path.is_file():
         raise FileNotFoundError(
@@ -104,23 +118,27 @@ def read_plan(folder: Path, presets: tuple[str, ...]) -> dict:
     plan = read_json(path)
     wrong = [
         name
-        for name, kind in PLAN.items()
+        for name, kind in kinds.items()
         if isinstance(plan.get(name), bool)
         or not isinstance(plan.get(name), (int, float) if kind is float else kind)
     ]
     if not wrong:
-        known = {
-            "preset": plan["preset"] in presets,
+        good = {
             "device": plan["device"] in DEVICES,
-            "tokenizer": re.fullmatch(r"bytes|gpt2|bpe:\d+", plan["tokenizer"]),
             "sample_every": plan["sample_every"] > 0,
         }
-        wrong = [name for name, good in known.items() if not good]
+        wrong = [name for name in good if not good[name]]
+    check_settings(folder, wrong)
+    return plan
+
+
+def check_settings(folder: Path, wrong: list[str]) -> None:
+    """Raise ValueError if some settings of a run are `wrong`."""
     if wrong:
         raise ValueError(
-            f"{path} is damaged: {', '.join(wrong)} cannot be used; start a new run"
+            f"{folder / 'settings.json'} is damaged: {', '.join(wrong)} cannot be "
+            "used; start a new run"
         )
-    return plan
 
 
 def read_log(path: Path) -> dict[str, dict]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gpt2_lesson import validation
+from gpt2_lesson.finetuning import end_of_answer, load_adapter, request_ids
 from gpt2_lesson.generation import generate
 from gpt2_lesson.runs.devices import choose_device
 from gpt2_lesson.runs.models import open_model
@@ -26,8 +27,13 @@ def print_continuation(
     seed: int | None,
     stop: str,
     device: str,
+    adapter: str | None = None,
+    request: str | None = None,
 ) -> None:
-    """Print the prompt and, token by token, its continuation."""
+    """Print the prompt and, token by token, its continuation.
+
+    A `request` takes the prompt's place: it gets a newline, and an end to its answer.
+    """
     if not prompt:
         raise ValueError(
             "the prompt is empty: give at least one character, or leave out "
@@ -39,9 +45,14 @@ def print_continuation(
         validation.seed("--seed", seed)
     device = choose_device(device)
     model, tokenizer = open_model(model_name)
+    if adapter is not None:
+        model = load_adapter(model, adapter)
     model = model.to(device)
-    stops = stop_ids(tokenizer, stop)
-    input_ids = torch.tensor([tokenizer.encode(prompt, "token")], device=device)
+    ids, stops = tokenizer.encode(prompt, "token"), stop_ids(tokenizer, stop)
+    if request is not None:
+        prompt, ids = request + "\n", request_ids(tokenizer, request)
+        stops = [end_of_answer(tokenizer)]
+    input_ids = torch.tensor([ids], device=device)
     generator = torch.Generator(device)
     generator.manual_seed(generator.seed() if seed is None else seed)
     decoder = codecs.getincrementaldecoder("utf-8")(

@@ -34,14 +34,31 @@ def describe(plan: dict, model: GPT2Model, text: Text) -> str:
 def reporter(
     folder: Path, plan: dict, model: GPT2Model, text: Text
 ) -> Callable[[list[float]], None]:
-    """Return the function for `train` to call after each step: validate and sample.
+    """Return the function for `train` to call after each step: validate and sample."""
+    few = text.some(128)
+    return write_reports(
+        folder,
+        plan,
+        lambda: validate(model, few),
+        lambda seed: write_sample(model, text.tokenizer, seed),
+        entropy_rate(few),
+    )
 
+
+def write_reports(
+    folder: Path,
+    plan: dict,
+    measure: Callable[[], float],
+    sample: Callable[[int], str],
+    lowest: float | None = None,
+) -> Callable[[list[float]], None]:
+    """Return a function that reports every `sample_every` steps, given the losses.
+
+    A report is the validation loss that `measure()` returns, and `sample(seed)`.
     `log.json` has one entry for each report; a run that continues adds to it.
     """
     path = folder / "log.json"
     log = read_log(path)
-    few = text.some(128)
-    lowest = entropy_rate(few)
 
     def report(losses: list[float]) -> None:
         step = len(losses)
@@ -50,8 +67,8 @@ def reporter(
         try:
             entry = {
                 "training": losses[-1],
-                "validation": validate(model, few),
-                "sample": write_sample(model, text.tokenizer, plan["seed"] + step),
+                "validation": measure(),
+                "sample": sample(plan["seed"] + step),
             }
         except FloatingPointError as error:
             raise FloatingPointError(

@@ -111,14 +111,19 @@ def work(
         )
         print(finish(folder, model, text, losses))
     except KeyboardInterrupt as stop:
-        print(
-            f"stopped; saved at step {saved_steps(checkpoint):,} of {plan['steps']:,}; "
-            "to continue: "
-            + shell_line(["gpt2-lesson", "train", "--out", str(folder), "--resume"]),
-            file=sys.stderr,
-        )
-        return 143 if isinstance(stop, Terminated) else 130
+        return say_stopped(stop, "train", folder, plan)
     return 0
+
+
+def say_stopped(stop: KeyboardInterrupt, command: str, folder: Path, plan: dict) -> int:
+    """Say how to continue a run that was stopped; return its exit status."""
+    done = saved_steps(folder / "checkpoint.safetensors")
+    print(
+        f"stopped; saved at step {done:,} of {plan['steps']:,}; to continue: "
+        + shell_line(["gpt2-lesson", command, "--out", str(folder), "--resume"]),
+        file=sys.stderr,
+    )
+    return 143 if isinstance(stop, Terminated) else 130
 
 
 def shell_line(words: list[str]) -> str:
@@ -176,7 +181,24 @@ def stored_plan(folder: Path, given: dict[str, Any]) -> dict:
     setting differs.
     """
     plan = read_plan(folder, tuple(PRESETS))
-    for name in [name for name in plan.keys() & given.keys() if name not in FREE]:
+    check_unchanged(folder, plan, given, FREE)
+    if "save_every" in given:
+        plan["save_every"] = given["save_every"]
+    if "text" in given:
+        plan["text"] = stable_name(given["text"])
+    elif plan["text"] not in TEXTS and not Path(plan["text"]).is_file():
+        raise FileNotFoundError(
+            f"the text {plan['text']} is no longer there: say with --text where it is "
+            "now (it is recognised by its content)"
+        )
+    return plan
+
+
+def check_unchanged(
+    folder: Path, plan: dict, given: dict[str, Any], free: tuple[str, ...]
+) -> None:
+    """Raise ValueError for an option that a run may not change when it continues."""
+    for name in [name for name in plan.keys() & given.keys() if name not in free]:
         if given[name] not in ("auto", plan[name]):
             raise ValueError(
                 f"{folder} was started with {name.replace('_', '-')} "
@@ -189,16 +211,6 @@ def stored_plan(folder: Path, given: dict[str, Any]) -> dict:
             f"{torch.get_num_threads()}: the last digits may differ",
             file=sys.stderr,
         )
-    if "save_every" in given:
-        plan["save_every"] = given["save_every"]
-    if "text" in given:
-        plan["text"] = stable_name(given["text"])
-    elif plan["text"] not in TEXTS and not Path(plan["text"]).is_file():
-        raise FileNotFoundError(
-            f"the text {plan['text']} is no longer there: say with --text where it is "
-            "now (it is recognised by its content)"
-        )
-    return plan
 
 
 def device_now(given: str | None, begun: str) -> str:
