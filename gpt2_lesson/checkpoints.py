@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -119,8 +120,9 @@ def save_checkpoint(
     """Write the model, and all that a run needs to continue, to one safetensors file.
 
     Configuration and `metadata` (anything JSON) are stored in the header, with a
-    SHA-256 of everything. Raises CheckpointError for a model that could not be loaded
-    again, OSError if the file cannot be written.
+    SHA-256 of everything. With torch.distributed every rank must call this, and rank 0
+    writes what one process would have written. Raises CheckpointError for a model that
+    could not be loaded again, OSError if the file cannot be written.
     """
     validation.saved(path, optimizer, generator, losses, metadata)
     tensors = {f"model.{name}": values for name, values in model_tensors(model).items()}
@@ -132,9 +134,9 @@ def save_checkpoint(
                     tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
     if generator is not None:
         tensors |= _random_states(model, generator)
-    tensors = {
-        name: values.detach().cpu().contiguous() for name, values in tensors.items()
-    }
+    tensors = _gathered(tensors)
+    if not tensors:  # another process writes the file
+        return
     record: dict[str, object] = {"config": asdict(unwrapped(model).config)}
     record["metadata"] = metadata or {}
     record["sha256"] = digest(json.dumps(record), tensors)
@@ -152,6 +154,28 @@ def _random_states(model: nn.Module, generator: torch.Generator) -> dict[str, Te
         module = torch.get_device_module(device)
         states[f"random.{device.type}"] = module.get_rng_state()
     return states
+
+
+def _gathered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the whole tensors on the CPU of rank 0, and {} on the other ranks."""
+    together = dist.is_available() and dist.is_initialized()
+    main, whole = not together or dist.get_rank() == 0, {}
+    for name, values in tensors.items():
+        if hasattr(values, "full_tensor"):  # FSDP2's: every rank has a part
+            values = values.full_tensor()
+        if main:
+            whole[name] = values.detach().cpu().contiguous()
+    return whole
+
+
+def _sharded(values: Any, like: Tensor) -> Any:
+    """Return whole `values` in parts, if `like` is and they have the same shape."""
+    if not hasattr(like, "full_tensor") or getattr(values, "shape", ()) != like.shape:
+        return values
+    from torch.distributed.tensor import distribute_tensor
+
+    place: Any = like
+    return distribute_tensor(values, place.device_mesh, place.placements)
 
 
 def digest(record: str, tensors: dict[str, Tensor]) -> str:
@@ -336,9 +360,14 @@ def resume_checkpoint(
             torch.get_device_module(device).set_rng_state(tensors[f"random.{device}"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be resumed: {error}") from None
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    states = {
+        index: {key: _sharded(value, parameters[index]) for key, value in state.items()}
+        for index, state in states.items()
+    }
     optimizer.load_state_dict({**optimizer.state_dict(), "state": states})
     for name, values in ours.items():
-        values.copy_(tensors[f"model.{name}"])
+        values.copy_(_sharded(tensors[f"model.{name}"], values))
     return losses
 
 
@@ -350,7 +379,9 @@ def fingerprint(settings: Any, tokens: Tensor, starts: Tensor | None) -> dict[st
     metadata = asdict(settings)
     del metadata["save_every"]  # only decides when it is saved
     for name, values in {"text": tokens, "starts": starts}.items():
-        if values is not None:
+        if sha256 := getattr(values, "sha256", None):  # shards, which stay on disk
+            metadata[name] = sha256
+        elif values is not None:
             data = values.cpu().contiguous().numpy().data
             metadata[name] = hashlib.sha256(data).hexdigest()
     return metadata

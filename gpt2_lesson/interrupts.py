@@ -19,6 +19,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.waiting: int | None = None
+        self.due: int | None = None  # what `deliver` raises
         self.earlier: dict[int, Handler] = {}  # what each signal did before
 
     def __enter__(self) -> "Interrupts":
@@ -31,14 +32,30 @@ class Interrupts:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
+            self.anywhere()
             self.deliver()
         self._let_go()
 
+    def anywhere(self) -> bool:
+        """Return whether one is waiting, here or in a process that trains with us.
+
+        With torch.distributed all of them must call this, and all get one answer.
+        """
+        import torch
+        import torch.distributed as dist
+
+        self.due = self.waiting
+        if dist.is_available() and dist.is_initialized():
+            number = torch.tensor(self.waiting or 0)
+            dist.all_reduce(number, dist.ReduceOp.MAX)
+            self.due = int(number) or None
+        return self.due is not None
+
     def deliver(self) -> None:
-        """Raise the signal that is waiting, if there is one."""
-        if self.waiting is not None:
+        """Raise the signal that `anywhere` found, if there is one."""
+        if self.due is not None:
             self._let_go()
-            signal.raise_signal(self.waiting)
+            signal.raise_signal(self.due)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.waiting is not None:

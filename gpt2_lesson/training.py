@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['next_token_loss', 'get_batch', 'make_optimizer', 'learning_rate', 'train_step', 'evaluate', 'orthogonalize', 'Muon',
-           'TrainSettings', 'build_optimizer', 'next_step', 'token_bar', 'train']
+           'TrainSettings', 'build_optimizer', 'to_device', 'next_step', 'token_bar', 'read_losses', 'train']
 
 # %% ../notebooks/08_training.ipynb #imports
 import math
@@ -19,7 +19,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import validation
-from .checkpoints import continue_run, fingerprint, save_checkpoint
+from gpt2_lesson.checkpoints import (
+    continue_run,
+    fingerprint,
+    save_checkpoint,
+    unwrapped,
+)
 from .generation import evaluating
 from .gpt2_model import GPT2Model
 from .interrupts import Interrupts
@@ -46,11 +51,12 @@ def next_token_loss(
 def get_batch(
     tokens: Tensor, batch_size: int, seq_length: int,
     generator: torch.Generator | None = None, starts: Tensor | None = None,
+    rows: slice = slice(None),
 ) -> Tensor:
     """Return `batch_size` random windows of the text `tokens` (N,), as ids (B, T).
 
-    A window begins anywhere, or only at the positions `starts`. Raises ValueError when
-    the text is shorter than a window.
+    A window begins anywhere, or only at the positions `starts`. `rows` selects some of
+    the windows. Raises ValueError when the text is shorter than a window.
     """
     validation.corpus(tokens, starts)
     batch_size = validation.whole_number("batch_size", batch_size, 1)
@@ -62,7 +68,8 @@ def get_batch(
     validation.window_starts(choices, len(tokens), seq_length)
     first = torch.randint(choices, (batch_size,), generator=generator)   # (B,)
     first = first if starts is None else starts[first]
-    return tokens[first[:, None] + torch.arange(seq_length)].long()      # (B, T)
+    windows = [tokens[i : i + seq_length] for i in first[rows].tolist()]
+    return torch.stack(windows).long()                                   # (B, T)
 
 # %% ../notebooks/08_training.ipynb #make-optimizer
 def make_optimizer(
@@ -248,26 +255,37 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Return the optimizer that the settings name."""
     if settings.optimizer == "muon":
-        return Muon(model, settings.max_lr, settings.weight_decay, settings.momentum,
-                    settings.adam_lr_scale)
+        return Muon(unwrapped(model), settings.max_lr, settings.weight_decay,
+                    settings.momentum, settings.adam_lr_scale)
     return make_optimizer(model, settings.max_lr, settings.weight_decay)
+
+# %% ../notebooks/08_training.ipynb #to-device
+def to_device(batch: Tensor, device: torch.device) -> Tensor:
+    """Return the batch on the device; a GPU copies it while it computes."""
+    batch = batch.pin_memory() if device.type == "cuda" else batch
+    return batch.to(device, non_blocking=True)
 
 # %% ../notebooks/08_training.ipynb #next-step
 def next_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, tokens: Tensor,
     settings: TrainSettings, step: int, generator: torch.Generator,
-    starts: Tensor | None,
+    starts: Tensor | None = None, rows: slice = slice(None),
+    take_step: Callable | None = None,
 ) -> float:
-    """Take step number `step` as the settings say; return the loss before it."""
+    """Take step number `step` as the settings say; return the loss before it.
+
+    `rows` and `take_step` as in `train`.
+    """
     rate = learning_rate(step, settings.steps, settings.max_lr, settings.warmup_steps,
                          settings.min_lr, settings.decay)
     for group in optimizer.param_groups:
         group["lr"] = rate
     device = next(model.parameters()).device
     window = settings.batch_size, settings.seq_length
-    batches = [get_batch(tokens, *window, generator, starts).to(device)
+    batches = [to_device(get_batch(tokens, *window, generator, starts, rows), device)
                for _ in range(settings.accumulation)]
-    return train_step(model, optimizer, batches, settings.max_norm, settings.precision)
+    return (take_step or train_step)(model, optimizer, batches, settings.max_norm,
+                                     settings.precision)
 
 # %% ../notebooks/08_training.ipynb #token-bar
 def token_bar(settings: TrainSettings, done: int, progress: bool) -> tqdm:
@@ -276,11 +294,22 @@ def token_bar(settings: TrainSettings, done: int, progress: bool) -> tqdm:
     return tqdm(total=settings.steps * per_step, initial=done * per_step,
                 unit="token", unit_scale=True, leave=False, disable=not progress)
 
+# %% ../notebooks/08_training.ipynb #read-losses
+def read_losses(losses: list) -> list[float]:
+    """Replace the last losses, where they are still tensors, by numbers; return all."""
+    for i in reversed(range(len(losses))):
+        if isinstance(losses[i], float):
+            break
+        losses[i] = losses[i].item()
+        validation.finite_loss(losses[i])
+    return losses
+
 # %% ../notebooks/08_training.ipynb #train
 def train(
     model: GPT2Model, tokens: Tensor, settings: TrainSettings,
     starts: Tensor | None = None, checkpoint: str | Path | None = None,
     on_step: Callable[[list[float]], None] | None = None, progress: bool = True,
+    rows: slice = slice(None), take_step: Callable | None = None,
 ) -> list[float]:
     """Train `model` on text `tokens` (N,); return each step's loss, in nats per token.
 
@@ -298,6 +327,9 @@ def train(
         Called with the losses so far after each step.
     progress
         Whether to show a progress bar.
+    rows, take_step
+        The part of every batch that is used, and a function in place of `train_step`:
+        for several processes (lesson 14).
 
     Raises FloatingPointError if the loss is not finite.
     """
@@ -313,14 +345,14 @@ def train(
     with token_bar(settings, len(losses), progress) as bar, Interrupts() as interrupts:
         while (step := len(losses)) < settings.steps:
             losses.append(next_step(model, optimizer, tokens, settings, step,
-                                    generator, starts))
-            bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
-            bar.update(settings.tokens_per_step)
+                                    generator, starts, rows, take_step))
+            if bar.update(settings.tokens_per_step):             # it is drawn
+                bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
             if on_step is not None:
                 on_step(losses)
             due = not len(losses) % settings.save_every or len(losses) == settings.steps
-            if checkpoint is not None and (due or interrupts.waiting):
-                save_checkpoint(checkpoint, model, optimizer, generator, losses,
-                                metadata)
+            if (interrupts.anywhere() or due) and checkpoint is not None:
+                save_checkpoint(checkpoint, model, optimizer, generator,
+                                read_losses(losses), metadata)
             interrupts.deliver()
-    return losses
+    return read_losses(losses)

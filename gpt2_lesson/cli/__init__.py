@@ -13,6 +13,7 @@ from gpt2_lesson.interrupts import Terminated
 
 COMMANDS = {
     "lessons": "copy the lessons and exercises to a folder of yours",
+    "tokenize": "store the token ids of large texts, for training",
     "train": "train a GPT-2 on a text",
     "finetune": "train a model further, on requests and answers",
     "generate": "generate text with a trained model",

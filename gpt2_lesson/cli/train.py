@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", metavar="RUN", required=True, help="the folder to create for this run")
     add("--resume", action="store_true", help="continue RUN where it stopped")
-    add("--text", metavar="TEXT",
-        help="stories (default), python, tinyshakespeare, or a file")
+    add("--text", metavar="TEXT", help="stories (default), python, tinyshakespeare, "
+        "a file, or a folder that gpt2-lesson tokenize made")
     add("--tokenizer", metavar="KIND", help="bytes (default), bpe:N, or gpt2")
     add("--preset", choices=PRESETS, help="the model and its settings (default: demo)")
     add("--steps", type=int, help="how many steps to train (default: the preset's)")

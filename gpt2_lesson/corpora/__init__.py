@@ -41,7 +41,11 @@ def load_text(name_or_path: str | os.PathLike[str]) -> bytes:
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "no regular file"
         raise ValueError(f"{path} is {kind}; expected a text file")
-    return _checked(path.read_bytes(), path)
+    text = path.read_bytes()
+    if not text:
+        raise ValueError(f"{path} is empty; expected some text to learn from")
+    check_utf8(text, path)
+    return text
 
 
 def split(text: bytes, fraction: float = 0.9) -> tuple[bytes, bytes]:
@@ -101,16 +105,13 @@ def _not_found(name: str) -> Exception:
     )
 
 
-def _checked(text: bytes, path: Path) -> bytes:
-    """Return `text`, read from `path`; raise ValueError if it is empty or not UTF-8."""
-    if not text:
-        raise ValueError(f"{path} is empty; expected some text to learn from")
+def check_utf8(text: bytes, path: Path, start: int = 0) -> None:
+    """Raise ValueError unless `text`, the bytes of `path` from `start` on, is UTF-8."""
     try:
         text.decode()
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not UTF-8: byte 0x{text[error.start]:02x} at offset "
-            f"{error.start} ({error.reason}). Open it in an editor and save "
+            f"{start + error.start} ({error.reason}). Open it in an editor and save "
             "it with the encoding UTF-8."
         ) from None
-    return text

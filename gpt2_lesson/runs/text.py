@@ -8,6 +8,14 @@ import torch
 from torch import Tensor
 
 from gpt2_lesson.corpora import TEXTS, load_text
+from gpt2_lesson.corpora.shards import (
+    Shards,
+    check_shards,
+    is_shards,
+    read_manifest,
+    tokenizer_identity,
+)
+from gpt2_lesson.runs.models import stored_tokenizer
 from gpt2_lesson.tokenizer import Tokenizer
 
 
@@ -15,12 +23,13 @@ from gpt2_lesson.tokenizer import Tokenizer
 class Text:
     """A text prepared for training: its training part, and windows for validation.
 
-    `tokens` (N,); `starts`: where windows may begin; `windows`: each (T,) or
-    shorter, predicted from its second token on; `stories`: the story in each window;
-    `sha256`: that of the whole text, by which a run recognises it.
+    `tokens` (N,), which stay on disk if they are Shards; `starts`: where windows may
+    begin; `windows`: each (T,) or shorter, predicted from its second token on;
+    `stories`: the story in each window; `sha256`: that of the whole text, by which a
+    run recognises it.
     """
 
-    tokens: Tensor
+    tokens: Tensor | Shards
     starts: Tensor | None
     windows: list[Tensor]
     stories: list[str] | None
@@ -43,6 +52,8 @@ def prepare_text(
 ) -> Text:
     """Return a text by name or path, with its last tenth as the validation part.
 
+    The path may be that of a folder of shards, see `prepare_shards`.
+
     `kind` names the tokenizer; `learned` is the tokenizer of a run that continues, and
     `sha256` that of its text. Half of the windows of `stories` begin at the newline
     before a story, half anywhere, so that the model can continue any prompt. Validation
@@ -50,13 +61,11 @@ def prepare_text(
     floor. Raises ValueError if the text is too short for windows of `seq_length`, or if
     it has another SHA-256.
     """
+    if is_shards(name):
+        return prepare_shards(Path(name), seq_length, kind, sha256)
     data = load_text(name)
     found = hashlib.sha256(data).hexdigest()
-    if found != (sha256 or found):
-        raise ValueError(
-            f"{name} is not the text that this run was started with, its content "
-            "differs: give the right one with --text, or start a new run"
-        )
+    check_same(name, found, sha256)
     cut = validation_start(name, data)
     first, rest = data[:cut].decode(), data[cut:].decode()
     tokenizer = learned or make_tokenizer(kind, first)
@@ -69,15 +78,64 @@ def prepare_text(
         starts = torch.cat([begins, anywhere])
         return Text(tokens, starts, windows, lines, tokenizer, found)
     tokens, unseen = as_tokens(first, tokenizer), as_tokens(rest, tokenizer)
-    if len(unseen) < seq_length:
+    check_length(name, len(tokens), len(unseen), seq_length, kind)
+    windows = list(unseen.unfold(0, seq_length, seq_length - 1))  # each target once
+    return Text(tokens, None, windows, None, tokenizer, found)
+
+
+SHARDS_VALIDATION = 10_000_000  # tokens at most, and windows:
+SHARDS_WINDOWS = 2048
+
+
+def prepare_shards(
+    folder: Path, seq_length: int, kind: str = "bytes", sha256: str | None = None
+) -> Text:
+    """Return the text of a folder of shards, whose training part stays on disk.
+
+    Its last tenth, at most SHARDS_VALIDATION tokens, is the validation part, of which
+    SHARDS_WINDOWS windows are used. Raises ValueError for shards that are damaged, of
+    another tokenizer than `kind`, or of another text than that with this SHA-256.
+    """
+    manifest, tokenizer = read_manifest(folder), stored_tokenizer(folder)
+    check_same(str(folder), manifest["sha256"], sha256)
+    named = manifest["tokenizer"]
+    if named["name"] != kind or named != {"name": kind} | tokenizer_identity(tokenizer):
+        raise ValueError(
+            f"{folder} was made with the tokenizer {named['name']}, and has another "
+            f"vocabulary or is used with {kind}: leave --tokenizer out, or make new "
+            "shards"
+        )
+    check_shards(folder, manifest)
+    total = manifest["tokens"]
+    cut = total - min(total // 10, SHARDS_VALIDATION)
+    tokens, unseen = Shards(folder, manifest, 0, cut), Shards(folder, manifest, cut)
+    check_length(str(folder), len(tokens), len(unseen), seq_length, kind)
+    begins = range(0, len(unseen) - seq_length + 1, seq_length - 1)
+    begins = begins[:: -(-len(begins) // SHARDS_WINDOWS)]
+    windows = [unseen[begin : begin + seq_length] for begin in begins]
+    return Text(tokens, None, windows, None, tokenizer, manifest["sha256"])
+
+
+def check_same(name: str, found: str, wanted: str | None) -> None:
+    """Raise ValueError if a text has another SHA-256 than that of the run."""
+    if found != (wanted or found):
+        raise ValueError(
+            f"{name} is not the text that this run was started with, its content "
+            "differs: give the right one with --text, or start a new run"
+        )
+
+
+def check_length(
+    name: str, training: int, unseen: int, seq_length: int, kind: str
+) -> None:
+    """Raise ValueError if the validation part of a text holds no window."""
+    if min(training, unseen) < seq_length:
         unit = "bytes" if kind == "bytes" else "tokens"
         raise ValueError(
-            f"{name} has {len(tokens) + len(unseen)} {unit}, and its last tenth is "
+            f"{name} has {training + unseen} {unit}, and its last tenth is "
             f"used for validation: expected at least {10 * seq_length} {unit}, ten "
             f"windows of {seq_length}; use a longer text or a smaller --seq-length"
         )
-    windows = list(unseen.unfold(0, seq_length, seq_length - 1))  # each target once
-    return Text(tokens, None, windows, None, tokenizer, found)
 
 
 def validation_start(name: str, data: bytes) -> int:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from gpt2_lesson import validation
 from gpt2_lesson.corpora import TEXTS
+from gpt2_lesson.corpora.shards import is_shards, read_manifest
 from gpt2_lesson.gpt2_model import GPT2Config, GPT2Model
 from gpt2_lesson.interrupts import Terminated, terminations_raise
 from gpt2_lesson.runs.devices import choose_device, has_bf16
@@ -102,7 +104,7 @@ def work(
         report = reporter(folder, plan, model, text)
         losses = train(
             model,
-            text.tokens,
+            cast(Tensor, text.tokens),  # Shards are read like a tensor
             settings,
             text.starts,
             checkpoint,
@@ -164,6 +166,8 @@ def new_plan(given: dict[str, Any]) -> dict:
         "sample_every": max(1, steps // 10),
         "threads": torch.get_num_threads(),
     }
+    if is_shards(given.get("text", "")):
+        plan["tokenizer"] = read_manifest(Path(given["text"]))["tokenizer"]["name"]
     plan |= {name: given[name] for name in plan if name in given} | {"device": device}
     if plan["precision"] == "auto":
         plan["precision"] = "bf16" if has_bf16(device) else "float32"
@@ -186,7 +190,7 @@ def stored_plan(folder: Path, given: dict[str, Any]) -> dict:
         plan["save_every"] = given["save_every"]
     if "text" in given:
         plan["text"] = stable_name(given["text"])
-    elif plan["text"] not in TEXTS and not Path(plan["text"]).is_file():
+    elif plan["text"] not in TEXTS and not Path(plan["text"]).exists():
         raise FileNotFoundError(
             f"the text {plan['text']} is no longer there: say with --text where it is "
             "now (it is recognised by its content)"
