@@ -56,6 +56,14 @@ _LESSONS = {
         "save_adapter",
         "load_adapter",
     ],
+    "rewards": [
+        "rollout",
+        "group_advantage",
+        "policy_gradient_loss",
+        "policy_gradient_step",
+        "kl_to_reference",
+        "dpo_loss",
+    ],
 }
 _LESSON_OF = {name: lesson for lesson, names in _LESSONS.items() for name in names}
 __all__ = list(_LESSON_OF)

@@ -135,6 +135,10 @@ _KINDS = {
         lambda dtype: dtype == torch.bool,
         "torch.bool: True = may attend",
     ),
+    "marks": (
+        lambda dtype: dtype == torch.bool,
+        "torch.bool: True = the model chose this token",
+    ),
 }
 
 
@@ -603,6 +607,63 @@ def candidates(
         for id in ids.tolist():
             whole_number(f"a token id in {name}", id, 0, vocab_size - 1)
     return right.long(), wrong.long()
+
+
+# ---------------------------------------------------------------- rewards, 16
+
+
+def rollout(prompt: Any, count: Any, max_new_tokens: Any, stop: Any) -> None:
+    """Check one prompt (T,), how many answers, how long, and the id that ends one."""
+    tensor("prompt", prompt, "T", "ids")
+    whole_number("count", count, 1)
+    whole_number("max_new_tokens", max_new_tokens, 1)
+    whole_number("stop", stop, 0)
+
+
+def group_rewards(rewards: Any) -> None:
+    """Check rewards (..., G) of groups of at least two answers."""
+    tensor("rewards", rewards, "... G", "floats")
+    whole_number("the number of answers in a group", rewards.size(-1), 2)
+
+
+def sampled_answers(ids: Any, mask: Any, rewards: Any = None) -> None:
+    """Check answers (N, T) with their mask, and one reward for each, if given."""
+    input_ids(ids)
+    rows, length = ids.shape
+    tensor("mask", mask, "N T", "marks", N=rows, T=length)
+    if rewards is not None:
+        group_rewards(rewards)
+        if rewards.numel() != rows:
+            raise ValueError(
+                f"{rewards.numel()} rewards for {rows} answers; expected one for each"
+            )
+
+
+def policy_gradient(
+    log_probs: Any, advantages: Any, mask: Any, old_log_probs: Any, clip: Any
+) -> None:
+    """Check what the policy-gradient loss is computed from: (N, T), (N,), (N, T)."""
+    tensor("log_probs", log_probs, "N T", "floats")
+    rows, length = log_probs.shape
+    tensor("advantages", advantages, "N", "floats", N=rows)
+    tensor("mask", mask, "N T", "marks", N=rows, T=length)
+    if old_log_probs is not None:
+        tensor("old_log_probs", old_log_probs, "N T", "floats", N=rows, T=length)
+    if clip is not None:
+        number("clip", clip, above=0, below=1)
+
+
+def success_rates(s: Any, p: Any) -> tuple[float, float]:
+    """Return a rate from 0 to 1, and the reference model's, which is neither."""
+    return number("s", s, 0, most=1), number("p", p, above=0, below=1)
+
+
+def preferences(chosen: Any, *others: Any) -> None:
+    """Check log-probabilities (N,) of whole answers: four tensors of one length."""
+    tensor("chosen", chosen, "N", "floats")
+    names = "rejected", "reference_chosen", "reference_rejected"
+    for name, values in zip(names, others, strict=True):
+        tensor(name, values, "N", "floats", N=len(chosen))
 
 
 # ---------------------------------------------------------------- training, 08

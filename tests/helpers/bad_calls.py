@@ -88,6 +88,17 @@ from gpt2_lesson.multi_head import (
     split_heads,
 )
 from gpt2_lesson.real_gpt2 import load_gpt2, save_gpt2
+from gpt2_lesson.rewards import (
+    best_success_rate,
+    dpo_loss,
+    group_advantage,
+    kl_to_reference,
+    least_kl,
+    policy_gradient_loss,
+    policy_gradient_step,
+    rollout,
+    token_log_probs,
+)
 from gpt2_lesson.scaling_out import (
     average_gradients,
     distributed_finish,
@@ -228,6 +239,7 @@ IDS = torch.arange(8).view(2, 4)
 Q, X = torch.randn(2, 3, 4), torch.randn(2, 3, 16)
 HEADS = torch.randn(2, 2, 3, 8)
 LOGITS = torch.randn(2, 97)
+TWO = torch.randn(2, 3)
 CACHE = KVCache(2, 2, 2, 8, 8)
 MODELS = [None, "gpt2", 3, [1]]
 SEEDED = ["0", 3, torch.Generator]
@@ -415,6 +427,42 @@ LESSONS = [
         batches=[IDS]), dict(
         model=MODELS, batches=[None, [], 3, IDS, [IDS.float()], [IDS[0]], ["abc"]],
         max_norm=real(0, -1), precision=["half", 16, None])),
+    Door("rollout", rollout, dict(
+        model=MODEL, prompt=IDS[0], count=2, max_new_tokens=2, stop=3), dict(
+        model=MODELS, prompt=[None, "abc", 3, [1, 2], IDS, IDS[0].float(), IDS[0, :0]],
+        count=whole(), max_new_tokens=whole(), stop=whole(0, 96), generator=SEEDED)),
+    Door("group_advantage", group_advantage, dict(rewards=torch.rand(2, 3)), dict(
+        rewards=[*floats(torch.rand(2, 3), dims=False), torch.rand(3, 1)])),
+    Door("token_log_probs", token_log_probs, dict(model=MODEL, ids=IDS), dict(
+        ids=ids_like(IDS, IDS[0]))),
+    Door("policy_gradient_loss", policy_gradient_loss, dict(
+        log_probs=TWO, advantages=TWO[:, 0], mask=TWO < 0), dict(
+        log_probs=floats(TWO, TWO[0], TWO[:, :2]),
+        advantages=floats(TWO[:, 0], TWO, TWO[:1, 0]),
+        mask=[None, "abc", 3, TWO, TWO[:1] < 0, TWO[:, :2] < 0],
+        old_log_probs=["abc", 3, TWO.long(), TWO[0], TWO[:, :2]],
+        clip=real(0, 1, -1, none=True))),
+    Door("policy_gradient_step", policy_gradient_step, dict(
+        model=MODEL, reference=MODEL,
+        optimizer=torch.optim.SGD(MODEL.parameters(), lr=0.0),
+        ids=IDS, mask=IDS >= 0, rewards=torch.rand(2)), dict(
+        ids=ids_like(IDS, IDS[0]), mask=[None, "abc", 3, IDS, IDS[:1] >= 0],
+        rewards=[*floats(torch.rand(2), dims=False), torch.rand(3)],
+        beta=real(-1), steps=whole(), clip=real(0, 1, -1, none=True))),
+    Door("kl_to_reference", kl_to_reference, dict(
+        model=MODEL, reference=MODEL, ids=IDS, mask=IDS >= 0), dict(
+        model=MODELS, reference=MODELS, ids=ids_like(IDS, IDS[0]),
+        mask=[None, "abc", 3, IDS, IDS[:1] >= 0, IDS[:, :1] >= 0])),
+    Door("least_kl", least_kl, dict(s=0.9, p=0.1), dict(
+        s=real(-1, 1.5), p=real(0, 1, -1))),
+    Door("best_success_rate", best_success_rate, dict(p=0.1, beta=0.2), dict(
+        p=real(0, 1, -1), beta=real(0, -1))),
+    Door("dpo_loss", dpo_loss, dict(
+        chosen=TWO[0], rejected=TWO[1], reference_chosen=TWO[0],
+        reference_rejected=TWO[1], beta=0.1), {
+        name: floats(TWO[0], TWO, TWO[0, :2]) for name in (
+            "chosen", "rejected", "reference_chosen", "reference_rejected")} | dict(
+        beta=real(0, -1))),
 ]
 
 STORY = stories.stories(1)
