@@ -512,6 +512,29 @@ def looking_inside_induction() -> Shapes:
             text(last + 101, 62, "next: B", 20, "start", bold=True)]
 
 
+@drawing("scaling_out_collectives", 244, "An all-reduce in two halves",
+         "Three ranks, each with gradients in three parts a, b and c. After a "
+         "reduce-scatter, rank 0 has the sum of all parts a, rank 1 the sum of b, rank 2 "
+         "the sum of c. After an all-gather, every rank has all three sums. Both "
+         "together are an all-reduce.")
+def scaling_out_collectives() -> Shapes:
+    cell, colours = 46, (BLUE, ORANGE, PURPLE)
+    shapes = [text(289, 30, "reduce-scatter", 20), text(529, 30, "all-gather", 20)]
+    for rank in range(3):
+        y = 60 + 62 * rank
+        shapes.append(text(16, y + 20, f"rank {rank}", 20, "start", bold=True))
+        for part, colour in enumerate(colours):
+            letter = "abc"[part]
+            shapes.append(box(96 + cell * part, y, cell - 4, 40, letter + "₀₁₂"[rank],
+                              GREY, 20))
+            shapes.append(box(342 + cell * part, y, cell - 4, 40,
+                              f"Σ{letter}" if part == rank else "",
+                              colour if part == rank else GREY, 20, bold=True))
+            shapes.append(box(578 + cell * part, y, cell - 4, 40, f"Σ{letter}", colour,
+                              20, bold=True))
+    return [*shapes, arrow((244, 142), (334, 142)), arrow((488, 142), (570, 142))]
+
+
 if __name__ == "__main__":
     for name in DRAWINGS:
         (Path(__file__).parent / f"{name}.svg").write_text(svg(name), encoding="utf-8",
