@@ -1,10 +1,10 @@
 """Measure lesson 15's comparison: `python figures/finetuning.py`, some fifteen minutes.
 
 Each way of finetuning the story model is run for 150 steps. The learning rate is the
-best of the powers of two for that way, by the loss on the exam's answers with seed 0; a
-rate counts as the best when both of its neighbours were tried and are worse. The result
-is that of seeds 1 to 3 at this rate. How a model is trained and measured are cells of
-the lesson itself.
+best of the powers of two for that way, by the loss on the answers of the validation
+set, with seed 0; a rate counts as the best when both of its neighbours were tried and
+are worse. The result is that of seeds 1 to 3 at this rate. How a model is trained and
+measured are cells of the lesson itself.
 
 Every run is a line of finetuning.csv, written when the run ends. Runs that are in the
 file are not made again: delete it to measure anew. At the end a table is printed.

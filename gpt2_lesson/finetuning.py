@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['request_ids', 'end_of_answer', 'answer_targets', 'encode_requests', 'answer_loss', 'LoRALinear', 'add_lora',
-           'lora_layers', 'lora_state', 'merge_lora', 'save_adapter', 'load_adapter']
+           'lora_layers', 'lora_state', 'save_adapter', 'load_adapter', 'merge_lora']
 
 # %% ../notebooks/15_finetuning.ipynb #imports
 from collections.abc import Sequence
@@ -142,18 +142,6 @@ def lora_state(model: nn.Module) -> dict[str, Tensor]:
             for name, layer in lora_layers(model).items()
             for part in ("lora_a", "lora_b")}
 
-# %% ../notebooks/15_finetuning.ipynb #merge-lora
-@torch.no_grad()
-def merge_lora(model: GPT2Model) -> GPT2Model:
-    """Add each update to its layer's weight and remove the adapters; return `model`.
-
-    It computes the same as before, up to rounding, and is a plain GPT2Model again.
-    """
-    for name, layer in lora_layers(model).items():
-        layer.linear.weight += layer.scale * layer.lora_b @ layer.lora_a     # (out, in)
-        model.set_submodule(name, layer.linear)
-    return model.requires_grad_(True)
-
 # %% ../notebooks/15_finetuning.ipynb #save-adapter
 def save_adapter(model: GPT2Model, folder: str | Path, base: str | None = None) -> None:
     """Write the adapter alone, in the two files that the library `peft` reads.
@@ -188,3 +176,15 @@ def load_adapter(model: GPT2Model, folder: str | Path) -> GPT2Model:
         adapted.lora_b.copy_(b)
         model.set_submodule(name, adapted)
     return model
+
+# %% ../notebooks/15_finetuning.ipynb #merge-lora
+@torch.no_grad()
+def merge_lora(model: GPT2Model) -> GPT2Model:
+    """Add each update to its layer's weight and remove the adapters; return `model`.
+
+    It computes the same as before, up to rounding, and is a plain GPT2Model again.
+    """
+    for name, layer in lora_layers(model).items():
+        layer.linear.weight += layer.scale * layer.lora_b @ layer.lora_a     # (out, in)
+        model.set_submodule(name, layer.linear)
+    return model.requires_grad_(True)
