@@ -38,6 +38,7 @@ _LESSONS = {
         "logit_attribution",
         "induction_score",
     ],
+    "speed": ["count_flops", "count_bytes", "roofline", "quantize_int8"],
     "scaling_out": [
         "distributed_setup",
         "distributed_step",

@@ -12,6 +12,7 @@ from gpt2_lesson.finetuning import end_of_answer, load_adapter, request_ids
 from gpt2_lesson.generation import generate
 from gpt2_lesson.runs.devices import choose_device
 from gpt2_lesson.runs.models import open_model
+from gpt2_lesson.speed import quantize_int8
 from gpt2_lesson.tokenizer import Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
@@ -29,10 +30,12 @@ def print_continuation(
     device: str,
     adapter: str | None = None,
     request: str | None = None,
+    int8: bool = False,
 ) -> None:
     """Print the prompt and, token by token, its continuation.
 
     A `request` takes the prompt's place: it gets a newline, and an end to its answer.
+    With `int8` the model's matrices are quantised first (lesson 13).
     """
     if not prompt:
         raise ValueError(
@@ -44,10 +47,10 @@ def print_continuation(
     if seed is not None:
         validation.seed("--seed", seed)
     device = choose_device(device)
-    model, tokenizer = open_model(model_name)
+    opened, tokenizer = open_model(model_name)
     if adapter is not None:
-        model = load_adapter(model, adapter)
-    model = model.to(device)
+        opened = load_adapter(opened, adapter)
+    model = (quantize_int8(opened) if int8 else opened).to(device)
     ids, stops = tokenizer.encode(prompt, "token"), stop_ids(tokenizer, stop)
     if request is not None:
         prompt, ids = request + "\n", request_ids(tokenizer, request)

@@ -108,6 +108,7 @@ from gpt2_lesson.scaling_out import (
     rank_rows,
     summed_loss,
 )
+from gpt2_lesson.speed import count_bytes, count_flops, quantize_int8, roofline
 from gpt2_lesson.tokenizer import Tokenizer
 from gpt2_lesson.training import (
     Muon,
@@ -408,6 +409,16 @@ LESSONS = [
          dict(maps=floats(torch.rand(2, 6, 6), torch.rand(6), torch.rand(6, 5),
                           dims=False),
               period=whole(1, 5))),
+    Door("count_flops", count_flops, dict(config=MODEL.config, seq_length=8), dict(
+        config=[*MODELS, MODEL], seq_length=whole())),
+    Door("count_bytes", count_bytes, dict(config=MODEL.config, seq_length=8), dict(
+        config=[*MODELS, MODEL], seq_length=whole(0), batch_size=whole(),
+        weight_bytes=real(0, -1), cache_bytes=real(0, -1))),
+    Door("roofline", roofline, dict(flops=1, bytes=1, peak_flops=1, bandwidth=1), dict(
+        flops=real(-1), bytes=real(-1), peak_flops=real(0, -1),
+        bandwidth=real(0, -1))),
+    Door("quantize_int8", quantize_int8, dict(model=MODEL), dict(
+        model=[*MODELS, nn.ReLU()])),
     Door("distributed_setup", distributed_setup, dict(device="cpu"), dict(
         device=["gpu", "", 3, ["cpu"], torch.device("meta")])),
     Door("distributed_finish", distributed_finish, dict(status=0), dict(

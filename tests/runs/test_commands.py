@@ -268,6 +268,15 @@ def test_the_shipped_model_goes_on_beyond_its_window(capsys) -> None:
     assert sum(word in known for word in words) > 0.95 * len(words)
 
 
+def test_int8_continues_as_float32_does_where_it_is_sure(capsys) -> None:
+    told = ["generate", "stories", "--temperature", "0", "--max-new-tokens", "30"]
+    for int8 in ([], ["--int8"]):
+        assert main([*told, "--prompt", "\nOne foggy dusk Nora found a", *int8]) == 0
+    one, two = capsys.readouterr().out.splitlines()
+    assert two.startswith("One foggy dusk Nora found a ") and len(two) == len(one)
+    assert set(two.split()) <= set(stories.stories(3000).split()) | {two.split()[-1]}
+
+
 def test_memory_is_kept_where_glibc_allocates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it does, each option is one that it takes; elsewhere nothing happens."""
     code = "from gpt2_lesson.runs.memory import *; print(keep_freed_memory())"
