@@ -33,36 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--adapter", metavar="DIR", help="an adapter that changes the model, made by "
         "`gpt2-lesson finetune` or by the library peft")
     add("--request", metavar="TEXT", help="ask a finetuned model, in place of --prompt")
-    add(
-        "--max-new-tokens",
-        type=int,
-        default=250,
-        metavar="N",
-        help="how many tokens to generate (default: 250)",
-    )
-    add(
-        "--temperature",
-        type=float,
-        default=1.0,
-        metavar="T",
+    add("--max-new-tokens", type=int, default=250, metavar="N",
+        help="how many tokens to generate (default: 250)")
+    add("--temperature", type=float, default=1.0, metavar="T",
         help="below 1: more predictable, above 1: more varied, 0: always the most "
-        "probable token (default: 1)",
-    )
+        "probable token (default: 1)")
     add("--top-k", type=int, metavar="K", help="sample among the K most probable")
     add("--top-p", type=float, metavar="P", help="top-p (nucleus) sampling")
     add("--seed", type=int, help="the same seed generates the same text")
-    add(
-        "--stop",
-        metavar="TEXT",
-        default=END_OF_TEXT,
+    add("--stop", metavar="TEXT", default=END_OF_TEXT,
         help="stop at this token; with '', never "
-        f"(default: {END_OF_TEXT}, if the vocabulary has it)",
-    )
-    add(
-        "--int8",
-        action="store_true",
-        help="store the weights in 8 bits: faster, and slightly different (lesson 13)",
-    )
+        f"(default: {END_OF_TEXT}, if the vocabulary has it)")
+    add("--int8", action="store_true",
+        help="store the weights in 8 bits: faster, and slightly different (lesson 13)")
     add_device(parser)
 
 
