@@ -16,6 +16,7 @@ from gpt2_lesson.authoring.page import formula
 from gpt2_lesson.authoring.site.outputs import with_outputs
 
 GLOSSARY = "notebooks/glossary"
+MARKUP = re.compile(r"(`[^`]*`|\*\w[^*]*\w\*)|[|*]|(?<=\w)_(?!\w)")  # Markdown, or not
 COLAB_BRANCH = "colab"  # where notebooks that install the course are: CONTRIBUTING.md
 
 
@@ -72,6 +73,14 @@ def write_definitions(app: Sphinx, error: Exception | None) -> None:
         target.write_text(f"const GLOSSARY = {json.dumps(found)};\n", encoding="utf-8")
 
 
+def escape(
+    app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]
+) -> None:
+    """Let docstrings mean what they say: only `code` and *emphasis* in them is markup."""
+    text = MARKUP.sub(lambda found: found[1] or f"\\{found[0]}", "\n".join(lines))
+    lines[:] = text.split("\n")
+
+
 def lead(
     app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
@@ -103,5 +112,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("doctree-read", describe)
     app.connect("html-page-context", lead, priority=900)  # after the theme
+    app.connect("autodoc-process-docstring", escape, priority=400)  # before napoleon
     app.connect("build-finished", write_definitions)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
