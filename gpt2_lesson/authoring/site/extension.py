@@ -76,7 +76,7 @@ def write_definitions(app: Sphinx, error: Exception | None) -> None:
 def escape(
     app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]
 ) -> None:
-    """Let docstrings mean what they say: only `code` and *emphasis* in them is markup."""
+    """Let docstrings mean what they say: only `code` and *emphasis* are markup."""
     text = MARKUP.sub(lambda found: found[1] or f"\\{found[0]}", "\n".join(lines))
     lines[:] = text.split("\n")
 
