@@ -514,8 +514,8 @@ def looking_inside_induction() -> Shapes:
 
 @drawing("scaling_out_collectives", 244, "An all-reduce in two halves",
          "Three ranks, each with gradients in three parts a, b and c. After a "
-         "reduce-scatter, rank 0 has the sum of all parts a, rank 1 the sum of b, rank 2 "
-         "the sum of c. After an all-gather, every rank has all three sums. Both "
+         "reduce-scatter, rank 0 has the sum of all parts a, rank 1 the sum of b, rank "
+         "2 the sum of c. After an all-gather, every rank has all three sums. Both "
          "together are an all-reduce.")
 def scaling_out_collectives() -> Shapes:
     cell, colours = 46, (BLUE, ORANGE, PURPLE)
