@@ -401,7 +401,7 @@ _SOFTMAX = (
             question=_Q_T),
     Mistake("G16", "softmax over the batch (dim=0)",
             edit=(".softmax(-1)", ".softmax(0)"),
-            why="one row alone gives every token probability 1",
+            why="with a single row every token gets probability 1",
             question="For one row, over which axis must the probabilities add up to "
                      "1?"),
 )

@@ -89,7 +89,7 @@ _PATCH_MISTAKES = (
     Mistake("Q9", "zeros patched in: that is an ablation",
             edit=("= values[:, positions, channels]", "= 0"),
             why="the values of the other run are never used", question=_Q_RUNS),
-    Mistake("Q10", "values added, not put in place of what was there",
+    Mistake("Q10", "values added to the old activation, which they should replace",
             edit=("channels] = values", "channels] += values"),
             why="a patch replaces an activation",
             question="What should be left of the old activation?"),

@@ -498,7 +498,7 @@ PAIRS = (
             why="a batch of B then teaches as much as a batch of 1",
             question="How many starts does a batch need?"),
     Mistake("R18g", "the generator is not used", edit=(", generator=generator", ""),
-            why="the same generator gives another batch: no run can be repeated",
+            why="the same generator gives a different batch, so no run can be repeated",
             question="What decides which windows are chosen?"),
     Mistake("R18s", "single tokens chosen at random, not windows",
             edit=("first[:, None] + torch.arange(seq_length)",
