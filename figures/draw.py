@@ -109,13 +109,14 @@ def grid(x: float, y: float, rows: list[list[str]], colours: list[list[str]],
 
 # ---------------------------------------------------------------- the drawings
 
-@drawing("start_here_map", 1136, "The map of the course",
-         "A path of thirteen lessons, 00 to 12, beside the model that they build: "
+@drawing("start_here_map", 1316, "The map of the course",
+         "A path of seventeen lessons, 00 to 16, beside the model that they build: "
          "attention and the causal mask sit inside multi-head attention, that and "
          "the feed-forward network sit inside a block, and twelve blocks sit inside "
          "GPT-2. The tokenizer turns text into its ids. Generation and training use "
          "the whole model, published weights are loaded into it, it is measured, "
-         "and looked into. Lessons 13 and 14 come later.")
+         "and looked into. It is made faster, trained by many processes, finetuned, "
+         "and trained for rewards.")
 def start_here_map() -> Shapes:
     lessons = [("00 Start here", "a model generates", GREY),
                ("01 Attention", "an average, by matching", BLUE),
@@ -129,8 +130,12 @@ def start_here_map() -> Shapes:
                ("09 Tokenizer", "bytes, then merges", ORANGE),
                ("10 Real GPT-2", "OpenAI's weights, proved", VIOLET),
                ("11 Measuring", "which model is better?", RED),
-               ("12 Looking inside", "which head does what?", BLUE)]
-    shapes = [line((160, 40), (160, 1036), colour=GREY, width=4)]
+               ("12 Looking inside", "which head does what?", BLUE),
+               ("13 Speed", "operations and bytes", ORANGE),
+               ("14 Scaling out", "many share a step", PURPLE),
+               ("15 Finetuning", "it does what is asked", RED),
+               ("16 Rewards", "more of what scored well", RED)]
+    shapes = [line((160, 40), (160, 1260), colour=GREY, width=4)]
     for i, (name, idea, colour) in enumerate(lessons):
         y = 20 + 76 * i
         shapes += [box(20, y, 290, 64, colour=colour),
@@ -156,9 +161,13 @@ def start_here_map() -> Shapes:
                box(350, 796, 350, 68, "09 Tokenizer\nturns text into ids, and back",
                    ORANGE, 19),
                box(350, 882, 350, 68, "12 attention_maps, logit_lens\nlook inside",
-                   BLUE, 19)]
-    later = "later: 13 speed · 14 scaling out"
-    return shapes + [box(20, 1036, 680, 70, later, GREY, dashed=True)]
+                   BLUE, 19),
+               box(350, 1008, 350, 64, "13 quantize_int8\nmakes it faster", ORANGE, 19),
+               box(350, 1084, 350, 64,
+                   "14 distributed_step\ntrains it on many machines", PURPLE, 19),
+               box(350, 1160, 350, 64, "15 add_lora\nteaches it a task", RED, 19),
+               box(350, 1236, 350, 64, "16 policy_gradient_step\nrewards it", RED, 19)]
+    return shapes
 
 
 @drawing("attention_average", 440, "Attention is an average",
