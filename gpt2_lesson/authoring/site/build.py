@@ -43,7 +43,10 @@ def build_site(
     repository: str = "",
     epub: bool = False,
 ) -> int:
-    """Write the site to `out` and print its size; 1 if a lesson or a link fails.
+    """Write the site to `out` and print its size.
+
+    Returns 1, after naming the place, if a lesson fails, or a link leads nowhere; in
+    the second case the site is written all the same.
 
     Parameters
     ----------
@@ -80,9 +83,10 @@ def build_site(
             return 1
     with scratch_folder("site") as scratch:
         lay_out(notebooks.resolve().parent, scratch / "source", epub)
-        for builder in ["html"] + ["epub"] * epub:
-            if not _sphinx(scratch, builder, _settings(repository)):
-                return 1
+        built = [
+            _sphinx(scratch, builder, _settings(repository))
+            for builder in ["html"] + ["epub"] * epub
+        ]
         site = scratch / "html"
         for path in [path for name in UNWANTED for path in site.glob(name)]:
             path.unlink()
@@ -93,7 +97,7 @@ def build_site(
         shutil.move(site, out)
     sizes = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
     print(f"{sum(sizes) / 1e6:.1f} MB in {len(sizes)} files  {out / 'index.html'}")
-    return 0
+    return int(not all(built))
 
 
 def lay_out(course: Path, source: Path, epub: bool = False) -> None:
@@ -150,7 +154,7 @@ def _settings(repository: str) -> dict[str, object]:
 
 
 def _sphinx(scratch: Path, builder: str, settings: dict[str, object]) -> bool:
-    """Let Sphinx build; return False, after it has named the place, for a warning."""
+    """Let Sphinx build; return whether it had nothing to warn of."""
     with patch_docutils(HERE), docutils_namespace():
         app = Sphinx(
             scratch / "source",
