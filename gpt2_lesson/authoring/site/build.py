@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.util.console import color_terminal, nocolor
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 from tqdm import tqdm
 
@@ -155,6 +156,8 @@ def _settings(repository: str) -> dict[str, object]:
 
 def _sphinx(scratch: Path, builder: str, settings: dict[str, object]) -> bool:
     """Let Sphinx build; return whether it had nothing to warn of."""
+    if not color_terminal():
+        nocolor()
     with patch_docutils(HERE), docutils_namespace():
         app = Sphinx(
             scratch / "source",

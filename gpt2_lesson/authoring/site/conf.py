@@ -51,5 +51,7 @@ html_theme_options = {
 }
 math_number_all = False
 
+epub_tocscope = "includehidden"
 epub_show_urls = "no"
+epub_css_files = ["book.css"]
 epub_exclude_files = ["index.html", "search.html"]
