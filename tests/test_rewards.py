@@ -5,8 +5,10 @@ answer can be listed, and every mean computed exactly.
 """
 
 import math
+import runpy
 from copy import deepcopy
 from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
@@ -295,3 +297,38 @@ def test_training_reaches_the_known_optimum():
         )
     rate = (log_p(model).exp() * success(IDS)).sum().item()
     assert abs(rate - best_success_rate(p, 0.7)) < 0.08
+
+
+class TestStoredTable:
+    """`figures/reward_frontier.csv`, which the lesson draws."""
+
+    script = runpy.run_path(
+        str(Path(__file__).parents[1] / "figures" / "reward_frontier.py")
+    )
+
+    @pytest.mark.parametrize("method, beta", script["CASES"])
+    def test_a_rate_with_worse_neighbours_is_run_three_times(self, method, beta):
+        runs = {
+            run[2:]: rate - beta * kl
+            for run, (rate, kl, _) in self.script["stored"]().items()
+            if run[:2] == (method, beta)
+        }
+        [rate] = {rate for rate, seed in runs if seed in self.script["SEEDS"]}
+        assert {seed for _, seed in runs} == {0, *self.script["SEEDS"]}
+        assert runs[rate, 0] > max(runs[rate / 2, 0], runs[2 * rate, 0])
+
+    def test_the_policy_gradient_pays_at_most_half_more_than_needed(self):
+        results = [
+            result
+            for (method, beta, _, seed), result in self.script["stored"]().items()
+            if method == "policy gradient" and beta == 0.24 and seed > 0
+        ]
+        assert len(results) == 3
+        for rate, kl, _ in results:
+            assert rate > 0.85 and kl < 1.5 * least_kl(rate, 0.1243)
+
+    def test_the_script_trains_what_the_lesson_defines(self):
+        names = self.script["lesson"]()
+        model = names["train_with"](names["about_nora"], 0.24, 1e-4, rollouts=1)
+        rate, kl, obey = names["measure"](model, count=128)
+        assert rate < 0.5 and 0 <= kl < 0.5 and obey > 0.8

@@ -81,4 +81,10 @@ SETS: dict[str, tuple[str, ...]] = {
     "14.4": ("gradient_norm_to_repair",),
     "14.5": ("14.5",),
     "14.6": (),
+    "16.1": ("16.1",),
+    "16.2": ("group_advantage", "policy_gradient_loss"),
+    "16.3": ("answer_mask", "judge_answers"),
+    "16.4": ("kl_along", "dpo_loss"),
+    "16.5": ("improve_to_repair",),
+    "16.6": (),
 }
