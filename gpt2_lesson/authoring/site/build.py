@@ -25,7 +25,7 @@ TEACHING = "notebooks/teaching/*.md"  # not in a learner's copy of the course
 CONTENTS = {  # the groups of pages, in the order of previous and next
     "Lessons": "notebooks/[0-9]*.ipynb",
     "Problem sets": "notebooks/exercises/*/*.ipynb",
-    "More": "notebooks/glossary.md",
+    "More": "notebooks/*.md",
 }
 TOOLS = ("corpora", "plots", "widgets", "checks")  # which lessons use
 LAUNCH = {

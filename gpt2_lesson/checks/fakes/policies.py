@@ -46,7 +46,7 @@ class LoosePolicy(nn.Module):
         """Take one step of gradient descent."""
         (gradient,) = torch.autograd.grad(loss, self.moves)
         with torch.no_grad():
-            self.moves -= self.rate * gradient
+            self.moves.sub_(self.rate * gradient)
 
 
 def where_it_ends(function: Function, policy: LoosePolicy, *args: object) -> Tensor:
