@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     words = sys.argv[1:] if argv is None else argv
     name = " ".join(["gpt2-lesson", *words[:1]])
+    if (rank := os.environ.get("RANK", "0")) != "0":
+        name = f"rank {rank}: {name}"  # of the processes that torchrun started
     try:
         args = _parser(words).parse_args(words)
         return import_module(f"{__name__}.{args.command}").run(args) or 0

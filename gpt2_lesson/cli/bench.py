@@ -2,7 +2,7 @@
 
 import argparse
 
-from gpt2_lesson.bench import checks, figures, ours
+from gpt2_lesson.bench import checks, distributed, figures, ours
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,15 +14,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="measure an attention map in a browser instead")
     parser.add_argument("--checks", action="store_true", help="measure how long the "
                         "exercises' checks take instead")
+    parser.add_argument("--distributed", action="store_true", help="measure two "
+                        "processes with a thread each beside one with two instead")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a table of measurements; return 0, or 1 if something is over its limit."""
     if args.rounds < 1:
         raise ValueError(f"--rounds is {args.rounds}, expected 1 or more")
-    if bool(args.model) + args.figures + args.checks > 1:
-        raise ValueError("--model, --figures and --checks exclude one another: give "
-                         "only one of them")
+    if bool(args.model) + args.figures + args.checks + args.distributed > 1:
+        raise ValueError("--model, --figures, --checks and --distributed exclude one "
+                         "another: give only one of them")
+    if args.distributed:
+        return distributed.bench_distributed(args.rounds)
     if args.figures:
         return figures.report(args.rounds)
     if args.checks:

@@ -15,6 +15,14 @@ examples:
   gpt2-lesson train --out runs/diary --resume          continue after Ctrl-C or a crash
   gpt2-lesson generate runs/diary --prompt "Today "    generate text
 
+  torchrun --nproc-per-node 8 --max-restarts 3 -m gpt2_lesson.cli train --text shards
+      --preset gpt2 --out runs/gpt2                    on 8 GPUs (or 8 CPU processes)
+
+Under torchrun every process takes its part of each batch; if one of them dies, torchrun
+starts all of them again, and they continue from the last checkpoint. (On several
+machines, which must share the folder RUN, restarts need PyTorch's setting
+TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1.)
+
 Ctrl-C finishes the step, saves, and stops; a second Ctrl-C stops at once.
 
 presets (d_model x layers), each with its own defaults:
@@ -79,6 +87,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser, default=None)
     add("--save-every", type=int, metavar="STEPS",
         help="steps between two checkpoints (default: 100)")
+    add("--parallel", choices=("ddp", "fsdp"), help="under torchrun: each process has "
+        "the whole model (default: ddp), or a part of it (fsdp)")
+    add("--compile", action="store_true", default=None,
+        help="compile the model with torch.compile (default: no)")
+    add("--pad-vocab", action="store_true", default=None,
+        help="compute logits for a multiple of 64 tokens, for a GPU (default: no)")
     add("--sample-every", type=int, metavar="STEPS",
         help="steps between two samples (default: a tenth of all steps)")
 

@@ -15,8 +15,9 @@ from gpt2_lesson.generation import generate
 from gpt2_lesson.gpt2_model import GPT2Model
 from gpt2_lesson.runs.folder import read_log, write_json
 from gpt2_lesson.runs.text import Text
+from gpt2_lesson.scaling_out import number_of_ranks
 from gpt2_lesson.tokenizer import Tokenizer
-from gpt2_lesson.training import evaluate, save_checkpoint
+from gpt2_lesson.training import evaluate, read_losses, save_checkpoint
 
 
 def describe(plan: dict, model: GPT2Model, text: Text) -> str:
@@ -28,11 +29,12 @@ def describe(plan: dict, model: GPT2Model, text: Text) -> str:
         f"{len(text.windows):,} validation windows; {plan['device']}, "
         f"{plan['precision']}"
         + (" (supported by this machine)" if plan["precision"] == "bf16" else "")
+        + (f", {number_of_ranks()} processes" if number_of_ranks() > 1 else "")
     )
 
 
 def reporter(
-    folder: Path, plan: dict, model: GPT2Model, text: Text
+    folder: Path, plan: dict, model: GPT2Model, text: Text, write: bool = True
 ) -> Callable[[list[float]], None]:
     """Return the function for `train` to call after each step: validate and sample."""
     few = text.some(128)
@@ -42,6 +44,7 @@ def reporter(
         lambda: validate(model, few),
         lambda seed: write_sample(model, text.tokenizer, seed),
         entropy_rate(few),
+        write,
     )
 
 
@@ -51,11 +54,13 @@ def write_reports(
     measure: Callable[[], float],
     sample: Callable[[int], str],
     lowest: float | None = None,
+    write: bool = True,
 ) -> Callable[[list[float]], None]:
     """Return a function that reports every `sample_every` steps, given the losses.
 
     A report is the validation loss that `measure()` returns, and `sample(seed)`.
-    `log.json` has one entry for each report; a run that continues adds to it.
+    `log.json` has one entry for each report; a run that continues adds to it. Where
+    several processes compute a report together, only one should `write`.
     """
     path = folder / "log.json"
     log = read_log(path)
@@ -66,7 +71,7 @@ def write_reports(
             return
         try:
             entry = {
-                "training": losses[-1],
+                "training": read_losses(losses)[-1],
                 "validation": measure(),
                 "sample": sample(plan["seed"] + step),
             }
@@ -75,6 +80,8 @@ def write_reports(
                 f"at step {step:,} the model has diverged ({error}): start again with "
                 f"a --max-lr smaller than {plan['max_lr']:g}"
             ) from None
+        if not write:
+            return
         log[str(step)] = entry
         tqdm.write(in_words(step, entry))
         write_json(path, log)
