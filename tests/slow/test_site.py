@@ -27,6 +27,8 @@ LOOKED_AT = [
     "reference",
     "search",
 ]
+GROUND = "getComputedStyle(document.body).backgroundColor"
+GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 24, 28)"}
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +95,6 @@ def test_nobody_is_kept_out(opened, axe, width: int, theme: str, count: int) -> 
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_figures_are_alive_and_follow_the_theme(opened, width: int) -> None:
-    grounds = {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 24, 28)"}
     for name in ("00_start_here", "03_multi_head"):
         page = opened(f"notebooks/{name}.html", width, "dark")
         figures = page.locator(".gpt2-lesson-figure iframe")
@@ -105,13 +106,13 @@ def test_figures_are_alive_and_follow_the_theme(opened, width: int) -> None:
             for figure in figures.element_handles():
                 frame = figure.content_frame()
                 frame.wait_for_selector("#figure[data-ready]")
-                seen = "getComputedStyle(document.body).backgroundColor"
-                frame.wait_for_function(f"{seen} === '{grounds[theme]}'")
+                frame.wait_for_function(f"{GROUND} === '{GROUNDS[theme]}'")
                 assert figure.evaluate("node => node.offsetHeight") > 200
 
 
 def test_from_the_front_page_to_the_first_exercise(opened) -> None:
-    page = opened("index.html", 390)
+    page = opened("index.html", 390, "dark")  # a theme chosen on another page
+    assert page.evaluate(GROUND) == GROUNDS["dark"]
     page.get_by_role("link", name="Start with lesson 00").click()
     page.get_by_role("link", name="problem set 00").click()
     page.wait_for_url("**/exercises/00_start_here/00_start_here.html")
