@@ -9,7 +9,7 @@ import re
 import tempfile
 from pathlib import Path
 
-__all__ = ["copy_course", "course_root", "write_course"]
+__all__ = ["check_address", "copy_course", "course_root", "write_course"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FILES = (  # neither the solutions nor the teacher's guide
@@ -84,6 +84,14 @@ def _add_install_cell(notebook: Path, repository: str) -> None:
     notebook.write_text(text, encoding="utf-8", newline="\n")
 
 
+def check_address(repository: str) -> None:
+    """Raise ValueError for the address of a repository that isn't one; "" is none."""
+    if repository and not re.fullmatch(r"https://[\w./~-]+", repository):
+        raise ValueError(
+            f"{repository!r}: expected an address such as https://HOST/OWNER/REPOSITORY"
+        )
+
+
 def write_course(folder: Path, repository: str = "") -> list[Path]:
     """Copy the course to `folder`, all of it or nothing; return the files' paths.
 
@@ -92,10 +100,7 @@ def write_course(folder: Path, repository: str = "") -> list[Path]:
     Raises FileExistsError if the folder has other entries, ValueError for an address
     that does not begin with https://.
     """
-    if repository and not re.fullmatch(r"https://[\w./~-]+", repository):
-        raise ValueError(
-            f"{repository!r}: expected an address such as https://HOST/OWNER/REPOSITORY"
-        )
+    check_address(repository)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file, expected a folder")
     folder.mkdir(parents=True, exist_ok=True)

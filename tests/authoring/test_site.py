@@ -7,6 +7,7 @@ import pytest
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from gpt2_lesson.authoring.notebooks import NOTEBOOKS
 from gpt2_lesson.authoring.run import LessonFailed
 from gpt2_lesson.authoring.site import build, extension, outputs
 from gpt2_lesson.cli import main
@@ -112,10 +113,17 @@ def test_predictions_are_folded_marks_dropped_and_alt_texts_noted() -> None:
     assert read.metadata["tags"] == ["timing", "hide-output"]
 
 
-def test_buttons_to_launch_a_lesson_come_from_the_configuration_alone() -> None:
+def test_buttons_to_launch_a_lesson_come_from_the_configuration_alone(
+    tmp_path: Path,
+) -> None:
     assert build._settings("") == {}
     found = build._settings("https://github.com/OWNER/REPO")
     assert found["html_theme_options.repository_url"].endswith("OWNER/REPO")
+    elsewhere = build._settings("https://gitlab.com/OWNER/REPO")
+    launch = "html_theme_options.launch_buttons"
+    assert "colab_url" in found[launch] and "colab_url" not in elsewhere[launch]
+    with pytest.raises(ValueError, match="expected an address"):
+        build.build_site([], NOTEBOOKS, tmp_path / "site", repository="OWNER/REPO")
     button = {"text": "Colab", "url": "https://colab/github/OWNER/REPO/blob/main/a/b"}
     context = {"header_buttons": [{"buttons": [button]}], "pathto": "../{}.html".format}
     extension.lead(None, "", "", context, None)

@@ -9,7 +9,7 @@ from sphinx.util.console import color_terminal, nocolor
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 from tqdm import tqdm
 
-from gpt2_lesson.authoring.course import copy_course
+from gpt2_lesson.authoring.course import check_address, copy_course
 from gpt2_lesson.authoring.notebooks import PACKAGE, lessons, word
 from gpt2_lesson.authoring.run import LessonFailed, find
 from gpt2_lesson.authoring.site.outputs import run_once
@@ -28,11 +28,8 @@ CONTENTS = {  # the groups of pages, in the order of previous and next
     "More": "notebooks/*.md",
 }
 TOOLS = ("corpora", "plots", "widgets", "checks")  # which lessons use
-LAUNCH = {
-    "colab_url": "https://colab.research.google.com",
-    "binderhub_url": "https://mybinder.org",
-    "notebook_interface": "jupyterlab",
-}
+BINDER = {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"}
+COLAB = {"colab_url": "https://colab.research.google.com"}  # for GitHub alone
 UNWANTED = (".buildinfo", "objects.inv", "**/*.map", "**/*webpack-macros.html")
 
 
@@ -69,7 +66,10 @@ def build_site(
     ------
     FileExistsError
         If `out` contains something else.
+    ValueError
+        For an address that isn't one.
     """
+    check_address(repository)
     if out.exists() and any(out.iterdir()) and not (out / "searchindex.js").is_file():
         raise FileExistsError(f"{out} contains files that are not of a site")
     for path in tqdm(
@@ -146,10 +146,11 @@ def _settings(repository: str) -> dict[str, object]:
     """Return the settings for launch buttons, where a repository is configured."""
     if not repository:
         return {}
+    github = repository.startswith("https://github.com/")
     return {
         "html_theme_options.repository_url": repository,
         "html_theme_options.repository_branch": "main",
-        "html_theme_options.launch_buttons": LAUNCH,
+        "html_theme_options.launch_buttons": BINDER | COLAB if github else BINDER,
         "html_theme_options.use_repository_button": True,
     }
 

@@ -35,9 +35,10 @@ def read(text: str) -> NotebookNode:
         if cell.cell_type == "code":
             cell.source = re.sub(r"^#\|.*\n?", "", cell.source, flags=re.M)
             cell.metadata["alts"] = [
-                output.get("metadata", {}).get("image/png", {}).get("alt", "")
+                output.metadata.get(kind, {}).get("alt", "")
                 for output in cell.outputs
-                if "image/png" in output.get("data", {})
+                for kind in output.get("data", ())
+                if kind.startswith("image/")
             ]
             if folded(cell):
                 cell.metadata["tags"] = [*cell.metadata.get("tags", ()), "hide-output"]
