@@ -226,7 +226,8 @@ def read_order(run: RunProbe, g: Generator) -> list[Clue]:
     parts = [documents(0, rank) for rank in range(3)]
     if any(part is None for part in parts):
         return []
-    clues, together = [], sum(parts, [])
+    clues: list[Clue] = []
+    together = [number for part in parts for number in part]
     lengths = ", ".join(str(len(part)) for part in parts)
     clues.append(Clue("parts", f"of 11 documents, 3 ranks get {lengths}, together "
                       f"{len(set(together))} different ones; expected 3, 3, 3 and 9"))
