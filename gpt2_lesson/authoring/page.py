@@ -165,7 +165,7 @@ def page(
             summary = cells.new_tag("summary")
             summary.string = "Show the output"
             answer.insert(0, summary)
-    for box in cells.find_all(["pre", "table"]):
+    for box in cells.select('pre, table, math[display="block"]'):
         box["tabindex"] = "0"  # what scrolls sideways can be scrolled by the keyboard
     heading = cells.find("h1")
     text = PAGE.format(

@@ -89,8 +89,14 @@ def test_nobody_is_kept_out(opened, axe, width: int, theme: str, count: int) -> 
         found = axe.run(page).response["violations"]
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
         assert [(one["id"], one["nodes"]) for one in serious] == [], name
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
         page.context.close()
+
+
+def test_no_page_is_wider_than_a_phone(opened, site: Path) -> None:
+    page = opened("index.html", 390)
+    for path in pages(site):
+        page.goto(path.as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path.name
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -39,6 +39,7 @@ html_js_files = ["glossary.js", "course.js"]
 html_math_renderer = "mathml"
 html_context = {"default_mode": "auto"}
 html_sourcelink_suffix = ""  # a notebook is downloaded as one
+html_use_index = epub_use_index = html_domain_indices = epub_domain_indices = False
 html_show_sphinx = False
 html_show_copyright = False
 html_theme_options = {

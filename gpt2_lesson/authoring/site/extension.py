@@ -104,7 +104,8 @@ def _inline(self: SphinxTranslator, node: nodes.math) -> None:
 
 
 def _block(self: SphinxTranslator, node: nodes.math_block) -> None:
-    self.body.append(formula(node.astext(), "block"))
+    text = formula(node.astext(), "block")
+    self.body.append(text.replace("<math ", '<math tabindex="0" ', 1))  # may scroll
     raise nodes.SkipNode
 
 

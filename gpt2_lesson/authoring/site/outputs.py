@@ -17,6 +17,7 @@ from gpt2_lesson.files import atomic_write, cache_folder
 
 MOST_STORED = 100  # lessons, of this and of earlier versions
 READ_BY_LESSONS = {".py", ".js", ".css", ".json", ".safetensors"}
+IMPORTED_BY_NONE = {"authoring", "bench", "classroom", "cli"}
 
 
 def run_once(path: Path, timeout: float) -> None:
@@ -61,9 +62,10 @@ def _place(notebook: NotebookNode) -> Path:
 
 @cache
 def _package() -> str:
-    """Return the hash of the package, without the site, and of PyTorch's version."""
+    """Return the hash of what lessons import: the package's parts, and PyTorch."""
     digest = hashlib.sha256(version("torch").encode())
     for path in sorted(PACKAGE.rglob("*")):
-        if path.suffix in READ_BY_LESSONS and Path(__file__).parent not in path.parents:
+        part = path.relative_to(PACKAGE).parts[0]
+        if path.suffix in READ_BY_LESSONS and part not in IMPORTED_BY_NONE:
             digest.update(path.read_bytes())
     return digest.hexdigest()
