@@ -16,7 +16,7 @@ examples:
   gpt2-lesson generate runs/diary --prompt "Today "    generate text
 
   torchrun --nproc-per-node 8 --max-restarts 3 -m gpt2_lesson.cli train --text shards
-      --preset gpt2 --out runs/gpt2                    on 8 GPUs (or 8 CPU processes)
+      --preset gpt2 --batch-size 64 --compile --pad-vocab --out runs/gpt2   on 8 GPUs
 
 Under torchrun every process takes its part of each batch; if one of them dies, torchrun
 starts all of them again, and they continue from the last checkpoint. (On several
@@ -74,7 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tokenizer", metavar="KIND", help="bytes (default), bpe:N, or gpt2")
     add("--preset", choices=PRESETS, help="the model and its settings (default: demo)")
     add("--steps", type=int, help="how many steps to train (default: the preset's)")
-    add("--batch-size", type=int, help="windows in each step (default: the preset's)")
+    add("--batch-size", type=int,
+        help="windows in a batch, of all processes together (default: the preset's)")
+    add("--accumulation", type=int,
+        help="batches in a step, one after the other (default: the preset's)")
     add("--seq-length", type=int, help="tokens in a window, one more than the context "
         "window (default: the preset's)")
     add("--max-lr", type=float, help="highest learning rate (default: the preset's)")

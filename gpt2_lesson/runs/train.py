@@ -206,6 +206,7 @@ def new_plan(given: dict[str, Any]) -> dict:
         "preset": preset,
         "steps": steps,
         "batch_size": settings.batch_size,
+        "accumulation": settings.accumulation,
         "seq_length": settings.seq_length,
         "max_lr": max_lr,
         "optimizer": optimizer,
