@@ -120,7 +120,13 @@ def mask_probes(g: Generator) -> list[Probe]:
             Probe("the prompt ends with a stop", (within, 1, STOP)),
             Probe("something else after the stop", (gap, 1, STOP)),
             Probe("another stop id", (rows, 2, 5)),
-            Probe("no prompt", (rows[:, 2:], 0, STOP))]
+            Probe("no prompt", (rows[:, 2:], 0, STOP)),
+            Probe("12 other answers", (_drawn_ids(g), 3, STOP))]
+
+
+def _drawn_ids(g: Generator) -> Tensor:
+    """Return prompts of 3 tokens with answers, about half of which stop: (12, 8)."""
+    return torch.randint(STOP, STOP + 8, (12, 8), generator=g)
 
 
 def judge_probes(g: Generator) -> list[Probe]:
@@ -129,6 +135,7 @@ def judge_probes(g: Generator) -> list[Probe]:
                         [7, 5, STOP, STOP, STOP]])
     mask = torch.tensor([[0, 0, 1, 1, 0], [0, 0, 1, 1, 1], [0, 0, 1, 1, 1],
                          [0, 0, 1, 0, 0]]).bool()
+    drawn = _drawn_ids(g)
     return [Probe("4 answers, one without an end", (ids, mask, STOP),
                   policies.judged_by_ids),
             Probe("an answer that was cut off, alone", (ids[2:3], mask[2:3], STOP),
@@ -138,7 +145,9 @@ def judge_probes(g: Generator) -> list[Probe]:
             Probe("prompts with a stop in them",
                   (torch.tensor([[STOP, 5, 3, STOP, STOP], [STOP, 5, 4, 6, 9]]),
                    mask[[0, 2]], STOP), policies.judged_by_ids),
-            Probe("a judge of lengths", (ids, mask, STOP), policies.judged_by_length)]
+            Probe("a judge of lengths", (ids, mask, STOP), policies.judged_by_length),
+            Probe("12 other answers", (drawn, answer_mask.reference(drawn, 3, STOP),
+                                       STOP), policies.judged_by_ids)]
 
 
 def _log_rows(g: Generator, *shape: int) -> Tensor:

@@ -212,6 +212,7 @@ def order_probes(g: Generator) -> list[Probe]:
         "11 documents, rank 0 of 3": (11, 2, 5, 0, 3),
         "11 documents, rank 2 of 3": (11, 2, 5, 2, 3),
         "one rank": (7, 3, 2, 0, 1),
+        "40 documents": (40, 1, torch.randint(9999, (), generator=g).item(), 1, 4),
     }
     return [Probe(name, case, order_of) for name, case in cases.items()]
 

@@ -27,8 +27,10 @@ _SIZES = {
 
 
 def flop_probes(g: Generator) -> list[Probe]:
-    """Return sizes from tiny ones to GPT-2 small's."""
-    return [Probe(name, sizes, as_number) for name, sizes in _SIZES.items()]
+    """Return sizes from tiny ones to GPT-2 small's, and some drawn at random."""
+    drawn = tuple(torch.randint(2, 99, (5,), generator=g).tolist())
+    return [Probe(name, sizes, as_number)
+            for name, sizes in {**_SIZES, "other sizes": drawn}.items()]
 
 
 def read_flops(run: RunProbe, g: Generator) -> list[Clue]:
@@ -135,7 +137,8 @@ def roof_probes(g: Generator) -> list[Probe]:
              "at the ridge": (8.0, 20.0, 4.0, 10.0),
              "a token of GPT-2 small": (247e6, 494e6, 100e9, 20e9),
              "1,024 tokens of GPT-2 small": (291.6e9, 494e6, 100e9, 20e9),
-             "nothing to compute": (0.0, 5.0, 4.0, 10.0)}
+             "nothing to compute": (0.0, 5.0, 4.0, 10.0),
+             "other numbers": tuple((1 + torch.rand(4, generator=g)).tolist())}
     return [Probe(name, case, as_number) for name, case in cases.items()]
 
 
