@@ -346,7 +346,7 @@ def train(
         while (step := len(losses)) < settings.steps:
             losses.append(next_step(model, optimizer, tokens, settings, step,
                                     generator, starts, rows, take_step))
-            if bar.update(settings.tokens_per_step):             # it is drawn
+            if bar.update(settings.tokens_per_step):             # it was redrawn
                 bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
             if on_step is not None:
                 on_step(losses)
