@@ -97,7 +97,8 @@ def time_calls(
     Each is called once before, which doesn't count. Work on a GPU is waited for.
     """
     rounds = validation.whole_number("rounds", rounds, 1)
-    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
+    gpu = torch.accelerator.is_available()
+    wait = torch.accelerator.synchronize if gpu else lambda: None
     seconds = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name, call in calls.items():

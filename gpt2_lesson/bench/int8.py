@@ -4,6 +4,7 @@ The speed is that of random weights, since it does not depend on them; the cost 
 of the story model, whose stories have a known loss.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -11,12 +12,12 @@ import torch
 from torch import Tensor
 
 from gpt2_lesson.bench.baselines import transformers_model, transformers_text
-from gpt2_lesson.bench.ours import CASES, bandwidth, report
+from gpt2_lesson.bench.ours import CASES
 from gpt2_lesson.corpora import story_model
 from gpt2_lesson.corpora.stories import stories
 from gpt2_lesson.generation import generate
 from gpt2_lesson.gpt2_model import GPT2Model
-from gpt2_lesson.speed import count_bytes, quantize_int8
+from gpt2_lesson.speed import quantize_int8, time_calls
 from gpt2_lesson.training import next_token_loss
 
 
@@ -37,9 +38,14 @@ def bench(model_name: str, rounds: int) -> None:
     }
     if theirs is not None:
         calls["transformers"] = lambda: transformers_text(theirs, prompt, new_tokens)
-    limit = bandwidth() / count_bytes(config, 0)  # tokens/s in float32
-    report("writing, tokens/s", calls, new_tokens, rounds, limit)
-    print(f"bytes a token: {count_bytes(config, 0) / 1e6:.0f} MB, in int8 a quarter")
+    one = torch.get_num_threads() == 1  # then other programs need not count
+    seconds = time_calls(calls, rounds, time.process_time if one else time.perf_counter)
+    for name, needed in seconds.items():
+        ratio = needed / seconds["ours, int8"]
+        print(
+            f"generation, {name:12} {new_tokens / needed:7.1f} tokens/s"
+            + (f", int8 is {ratio:.2f} times as fast" if ratio != 1 else "")
+        )
     report_cost()
 
 
