@@ -1,4 +1,4 @@
-"""Lesson 13's stored iso-FLOP curves: complete, and with what the lesson says of them."""
+"""Lesson 13's stored iso-FLOP curves: complete, and as the lesson says."""
 
 import runpy
 from pathlib import Path
