@@ -121,13 +121,13 @@ combine = Exercise(
                 why="the loss that is shown is not the one whose gradient is taken",
                 question="Three of four tokens are on rank 0. How much should its loss "
                          "count?"),
-        Mistake("D3", "each rank's gradient clipped, before the mean, not the mean",
+        Mistake("D3", "each rank's gradient clipped, instead of their mean",
                 edit=[_EARLY, (_CLIP, "")],
                 why="ranks with a large gradient lose their weight, and the mean may "
                     "be much shorter than max_norm", question=_NORM_OF),
         Mistake("D4", "the loss of rank 0 alone",
                 edit=("weights @ losses", "losses[0]"),
-                why="it says nothing of the other ranks' tokens",
+                why="it says nothing about the other ranks' tokens",
                 question="Whose tokens should the loss be the mean of?"),
         Mistake("D4s", "the sum of the ranks' losses",
                 edit=("weights @ losses", "losses.sum()"),
@@ -502,7 +502,7 @@ ANSWERS = (
                   (_errors(0.0, 0.0, 0.0, 0.0), _off(
                       "V5", "no error at all", "both of your gradients use the number "
                       "of all tokens", "By what does each rank divide in the mean of "
-                      "means?", "gradient(model, rows, targets(rows)) for each rank"))),
+                      "means?", "gradient(part, targets(part)) for each rank"))),
            hints=("The right gradient is that of all rows together, divided by all "
                   "targets.",
                   "In the mean of means, each rank divides by its own targets, and the "
