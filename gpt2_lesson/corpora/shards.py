@@ -12,6 +12,7 @@ import json
 import mmap
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from torch import Tensor
+from tqdm import tqdm
 
 from gpt2_lesson.corpora import check_utf8
 from gpt2_lesson.files import CheckpointError, atomic_write, file_sha256, read_json
@@ -206,9 +208,10 @@ def read_manifest(folder: Path) -> dict:
 def check_shards(folder: Path, manifest: dict, rank: int = 0, ranks: int = 1) -> None:
     """Raise CheckpointError if a shard is missing or damaged.
 
-    With several `ranks`, each process checks its part of the shards.
+    Of several `ranks`, the processes of one machine, each checks its part.
     """
-    for entry in manifest["shards"][rank::ranks]:
+    entries, hidden = manifest["shards"][rank::ranks], not sys.stderr.isatty()
+    for entry in tqdm(entries, "checking", leave=False, delay=2, disable=hidden):
         path = folder / entry["file"]
         if not path.is_file() or file_sha256(path) != entry["sha256"]:
             raise CheckpointError(

@@ -1,6 +1,7 @@
 """The text of a run: its tokens, and its windows for training and validation."""
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,7 +106,9 @@ def prepare_shards(
             f"vocabulary or is used with {kind}: leave --tokenizer out, or make new "
             "shards"
         )
-    check_shards(folder, manifest)
+    local = (os.environ.get(name) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    rank, ranks = (int(value or 0) for value in local)  # set by torchrun
+    check_shards(folder, manifest, rank, ranks or 1)
     total = manifest["tokens"]
     cut = total - min(total // 10, SHARDS_VALIDATION)
     tokens, unseen = Shards(folder, manifest, 0, cut), Shards(folder, manifest, cut)

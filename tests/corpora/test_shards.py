@@ -1,5 +1,6 @@
 """Texts larger than memory: shards are exact, cannot be damaged unseen, and survive."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -207,6 +208,20 @@ def test_no_damage_goes_unseen_and_the_same_command_mends_it(
         shutil.rmtree(folder)
 
 
+def test_the_processes_of_a_machine_share_the_check(
+    text: Path, tmp_path: Path, monkeypatch
+) -> None:
+    folder = tmp_path / "shards"
+    assert command(text, folder) == 0
+    hurt(folder, "flipped at 600", folder)  # shard 3
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        refused = pytest.raises(ValueError, match="damaged")
+        with refused if rank == "1" else contextlib.nullcontext():
+            prepare_text(str(folder), 16)
+
+
 def test_what_cannot_be_tokenized_is_told(text: Path, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "shards"
     bad, empty = tmp_path / "bad.txt", tmp_path / "empty.txt"
@@ -241,6 +256,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_leaves_no_process_and_goes_on(
     gpt2: Tokenizer, tmp_path: Path, monkeypatch
 ) -> None:
