@@ -2,6 +2,7 @@
 
 import json
 import random
+import runpy
 from copy import deepcopy
 from pathlib import Path
 
@@ -279,3 +280,27 @@ def test_what_cannot_be_saved_is_said(tmp_path) -> None:
     mixed.blocks[0].attn.qkv_proj = LoRALinear(deepcopy(layer.linear), 1, 1.0)
     with pytest.raises(ValueError, match="2 pairs of rank and scale, expected 1"):
         save_adapter(mixed, tmp_path)
+
+
+# ---------------------------------------------------------------- the comparison
+
+SCRIPT = runpy.run_path(str(Path(__file__).parents[1] / "figures" / "finetuning.py"))
+TABLE = SCRIPT["stored"]()
+
+
+@pytest.mark.parametrize("way", SCRIPT["START"])
+def test_each_way_is_run_three_times_at_its_rate(way: str) -> None:
+    losses = {run[1:]: numbers[1] for run, numbers in TABLE.items() if run[0] == way}
+    first = {rate: loss for (rate, seed), loss in losses.items() if seed == 0}
+    best = min(first, key=first.get)
+    assert first[best] < min(first[best / 2], first[2 * best])
+    rate = SCRIPT["chosen"](way, TABLE)
+    assert {run for run in losses if run[1] > 0} == {(rate, seed) for seed in (1, 2, 3)}
+
+
+def test_the_script_trains_what_the_lesson_defines() -> None:
+    names = SCRIPT["lesson"]()
+    model = SCRIPT["prepare"]("LoRA, rank 1", seed=0)
+    losses = names["finetune"](model, (names["ids"], names["targets"]), 2, 0.01)
+    moved = [name for name, values in lora_state(model).items() if values.any()]
+    assert len(losses) == 2 and len(moved) == len(lora_state(model))
