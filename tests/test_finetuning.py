@@ -293,7 +293,7 @@ def test_each_way_is_run_three_times_at_its_rate(way: str) -> None:
     losses = {run[1:]: numbers[1] for run, numbers in TABLE.items() if run[0] == way}
     first = {rate: loss for (rate, seed), loss in losses.items() if seed == 0}
     best = min(first, key=first.get)
-    assert first[best] < min(first[best / 2], first[2 * best])
+    assert first[best] <= min(first[best / 2], first[2 * best])
     rate = SCRIPT["chosen"](way, TABLE)
     assert {run for run in losses if run[1] > 0} == {(rate, seed) for seed in (1, 2, 3)}
 
