@@ -3,6 +3,7 @@
 import io
 import json
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 import gpt2_lesson.training as training
+from gpt2_lesson.bench import int8
 from gpt2_lesson.checkpoints import (
     load_checkpoint,
     read_checkpoint,
@@ -270,11 +272,19 @@ def test_the_shipped_model_goes_on_beyond_its_window(capsys) -> None:
 
 def test_int8_continues_as_float32_does_where_it_is_sure(capsys) -> None:
     told = ["generate", "stories", "--temperature", "0", "--max-new-tokens", "30"]
-    for int8 in ([], ["--int8"]):
-        assert main([*told, "--prompt", "\nOne foggy dusk Nora found a", *int8]) == 0
+    for option in ([], ["--int8"]):
+        assert main([*told, "--prompt", "\nOne foggy dusk Nora found a", *option]) == 0
     one, two = capsys.readouterr().out.splitlines()
     assert two.startswith("One foggy dusk Nora found a ") and len(two) == len(one)
     assert set(two.split()) <= set(stories.stories(3000).split()) | {two.split()[-1]}
+
+
+def test_the_bench_says_what_int8_costs(capsys) -> None:
+    int8.report_cost(count=4, length=60, prompt=40)
+    told = capsys.readouterr().out
+    exact, found = map(float, re.findall(r"(?:loss|int8) (0\.\d+)", told)[:2])
+    assert 0.05 < exact < 0.5 and abs(found - exact) < 0.01
+    assert "the same at" in told and "greedy texts of 20 tokens" in told
 
 
 def test_memory_is_kept_where_glibc_allocates(monkeypatch: pytest.MonkeyPatch) -> None:
