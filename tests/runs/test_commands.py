@@ -215,6 +215,7 @@ def test_bad_input_is_told_in_one_line(text: Path, tmp_path: Path, capsys) -> No
         (["generate", str(run), "--max-new-tokens", "-1"], "tokens is -1"),
         (["bench", "--rounds", "0"], "--rounds is 0"),
         (["bench", "--checks", "--model", "gpt2"], "give only one of them"),
+        (["bench", "--checks", "--distributed"], "give only one of them"),
         (["train", "--text", str(text), *out, "--tokenizer", "bpe"], "expected bytes"),
         (["train", "--text", str(text), *out, "--tokenizer", "bpe:9"], "at least 257"),
         (["train", "--text", str(text), *out, "--tokenizer", "bpe:9999"], "allows"),

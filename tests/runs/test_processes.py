@@ -194,3 +194,10 @@ def test_a_compiled_run_is_saved_like_any_other(text: Path, tmp_path: Path) -> N
             assert main(new(text, tmp_path / name, *words, *more)) == 0
         assert_near(tmp_path / "plain", tmp_path / "fast")
         assert main(["train", "--out", str(tmp_path / "fast"), "--resume"]) == 0
+
+
+@pytest.mark.slow
+def test_the_bench_compares_processes_with_threads(capfd) -> None:
+    assert main(["bench", "--distributed", "--rounds", "1"]) == 0
+    said = capfd.readouterr().out
+    assert "1 process x 2 threads" in said and "2 x 1 / 1 x 2: " in said
