@@ -131,10 +131,8 @@ class LoRALayer(nn.Module):
         super().__init__()
         self.linear = linear.requires_grad_(False)
         self.scale = alpha / rank
-        bound = linear.in_features ** -0.5
-        self.a = nn.Parameter(torch.empty(rank, linear.in_features))
+        self.a = nn.Parameter(0.1 * torch.randn(rank, linear.in_features))
         self.b = nn.Parameter(torch.zeros(linear.out_features, rank))
-        nn.init.uniform_(self.a, -bound, bound)
 
     def forward(self, x):
         update = x @ self.a.T @ self.b.T
@@ -199,7 +197,7 @@ _Q_FROZEN = "Which parameters may move?"
 
 LAYER = (
     Mistake("L1", "A and B both begin at 0",
-            edit=("uniform_(self.a, -bound, bound)", "zeros_(self.a)"),
+            edit=("torch.randn(rank", "torch.zeros(rank"),
             why="each one's gradient contains the other, so neither ever moves",
             question=_Q_BEGIN),
     Mistake("L2", "A and B both begin at random",
@@ -208,7 +206,7 @@ LAYER = (
             question=_Q_BEGIN),
     Mistake("L2b", "A begins at 0 and B at random",
             edit=[("torch.zeros(linear", "torch.randn(linear"),
-                  ("uniform_(self.a, -bound, bound)", "zeros_(self.a)")],
+                  ("torch.randn(rank", "torch.zeros(rank")],
             why="that would learn, too, but asked for is B = 0, as in the paper and in "
                 "peft",
             question="Which of the two begins at 0?", alone=True),
@@ -241,15 +239,15 @@ LAYER = (
             why="it would learn, but W + (alpha / r) B A is what is merged and stored",
             question="Which sign has the update?"),
     Mistake("L10", "a and b are not parameters",
-            edit=[("nn.Parameter(torch.empty(rank, linear.in_features))",
-                   "torch.empty(rank, linear.in_features)"),
+            edit=[("nn.Parameter(0.1 * torch.randn(rank, linear.in_features))",
+                   "0.1 * torch.randn(rank, linear.in_features)"),
                   ("nn.Parameter(torch.zeros(linear.out_features, rank))",
                    "torch.zeros(linear.out_features, rank)")],
             why="an optimizer would not find them",
             question="How does a module know what can be trained?"),
     Mistake("L11", "everything is frozen, a and b too",
-            edit=("        nn.init.uniform_(self.a, -bound, bound)",
-                  "        nn.init.uniform_(self.a, -bound, bound)\n"
+            edit=("(linear.out_features, rank))",
+                  "(linear.out_features, rank))\n"
                   "        self.requires_grad_(False)"),
             why="nothing is left to train", question=_Q_FROZEN),
     Mistake("L12", "the update is computed without gradients",
