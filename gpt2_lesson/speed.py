@@ -76,9 +76,9 @@ def count_bytes(
 def roofline(
     flops: float, bytes: float, peak_flops: float, bandwidth: float
 ) -> float:
-    """Return the least seconds in which a machine can do so many operations and bytes.
+    """Return the least seconds for so many operations and bytes on a machine.
 
-    `peak_flops` is in operations, `bandwidth` in bytes a second. Source: Williams et
+    `peak_flops` is in operations, `bandwidth` in bytes, a second. Source: Williams et
     al. 2009 (the roofline model).
     """
     flops = validation.number("flops", flops, 0)
@@ -94,7 +94,7 @@ def time_calls(
 ) -> dict[str, float]:
     """Return the median seconds of each call, over `rounds` in which they take turns.
 
-    Each is called once before, which doesn't count. Work on a GPU is waited for.
+    Each is called once before, which doesn't count. A GPU is waited for.
     """
     rounds = validation.whole_number("rounds", rounds, 1)
     gpu = torch.accelerator.is_available()
@@ -114,8 +114,8 @@ def time_calls(
 def quantize_rows(weight: Tensor, bits: int = 8) -> tuple[Tensor, Tensor]:
     """Return `weight` (out, in) as integers, and one scale for each row (out, 1).
 
-    Their product is the weight again, wrong by at most half a scale. The integers are
-    int8, for 4 `bits` from -7 to 7.
+    Their product is the weight again, to within half a scale. The integers are int8,
+    with 4 `bits` from -7 to 7.
     """
     validation.tensor("weight", weight, "out in", "floats")
     bits = validation.whole_number("bits", bits, 2, 8)
@@ -154,7 +154,7 @@ class Int8Linear(nn.Module):
         self.register_buffer("bias", None if bias is None else bias.detach())
 
     def rows(self, ids: Tensor) -> Tensor:
-        """Return the rows of these numbers, (...) -> (..., in)."""
+        """Return the rows with these numbers, (...) -> (..., in)."""
         return self.weight[ids] * self.scale[ids]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ class Int8Linear(nn.Module):
 class Int8GPT2(nn.Module):
     """GPT-2 with int8 matrices, for generation: token ids (B, T) -> logits (B, T, V).
 
-    It takes over the other parts of `model`.
+    It keeps the other parts of `model`, and changes its blocks.
     """
 
     def __init__(self, model: GPT2Model) -> None:
@@ -198,7 +198,7 @@ def quantize_int8(model: GPT2Model) -> Int8GPT2:
     """Return a copy of `model` whose matrices are int8, one scale a row, in eval mode.
 
     The token embeddings are the output head's matrix, so they are int8, too. Norms,
-    biases and position embeddings stay in float32.
+    biases and positional embeddings stay in float32.
     """
     validation.gpt2_model(model)
     return Int8GPT2(deepcopy(model).float()).eval().requires_grad_(False)
