@@ -1,4 +1,4 @@
-"""Measure lesson 13's iso-FLOP curves: `python figures/iso_flops.py`, an hour or two.
+"""Measure lesson 13's iso-FLOP curves: `python figures/iso_flops.py`, some two hours.
 
 Models of four sizes are trained on the stories, each with the same operations: a larger
 model takes fewer steps. What is stored is how far a model is above the exact loss of
@@ -25,7 +25,7 @@ from gpt2_lesson.training import TrainSettings, train
 
 TABLE = Path(__file__).with_name("iso_flops.csv")
 BUDGETS = {1e11: [1, 2, 3], 3e11: [1, 2, 3, 4], 1e12: [1, 2, 3, 4], 3e12: [1, 2, 3, 4]}
-SEEDS = [0, 1]
+SEEDS = [0, 1, 2]
 SEQ_LENGTH, BATCH_SIZE = 256, 8
 
 Run = tuple[float, int, int]  # operations, layers, seed
