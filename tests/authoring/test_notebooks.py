@@ -144,8 +144,10 @@ def test_a_lesson_ends_as_all_do(path: Path) -> None:
     assert headings[-4:] == ENDING
 
 
-LONG = (  # cells that train for a quarter of a minute or more: they run once
+LONG = (  # cells that compute for ten seconds or more: they run once
     "pre-post-losses-of-transformerblock",
+    "blinkers",
+    "three-runs-each",
     "lora-losses-finetune-lora-ids",
     "full-story-model-full-losses",
     "path-def-watch-step-int",

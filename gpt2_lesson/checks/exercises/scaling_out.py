@@ -4,7 +4,8 @@ import torch
 from torch import Generator, Tensor
 
 from gpt2_lesson.checks.exercise import Answer, Clue, Exercise, Mistake, RunProbe
-from gpt2_lesson.checks.probing import Function, Probe, Value
+from gpt2_lesson.checks.fakes.answer_forms import loss_and_gradient, norm_of, order_of
+from gpt2_lesson.checks.probing import Probe, Value
 
 # --- the gradient of all ranks --------------------------------------------------------
 
@@ -17,21 +18,6 @@ def combine(losses, gradients, counts, max_norm):
     if norm > max_norm:
         gradient = gradient * (max_norm / norm)
     return loss, gradient"""
-
-
-def loss_and_gradient(function: Function, *args: object) -> Value:
-    """Return the pair with the loss as a float, whether it is a number or a tensor."""
-    output = function(*args)
-    if not isinstance(output, tuple | list) or len(output) != 2:
-        return output
-    return [as_float(output[0]), output[1]]
-
-
-def as_float(value: Value) -> Value:
-    """Return a number as a float, a tensor of one number, too."""
-    if isinstance(value, Tensor) and value.numel() == 1 or isinstance(value, int):
-        return float(value)
-    return value
 
 
 def _ranks(g: Generator, counts: list[int], max_norm: float, size: int = 3) -> tuple:
@@ -196,12 +182,6 @@ def rank_order(size, epoch, seed, rank, world_size):
     return order[rank::world_size]"""
 
 
-def order_of(function: Function, *args: object) -> Value:
-    """Return the order as a list, whether it came as a list or as a tensor."""
-    output = function(*args)
-    return output.tolist() if isinstance(output, Tensor) else output
-
-
 def order_probes(g: Generator) -> list[Probe]:
     """Return several ranks, epochs and seeds, with and without a rest."""
     cases = {
@@ -321,11 +301,6 @@ _GRADIENT_NORM = """\
 def gradient_norm(shards):
     squares = [sum(shard.square().sum() for shard in rank) for rank in shards]
     return sum(squares) ** 0.5"""
-
-
-def norm_of(function: Function, *args: object) -> Value:
-    """Return the norm as a float."""
-    return as_float(function(*args))
 
 
 def _sharded(g: Generator, ranks: int, rows: int) -> list[list[Tensor]]:

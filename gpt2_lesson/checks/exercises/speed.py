@@ -4,8 +4,9 @@ import torch
 from torch import Generator, Tensor
 
 from gpt2_lesson.checks.exercise import Answer, Clue, Exercise, Mistake, RunProbe
+from gpt2_lesson.checks.fakes.answer_forms import with_zeros
 from gpt2_lesson.checks.fakes.toy_models import as_number
-from gpt2_lesson.checks.probing import Function, Probe, Value
+from gpt2_lesson.checks.probing import Probe, Value
 
 # --- operations -----------------------------------------------------------------------
 
@@ -205,17 +206,6 @@ def quantize_rows(weight):
     scale = weight.abs().amax(1, keepdim=True) / 127
     scale = scale.clamp(min=1e-12)                   # a row of zeros
     return (weight / scale).round().to(torch.int8), scale"""
-
-
-def with_zeros(function: Function, weight: Tensor) -> Value:
-    """Return the result, with 1 for any positive scale of a row of zeros."""
-    value = function(weight)
-    if isinstance(value, list | tuple) and len(value) == 2:
-        integers, scale = value
-        if isinstance(scale, Tensor) and scale.shape == (len(weight), 1):
-            zeros = (weight == 0).all(1, keepdim=True) & (scale > 0)
-            return integers, scale.masked_fill(zeros, 1.0)
-    return value
 
 
 def row_probes(g: Generator) -> list[Probe]:
