@@ -11,16 +11,16 @@ Every run is a line of finetuning.csv, written when the run ends. Runs that are 
 file are not made again: delete it to measure anew. At the end a table is printed.
 """
 
-import csv
 import io
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
-import nbformat
 import torch
 from tqdm import tqdm
 
 from gpt2_lesson import finetuning
+from gpt2_lesson.bench.tables import add_run, lesson_names, lowest_power, read_runs
 from gpt2_lesson.corpora import story_model
 from gpt2_lesson.gpt2_model import GPT2Model
 
@@ -30,7 +30,8 @@ LESSON = FOLDER.parent / "notebooks" / "15_finetuning.ipynb"
 CELLS = ["tools", "requests", "is-opening", "rows", "report", "finetune"]
 STEPS, SEEDS = 150, (1, 2, 3)
 NEAR = 0.003  # nats per token of the answers
-MEASURES = ["obeys", "answers", "ordinary"]
+COLUMNS = {"way": str, "max_lr": float, "seed": int}
+COLUMNS |= {"obeys": float, "answers": float, "ordinary": float}
 START = {  # the first rate tried is 2 to this power
     "full": -10,
     "last layer": -8,
@@ -42,12 +43,7 @@ Run = tuple[str, float, int]  # way, max_lr, seed
 
 def lesson() -> dict:
     """Return the names that the lesson's cells define."""
-    sources = {cell.id: cell.source for cell in nbformat.read(LESSON, 4).cells}
-    names = vars(finetuning).copy()  # what the lesson exports
-    with redirect_stdout(io.StringIO()):
-        for cell in CELLS:
-            exec(sources[cell], names)
-    return names
+    return lesson_names(LESSON, CELLS, finetuning)
 
 
 def prepare(way: str, seed: int) -> GPT2Model:
@@ -74,13 +70,7 @@ def measure(names: dict, way: str, max_lr: float, seed: int) -> list[float]:
 
 def stored() -> dict[Run, list[float]]:
     """Return the measures of every run in the table."""
-    with open(TABLE, encoding="utf-8", newline="") as file:
-        return {
-            (row["way"], float(row["max_lr"]), int(row["seed"])): [
-                float(row[name]) for name in MEASURES
-            ]
-            for row in csv.DictReader(file)
-        }
+    return {row[:3]: list(row[3:]) for row in read_runs(TABLE, COLUMNS)}
 
 
 def chosen(way: str, known: dict[Run, list[float]]) -> float:
@@ -95,8 +85,6 @@ def chosen(way: str, known: dict[Run, list[float]]) -> float:
 
 def main() -> None:
     """Make the runs that are missing, and print the table."""
-    if not TABLE.exists():
-        TABLE.write_text(f"way,max_lr,seed,{','.join(MEASURES)}\n", encoding="utf-8")
     known, names = stored(), lesson()
     bar = tqdm(unit="run", disable=None)
 
@@ -104,21 +92,16 @@ def main() -> None:
         if run not in known:
             bar.set_postfix_str(str(run))
             known[run] = measure(names, *run)
-            with open(TABLE, "a", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerow(
-                    [*run, *(f"{number:.4f}" for number in known[run])]
-                )
+            add_run(TABLE, COLUMNS, run, *known[run])
             bar.update()
         return known[run]
 
+    def loss(way: str, power: int) -> float:
+        return result(way, 2.0**power, 0)[1]
+
     lines = []
     for way, power in START.items():
-        while True:  # downhill, until both sides are worse
-            around = [power, power - 1, power + 1]
-            best = min(around, key=lambda p: result(way, 2.0**p, 0)[1])
-            if best == power:
-                break
-            power = best
+        lowest_power(power, partial(loss, way))
         rate = chosen(way, known)
         runs = [result(way, rate, seed) for seed in SEEDS]
         trains = sum(p.numel() for p in prepare(way, 0).parameters() if p.requires_grad)

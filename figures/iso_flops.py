@@ -10,13 +10,13 @@ Every run is a line of iso_flops.csv, written when the run ends. Runs that are i
 file are not made again: delete it to measure anew.
 """
 
-import csv
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from gpt2_lesson.bench.tables import add_run, read_runs
 from gpt2_lesson.corpora import load_text, split
 from gpt2_lesson.corpora.stories import nll, stories
 from gpt2_lesson.gpt2_model import GPT2Config, GPT2Model
@@ -24,6 +24,8 @@ from gpt2_lesson.speed import count_flops
 from gpt2_lesson.training import TrainSettings, train
 
 TABLE = Path(__file__).with_name("iso_flops.csv")
+COLUMNS = {"flops": float, "layers": int, "seed": int}
+COLUMNS |= {"parameters": int, "steps": int, "excess": float}
 BUDGETS = {1e11: [1, 2, 3], 3e11: [1, 2, 3, 4], 1e12: [1, 2, 3, 4], 3e12: [1, 2, 3, 4]}
 SEEDS = [0, 1, 2]
 SEQ_LENGTH, BATCH_SIZE = 256, 8
@@ -95,20 +97,11 @@ def excess(budget: float, layers: int, seed: int, count: int = 300) -> float:
 
 def stored() -> dict[Run, float]:
     """Return the loss above the exact one of every run in the table."""
-    with open(TABLE, encoding="utf-8", newline="") as file:
-        return {
-            (float(row["flops"]), int(row["layers"]), int(row["seed"])): float(
-                row["excess"]
-            )
-            for row in csv.DictReader(file)
-        }
+    return {row[:3]: row[-1] for row in read_runs(TABLE, COLUMNS)}
 
 
 def main() -> None:
     """Make the runs that are missing, small budgets first."""
-    if not TABLE.exists():
-        head = "flops,layers,seed,parameters,steps,excess\n"
-        TABLE.write_text(head, encoding="utf-8")
     known = stored()
     wanted = [
         (budget, layers, seed)
@@ -120,11 +113,8 @@ def main() -> None:
         above = excess(budget, layers, seed)
         model = GPT2Model(**vars(config(layers)))
         parameters = sum(p.numel() for p in model.parameters())
-        number = steps(budget, layers)
-        with open(TABLE, "a", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(
-                [f"{budget:g}", layers, seed, parameters, number, f"{above:.4f}"]
-            )
+        run = f"{budget:g}", layers, seed, parameters, steps(budget, layers)
+        add_run(TABLE, COLUMNS, run, above)
 
 
 if __name__ == "__main__":

@@ -10,21 +10,20 @@ Every run is a line of loss_ladder.csv, written when the run ends. Runs that are
 file are not made again: delete it to measure anew.
 """
 
-import csv
-import io
 import math
-from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
-import nbformat
 from tqdm import tqdm
 
 from gpt2_lesson import training
+from gpt2_lesson.bench.tables import add_run, lesson_names, lowest_power, read_runs
 
 FOLDER = Path(__file__).parent
 TABLE = FOLDER / "loss_ladder.csv"
 LESSON = FOLDER.parent / "notebooks" / "08_training.ipynb"
 CELLS = ["tools", "text-stories-seed-tokens-torch", "rung", "climb"]
+COLUMNS = {"rung": str, "steps": int, "max_lr": float, "seed": int, "loss": float}
 BUDGETS = [500, 1000, 2000]
 START = -7  # the first rate tried is 2 ** START
 SEEDS = [1, 2, 3]
@@ -34,60 +33,37 @@ Run = tuple[str, int, float, int]  # rung, steps, max_lr, seed
 
 def lesson() -> dict:
     """Return the names that the lesson's cells define."""
-    sources = {cell.id: cell.source for cell in nbformat.read(LESSON, 4).cells}
-    names = vars(training).copy()  # what the lesson exports
-    with redirect_stdout(io.StringIO()):
-        for cell in CELLS:
-            exec(sources[cell], names)
-    return names
+    return lesson_names(LESSON, CELLS, training)
 
 
 def stored() -> dict[Run, float]:
     """Return the validation loss of every run in the table."""
-    with open(TABLE, encoding="utf-8", newline="") as file:
-        return {
-            (
-                row["rung"],
-                int(row["steps"]),
-                float(row["max_lr"]),
-                int(row["seed"]),
-            ): float(row["loss"])
-            for row in csv.DictReader(file)
-        }
+    return {tuple(run): loss for *run, loss in read_runs(TABLE, COLUMNS)}
 
 
 def main() -> None:
     """Make the runs that are missing."""
-    if not TABLE.exists():
-        TABLE.write_text("rung,steps,max_lr,seed,loss\n", encoding="utf-8")
     names, known = lesson(), stored()
     bar = tqdm(unit="step", unit_scale=True)
 
-    def loss_of(*run: *Run) -> float:
+    def loss_of(rung: str, steps: int, power: int, seed: int = 0) -> float:
+        run = rung, steps, 2.0**power, seed
         if run not in known:
             bar.set_postfix_str(str(run))
             try:
                 known[run] = names["climb"](*run)[1]
             except FloatingPointError:  # the learning rate is too large
                 known[run] = math.inf
-            with open(TABLE, "a", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerow(
-                    [*run, f"{known[run]:.4f}"]
-                )
-            bar.update(run[1])
+            add_run(TABLE, COLUMNS, run, known[run])
+            bar.update(steps)
         return known[run]
 
     for rung in names["Rung"].rungs:
         power = START
         for steps in BUDGETS:
-            while True:  # downhill, until both sides are worse
-                around = [power, power - 1, power + 1]
-                best = min(around, key=lambda p: loss_of(rung, steps, 2.0**p, 0))
-                if best == power:
-                    break
-                power = best
+            power = lowest_power(power, partial(loss_of, rung, steps))
             for seed in SEEDS:
-                loss_of(rung, steps, 2.0**power, seed)
+                loss_of(rung, steps, power, seed)
 
 
 if __name__ == "__main__":

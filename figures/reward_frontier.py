@@ -9,21 +9,21 @@ Every run is a line of reward_frontier.csv, written when the run ends. Runs that
 the file are not made again: delete it to measure anew.
 """
 
-import csv
-import io
-from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
-import nbformat
 from tqdm import tqdm
 
 from gpt2_lesson import rewards
+from gpt2_lesson.bench.tables import add_run, lesson_names, lowest_power, read_runs
 
 FOLDER = Path(__file__).parent
 TABLE = FOLDER / "reward_frontier.csv"
 LESSON = FOLDER.parent / "notebooks" / "16_rewards.ipynb"
 CELLS = ["tools", "openings", "obeys", "optimizer-for", "train-with", "measure"]
 CELLS += ["pairs-of"]
+COLUMNS = {"method": str, "beta": float, "max_lr": float, "seed": int}
+COLUMNS |= {"rate": float, "kl": float, "obey": float}
 METHODS = {  # name -> function of the lesson, its settings
     "policy gradient": ("train_with", {}),
     "the same, two steps a rollout": ("train_with", {"rollouts": 20, "steps": 2}),
@@ -40,12 +40,7 @@ Result = tuple[float, float, float]  # success rate, KL, rate of obeying opening
 
 def lesson() -> dict:
     """Return the names that the lesson's cells define."""
-    sources = {cell.id: cell.source for cell in nbformat.read(LESSON, 4).cells}
-    names = vars(rewards).copy()  # what the lesson exports
-    with redirect_stdout(io.StringIO()):
-        for cell in CELLS:
-            exec(sources[cell], names)
-    return names
+    return lesson_names(LESSON, CELLS, rewards)
 
 
 def measured(names: dict, method: str, beta: float, max_lr: float, seed: int) -> Result:
@@ -57,44 +52,28 @@ def measured(names: dict, method: str, beta: float, max_lr: float, seed: int) ->
 
 def stored() -> dict[Run, Result]:
     """Return the result of every run in the table."""
-    with open(TABLE, encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    return {
-        (method, float(beta), float(max_lr), int(seed)): tuple(map(float, result))
-        for method, beta, max_lr, seed, *result in rows
-    }
+    return {row[:4]: row[4:] for row in read_runs(TABLE, COLUMNS)}
 
 
 def main() -> None:
     """Make the runs that are missing."""
-    if not TABLE.exists():
-        TABLE.write_text("method,beta,max_lr,seed,rate,kl,obey\n", encoding="utf-8")
     names, known = lesson(), stored()
     bar = tqdm(unit="run")
 
-    def objective(method: str, beta: float, power: int, seed: int = 0) -> float:
+    def loss(method: str, beta: float, power: int, seed: int = 0) -> float:
         run = method, beta, 2.0**power, seed
         if run not in known:
             bar.set_postfix_str(str(run))
             known[run] = measured(names, *run)
-            with open(TABLE, "a", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerow(
-                    [*run, *(f"{value:.4f}" for value in known[run])]
-                )
+            add_run(TABLE, COLUMNS, run, *known[run])
             bar.update()
         rate, kl, _ = known[run]
-        return rate - beta * kl
+        return beta * kl - rate  # minus the objective
 
     for method, beta in CASES:
-        power = START
-        while True:  # uphill, until both sides are worse
-            around = [power, power - 1, power + 1]
-            best = max(around, key=lambda power: objective(method, beta, power))
-            if best == power:
-                break
-            power = best
+        power = lowest_power(START, partial(loss, method, beta))
         for seed in SEEDS:
-            objective(method, beta, power, seed)
+            loss(method, beta, power, seed)
 
 
 if __name__ == "__main__":
