@@ -21,7 +21,7 @@ def attention(
 
     q (..., Tq, D), k (..., Tk, D), v (..., Tk, Dv); `mask` (Tq, Tk) is True where a
     query may attend. Returns mixed (..., Tq, Dv) and weights (..., Tq, Tk), whose rows
-    sum to 1. Raises ValueError or TypeError for inputs that do not fit together.
+    sum to 1. Raises ValueError or TypeError for invalid inputs.
     Source: Vaswani et al. 2017, equation 1 (scaled dot-product attention).
     """
     validation.attention(q, k, v, mask)
