@@ -203,7 +203,7 @@ class Muon(torch.optim.Optimizer):
             p.sub_(self.adam_lr_scale * others["lr"] * self.adam_move(p))
 
     def momentum_move(self, p: Tensor) -> Tensor:
-        """Return the gradient, blended with the running mean of the earlier ones."""
+        """Return the running mean of the gradients, with the newest mixed in again."""
         mean = self.state[p].setdefault("mean", torch.zeros_like(p))
         mean.lerp_(p.grad, 1 - self.momentum)
         return p.grad.lerp(mean, self.momentum)
