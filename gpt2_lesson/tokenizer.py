@@ -50,7 +50,7 @@ GPT2_SPLIT_PATTERN = regex.compile(
 
 # %% ../notebooks/09_tokenizer.ipynb #train-bpe
 def train_bpe(text: str, count: int) -> dict[tuple[int, int], int]:
-    """Return the `count` merges that shorten `text` most, one after the other.
+    """Return `count` merges learned from `text`, each of the most frequent pair.
 
     Raises ValueError if there are too few pairs. Source: Sennrich et al. 2016,
     section 3.2.
@@ -84,7 +84,7 @@ def merge_pre_token(
 ) -> list[int]:
     """Return the `ids` of a pre-token's bytes, merged in the order of learning.
 
-    Takes n log n steps for n bytes.
+    Takes about n log n steps for n bytes.
     """
     ids, end = list(ids), len(ids)
     before, after = list(range(-1, end - 1)), list(range(1, end + 1))
@@ -154,9 +154,9 @@ class Tokenizer:
     def encode(self, text: str, special: str = "refuse") -> list[int]:
         """Return the token ids of `text`.
 
-        Names of special tokens in it: "refuse" raises ValueError, "token" makes them
-        tokens, "text" reads them as characters. Added tokens that are not special are
-        always tokens.
+        `special` says what the name of a special token in the text means: "refuse"
+        raises ValueError, "token" makes it that token, "text" reads it as characters.
+        The other tokens that a tokenizer.json adds are always tokens.
         """
         ids: list[int] = []
         for part in split_added(text, self.vocabulary, special):
