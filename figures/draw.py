@@ -474,8 +474,9 @@ def real_gpt2_transposed() -> Shapes:
 
 @drawing("measuring_stride", 300, "Overlapping windows: only what is new counts",
          "A text of fourteen tokens, and under it three windows of eight tokens, each "
-         "three tokens further on. In the first window all tokens count. In the second "
-         "and the third only the last three do; the five before them are context.")
+         "three tokens further on. In the first window all tokens but the first count. "
+         "In the second and the third only the last three do; the five before them are "
+         "context.")
 def measuring_stride() -> Shapes:
     cell, left = 40, 130
     shapes = [text(20, 40, "text", 20, "start", bold=True)]
@@ -485,7 +486,7 @@ def measuring_stride() -> Shapes:
         y = 92 + 56 * row
         shapes.append(text(20, y + 20, f"window {row + 1}", 20, "start"))
         for i in range(start, start + 8):
-            new = row == 0 or i >= start + 5
+            new = i >= start + 5 or (row == 0 and i > 0)
             shapes.append(box(left + cell * i, y, cell - 5, 40, "",
                               BLUE if new else GREY))
     return [*shapes, box(left, 258, 30, 26, "", BLUE),

@@ -43,7 +43,7 @@ def token_nll(
     """Return -ln P of each of `ids` (N,) except the first, in nats: (N - 1,).
 
     Windows of max_seq_length start `stride` tokens apart (default: half a window). Only
-    what is new in each one counts, so every token counts once. Raises TypeError,
+    the new tokens of each window count, so every token counts once. Raises TypeError,
     ValueError, IndexError or FloatingPointError.
     """
     ids = validation.token_ids("ids", ids, "N")
@@ -72,7 +72,7 @@ def perplexity(
 ) -> float:
     """Return e to the power of the mean NLL per token of `text`; see `token_nll`.
 
-    Comparable only for the same tokenizer, text and stride.
+    Compare results only if they have the same tokenizer, text and stride.
     """
     validation.tokenizer(tokenizer)
     ids = tokenizer.encode(text, special="text")
@@ -85,8 +85,9 @@ def bits_per_byte(
 ) -> float:
     """Return the cross-entropy of `text` in bits per byte of UTF-8; see `token_nll`.
 
-    The first token is not predicted, and its bytes do not count. Comparable between
-    tokenizers. It is also the size to which the model could compress the text.
+    The first token is not predicted, and its bytes do not count. Results of different
+    tokenizers can be compared. The result is also the size to which the model could
+    compress the text.
     """
     validation.tokenizer(tokenizer)
     ids = tokenizer.encode(text, special="text")
@@ -99,7 +100,8 @@ def choice_row(
 ) -> tuple[Tensor, int]:
     """Return the ids of context and choice, and how many are the choice's.
 
-    Of more than `limit` + 1 ids, the first ones are dropped. Raises ValueError.
+    If there are more than `limit` + 1 ids, the first ones are dropped. Raises
+    ValueError.
     """
     validation.tokenizer(tokenizer)
     if limit is not None:
@@ -122,8 +124,8 @@ def score_choices(
 ) -> list[Tensor]:
     """Return, for each (context, choices), each choice's NLL; the lowest wins.
 
-    In nats per byte of the choice, or in total. A text that is longer than the model
-    can see loses its beginning. Raises TypeError or ValueError.
+    In nats per byte of the choice, or in total. If a text is longer than the model can
+    see, its beginning is dropped. Raises TypeError or ValueError.
     """
     questions = validation.questions(questions)
     batch_size = validation.whole_number("batch_size", batch_size, 1)
