@@ -739,7 +739,7 @@ def window_starts(count: int, num_tokens: int, seq_length: int) -> None:
     """Check that there is at least one position where a window may begin."""
     if count < 1:
         raise ValueError(
-            f"the text has {num_tokens} tokens, which holds no window of {seq_length}: "
+            f"the text has {num_tokens} tokens, so no window of {seq_length} fits: "
             "use a longer text or a smaller seq_length"
         )
 

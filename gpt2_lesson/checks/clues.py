@@ -236,9 +236,9 @@ def difference(
         size = f"{largest:,.0f}" if largest >= 100 else f"{largest:.2g}"
         lines.append(f"your result is off by up to {size}")
     if good and len(bad) < len(good):
-        lines.append(f"wrong on: {'; '.join(bad)}; right on the rest")
+        lines.append(f"wrong only on: {'; '.join(bad)}")
     elif good:
-        lines.append(f"right on: {'; '.join(good)}; wrong on the rest")
+        lines.append(f"correct only on: {'; '.join(good)}")
     nan = any(part.isnan().any() for one in seen for part in tensors(one.value))
     if nan and not any(
         part.isnan().any() for one in expected for part in tensors(one.value)

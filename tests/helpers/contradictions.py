@@ -122,8 +122,8 @@ def _places(report: Report) -> Iterator[str]:
     rows = set(re.findall(r"stands in row (\d+(?:, \d+)*)", _said(report)))
     if len(rows) > 1:
         yield f"different rows: {rows}"
-    right = re.search(r"right on: (.*); wrong on the rest", _said(report))
-    wrong = re.search(r"wrong on: (.*); right on the rest", _said(report))
+    right = re.search(r"correct only on: (.*)", _said(report))
+    wrong = re.search(r"wrong only on: (.*)", _said(report))
     shown = report.table[0].removesuffix(":") if report.table else ""
     if shown and not getattr(report.exercise, "display", None):
         if right and shown in right[1].split("; "):
