@@ -96,13 +96,13 @@ def patch_activations(
     layer
         The layer whose input from the residual stream is replaced.
     values
-        (B, T, C), from another run (see `inputs_of`), or a part of it that broadcasts,
-        such as a mean (C,).
+        (B, T, C), from another run (see `inputs_of`), or anything that broadcasts to
+        its shape, such as a mean (C,).
     positions
         Only these are replaced; None means all.
     head
         Replace this head's output, before the output projection, instead of the
-        layer's input. Only the head's own channels of `values` count.
+        layer's input. Only the head's own channels of `values` are used.
     """
     validation.gpt2_model(model)
     validation.patch(layer, values, positions, head, model.config)
