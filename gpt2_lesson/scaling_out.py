@@ -46,7 +46,7 @@ def distributed_setup(device: str | None = None) -> Process:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     validation.choice("device", device, ("cpu", "cuda"))
     mine = torch.device(device)
-    if device == "cuda":                             # LOCAL_RANK: on this machine
+    if device == "cuda":                             # LOCAL_RANK: its GPU
         mine = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(mine)
     if "RANK" not in os.environ:                     # not started by torchrun
@@ -58,8 +58,8 @@ def distributed_setup(device: str | None = None) -> Process:
 def distributed_finish(status: int = 0) -> None:
     """Wait for all ranks, then end this process; without torchrun do nothing.
 
-    On CPUs the process ends right here, with this exit status, because gloo's threads
-    can crash it while Python shuts down, after all work is done.
+    On CPUs it ends here with exit status `status`. A normal exit can crash, because
+    gloo's threads may still be running while Python shuts down.
     """
     status = validation.whole_number("status", status, 0, 255)
     if not dist.is_initialized():
@@ -122,7 +122,7 @@ def parallelize(model: nn.Module, strategy: str = "ddp") -> nn.Module:
 
     "ddp": each rank has the whole model, and `backward` averages the gradients. "fsdp":
     each rank keeps 1 / world_size of every parameter, its gradient and the optimizer's
-    state. Without torchrun it is the model itself.
+    state. Without torchrun, return the model itself.
     """
     validation.gpt2_model(model)
     validation.choice("strategy", strategy, ("ddp", "fsdp"))
@@ -182,9 +182,9 @@ def distributed_step(
 ) -> Tensor:
     """Take one step with the mean gradient over all tokens of all ranks' `batches`.
 
-    `model` comes from `parallelize`; `batches` (B, T) are this rank's alone, and -100
-    is padding at a row's end. Every rank must call this. Returns the loss before the
-    step, the same on all ranks, in nats per token; reading it waits for the device.
+    `model` comes from `parallelize`; `batches` (B, T) contain this rank's rows only,
+    padded at the end with -100. Every rank must call this. Returns the loss before the
+    step, in nats per token, the same on all ranks; `.item()` on it waits for the GPU.
     """
     validation.trained(model)
     validation.step_inputs(batches, max_norm, precision)

@@ -467,7 +467,7 @@ ANSWERS = (
                                   "right value", "Relative to what?",
                                   "(wrong - right).norm() / right.norm()")),
                   (LARGEST, _off("V3", "the largest difference divided by the largest "
-                                 "value", "asked for are norms", "Which number "
+                                 "value", "the task asks for norms", "Which number "
                                  "summarises all entries?",
                                  "(wrong - right).norm() / right.norm()")),
                   (ABSOLUTE, _off("V4", "the norm of the difference, not divided",
