@@ -65,9 +65,11 @@ def sample_next(
 ) -> Tensor:
     """Sample one token id for each row: logits (B, V) -> ids (B, 1).
 
-    Raises what `next_probabilities` raises.
+    Temperature 0 uses no random number. Raises what `next_probabilities` raises.
     """
     probabilities = next_probabilities(logits, temperature, top_k, top_p)
+    if temperature == 0:
+        return probabilities.argmax(-1, keepdim=True)
     return torch.multinomial(probabilities, 1, generator=generator)
 
 # %% ../notebooks/06_generation.ipynb #evaluating
