@@ -95,7 +95,7 @@ class MultiHeadAttention(nn.Module):
     """Causal attention with `num_heads` heads, (B, T, C) -> (B, T, C).
 
     Dropout is applied to the weights and to the result, as in GPT-2. With a `cache`, x
-    holds only new tokens, and `layer` is the cache's layer to use. Raises ValueError if
+    contains only new tokens; `layer` is the cache's layer to use. Raises ValueError if
     C is not a multiple of H.
     """
 
@@ -125,7 +125,7 @@ class MultiHeadAttention(nn.Module):
         return self.dropout(self.out_proj(merge_heads(mixed)))   # (B, T, C)
 
     def weights(self, x: Tensor) -> Tensor:
-        """Return the weights (B, H, T, T) that `forward` uses but doesn't return."""
+        """Return the weights (B, H, T, T) that `forward` uses, before any dropout."""
         q, k, _ = self.heads(x)                                  # (B, H, T, D) each
         mask = causal_mask(x.size(1), device=x.device)           # (T, T)
         return attention(q, k, k, mask)[1]                       # any values would do
