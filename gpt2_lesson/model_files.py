@@ -99,6 +99,7 @@ def read_tensors(folder: str | Path, check: bool = True) -> dict[str, Tensor]:
     tensor twice.
     """
     tensors: dict[str, Tensor] = {}
+    names: dict[str, str] = {}
     for path in weight_files(Path(folder)):
         try:
             with safe_open(path, framework="pt") as file:
@@ -115,11 +116,10 @@ def read_tensors(folder: str | Path, check: bool = True) -> dict[str, Tensor]:
             plain = plain_name(name)
             if plain in tensors:
                 raise CheckpointError(
-                    f"{path} holds {plain} a second time (as {name}): which one is "
-                    "meant?"
+                    f"{path}: {plain} is stored twice, as {names[plain]} and as {name}"
                 )
             if not plain.endswith((".attn.bias", ".attn.masked_bias")):
-                tensors[plain] = values
+                tensors[plain], names[plain] = values, name
     return tensors
 
 

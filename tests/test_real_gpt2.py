@@ -368,7 +368,7 @@ def write(folder: Path, tensors: Tensors, **changes: object) -> None:
 
 
 def plain_tensors(folder: Path, config: GPT2Config = TWO) -> tuple[GPT2Model, Tensors]:
-    """Return a hot model and its tensors, named and turned by save_gpt2."""
+    """Return a model with large weights, and its tensors as save_gpt2 names them."""
     model = hot_model(config)
     save_gpt2(model, folder)
     tensors = load_file(folder / "model.safetensors")
@@ -921,9 +921,9 @@ REFUSED = [
     (
         "two names",
         add(transformer__wte__weight=Z(97, 32)),
-        ["model.safetensors", "holds wte.weight a second time"],
+        ["model.safetensors", "wte.weight is stored twice, as transformer.wte.weight"],
     ),
-    ("two endings", add(ln_f__g=Z(32)), ["ln_f.weight a second time"]),
+    ("two endings", add(ln_f__g=Z(32)), ["ln_f.weight is stored twice"]),
     (
         "another head",
         weights(lambda t: t | {"lm_head.weight": t[TABLE] + 1}),

@@ -264,9 +264,9 @@ LOAD = (
             edit=_without('name.endswith(("qkv_proj.bias", "out_proj.bias"))'),
             why="no bias of the attention was loaded",
             question="Which of h.0.attn.bias, h.0.attn.c_attn.bias is the mask?"),
-    Mistake("O7", "layers in the order of text: h.10 comes before h.2",
+    Mistake("O7", "layers sorted as strings: h.10 comes before h.2",
             edit=_from_layer("sorted(map(str, range(len(model.blocks))))[int(i)]"),
-            why="block 2 contains layer 10: the names were sorted as text, not as "
+            why="block 2 contains layer 10: the names were sorted as strings, not as "
                 "numbers",
             question=_Q_LAYER, where=_WHERE_LAYER, fix=_LAYER),
     Mistake("O7b", "the layer's number read from one digit: h.10 is taken for h.1",

@@ -13,7 +13,7 @@ from gpt2_lesson.real_gpt2 import to_hf_name
 def broken_model(name: str) -> GPT2Model:
     """Return a model of 12 blocks: "right", or "A" to "D", where one thing is wrong.
 
-    All have the same hot weights, far from a fresh model's, in float64.
+    All have the same large weights, far from the initial ones, in float64.
     """
     torch.manual_seed(0)
     model = GPT2Model(256, 48, 4, 12, 32, 192, 0.0).double().eval()

@@ -27,7 +27,7 @@ def tensors_of(case: Case) -> dict[str, Tensor]:
     """Return the file of a case: `shapes` by name (`h.{}` for each layer), ramps.
 
     `first` is the number that the first begins with.
-    `order` is "file" (sorted as text, as safetensors gives them) or "layers". Stored
+    `order` is "file" (sorted as strings, as safetensors gives them) or "layers". Stored
     masks of ones and zeros are among them. `changes` says how many rows a tensor has
     (additional rows have other numbers), None to leave it out.
     """
