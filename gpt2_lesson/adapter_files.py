@@ -49,7 +49,24 @@ def write_adapter(
     alpha: float,
     base: str | None,
 ) -> None:
-    """Write A (rank, in) and B (out, rank) for each weight, by GPT-2's name of it."""
+    """Write A (rank, in) and B (out, rank) for each weight, by GPT-2's name of it.
+
+    Parameters
+    ----------
+    folder
+        Where the two files are written; it is created if it does not exist.
+    layers
+        Maps a weight's name, such as "h.0.attn.c_attn.weight", to (A, B).
+    rank, alpha
+        B A is multiplied by alpha / rank.
+    base
+        The name of the base model; None if it has no name.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+    """
     validation.path("folder", folder)
     if base is not None:
         validation.text("base", base)

@@ -119,10 +119,30 @@ def save_checkpoint(
 ) -> None:
     """Write the model, and all that a run needs to continue, to one safetensors file.
 
-    Configuration and `metadata` (anything JSON) are stored in the header, with a
-    SHA-256 of everything. With torch.distributed every rank must call this, and rank 0
-    writes what one process would have written. Raises CheckpointError for a model that
-    could not be loaded again, OSError if the file cannot be written.
+    With torch.distributed every rank must call this, and rank 0 writes what one process
+    would have written.
+
+    Parameters
+    ----------
+    path
+        The file, which is replaced if it exists.
+    model
+        Its parameters are stored under GPT2Model's names, whatever wraps its modules.
+    optimizer, generator
+        Their states are stored; None leaves them out. A run that is to be resumed needs
+        both. With the generator, PyTorch's own generators are stored, too.
+    losses
+        The losses so far, one for each step.
+    metadata
+        Anything JSON, stored in the header with the configuration and a SHA-256 of
+        everything; None means {}.
+
+    Raises
+    ------
+    CheckpointError
+        For a model that could not be loaded again.
+    OSError
+        If the file cannot be written.
     """
     validation.saved(path, optimizer, generator, losses, metadata)
     tensors = {f"model.{name}": values for name, values in model_tensors(model).items()}
@@ -311,7 +331,17 @@ def continue_run(
 ) -> list[float]:
     """Return the losses of the run at `path` after resuming it; [] if it is new.
 
-    Raises now what saving would raise later. Without a `path` nothing is saved.
+    Parameters
+    ----------
+    path
+        The run's checkpoint; None means that nothing is saved.
+    model, optimizer, generator, metadata
+        As in `resume_checkpoint`.
+
+    Raises
+    ------
+    CheckpointError, OSError, TypeError
+        What resuming raises, and already now what saving to `path` would raise later.
     """
     if path is None:
         return []
@@ -331,8 +361,24 @@ def resume_checkpoint(
 ) -> list[float]:
     """Restore model, optimizer and random generators; return the losses so far.
 
-    On another kind of device the run continues, but with other dropout masks. Raises
-    CheckpointError if the configuration or `metadata` differs from the file's.
+    On another kind of device the run continues, but with other dropout masks.
+
+    Parameters
+    ----------
+    path
+        A file that `save_checkpoint` wrote, with optimizer and generator.
+    model, optimizer, generator
+        Changed in place, as are PyTorch's own generators.
+    metadata
+        What the file's must be equal to (see `fingerprint`); None means {}.
+
+    Raises
+    ------
+    CheckpointError
+        If the configuration or `metadata` differs from the file's, or for a file that
+        cannot be read.
+    FileNotFoundError
+        If there is no such file.
     """
     record, tensors = read_checkpoint(path)
     old = record["metadata"] | record["config"]
