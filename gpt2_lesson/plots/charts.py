@@ -44,11 +44,29 @@ def show_lines(
 ) -> None:
     """Show named lines, each with its name at its end.
 
-    A line is its y values (x counts 0, 1, 2, ...) or a tuple `(xs, ys)`. With several
-    runs for each x, ys (x, runs), it goes through their means, and a bar at each x
-    reaches from the lowest run to the highest. `levels` are named horizontal lines,
-    dashed and grey; `xnames` are names for x = 0, 1, 2, ... `save` writes the PNG to
-    that path and shows nothing. Raises ValueError for a line without a finite value.
+    Parameters
+    ----------
+    lines
+        Maps each name to ys (x counts 0, 1, 2, ...) or to a tuple (xs, ys). With
+        several runs for each x, ys (x, runs), the line goes through their means, and a
+        bar at each x reaches from the lowest run to the highest.
+    xlabel, ylabel, title, alt
+        The names of the axes, the heading, and the text alternative.
+    levels
+        Named horizontal lines, dashed and grey; None means no levels.
+    logx, logy
+        Whether an axis is logarithmic.
+    xnames
+        Names for x = 0, 1, 2, ...; None means numbers.
+    size
+        "wide" (6 x 3 inches), "square" (4 x 4) or "strip" (8 x 2).
+    save
+        Write the PNG to this path and show nothing; None shows it.
+
+    Raises
+    ------
+    ValueError
+        For a line without a finite value, or an empty `alt`.
     """
     validation.mapping("lines", lines)
     levels = {} if levels is None else validation.mapping("levels", levels)
@@ -87,8 +105,21 @@ def show_bars(
 ) -> None:
     """Show one bar for each label, or a group of bars when `values` is a dictionary.
 
-    `values` has one number for each label, or maps names to such lists. The numbers
-    stand above the bars where they fit. Raises ValueError if the lengths differ.
+    The numbers stand above the bars where they fit.
+
+    Parameters
+    ----------
+    values
+        One number for each label, or a dictionary from names to such lists.
+    labels
+        The names of the bars, or of the groups.
+    xlabel, ylabel, title, alt
+        The names of the axes, the heading, and the text alternative.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or for an empty `alt`.
     """
     groups = values if isinstance(values, Mapping) else {"": values}
     validation.mapping("values", groups)
@@ -128,7 +159,21 @@ def show_histograms(
     """Show the distribution of each named tensor's values, over common bins.
 
     Heights are fractions of its values, so tensors of different sizes compare.
-    Values that are not finite are left out, and their number is added to the name.
+
+    Parameters
+    ----------
+    samples
+        Maps a name to values of any shape. Values that are not finite are left out, and
+        their number is added to the name.
+    bins
+        How many bins of equal width, or their edges.
+    xlabel, ylabel, title, alt
+        The names of the axes, the heading, and the text alternative.
+
+    Raises
+    ------
+    ValueError
+        If there is no finite value, or for an empty `alt`.
     """
     validation.mapping("samples", samples)
     flat = {name: floats(x, name).ravel() for name, x in samples.items()}

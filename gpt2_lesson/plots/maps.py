@@ -38,11 +38,28 @@ def show_attention(
 ) -> None:
     """Show attention weights as a map: a row for each query, a column for each key.
 
-    `weights` is (Tq, Tk), or (H, Tq, Tk) for one small map per head. `tokens` names the
-    rows, `keys` the columns; without `keys` the columns are `tokens` too, and fewer
-    queries than keys are the last ones. `title` is one title, or one for each map.
-    Colours run from 0 to 1. `values` writes the numbers into the cells; None does so
-    where they fit. Raises ValueError if the names do not match the weights.
+    Colours run from 0 to 1.
+
+    Parameters
+    ----------
+    weights
+        (Tq, Tk), or (H, Tq, Tk) for one small map per head.
+    tokens
+        The names of the Tq queries.
+    keys
+        The names of the Tk keys; None means that `tokens` names them, and that fewer
+        queries than keys are the last ones.
+    title
+        One title, or one for each map.
+    values
+        Whether to write the numbers into the cells; None does so where they fit.
+    alt
+        The text alternative.
+
+    Raises
+    ------
+    ValueError
+        If the names do not match the weights, or for an empty `alt`.
     """
     maps = floats(weights, "weights", dims=(2, 3))
     names = [f"head {h}" for h in range(len(maps))] if maps.ndim == 3 else [""]
@@ -80,10 +97,26 @@ def show_matrix(
 ) -> None:
     """Show a matrix, or a list of matrices side by side, as coloured cells.
 
-    `title` is one title, or one for each matrix. `rows` and `columns` name the cells'
-    positions. 0 is the lightest colour: blue gets darker with the value, and if there
-    are negative values, they are blue and positive ones red. NaN is hatched, infinity
-    grey. `values` writes the numbers into the cells; None does so where they fit.
+    0 is the lightest colour: blue gets darker with the value, and if there are negative
+    values, they are blue and positive ones red. NaN is hatched, infinity grey.
+
+    Parameters
+    ----------
+    matrix
+        (R, C), or a list of such matrices.
+    title
+        One title, or one for each matrix.
+    rows, columns
+        The names of the R rows and C columns; None counts them.
+    xlabel, ylabel, alt
+        The names of the axes, and the text alternative.
+    values
+        Whether to write the numbers into the cells; None does so where they fit.
+
+    Raises
+    ------
+    ValueError
+        If names or titles do not match the matrices, or for an empty `alt`.
     """
     many = isinstance(matrix, list | tuple) and matrix and np.ndim(matrix[0]) == 2
     maps = [floats(m, "matrix", dims=(2,)) for m in (matrix if many else [matrix])]

@@ -33,10 +33,22 @@ def show_text(
 ) -> None:
     """Show a text with each character on a background coloured by its number.
 
-    `text` is a string (one value for each character) or a list of pieces (one value for
-    each piece). `values` may map names to values: the text is then shown once for each.
-    The labels stand at the ends of the colour scale, with the numbers there. Raises
-    ValueError if the lengths differ.
+    Parameters
+    ----------
+    text
+        A string (one value for each character) or a list of strings (one for each).
+    values
+        The numbers, or a dictionary from names to them: the text is then shown once for
+        each name.
+    title, alt
+        The heading, and the text alternative.
+    low_label, high_label
+        The names of the ends of the colour scale, to which the numbers there are added.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or for an empty `alt`.
     """
     pieces = [
         validation.text("a piece of text", piece)
