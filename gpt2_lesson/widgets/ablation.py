@@ -56,14 +56,34 @@ def ablation(
 ) -> Figure:
     """Show for every head what the probability of `target` becomes without it.
 
-    `target` is a token id, or several: then one of them. With a `baseline`, ids too,
-    it is the ratio of target to baseline. `names` names all V tokens. `weights`
-    sets the change beside the weights with which the last token attends back; `watch`
-    names places of the text whose weights are added up, such as the letters of a name:
-    {"Nora": range(28, 32)}, and it opens with the first. `computed` is what
-    `ablate_each` returned, to save the time. Raises TypeError, ValueError or IndexError
-    for invalid ids or places, FloatingPointError for a model whose probabilities
-    are NaN, and what the model raises.
+    Parameters
+    ----------
+    model, input_ids
+        The model, and one row of ids (1, T) or (T,).
+    target
+        The id of a next token, or several: then one of them.
+    names
+        The names of all V tokens; None means bytes for V = 256, else numbers.
+    baseline
+        An id or several: the ratio of target to baseline is shown instead; None means
+        the probability itself.
+    alt
+        The text alternative; None means a sentence about the head that changes most.
+    weights
+        Whether to set the change beside the weights with which the last token attends
+        back.
+    watch
+        Named positions of the text whose weights are added up, such as the letters of a
+        name: {"Nora": range(28, 32)}. The figure opens with the first; None means none.
+    computed
+        What `ablate_each` returned, to save the time; None computes it.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        For invalid ids or positions, and what the model raises.
+    FloatingPointError
+        For a model whose probabilities are NaN.
     """
     validation.gpt2_model(model)
     input_ids = _one_row(input_ids)

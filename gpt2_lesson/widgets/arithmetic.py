@@ -30,12 +30,27 @@ def arithmetic(
 ) -> Figure:
     """Return a figure in which the reader drags a query, and attention is computed.
 
-    q (T, 2), k (T, 2) and v (T, Dv), Dv up to 4, of T tokens (up to 8). The reader
-    chooses which token asks, divides by the root of 2 or not, hides the future or not;
-    `mask=False` leaves that last button out.
-    At first the query is the last token's, scaled, without the mask. Without
-    arguments it shows lesson 01's numbers. Raises ValueError for other shapes and for
-    numbers that are not finite.
+    The reader chooses which token asks, divides by the square root of 2 or not, hides
+    the future or not. At first the query is the last token's, scaled, without the mask.
+    Without arguments it shows lesson 01's numbers.
+
+    Parameters
+    ----------
+    q, k
+        (T, 2), one query and one key for each of at most 8 tokens.
+    v
+        (T, Dv), Dv up to 4.
+    tokens
+        The names of the T tokens.
+    alt
+        The text alternative; None means a sentence with the weights and the average.
+    mask
+        False leaves out the button that hides the future.
+
+    Raises
+    ------
+    ValueError
+        For other shapes, and for numbers that are not finite.
     """
     tokens = validation.names("tokens", tokens)
     q, k, v = _rows(q, "q"), _rows(k, "k"), _rows(v, "v")

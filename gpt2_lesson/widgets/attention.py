@@ -36,14 +36,32 @@ def attention(
 ) -> Figure:
     """Return the map of all heads of `record`, opened at one head and one query.
 
-    `layer`, `head` (by their numbers in the model) and `query` (a token's place, -1 is
-    the last) are where it opens: the first head and the last token by default.
-    `measure` is "weights", "scores" (q.k / sqrt(D)) or "value-weighted". `predict`
-    hides the map until the reader has guessed what the query attends to. `layers` and
-    `heads` choose what the figure holds, all of the record by default. `simple` leaves
-    out the ways to mix, measure and name heads. Raises
-    ValueError for what the record does not hold, and for more than fits a notebook,
-    TypeError for a query that is not a whole number.
+    Parameters
+    ----------
+    record
+        What `capture` returned.
+    layer, head
+        Where the figure opens, by their numbers in the model; None means the first.
+    measure
+        "weights", "scores" (q.k / sqrt(D)) or "value-weighted".
+    query
+        The position of the token that attends; -1 means the last. None means the last,
+        too, or with `predict` one whose answer is clear.
+    predict
+        Whether to hide the map until the reader has guessed what the query attends to.
+    alt
+        The text alternative; None means a sentence about the query, or the question.
+    layers, heads
+        What the figure holds; None means all of the record.
+    simple
+        Whether to leave out the ways to mix, measure and name heads.
+
+    Raises
+    ------
+    ValueError
+        For what the record does not hold, and for more than fits a notebook.
+    TypeError
+        For a query that is not a whole number.
     """
     validation.instance("record", record, Record)
     record = _part(record, layers, heads)

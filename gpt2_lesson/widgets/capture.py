@@ -72,12 +72,27 @@ def capture(
 ) -> Record:
     """Return what `model` does with one row of ids (1, T) or (T,), in eval mode.
 
-    `tokens` names the T tokens, `vocabulary` all V of them; a model of bytes (V = 256)
-    needs neither. `layers` and `heads` choose whose attention is kept (all by default).
-    The model is left as it was, even after an error. Raises ValueError for names that
-    do not fit, for a layer or head that is not there or is named twice, and when the
-    weights would take more than 512 MB, TypeError for one that is no whole number
-    and for what is no model, and what the model raises.
+    The model is left as it was, even after an error of its own, which is passed on.
+
+    Parameters
+    ----------
+    model, input_ids
+        A GPT2Model, and ids for it.
+    tokens
+        The names of the T tokens; None means those in `vocabulary`.
+    vocabulary
+        The names of all V tokens; None means bytes for V = 256, else numbers.
+    layers, heads
+        Whose attention is kept; None means all.
+
+    Raises
+    ------
+    ValueError
+        For names that do not fit, for a layer or head that is not there or is named
+        twice, and when the weights would take more than 512 MB.
+    TypeError
+        For a layer or head that is not a whole number, or an object that is not a
+        model.
     """
     validation.gpt2_model(model)
     if isinstance(input_ids, Tensor) and input_ids.dim() == 1:

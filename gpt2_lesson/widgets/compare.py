@@ -81,11 +81,27 @@ def compare(
 ) -> Comparison:
     """Return a figure of two computations, stage by stage, and where they diverge.
 
-    `mine` and `reference` map the name of each stage, in the order of computation, to
-    a tensor; or both are records. Numbers differ if they are more than `atol` apart,
-    or if only one is NaN or infinite. `print(figure)` gives the headline,
-    `figure.first_difference` the place. `tokens` names rows and columns of maps (T, T).
-    Raises TypeError for one record and one mapping, ValueError for an empty reference.
+    `print(figure)` gives the headline, `figure.first_difference` the place.
+
+    Parameters
+    ----------
+    mine, reference
+        Each maps the name of each stage, in the order of computation, to a tensor; or
+        both are records.
+    tokens
+        The names of rows and columns of maps (T, T); None means a record's, or numbers.
+    atol
+        Numbers differ if they are more than this apart, or if only one is NaN or
+        infinite.
+    alt
+        The text alternative; None means the headline.
+
+    Raises
+    ------
+    TypeError
+        For one record and one mapping, and for values that are not real numbers.
+    ValueError
+        For an empty reference, and for records of different texts or heads.
     """
     ours, theirs, tokens = _sides(mine, reference, tokens)
     if tokens is not None:

@@ -28,13 +28,32 @@ def choose(
 ) -> Figure:
     """Return a figure that shows one named setting at a time, chosen by buttons.
 
-    `frames` maps a setting's name to its one to three matrices (T, T), by title, the
-    same titles and shapes in every setting. `tokens` names the T rows and columns;
-    `numbers` gives a sentence or a number for each setting, `meter` a name and a value
-    of 0 or more for each, drawn as a bar (0 = none). Maps titled as in `fractions` are
-    coloured from 0 to 1, with the sum of each row beside it; the others from 0 to their
-    largest value in any setting. `axes` says what a map's rows and columns
-    are. NaN is hatched. Raises ValueError for what does not fit together.
+    NaN is hatched.
+
+    Parameters
+    ----------
+    frames
+        Maps a setting's name to its one to three matrices (T, T), by title; the same
+        titles in every setting.
+    tokens
+        The names of the T rows and columns.
+    numbers
+        A sentence or a number for each setting; None leaves them out.
+    meter
+        A name, and a value of 0 or more for each setting, drawn as a bar (0 = no bar);
+        None means no meter.
+    fractions
+        The titles of maps that are coloured from 0 to 1, with the sum of each row
+        beside it; the others go from 0 to their largest value in any setting.
+    axes
+        What rows and columns of a map are, by title; None means queries and keys.
+    alt
+        The text alternative; None means a sentence that names settings and meter.
+
+    Raises
+    ------
+    ValueError
+        For arguments that do not fit together.
     """
     tokens = validation.names("tokens", tokens)
     maps = {
@@ -79,10 +98,25 @@ def scrub(
 ) -> Figure:
     """Return a figure with a slider over N checkpoints of a training run.
 
-    `maps` (N, T, T) holds one head's causal weights at each checkpoint, `steps` (N,)
-    the training steps, rising. `curves` maps a name to its N values, or to a pair
-    (steps, values) of its own; a loss is in nats per token. Raises ValueError for
-    shapes that do not fit, for weights outside 0..1 or above the diagonal.
+    Parameters
+    ----------
+    maps
+        (N, T, T), one head's causal weights at each checkpoint.
+    steps
+        (N,), the training steps, rising.
+    tokens
+        The names of the T tokens.
+    curves
+        Maps a name to its N values, or to a pair (steps, values) of its own; a loss is
+        in nats per token. None means no curves.
+    alt
+        The text alternative; None means a sentence about the run.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, and for weights outside 0 to 1 or above the
+        diagonal.
     """
     tokens = validation.names("tokens", tokens)
     steps = [_whole(step) for step in validation.names("steps", steps)]

@@ -180,10 +180,26 @@ def explore(
 ) -> Live:
     """Return the attention map of a model under a box in which the text is typed.
 
-    `tokenizer` is anything with encode and decode, or None for a model of bytes. The
-    widget's `layer`, `head`, `query`, `key`, `locked` and `measure` can be set and
-    linked to others. `layers` and `heads` choose what is kept of a large model. Raises
-    ValueError for a text that does not fit the model.
+    The widget's `layer`, `head`, `query`, `key`, `locked` and `measure` can be set and
+    linked to others.
+
+    Parameters
+    ----------
+    model
+        A GPT2Model.
+    tokenizer
+        Anything with encode and decode; None means a model of bytes.
+    text
+        What is in the box at first.
+    layers, heads
+        What is kept of a large model; None means all.
+
+    Raises
+    ------
+    ValueError
+        For a text that does not fit the model.
+    TypeError
+        For a tokenizer without `decode`.
     """
     validation.gpt2_model(model)
     validation.text("text", text)

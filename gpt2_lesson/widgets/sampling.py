@@ -30,11 +30,27 @@ def sampling(
 ) -> Figure:
     """Show the probabilities of the token after `position`, under three settings.
 
-    `record` is what `capture` returned, or logits (V,); `names` names all V tokens
-    where the record does not. The settings are those of lesson 06's
-    `next_probabilities`, and so are the probabilities, to 1e-6. Raises what that
-    function raises, IndexError for a position that is not there, and ValueError for
-    names or logits that do not fit.
+    The probabilities are those of lesson 06's `next_probabilities`, to 1e-6.
+
+    Parameters
+    ----------
+    record
+        What `capture` returned, or logits (V,).
+    position
+        0 to T - 1, or -1 for the last; logits have none.
+    temperature, top_k, top_p
+        As in `next_probabilities`, whose errors this function raises, too.
+    alt
+        The text alternative; None means a sentence about the most probable tokens.
+    names
+        The names of all V tokens; None means the record's, or numbers.
+
+    Raises
+    ------
+    IndexError
+        For a position that is not there.
+    ValueError
+        For names or logits that do not fit.
     """
     context, came_next = [], None
     if isinstance(record, Record):
