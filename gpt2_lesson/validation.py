@@ -281,7 +281,7 @@ def cache_step(storage: Tensor, length: int, layer: Any, k: Tensor, v: Tensor) -
         )
     if length + k.size(2) > max_length:
         raise ValueError(
-            f"the cache holds {length} of at most {max_length} tokens, {k.size(2)} "
+            f"the cache holds {length} of at most {max_length} tokens, so {k.size(2)} "
             "more do not fit: make a longer one, or start a new one"
         )
 
