@@ -65,7 +65,14 @@ def sample_next(
 ) -> Tensor:
     """Sample one token id for each row: logits (B, V) -> ids (B, 1).
 
-    Temperature 0 uses no random number. Raises what `next_probabilities` raises.
+    Parameters
+    ----------
+    logits
+        (B, V).
+    temperature, top_k, top_p
+        As in `next_probabilities`, whose errors this function raises, too.
+    generator
+        The source of random numbers; None means PyTorch's own. Temperature 0 uses none.
     """
     probabilities = next_probabilities(logits, temperature, top_k, top_p)
     if temperature == 0:
@@ -133,6 +140,10 @@ def generate(
     model
         `model(ids)` returns logits (B, T, V). A model with `new_cache` is given only
         the new tokens, one with `max_seq_length` only that many of the last ones.
+    input_ids
+        (B, T).
+    max_new_tokens
+        0 or more; there are fewer new columns if every row has stopped.
     temperature, top_k, top_p
         As in `next_probabilities`, whose errors this function raises, too.
     generator
