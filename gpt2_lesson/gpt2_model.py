@@ -117,6 +117,12 @@ class GPT2Model(nn.Module):
         generator: torch.Generator | None = None,
         stop: int | Sequence[int] | None = None,
     ) -> Tensor:
-        """Continue input_ids (B, T) by `max_new_tokens`; lesson 06's `generate`."""
+        """Continue input_ids (B, T) by `max_new_tokens`; lesson 06's `generate`.
+
+        Parameters
+        ----------
+        input_ids, max_new_tokens, temperature, top_k, top_p, generator, stop
+            As in `generate`.
+        """
         return generate(self, input_ids, max_new_tokens, temperature, top_k, top_p,
                         generator, stop=stop)
