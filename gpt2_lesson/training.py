@@ -55,8 +55,23 @@ def get_batch(
 ) -> Tensor:
     """Return `batch_size` random windows of the text `tokens` (N,), as ids (B, T).
 
-    A window begins anywhere, or only at the positions `starts`. `rows` selects some of
-    the windows. Raises ValueError when the text is shorter than a window.
+    Parameters
+    ----------
+    tokens
+        (N,), or inputs and targets (N, 2), which become (B, T, 2).
+    batch_size, seq_length
+        How many windows are sampled, and their length T in tokens.
+    generator
+        The source of random numbers; None means PyTorch's own.
+    starts
+        Positions at which windows may begin; None means anywhere.
+    rows
+        Which of the windows are returned: the part of one process (lesson 14).
+
+    Raises
+    ------
+    ValueError
+        If no window fits into the text.
     """
     validation.corpus(tokens, starts)
     batch_size = validation.whole_number("batch_size", batch_size, 1)
@@ -95,9 +110,25 @@ def learning_rate(
 ) -> float:
     """Return the learning rate of step 0, 1, ..., which rises to `max_lr`, then falls.
 
-    It rises in a straight line. It falls along half a cosine, or with `decay` "linear"
-    in a straight line, and stays at `min_lr` from `steps` on.
     Source: Loshchilov and Hutter 2017.
+
+    Parameters
+    ----------
+    step
+        0 or more.
+    steps
+        The length of the run; from this step on, the result is `min_lr`.
+    max_lr, min_lr
+        The highest learning rate, and the last one.
+    warmup_steps
+        For how many steps it rises, in a straight line.
+    decay
+        "cosine" falls along half a cosine, "linear" in a straight line.
+
+    Raises
+    ------
+    ValueError
+        For invalid settings, such as `min_lr` above `max_lr`.
     """
     validation.schedule(step, steps, max_lr, warmup_steps, min_lr, decay)
     if step < warmup_steps:
@@ -113,10 +144,25 @@ def train_step(
 ) -> float:
     """Take one step with the mean gradient of `batches`; return their loss before it.
 
-    Each batch (B, T) goes forward and backward on its own, so only one has to fit into
-    memory. With (B, T, 2) a token is stored twice: as input and as target, -100 where
-    it does not count. Loss in nats per token. Raises FloatingPointError, before the
-    step, if it is not finite.
+    The loss is in nats per token.
+
+    Parameters
+    ----------
+    model, optimizer
+        Changed in place. The model is left in training mode.
+    batches
+        Each batch (B, T) goes forward and backward on its own, so only one has to fit
+        into memory. With (B, T, 2) a token is stored twice: as input and as target,
+        -100 where it does not count.
+    max_norm
+        The gradient norm above which the gradient is clipped.
+    precision
+        "float32", or "bf16" for a forward pass in bfloat16.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite, before the step is taken.
     """
     validation.step_inputs(batches, max_norm, precision)
     model.train()
@@ -274,7 +320,16 @@ def next_step(
 ) -> float:
     """Take step number `step` as the settings say; return the loss before it.
 
-    `rows` and `take_step` as in `train`.
+    Parameters
+    ----------
+    model, optimizer
+        Changed in place; the optimizer gets this step's learning rate.
+    step
+        0, 1, ...
+    generator
+        The source of the random windows.
+    tokens, settings, starts, rows, take_step
+        As in `train`.
     """
     rate = learning_rate(step, settings.steps, settings.max_lr, settings.warmup_steps,
                          settings.min_lr, settings.decay)
@@ -315,14 +370,16 @@ def train(
 
     Parameters
     ----------
+    model, settings
+        What is trained, in place, and how.
     tokens
         (N,), or inputs and targets (N, 2), see `train_step`.
     starts
         Positions at which windows may begin; None means anywhere.
     checkpoint
         A file in which the run is saved as it goes, and when Ctrl-C or SIGTERM stops it
-        (at the end of a step). The same call continues it, bit for bit; another run's
-        file raises CheckpointError.
+        (at the end of a step). The same call continues it, bit for bit. None saves
+        nothing.
     on_step
         Called with the losses so far after each step.
     progress
@@ -331,7 +388,12 @@ def train(
         The part of every batch that is used, and a function in place of `train_step`:
         for several processes (lesson 14).
 
-    Raises FloatingPointError if the loss is not finite.
+    Raises
+    ------
+    CheckpointError
+        If `checkpoint` is another run's file.
+    FloatingPointError
+        If the loss is not finite.
     """
     validation.trained(model)
     validation.corpus(tokens, starts)
