@@ -73,6 +73,15 @@ def perplexity(
     """Return e to the power of the mean NLL per token of `text`; see `token_nll`.
 
     Compare results only if they have the same tokenizer, text and stride.
+
+    Parameters
+    ----------
+    model, stride, batch_size
+        As in `token_nll`, whose errors this function raises, too.
+    tokenizer
+        The one that the model was trained with.
+    text
+        A string of at least two tokens.
     """
     validation.tokenizer(tokenizer)
     ids = tokenizer.encode(text, special="text")
@@ -88,6 +97,11 @@ def bits_per_byte(
     The first token is not predicted, and its bytes do not count. Results of different
     tokenizers can be compared. The result is also the size to which the model could
     compress the text.
+
+    Parameters
+    ----------
+    model, tokenizer, text, stride, batch_size
+        As in `perplexity`.
     """
     validation.tokenizer(tokenizer)
     ids = tokenizer.encode(text, special="text")
@@ -124,8 +138,24 @@ def score_choices(
 ) -> list[Tensor]:
     """Return, for each (context, choices), each choice's NLL; the lowest wins.
 
-    In nats per byte of the choice, or in total. If a text is longer than the model can
-    see, its beginning is dropped. Raises TypeError or ValueError.
+    Parameters
+    ----------
+    model
+        As in `token_nll`. If a text is longer than its `max_seq_length`, the beginning
+        of the text is dropped.
+    tokenizer
+        The one that the model was trained with.
+    questions
+        Pairs of a context and its choices, all of them strings of at least one token.
+    per_byte
+        True gives nats per byte of the choice, False nats in total.
+    batch_size
+        How many choices are computed at once.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For invalid questions, or a choice that is longer than the model can see.
     """
     questions = validation.questions(questions)
     batch_size = validation.whole_number("batch_size", batch_size, 1)
