@@ -93,6 +93,8 @@ def patch_activations(
 
     Parameters
     ----------
+    model
+        A GPT2Model; after the block, it computes as before.
     layer
         The layer whose input from the residual stream is replaced.
     values
@@ -101,8 +103,8 @@ def patch_activations(
     positions
         Only these are replaced; None means all.
     head
-        Replace this head's output, before the output projection, instead of the
-        layer's input. Only the head's own channels of `values` are used.
+        Replace this head's output, before the output projection, instead of the layer's
+        input. Only the head's own channels of `values` are used.
     """
     validation.gpt2_model(model)
     validation.patch(layer, values, positions, head, model.config)
