@@ -182,9 +182,17 @@ def distributed_step(
 ) -> Tensor:
     """Take one step with the mean gradient over all tokens of all ranks' `batches`.
 
-    `model` comes from `parallelize`; `batches` (B, T) contain this rank's rows only,
-    padded at the end with -100. Every rank must call this. Returns the loss before the
-    step, in nats per token, the same on all ranks; `.item()` on it waits for the GPU.
+    Every rank must call this. Returns the loss before the step, in nats per token, the
+    same on all ranks; `.item()` on it waits for the GPU.
+
+    Parameters
+    ----------
+    model, optimizer
+        The model that `parallelize` returned, and an optimizer of its parameters.
+    batches
+        This rank's rows only: (B, T) each, padded at the end with -100.
+    max_norm, precision
+        As in lesson 08's `train_step`.
     """
     validation.trained(model)
     validation.step_inputs(batches, max_norm, precision)
