@@ -26,6 +26,19 @@ def rollout(
 
     Both are (N, T + new). The mask is True where the model chose the token: after the
     prompt, up to the first `stop` of the row and including it.
+
+    Parameters
+    ----------
+    model
+        Ids (N, T) -> logits (N, T, V).
+    prompt
+        (T,), token ids.
+    count, max_new_tokens
+        The number N of answers, and the most tokens that an answer may have.
+    stop
+        The id that ends an answer.
+    generator
+        The source of random numbers; None means PyTorch's own.
     """
     validation.rollout(prompt, count, max_new_tokens, stop)
     ids = generate(model, prompt.expand(count, -1), max_new_tokens,
@@ -98,14 +111,21 @@ def policy_gradient_loss(
 ) -> Tensor:
     """Return minus the mean over answers of ratio times advantage, summed over tokens.
 
+    Source, with `clip`: Schulman et al. 2017, equation 7.
+
     Parameters
     ----------
-    log_probs : (N, T) of the tokens under the policy, with gradients.
-    advantages : (N,), the same for all tokens of an answer.
-    mask : (N, T), True where the policy chose the token.
-    old_log_probs : (N, T) under the policy that sampled; None: this one, at this step.
-    clip : no gradient once a ratio is above 1 + clip (below 1 - clip) and the advantage
-        would move it further. Source: Schulman et al. 2017, equation 7.
+    log_probs
+        (N, T) of the tokens under the policy, with gradients.
+    advantages
+        (N,), the same for all tokens of an answer.
+    mask
+        (N, T), True where the policy chose the token.
+    old_log_probs
+        (N, T) under the policy that sampled; None means this one, at this step.
+    clip
+        No gradient once a ratio is above 1 + clip (below 1 - clip) and the advantage
+        would move it further; None means no limit.
     """
     validation.policy_gradient(log_probs, advantages, mask, old_log_probs, clip)
     old = log_probs.detach() if old_log_probs is None else old_log_probs
@@ -129,10 +149,19 @@ def policy_gradient_step(
 
     Parameters
     ----------
-    ids, mask : (N, T), from `rollout` of this very model, in eval mode.
-    rewards : (P, G) for P prompts with a group of G answers each, or (N,) for one
-        prompt; in the order of the rows of `ids`.
-    steps : optimizer steps with these answers. From the second on, ratios are clipped.
+    model, reference, optimizer
+        The optimizer changes `model`; the reference model stays as it is.
+    ids, mask
+        (N, T), from `rollout` of this very model, in eval mode.
+    rewards
+        (P, G) for P prompts with a group of G answers each, or (N,) for one prompt; in
+        the order of the rows of `ids`.
+    beta
+        0 or more, in units of reward per nat.
+    steps
+        Optimizer steps with these answers. From the second on, ratios are clipped.
+    clip
+        As in `policy_gradient_loss`.
     """
     validation.sampled_answers(ids, mask, rewards)
     beta = validation.number("beta", beta, 0)
@@ -158,9 +187,17 @@ def dpo_loss(
 ) -> Tensor:
     """Return the mean of -ln P(the chosen answer is preferred), over N pairs.
 
-    Each tensor (N,) holds the log-probabilities of whole answers, sums over their
-    tokens: of the chosen and the rejected ones, under the model and under the
-    reference. Source: Rafailov et al. 2023, equation 7.
+    Source: Rafailov et al. 2023, equation 7.
+
+    Parameters
+    ----------
+    chosen, rejected
+        (N,), log-probabilities of whole answers under the model, sums over their
+        tokens.
+    reference_chosen, reference_rejected
+        (N,), the same under the reference model.
+    beta
+        Above 0. The larger it is, the closer the model stays to the reference model.
     """
     validation.preferences(chosen, rejected, reference_chosen, reference_rejected)
     beta = validation.number("beta", beta, above=0)
