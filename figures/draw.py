@@ -383,7 +383,7 @@ def gpt2_model_stack() -> Shapes:
                arrow((316, 424), (316, 458)),
                box(120, 460, 390, 56, "ln_final: 1,536", PURPLE),
                arrow((316, 516), (316, 558)),
-               box(120, 560, 390, 76, "tok_emb, transposed\nthe same table: 0 new"),
+               box(120, 560, 390, 76, "tok_emb, transposed\nthe same matrix: 0 new"),
                arrow((316, 636), (316, 680)), text(316, 702, "logits", 21, bold=True),
                line((120, 128), (60, 128), (60, 598), (120, 598), colour=BLUE,
                     dashed=True),

@@ -50,11 +50,11 @@ GPT2_SIZES = {
 # %% ../notebooks/07_gpt2_model.ipynb #initialize
 @torch.no_grad()
 def initialize(model: nn.Module, num_layers: int) -> None:
-    """Set GPT-2's initial weights: std 0.02 (positions 0.01), biases 0, norms 1.
+    """Set GPT-2's initial weights: std 0.02 (positions 0.01), biases 0.
 
     The projections whose results are added to the residual stream get 0.02 / sqrt(2L),
-    so that 2L additions leave its scale as it is. Source: Radford et al. 2019, section
-    2.3, and OpenAI's code.
+    so that its final scale does not depend on L. The weights of the norms stay 1.
+    Source: Radford et al. 2019, section 2.3, and OpenAI's code.
     """
     validation.module(model)
     num_layers = validation.whole_number("num_layers", num_layers, 1)
@@ -117,7 +117,7 @@ class GPT2Model(nn.Module):
         generator: torch.Generator | None = None,
         stop: int | Sequence[int] | None = None,
     ) -> Tensor:
-        """Continue input_ids (B, T) by `max_new_tokens`; lesson 06's `generate`.
+        """Continue input_ids by up to `max_new_tokens`; lesson 06's `generate`.
 
         Parameters
         ----------
