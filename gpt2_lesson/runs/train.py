@@ -209,6 +209,7 @@ def new_plan(given: dict[str, Any]) -> dict:
         "accumulation": settings.accumulation,
         "seq_length": settings.seq_length,
         "max_lr": max_lr,
+        "warmup_steps": settings.warmup_steps,
         "optimizer": optimizer,
         "precision": "auto",
         "dropout": config.dropout,

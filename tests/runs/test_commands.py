@@ -223,6 +223,7 @@ def test_bad_input_is_told_in_one_line(text: Path, tmp_path: Path, capsys) -> No
         (["train", "--text", str(text), *out, "--seed", "-1"], "seed is -1"),
         (["train", "--text", str(text), *out, "--save-every", "0"], "save_every is 0"),
         (["train", "--text", str(text), *out, "--max-lr", "nan"], "max_lr is nan"),
+        (["train", "--text", str(text), *out, "--warmup-steps", "-1"], "steps is -1"),
         (["train", "--text", str(text), *out, "--batch-size", "0"], "batch_size is 0"),
         (["generate", "stories", "--seed", str(2**70)], "seed is 118059"),
         (["eval", "stories", "--text", str(text), "--stride", "0"], "--stride is 0"),
