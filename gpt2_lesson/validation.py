@@ -430,7 +430,7 @@ def ids_fit(ids: Tensor, start: int, config: Any, device: torch.device) -> None:
     if end > config.max_seq_length:
         raise ValueError(
             f"{end} tokens, but max_seq_length is {config.max_seq_length}: "
-            "pass fewer, or build a model with a longer one"
+            "pass fewer, or build a model with a larger one"
         )
     if ids.is_cpu and _readable(ids):
         low, high = ids.aminmax()
