@@ -234,6 +234,48 @@ def test_files_of_models_import_the_model_alone() -> None:
         assert found <= LEAVES | FILES_OF_MODELS | {"gpt2_model"}
 
 
+def public(path: Path) -> Iterator[tuple[str, list[str], str]]:
+    """Yield (name, arguments, docstring) of a module's or a package's public functions.
+
+    These are the functions in `__all__`, and the public methods of the classes in it.
+    """
+    paths = path.parent.glob("*.py") if path.stem == "__init__" else [path]
+    trees = {one: ast.parse(one.read_text(encoding="utf-8")) for one in paths}
+    names = next(
+        ast.literal_eval(node.value)
+        for node in trees[path].body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    )
+    for node in (node for tree in trees.values() for node in tree.body):
+        if getattr(node, "name", "") in names:
+            found = node.body if isinstance(node, ast.ClassDef) else [node]
+            for one in found:
+                if isinstance(one, ast.FunctionDef) and one.name[0] != "_":
+                    signature = one.args
+                    given = signature.posonlyargs + signature.args
+                    given += signature.kwonlyargs
+                    arguments = [part.arg for part in given if part.arg != "self"]
+                    yield one.name, arguments, ast.get_docstring(one) or ""
+
+
+PUBLIC = [
+    *MODULES,
+    *(PACKAGE / f"{name}.py" for name in sorted(FILES_OF_MODELS)),
+    *(PACKAGE / part / "__init__.py" for part in ("plots", "widgets")),
+]
+
+
+@pytest.mark.parametrize("path", PUBLIC, ids=name_of)
+def test_of_more_than_four_arguments_each_is_described(path: Path) -> None:
+    for name, arguments, docstring in public(path):
+        section = docstring.partition("\nParameters\n----------\n")[2]
+        section = re.split(r"\n\n\S.*\n---", section)[0]
+        entries = re.findall(r"^[a-z].*", section, re.MULTILINE)
+        named = [one for entry in entries for one in entry.split(", ")]
+        if len(arguments) > 4:
+            assert set(arguments) == set(named), name
+
+
 def test_functions_of_the_lessons_are_short() -> None:
     found = figures()
     assert found["function lines, median"] <= 8
