@@ -76,12 +76,14 @@ def perplexity(
 
     Parameters
     ----------
-    model, stride, batch_size
-        As in `token_nll`, whose errors this function raises, too.
+    model
+        Ids (B, T) -> logits (B, T, V).
     tokenizer
         The one that the model was trained with.
     text
         A string of at least two tokens.
+    stride, batch_size
+        As in `token_nll`, whose errors this function raises, too.
     """
     validation.tokenizer(tokenizer)
     ids = tokenizer.encode(text, special="text")
@@ -141,8 +143,8 @@ def score_choices(
     Parameters
     ----------
     model
-        As in `token_nll`. If a text is longer than its `max_seq_length`, the beginning
-        of the text is dropped.
+        Ids (B, T) -> logits (B, T, V). If a text is longer than its `max_seq_length`,
+        the beginning of the text is dropped.
     tokenizer
         The one that the model was trained with.
     questions
