@@ -18,10 +18,10 @@ from .multi_head import KVCache
 
 # %% ../notebooks/06_generation.ipynb #assert-close-next-probabilities-logits
 def keep_top_p(probabilities: Tensor, top_p: float) -> Tensor:
-    """Return probabilities (..., V) of the nucleus, renormalised; of other tokens, 0.
+    """Return probabilities (..., V), renormalised: 0 for tokens outside the nucleus.
 
-    The nucleus means the fewest most probable tokens that sum to at least `top_p`.
-    Source: Holtzman et al. 2020, section 3.1.
+    The nucleus is the smallest set of most probable tokens whose probabilities sum to
+    at least `top_p`. Source: Holtzman et al. 2020, section 3.1.
     """
     validation.probabilities(probabilities)
     top_p = validation.number("top_p", top_p, above=0, most=1)
@@ -99,7 +99,10 @@ def evaluating(model: nn.Module | Callable[..., Tensor]) -> Iterator[None]:
 def new_cache(
     model: Callable[..., Tensor], input_ids: Tensor, max_new_tokens: int
 ) -> KVCache | None:
-    """Return a cache for `input_ids` and the new tokens, if the model has one."""
+    """Return a cache for `input_ids` and the new tokens, if one can be used.
+
+    Returns None if the model has no `new_cache`, or `input_ids` exceed its window.
+    """
     validation.model(model)
     validation.input_ids(input_ids)
     length = input_ids.size(1) + validation.whole_number(
@@ -147,7 +150,7 @@ def generate(
     temperature, top_k, top_p
         As in `next_probabilities`, whose errors this function raises, too.
     generator
-        The source of random numbers; None means PyTorch's own.
+        The source of random numbers; None means PyTorch's default generator.
     on_token
         Called with each new column (B, 1).
     stop
