@@ -26,9 +26,9 @@ COLUMNS = {"method": str, "beta": float, "max_lr": float, "seed": int}
 COLUMNS |= {"rate": float, "kl": float, "obey": float}
 METHODS = {  # name -> function of the lesson, its settings
     "policy gradient": ("train_with", {}),
-    "the same, two steps a rollout": ("train_with", {"rollouts": 20, "steps": 2}),
+    "policy gradient, two steps a batch": ("train_with", {"rollouts": 20, "steps": 2}),
     "DPO": ("train_dpo", {}),
-    "DPO, a judge without doubt": ("train_dpo", {"sure": True}),
+    "DPO, a judge who is sure": ("train_dpo", {"sure": True}),
 }
 CASES = [(method, 0.24) for method in METHODS]
 START = -11  # the first rate tried is 2 ** START

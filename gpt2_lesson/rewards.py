@@ -98,7 +98,7 @@ def least_kl(s: float, p: float) -> float:
 def best_success_rate(p: float, beta: float) -> float:
     """Return the success rate that maximises rate - beta * least KL.
 
-    The log-odds ln p / (1 - p) of the reference model rise by 1 / beta.
+    The log-odds ln(p / (1 - p)) of the reference model rise by 1 / beta.
     """
     _, p = validation.success_rates(p, p)
     beta = validation.number("beta", beta, above=0)
@@ -122,7 +122,7 @@ def policy_gradient_loss(
     mask
         (N, T), True where the policy chose the token.
     old_log_probs
-        (N, T) under the policy that sampled; None means this one, at this step.
+        (N, T) under the policy that sampled the answers; None means the current one.
     clip
         No gradient once a ratio is above 1 + clip (below 1 - clip) and the advantage
         would move it further; None means no limit.
