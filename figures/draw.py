@@ -128,7 +128,7 @@ def start_here_map() -> Shapes:
                ("07 GPT-2 model", "everything put together", VIOLET),
                ("08 Training", "it learns from text", RED),
                ("09 Tokenizer", "bytes, then merges", ORANGE),
-               ("10 Real GPT-2", "OpenAI's weights, proved", VIOLET),
+               ("10 Real GPT-2", "OpenAI's weights, checked", VIOLET),
                ("11 Measuring", "which model is better?", RED),
                ("12 Looking inside", "which head does what?", BLUE),
                ("13 Speed", "operations and bytes", ORANGE),
@@ -156,7 +156,7 @@ def start_here_map() -> Shapes:
                arrow((430, 622), (430, 566)), arrow((620, 622), (620, 566)),
                box(350, 624, 165, 68, "06 generate\nsamples from it", RED, 19),
                box(535, 624, 165, 68, "08 train\nteaches it", RED, 19),
-               box(350, 710, 165, 68, "10 load_gpt2\nfills it", VIOLET, 19),
+               box(350, 710, 165, 68, "10 load_gpt2\nloads weights", VIOLET, 19),
                box(535, 710, 165, 68, "11 perplexity\nmeasures it", RED, 19),
                box(350, 796, 350, 68, "09 Tokenizer\nturns text into ids, and back",
                    ORANGE, 19),
@@ -166,7 +166,8 @@ def start_here_map() -> Shapes:
                box(350, 1084, 350, 64,
                    "14 distributed_step\ntrains it on many machines", PURPLE, 19),
                box(350, 1160, 350, 64, "15 add_lora\nteaches it a task", RED, 19),
-               box(350, 1236, 350, 64, "16 policy_gradient_step\nrewards it", RED, 19)]
+               box(350, 1236, 350, 64, "16 policy_gradient_step\ntrains it on rewards",
+                   RED, 19)]
     return shapes
 
 

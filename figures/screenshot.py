@@ -44,7 +44,8 @@ def picture(write: Callable[[Path], tuple[int, int]]) -> bytes:
         if write is front_page:
             page.get_by_role("button", name=ABLATED).click()
             page.wait_for_timeout(2000)
-        image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        shot = page.screenshot(full_page=write is attention_map)
+        image = Image.open(io.BytesIO(shot)).convert("RGB")
     small = io.BytesIO()
     image.quantize(256).save(small, "png", optimize=True)
     return small.getvalue()
