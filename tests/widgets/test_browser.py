@@ -50,10 +50,12 @@ SETTINGS = {  # what JupyterLab would ask the network for by itself
 }
 DEADLINE = PATIENCE / 1000
 # Ends when a node has stood still for ten frames: clicks then go where it is.
-STILL = """node => new Promise((done) => {
+STILL = """root => new Promise((done) => {
   let before = "", same = 0;
   (function look() {
-    const now = JSON.stringify(node.getBoundingClientRect());
+    const tokens = root.querySelector(".tokens");  // an answer may replace it
+    if (!tokens || !same) tokens?.scrollIntoView({block: "center"});
+    const now = tokens && JSON.stringify(tokens.getBoundingClientRect());
     same = now === before ? same + 1 : 0;
     before = now;
     if (same === 10) done();
@@ -329,9 +331,7 @@ def live(front: Front):
     """Return the live figure's part of the page, once it is drawn and in view."""
     root = front.page.locator(".live")
     root.locator(".figure[data-ready]").wait_for()
-    root.locator("input").scroll_into_view_if_needed()
-    root.locator(".tokens").scroll_into_view_if_needed()
-    root.locator(".tokens").evaluate(STILL)
+    root.evaluate(STILL)
     return root
 
 
