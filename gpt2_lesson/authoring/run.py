@@ -41,7 +41,7 @@ def run_lessons(names: list[str], notebooks: Path, timeout: float) -> int:
         except LessonFailed as error:
             print(error, file=sys.stderr)
             return 1
-        atomic_write(path, nbformat.writes(keep_timings(stored, notebook)))
+        atomic_write(path, nbformat.writes(keep_timings(stored, notebook)) + "\n")
         seconds[path.stem] = time.monotonic() - began
     for name, taken in seconds.items():
         print(f"{taken:6.1f} s  {name}")

@@ -69,20 +69,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--out", metavar="RUN", required=True, help="the folder to create for this run")
     add("--resume", action="store_true", help="continue RUN where it stopped")
-    add("--text", metavar="TEXT", help="stories (default), python, tinyshakespeare, "
-        "a file, or a folder that gpt2-lesson tokenize made")
+    add("--text", metavar="TEXT", help="stories (default), python, tinyshakespeare, a "
+        "file, or a folder of gpt2-lesson tokenize")
     add("--tokenizer", metavar="KIND", help="bytes (default), bpe:N, or gpt2")
     add("--preset", choices=PRESETS, help="the model and its settings (default: demo)")
     add("--steps", type=int, help="how many steps to train (default: the preset's)")
     add("--batch-size", type=int,
         help="windows in a batch, of all processes together (default: the preset's)")
-    add("--accumulation", type=int,
-        help="batches in a step, one after the other (default: the preset's)")
+    add("--accumulation", type=int, help="batches in a step (default: the preset's)")
     add("--seq-length", type=int, help="tokens in a window, one more than the context "
         "window (default: the preset's)")
     add("--max-lr", type=float, help="highest learning rate (default: the preset's)")
-    add("--warmup-steps", type=int, metavar="STEPS",
-        help="steps until the learning rate is at its highest (default: the preset's)")
+    add("--warmup-steps", type=int, help="steps to that rate (default: the preset's)")
     add("--optimizer", choices=RATES, help="adamw or muon (default: the preset's)")
     add("--precision", choices=("auto", "float32", "bf16"),
         help="bf16 is faster on machines that support it (default: auto)")
@@ -94,8 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="steps between two checkpoints (default: 100)")
     add("--parallel", choices=("ddp", "fsdp"), help="under torchrun: each process has "
         "the whole model (default: ddp), or a part of it (fsdp)")
-    add("--compile", action="store_true", default=None,
-        help="compile the model with torch.compile (default: no)")
+    add("--compile", action="store_true", default=None, help="use torch.compile")
     add("--pad-vocab", action="store_true", default=None,
         help="compute logits for a multiple of 64 tokens, for a GPU (default: no)")
     add("--sample-every", type=int, metavar="STEPS",
