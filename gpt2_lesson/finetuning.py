@@ -37,7 +37,7 @@ def end_of_answer(tokenizer: Tokenizer) -> int:
 
 # %% ../notebooks/15_finetuning.ipynb #answer-targets
 def answer_targets(input_ids: Tensor, starts: Tensor, ends: Tensor) -> Tensor:
-    """Return ids (B, T) as targets: -100 outside the answers, which then don't count.
+    """Return ids (B, T) as targets, with -100 for all tokens outside the answers.
 
     The answer of row b is `input_ids[b, starts[b]:ends[b]]`, its end token included.
     """
@@ -146,8 +146,8 @@ def lora_state(model: nn.Module) -> dict[str, Tensor]:
 def save_adapter(model: GPT2Model, folder: str | Path, base: str | None = None) -> None:
     """Write the adapter alone, in the two files that the library `peft` reads.
 
-    `base`, the name of the base model, is written down. Raises ValueError if there is
-    no adapter, or if its layers differ in rank or alpha.
+    `base` is the name of the base model, which is stored too. Raises ValueError if
+    there is no adapter, or if its layers differ in rank or alpha.
     """
     layers = lora_layers(model)
     rank, alpha = validation.adapter(layers)
@@ -162,7 +162,7 @@ def load_adapter(model: GPT2Model, folder: str | Path) -> GPT2Model:
     """Give `model` the adapter stored in a folder, ours or peft's; return `model`.
 
     Everything else is frozen. Raises FileNotFoundError, or CheckpointError for files
-    that are damaged, belong to another model, or need more than LoRA.
+    that are damaged, belong to another model, or contain more than plain LoRA.
     """
     layers = {to_hf_name(f"{name}.weight"): (name, layer)
               for name, layer in validation.linear_layers(model).items()}

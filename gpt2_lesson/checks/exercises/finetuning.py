@@ -67,7 +67,8 @@ ROWS = (
             question="Who shifts the targets: you, or next_token_loss?"),
     Mistake("F8", "padding with 0, not with the end token",
             edit=("[end] * (length - len(tokens))", "[0] * (length - len(tokens))"),
-            why="asked for is the end token", question="With what is a row padded?"),
+            why="the exercise asks for the end token",
+            question="With what is a row padded?"),
     Mistake("F9", "padding before the request, not after the answer",
             edit=[("ids = tokens + padding", "ids = padding + tokens"),
                   (_REQUEST + " + [-100] * len(padding)",
@@ -207,8 +208,8 @@ LAYER = (
     Mistake("L2b", "A begins at 0 and B at random",
             edit=[("torch.zeros(linear", "torch.randn(linear"),
                   ("torch.randn(rank", "torch.zeros(rank")],
-            why="that would learn, too, but asked for is B = 0, as in the paper and in "
-                "peft",
+            why="that would learn, too, but the exercise asks for B = 0, as in the "
+                "paper and in peft",
             question="Which of the two begins at 0?", alone=True),
     Mistake("L3", "the linear layer is not frozen",
             edit=(".requires_grad_(False)", ""),
@@ -391,7 +392,7 @@ merge_adapters = Exercise(
               "before you replace layers")),
     hints=("Compare the model's output before and after.",
            "Two things must happen in each layer: the weight changes, and the adapter "
-           "goes.",
+           "is removed.",
            "layer.linear.weight += layer.scale * layer.lora_b @ layer.lora_a; then "
            "setattr(model, name, layer.linear)"),
     solution=_MERGE, names={"_unbiased": _unbiased})
@@ -442,8 +443,8 @@ ANSWERS = (
                       bytes=_PARAMETERS)),
            hints=("The four layers go from 768 to 2304, 768 to 768, 768 to 3072, and "
                   "3072 to 768.",
-                  "A is (8, in) and B (8, out) turned round, so a layer has "
-                  "8 (in + out) parameters.",
+                  "A is (8, in) and B is (out, 8), so a layer has 8 (in + out) "
+                  "parameters.",
                   "12 blocks times 8 times 12,288; 4 bytes each; 2 tensors for each of "
                   "48 layers"),
            solution=f"predicted = {_COUNT!r}"),
@@ -452,7 +453,7 @@ ANSWERS = (
            precision="two decimals are",
            wrong=(({"tokens": 1 - _TOKENS}, Mistake(
                       "V1", "the answers' part of the tokens, not the requests'",
-                      "asked for are the requests", "Which are fewer?",
+                      "the exercise asks for the requests' part", "Which are fewer?",
                       "look at the numerator", "request tokens / all that count")),
                   ({"both": (_R + _A) / 2}, Mistake(
                       "V2", "the mean of the two losses",
@@ -472,7 +473,8 @@ ANSWERS = (
                       "request * tokens / both")),
                   ({"loss": 1 - _PART}, Mistake(
                       "V5", "the answers' part of the loss, not the requests'",
-                      "asked for are the requests", "Which is larger here?",
+                      "the exercise asks for the requests' part",
+                      "Which is larger here?",
                       "look at the numerator", "request * tokens / both"))),
            hints=("answer_targets(ids, starts, ends) marks any part of a row: with "
                   "starts of 0 and the answers' starts as ends it marks the requests.",
