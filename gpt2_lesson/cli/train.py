@@ -88,11 +88,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fraction of values set to 0 in training (default: the preset's)")
     add("--seed", type=int, help="seed of all random numbers (default: 0)")
     add_device(parser, default=None)
-    add("--save-every", type=int, metavar="STEPS",
-        help="steps between two checkpoints (default: 100)")
+    add("--save-every", type=int, help="steps between checkpoints (default: 100)")
     add("--parallel", choices=("ddp", "fsdp"), help="under torchrun: each process has "
         "the whole model (default: ddp), or a part of it (fsdp)")
-    add("--compile", action="store_true", default=None, help="use torch.compile")
+    add("--compile", action="store_true", default=None,
+        help="use torch.compile (default: no)")
     add("--pad-vocab", action="store_true", default=None,
         help="compute logits for a multiple of 64 tokens, for a GPU (default: no)")
     add("--sample-every", type=int, metavar="STEPS",
