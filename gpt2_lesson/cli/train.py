@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seq-length", type=int, help="tokens in a window, one more than the context "
         "window (default: the preset's)")
     add("--max-lr", type=float, help="highest learning rate (default: the preset's)")
-    add("--warmup-steps", type=int, help="steps to that rate (default: the preset's)")
+    add("--warmup-steps", type=int, help="steps to its maximum (default: the preset's)")
     add("--optimizer", choices=RATES, help="adamw or muon (default: the preset's)")
     add("--precision", choices=("auto", "float32", "bf16"),
         help="bf16 is faster on machines that support it (default: auto)")
