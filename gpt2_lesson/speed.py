@@ -128,8 +128,8 @@ def quantize_rows(weight: Tensor, bits: int = 8) -> tuple[Tensor, Tensor]:
 def int8_product(x: Tensor, weight: Tensor) -> Tensor:
     """Return x (..., in) times the transpose of the int8 matrix `weight` (out, in).
 
-    Where the kernel can be used, weights are converted inside the product and x is
-    rounded to bf16; elsewhere they are converted first.
+    Where the kernel can be used, weights are converted inside the product, and x and
+    the result are rounded to bf16; elsewhere the weights are converted first.
     """
     rows = x.reshape(-1, x.size(-1))                             # (N, in)
     fits = rows.size(1) % 16 == 0 and len(rows) * len(weight) < 2**31
