@@ -56,10 +56,10 @@ def distributed_setup(device: str | None = None) -> Process:
 
 # %% ../notebooks/14_scaling_out.ipynb #distributed-finish
 def distributed_finish(status: int = 0) -> None:
-    """Wait for all ranks, then end this process; without torchrun do nothing.
+    """Wait for all ranks, then leave their group; without torchrun do nothing.
 
-    On CPUs it ends here with exit status `status`. A normal exit can crash, because
-    gloo's threads may still be running while Python shuts down.
+    On CPUs this process then ends, with exit status `status`. A normal exit can crash,
+    because gloo's threads may still be running while Python shuts down.
     """
     status = validation.whole_number("status", status, 0, 255)
     if not dist.is_initialized():
