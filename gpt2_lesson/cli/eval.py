@@ -11,9 +11,10 @@ examples:
   gpt2-lesson eval gpt2 --text my_diary.txt --stride 256
   gpt2-lesson eval runs/diary --text my_diary.txt
 
-Of a built-in text (stories, python, tinyshakespeare), and of the file that a run was
-trained on, only the last tenth is measured: the validation part, which training does
-not use. RUN is the same as in `gpt2-lesson generate --help`.
+Of a built-in text (stories, python, tinyshakespeare), of a folder of gpt2-lesson
+tokenize, and of the file that a run was trained on, only the last tenth is measured
+(of a folder, at most 10 million tokens): the validation part, which training does not
+use. RUN is the same as in `gpt2-lesson generate --help`.
 """
 
 
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("model", metavar="RUN", help="a run folder, stories, gpt2, ...")
-    add("--text", required=True, help="stories, python, tinyshakespeare, or a file")
+    add("--text", required=True, help="stories, python, tinyshakespeare, a file, "
+        "or a folder that gpt2-lesson tokenize made")
     add(
         "--stride",
         type=int,

@@ -9,11 +9,13 @@ import torch
 
 from gpt2_lesson import validation
 from gpt2_lesson.corpora import TEXTS, load_text
+from gpt2_lesson.corpora.shards import check_shards, is_shards, tokenizer_identity
 from gpt2_lesson.files import read_json
 from gpt2_lesson.measuring import bootstrap_interval, token_nll
 from gpt2_lesson.runs.devices import choose_device
 from gpt2_lesson.runs.models import open_model
-from gpt2_lesson.runs.text import stable_name, validation_start
+from gpt2_lesson.runs.text import parts_of_shards, stable_name, validation_start
+from gpt2_lesson.tokenizer import Tokenizer
 
 BLOCK = 256  # tokens resampled together: neighbours are not independent
 
@@ -33,10 +35,17 @@ def print_measures(
     validation.whole_number("--batch-size", batch_size, 1)
     if stride is not None:
         validation.whole_number("--stride", stride, 1)
-    data = part_to_measure(model_name, text_name, load_text(text_name))
-    model, tokenizer = open_model(model_name)
+    if is_shards(text_name):
+        _, unseen = parts_of_shards(Path(text_name))
+        check_shards(Path(text_name), unseen.manifest)
+        model, tokenizer = open_model(model_name)
+        check_vocabulary(text_name, unseen.manifest, tokenizer)
+        ids = unseen[:].tolist()
+    else:
+        data = part_to_measure(model_name, text_name, load_text(text_name))
+        model, tokenizer = open_model(model_name)
+        ids = tokenizer.encode(data.decode(), special="token")
     model = model.to(choose_device(device))
-    ids = tokenizer.encode(data.decode(), special="token")
     if max_tokens and len(ids) > max_tokens:
         print(
             f"measuring the first {max_tokens:,} of {len(ids):,} tokens "
@@ -55,6 +64,17 @@ def print_measures(
     print(f"  nats per token  {per_token:10.4f}")
     print(f"  perplexity      {math.exp(per_token):10.4f}")
     print(f"  bits per byte   {bits:10.4f}{interval(nats, bits)}")
+
+
+def check_vocabulary(name: str, manifest: dict, tokenizer: Tokenizer) -> None:
+    """Raise ValueError if the ids of shards are not those of a model's tokenizer."""
+    made = manifest["tokenizer"]
+    if {"name": made["name"]} | tokenizer_identity(tokenizer) != made:
+        raise ValueError(
+            f"{name} was made with the tokenizer {made['name']}, and the model has "
+            "another vocabulary: make shards with the model's tokenizer, or measure "
+            "the text itself"
+        )
 
 
 def part_to_measure(model: str, name: str, data: bytes) -> bytes:

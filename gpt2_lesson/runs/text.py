@@ -97,7 +97,9 @@ def prepare_shards(
     SHARDS_WINDOWS windows are used. Raises ValueError for shards that are damaged, of
     another tokenizer than `kind`, or of another text than that with this SHA-256.
     """
-    manifest, tokenizer = read_manifest(folder), stored_tokenizer(folder)
+    tokenizer = stored_tokenizer(folder)
+    tokens, unseen = parts_of_shards(folder)
+    manifest = tokens.manifest
     check_same(str(folder), manifest["sha256"], sha256)
     named = manifest["tokenizer"]
     if named["name"] != kind or named != {"name": kind} | tokenizer_identity(tokenizer):
@@ -109,14 +111,19 @@ def prepare_shards(
     local = (os.environ.get(name) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
     rank, ranks = (int(value or 0) for value in local)  # set by torchrun
     check_shards(folder, manifest, rank, ranks or 1)
-    total = manifest["tokens"]
-    cut = total - min(total // 10, SHARDS_VALIDATION)
-    tokens, unseen = Shards(folder, manifest, 0, cut), Shards(folder, manifest, cut)
     check_length(str(folder), len(tokens), len(unseen), seq_length, kind)
     begins = range(0, len(unseen) - seq_length + 1, seq_length - 1)
     begins = begins[:: -(-len(begins) // SHARDS_WINDOWS)]
     windows = [unseen[begin : begin + seq_length] for begin in begins]
     return Text(tokens, None, windows, None, tokenizer, manifest["sha256"])
+
+
+def parts_of_shards(folder: Path) -> tuple[Shards, Shards]:
+    """Return the training and the validation part of a folder of shards."""
+    manifest = read_manifest(folder)
+    total = manifest["tokens"]
+    cut = total - min(total // 10, SHARDS_VALIDATION)
+    return Shards(folder, manifest, 0, cut), Shards(folder, manifest, cut)
 
 
 def check_same(name: str, found: str, wanted: str | None) -> None:

@@ -16,9 +16,10 @@ import torch
 
 from gpt2_lesson.checkpoints import read_checkpoint
 from gpt2_lesson.cli import main
-from gpt2_lesson.corpora import shards
+from gpt2_lesson.corpora import shards, story_model
 from gpt2_lesson.corpora.shards import Shards, cut_files, read_manifest, write_shard
 from gpt2_lesson.gpt2_model import GPT2Model
+from gpt2_lesson.measuring import token_nll
 from gpt2_lesson.runs import tokenize
 from gpt2_lesson.runs.text import as_tokens, prepare_text
 from gpt2_lesson.tokenizer import Tokenizer
@@ -150,6 +151,25 @@ def test_train_on_shards_and_go_on(
     assert main(["train", "--out", str(run), "--resume", "--text", str(moved)]) == 0
 
 
+def test_eval_measures_the_validation_part(
+    text: Path, gpt2: Tokenizer, tmp_path: Path, capsys
+) -> None:
+    folder = tmp_path / "shards"
+    assert command(text, folder) == 0
+    stored = Shards(folder, read_manifest(folder))[:]
+    nats = token_nll(story_model(), stored[len(stored) - len(stored) // 10 :])
+    capsys.readouterr()
+    assert main(["eval", "stories", "--text", str(folder), "--max-tokens", "0"]) == 0
+    said = capsys.readouterr().out
+    assert f"{len(nats):,} tokens" in said
+    assert float(said.split("nats per token")[1].split()[0]) == pytest.approx(
+        nats.mean().item(), abs=1e-3
+    )
+    assert command(text, tmp_path / "others", "gpt2") == 0
+    assert main(["eval", "stories", "--text", str(tmp_path / "others")]) == 2
+    assert "tokenizer gpt2, and the model has another" in capsys.readouterr().err
+
+
 def hurt(folder: Path, how: str, other: Path) -> None:
     """Damage a complete folder of shards in one way."""
     path = folder / "00003.safetensors"
@@ -249,6 +269,7 @@ def test_what_cannot_be_tokenized_is_told(text: Path, tmp_path: Path, capsys) ->
 
 CODE = """
 import sys
+from gpt2_lesson.measuring import token_nll
 from gpt2_lesson.runs import tokenize
 from gpt2_lesson.cli import main
 tokenize.RANGE = 10_000
