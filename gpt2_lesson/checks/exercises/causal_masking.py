@@ -191,8 +191,8 @@ MASK_LATE = Mistake(
     "M11", "masked after the softmax, without dividing by the new sum",
     edit=[("    scores = scores.masked_fill(~allowed, -torch.inf)\n", ""),
           ("weights @ v", "weights.tril() @ v")],
-    why="the rows add up to less than 1; and the future still counts, in "
-        "the sum that each weight was divided by",
+    why="the rows sum to less than 1, and the future still has an effect, "
+        "through the sum that each weight was divided by",
     question="The hidden weights are gone. Do the others still add up to 1?")
 MASK_ONLY = (
     Mistake("M13", "returns the weights: the softmax is already taken",
