@@ -94,7 +94,8 @@ def load_gpt2(
     dtype
         Weights of another type are converted.
     vocab_size
-        Keep only this many tokens: the tokenizer's, if the vocabulary is padded.
+        Keep only this many tokens. For a padded vocabulary, pass the number of tokens
+        that the tokenizer has.
     mmap
         False copies the weights into memory, and checks a SHA-256 if the file has one.
         True maps the file unchecked: do not change it while the model is in use.
