@@ -97,8 +97,8 @@ def bits_per_byte(
     """Return the cross-entropy of `text` in bits per byte of UTF-8; see `token_nll`.
 
     The first token is not predicted, and its bytes do not count. Results of different
-    tokenizers can be compared. The result is also the size to which the model could
-    compress the text.
+    tokenizers can be compared. With the model's probabilities, the text could be
+    compressed to about this many bits for each of its bytes.
 
     Parameters
     ----------
@@ -182,11 +182,11 @@ def score_choices(
 def bootstrap_interval(
     values: Tensor, resamples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Return a bootstrap confidence interval for the mean, from a sample (N,).
+    """Return a bootstrap confidence interval for the mean, from a sample `values` (N,).
 
-    Sample N of them with replacement, take the mean, and repeat. The interval contains
-    the middle part of these means. The values must be independent: one for each story
-    or question, not for each token. Source: Efron 1979.
+    Sample N of the values with replacement, take the mean, and repeat. The interval
+    contains the middle part of these means. The values must be independent: one for
+    each story or question, not for each token. Source: Efron 1979.
     """
     values = validation.sample(values)
     resamples = validation.whole_number("resamples", resamples, 1)
