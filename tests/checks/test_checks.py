@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mutants import compiled
 
 from gpt2_lesson import checks
 from gpt2_lesson.bench import checks as timing
 from gpt2_lesson.checks import Check, diagnosis, hints, registry
 from gpt2_lesson.checks.exercise import Answer, Exercise, Mistake
 from gpt2_lesson.checks.probing import Probe, observe
+from gpt2_lesson.real_gpt2 import to_hf_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -813,3 +815,88 @@ def test_the_bench_finds_a_slow_check(
     assert timing.time_checks(rounds=1, limit=600) == 0
     assert "the slowest (slow) 0." in capsys.readouterr().out
     assert timing.time_checks(rounds=1, limit=0.02) == 1
+
+
+# What the last hint of each version to repair asks for: the line, and its repair.
+REPAIRS = {
+    "attention": ("torch.softmax(scores, dim=1)", "scores.softmax(-1)"),
+    "causal_attention": (
+        "scores.masked_fill(future, -torch.inf)",
+        "scores = scores.masked_fill(future, -torch.inf)",
+    ),
+    "multi_head_attention": (
+        "mixed.reshape(B, T, C)",
+        "mixed.transpose(1, 2).reshape(B, T, C)",
+    ),
+    "gelu": ("cube = 0.44715 * torch.pow(x, 3)", "cube = 0.044715 * torch.pow(x, 3)"),
+    "block": (
+        "x = ln_attn(x)\n    x = x + attn(x)\n    x = ln_mlp(x)\n"
+        "    x = x + mlp(x)\n    return x",
+        "x = x + attn(ln_attn(x))\n    return x + mlp(ln_mlp(x))",
+    ),
+    "next_probabilities": (
+        "last = min(top_k, logits.size(-1) - 1)",
+        "last = min(top_k, logits.size(-1)) - 1",
+    ),
+    "fit": ("optimizer.zero_grad()", "model.train()\n        optimizer.zero_grad()"),
+    "decode": (
+        '"".join(tokens[i].decode("utf-8") for i in ids)',
+        'b"".join(tokens[i] for i in ids).decode("utf-8", errors="replace")',
+    ),
+    "fill_model": (
+        "if values.shape != p.shape:",
+        'if name.endswith("proj.weight"):',
+    ),
+    "generate_cached": (
+        "start += input_ids.size(1)\n",
+        "start = ids.size(1)\n",
+    ),
+    "count_once": (
+        "found.append(part[-new:])",
+        "found.append(part[-new:])\n        done = start + len(part)",
+    ),
+    "gradient_norm": (
+        "return sum(square**0.5 for square in squares)",
+        "return sum(squares) ** 0.5",
+    ),
+    "merge_adapters": (
+        "layer.linear.weight += update",
+        "layer.linear.weight += update\n"
+        "                setattr(model, name, layer.linear)",
+    ),
+    "improve": (
+        "for _ in range(steps):\n        log_probs = policy.log_probs()\n"
+        "        old = log_probs.detach()",
+        "old = policy.log_probs().detach()\n    for _ in range(steps):\n"
+        "        log_probs = policy.log_probs()",
+    ),
+}
+
+
+def given_to_repair() -> dict[str, str]:
+    """Return the versions that the problem sets hand out, {exercise: source}."""
+    found = {}
+    for file in sorted((ROOT / "notebooks/exercises").glob("*/*.ipynb")):
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+            source = "".join(cell["source"])
+            for name in re.findall(r"^def (\w+)_to_repair\(", source, re.M):
+                found[name] = source
+    return found
+
+
+def test_there_is_a_repair_for_each_version_that_is_handed_out() -> None:
+    assert given_to_repair().keys() == REPAIRS.keys()
+
+
+@pytest.mark.parametrize("name", REPAIRS)
+def test_the_last_hint_repairs_the_version_that_is_handed_out(name: str) -> None:
+    given, (line, repaired) = given_to_repair()[name], REPAIRS[name]
+    check = getattr(checks, f"{name}_to_repair")
+    names = {"to_hf_name": to_hf_name}
+    assert check(compiled(given, f"{name}_to_repair", names)).state == "not written"
+    assert given.count(line) == 1
+    old = [one.strip() for one in line.splitlines()]
+    new = [one for one in map(str.strip, repaired.splitlines()) if one not in old]
+    assert new and all(one in check.exercise.hints[2] for one in new)
+    mended = compiled(given.replace(line, repaired), f"{name}_to_repair", names)
+    assert check(mended).passed

@@ -393,7 +393,9 @@ gelu = Exercise(
            "(x + 0.044715 * x**3)))"),
     show="x = -2, -1.3, -0.75, 1.3, 8", atol=5e-6, rtol=1e-6, solution=_GELU)
 
-gelu_to_repair = gelu.to_repair("gelu_to_repair", "F4")
+gelu_to_repair = gelu.to_repair(
+    "gelu_to_repair", "F4", "look at the factor of the cube",
+    "cube = 0.044715 * torch.pow(x, 3)")
 
 feed_forward = Exercise(
     "feed_forward", "04", "feed_forward(x, w1, b1, w2, b2) -> (B, T, C)",

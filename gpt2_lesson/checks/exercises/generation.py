@@ -643,7 +643,9 @@ next_probabilities = Exercise(
     show="k = 3, all logits negative", sums=True, solution=_NEXT_PROBABILITIES)
 
 next_probabilities_to_repair = next_probabilities.to_repair(
-    "next_probabilities_to_repair", "G6")
+    "next_probabilities_to_repair", "G6",
+    "which entry of a row of `ordered` is the smallest that stays when top_k is 1?",
+    "last = min(top_k, logits.size(-1)) - 1")
 
 sample_next = Exercise(
     "sample_next", "06",

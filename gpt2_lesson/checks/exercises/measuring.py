@@ -517,7 +517,10 @@ count_once_to_repair = Exercise(
            "Write down windows of 3 tokens that start at 0, 2 and 3. What is new in "
            "each?",
            "new = start + len(part) - done; keep part[len(part) - new:]"),
-    solution=_COUNT_ONCE).to_repair("count_once_to_repair", "S20")
+    solution=_COUNT_ONCE).to_repair(
+        "count_once_to_repair", "S20",
+        "`done` says how many tokens have been counted. Which line changes it?",
+        "done = start + len(part), as the last line of the loop")
 
 best_ending = Exercise(
     "best_ending", "11", "best_ending(nats, endings, per_byte) -> its position",

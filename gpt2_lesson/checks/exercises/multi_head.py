@@ -438,7 +438,9 @@ multi_head_attention = Exercise(
     solution=_MULTI_HEAD_ATTENTION)
 
 multi_head_attention_to_repair = multi_head_attention.to_repair(
-    "multi_head_attention_to_repair", "H2")
+    "multi_head_attention_to_repair", "H2",
+    "`mixed` has the axes B, H, T, D: which of them does the last reshape join?",
+    "mixed.transpose(1, 2).reshape(B, T, C)")
 
 # --- the answers that are values ------------------------------------------------------
 

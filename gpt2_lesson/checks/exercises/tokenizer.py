@@ -563,7 +563,10 @@ decode = Exercise(
            "join the bytes, then decode once"),
     solution=_DECODE)
 
-decode_to_repair = decode.to_repair("decode_to_repair", "T7s")
+decode_to_repair = decode.to_repair(
+    "decode_to_repair", "T7s",
+    "what is decoded: each token by itself, or the bytes of all of them together?",
+    'b"".join(tokens[i] for i in ids).decode("utf-8", errors="replace")')
 
 # --- the answers that are values ------------------------------------------------------
 

@@ -441,4 +441,6 @@ fit = Exercise(
     show="the validation losses, after steps 3 and 6 of 7",
     solution=_FIT)
 
-fit_to_repair = fit.to_repair("fit_to_repair", "R3")
+fit_to_repair = fit.to_repair(
+    "fit_to_repair", "R3", "how often is model.train() called, and model.eval()?",
+    "model.train(), at the beginning of each step")
