@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mutants import compiled
 
 from gpt2_lesson import checks
 from gpt2_lesson.bench import checks as timing
 from gpt2_lesson.checks import Check, diagnosis, hints, registry
+from gpt2_lesson.checks.edits import compile_function
 from gpt2_lesson.checks.exercise import Answer, Exercise, Mistake
 from gpt2_lesson.checks.probing import Probe, observe
 from gpt2_lesson.real_gpt2 import to_hf_name
@@ -893,10 +893,10 @@ def test_the_last_hint_repairs_the_version_that_is_handed_out(name: str) -> None
     given, (line, repaired) = given_to_repair()[name], REPAIRS[name]
     check = getattr(checks, f"{name}_to_repair")
     names = {"to_hf_name": to_hf_name}
-    assert check(compiled(given, f"{name}_to_repair", names)).state == "not written"
+    assert check(compile_function(given, names)).state == "not written"
     assert given.count(line) == 1
     old = [one.strip() for one in line.splitlines()]
     new = [one for one in map(str.strip, repaired.splitlines()) if one not in old]
     assert new and all(one in check.exercise.hints[2] for one in new)
-    mended = compiled(given.replace(line, repaired), f"{name}_to_repair", names)
+    mended = compile_function(given.replace(line, repaired), names)
     assert check(mended).passed
