@@ -306,3 +306,14 @@ def test_a_question_of_another_form_is_told_its_form(value: object) -> None:
 def test_overlaps_counted_each_time_are_not_repaired_yet(form: str) -> None:
     report = checks.count_once_to_repair(function_of(checks.count_once_to_repair, form))
     assert report.state == "not written" and report.symptoms
+
+
+def test_the_hints_about_four_numbers_compute_them_from_a_tensor() -> None:
+    exercise = checks.all_exercises()["11.4"]
+    names = {"nats": torch.full((49,), 11.163 / 49), "math": math}
+    right = list(exercise.wanted().values())
+    assert list(eval(exercise.hints[2], names)) == pytest.approx(right, rel=1e-4)
+    for one in exercise.mistakes:
+        found = eval(one.fix.partition(" is ")[0], names)
+        for number in found if isinstance(found, tuple) else [found]:
+            assert any(abs(number - x) < 1e-3 for x in right), one.fix

@@ -524,3 +524,11 @@ def test_the_version_to_repair_is_named_when_it_comes_back() -> None:
 def test_merges_better_than_those_of_bpe(value: list, said: str) -> None:
     report = checks.answer("09.6", value)
     assert report.passed == (not said) and said in str(report)
+
+
+def test_the_hints_of_the_decoder_use_no_names_of_their_own() -> None:
+    exercise = checks.decode_to_repair.exercise
+    for one in exercise.mistakes:
+        *_, where, fix = exercise.hints_for(one)
+        assert "data" not in where + fix, (where, fix)
+        assert checks.decode(function_of(checks.decode, fix)).passed, fix

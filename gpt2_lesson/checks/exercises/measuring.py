@@ -590,32 +590,35 @@ def _same_winner(totals: list[float], sizes: list[tuple[int, int, int]]) -> list
 
 _BITS_UP = Mistake(
     "P1", "nats, not bits, per byte", "a nat is 1.44 bits, so bits are more",
-    "How many bits is one nat?", "Look at the last number", "nats / math.log(2) / 49")
+    "How many bits is one nat?", "Look at the last number",
+    "nats.sum() / math.log(2) / 49")
 _BITS_DOWN = Mistake(
     "P1x", "nats times ln 2, not divided by it", "a nat is 1.44 bits, so bits are more",
     "How many bits is one nat: more than one, or less?", "Look at the last number",
-    "nats / math.log(2) / 49")
+    "nats.sum() / math.log(2) / 49")
 _BASE = Mistake(
     "P2", "2 to the mean of nats", "2 belongs to bits, e belongs to nats",
-    "In which unit is the mean?", "Look at the base of the power", "math.exp(mean)")
+    "In which unit is the mean?", "Look at the base of the power",
+    "math.exp(nats.sum() / 49)")
 _MEAN = Mistake(
     "P3", "the mean of the nats, not their sum", "the total is over all 49 bytes",
     "What do the nats of 49 bytes add up to?", "Look for mean", "nats.sum()")
 _PER_WORD = Mistake(
     "P4", "bits per word, not per byte", "a sentence has 49 bytes and 11 words",
-    "Per what?", "Look at the last division", "nats / math.log(2) / 49")
+    "Per what?", "Look at the last division", "nats.sum() / math.log(2) / 49")
 _ALL_BITS = Mistake(
     "P5", "bits of the whole sentence, not per byte", "it has 49 bytes", "Per what?",
-    "Look at the last division", "nats / math.log(2) / 49")
+    "Look at the last division", "nats.sum() / math.log(2) / 49")
 _CHANGED = Mistake(
     "P6", "the two perplexities exchanged", "a word costs more than a byte",
     "Which is larger, the nats per word or per byte?",
-    "Compare the names with the numbers", "math.exp(nats / 49) is the one per byte")
+    "Compare the names with the numbers",
+    "math.exp(nats.sum() / 49) is the one per byte")
 _NO_EXP = Mistake(
     "P7", "the mean nats, not e to the power of them",
     "a perplexity is a number of choices, and never below 1",
     "What is the perplexity of a model that is sure of everything?", "Look for exp",
-    "math.exp(nats / 49), math.exp(nats / 11)")
+    "math.exp(nats.sum() / 49), math.exp(nats.sum() / 11)")
 
 _BITS, _NATS_1, _PPL, _TWO = ("bits", "nats", "perplexity", "perplexity of 1/2 and 1/8")
 
@@ -692,7 +695,8 @@ predicted = {
             "All four numbers come from one, the nats of the whole sentence. What is "
             "divided by 49, and what by 11?",
             "A nat is 1/ln 2 bits, so there are more bits than nats.",
-            "nats, math.exp(nats / 49), math.exp(nats / 11), nats / math.log(2) / 49"),
+            "nats.sum(), math.exp(nats.sum() / 49), math.exp(nats.sum() / 11), "
+            "nats.sum() / math.log(2) / 49"),
         solution="""\
 total = nats.sum().item()
 measured = {

@@ -68,8 +68,7 @@ def encode(text, merges, special):
 
 _DECODE = """\
 def decode(ids, tokens):
-    data = b"".join(tokens[i] for i in ids)
-    return data.decode("utf-8", errors="replace")"""
+    return b"".join(tokens[i] for i in ids).decode("utf-8", errors="replace")"""
 
 # --- probes ---------------------------------------------------------------------------
 
@@ -461,27 +460,25 @@ ENCODE = (
             why="T and t are different bytes", question=_Q_BACK),
 )
 
+_DECODED = 'b"".join(tokens[i] for i in ids).decode("utf-8", errors="replace")'
 DECODE = (
     Mistake("T7", "each token decoded by itself (with errors='replace')",
-            edit=('return data.decode("utf-8", errors="replace")',
-                  'return "".join(tokens[i].decode(errors="replace") for i in ids)'),
+            edit=(_DECODED, '"".join(tokens[i].decode(errors="replace") for i in ids)'),
             why="a character whose bytes are in two tokens becomes several �",
             question=_Q_HALF),
     Mistake("T7i", "each token decoded by itself, broken ones left out",
-            edit=('return data.decode("utf-8", errors="replace")',
-                  'return "".join(tokens[i].decode(errors="ignore") for i in ids)'),
+            edit=(_DECODED, '"".join(tokens[i].decode(errors="ignore") for i in ids)'),
             why="a character whose bytes are in two tokens is lost", question=_Q_HALF),
     Mistake("T7s", "each token decoded by itself, and an error for a broken one",
-            edit=('return data.decode("utf-8", errors="replace")',
-                  'return "".join(tokens[i].decode() for i in ids)'),
+            edit=(_DECODED, '"".join(tokens[i].decode() for i in ids)'),
             why="UnicodeDecodeError at an emoji over two tokens", question=_Q_HALF),
     Mistake("T7e", "no errors='replace': a text that is cut within a character fails",
             edit=(', errors="replace"', ""),
             why="UnicodeDecodeError at half of an emoji",
             question="Can a model stop in the middle of a character?"),
     Mistake("T8d", "a space between the tokens",
-            edit=('return data.decode("utf-8", errors="replace")',
-                  'return " ".join(tokens[i].decode(errors="replace") for i in ids)'),
+            edit=(_DECODED,
+                  '" ".join(tokens[i].decode(errors="replace") for i in ids)'),
             why="spaces that no token contains",
             question="Which tokens contain the spaces of a text?"),
     Mistake("T7g", "errors='ignore': bytes that are not a character are dropped",
@@ -498,7 +495,7 @@ DECODE = (
             why="every byte above 127 becomes �",
             question="Which bytes does ASCII know?"),
     Mistake("T7r", "str(...) of the bytes: b'...' and all",
-            edit=('data.decode("utf-8", errors="replace")', "str(data)"),
+            edit=(_DECODED, 'str(b"".join(tokens[i] for i in ids))'),
             why="the result begins with b'", question="What does str(b'a') give?"),
     Mistake("T8", "spaces at the ends are lost",
             edit=('errors="replace")', 'errors="replace").strip()'),
@@ -559,14 +556,13 @@ decode = Exercise(
     "decode", "09", "decode(ids, tokens) -> text", make_probes=decode_probes,
     mistakes=DECODE,
     hints=("A token is bytes, and a character may need the bytes of two tokens.",
-           "What does b'\\xf0\\x9f' decode to?",
-           "join the bytes, then decode once"),
+           "What does b'\\xf0\\x9f' decode to?", _DECODED),
     solution=_DECODE)
 
 decode_to_repair = decode.to_repair(
     "decode_to_repair", "T7s",
     "what is decoded: each token by itself, or the bytes of all of them together?",
-    'b"".join(tokens[i] for i in ids).decode("utf-8", errors="replace")')
+    _DECODED)
 
 # --- the answers that are values ------------------------------------------------------
 
