@@ -141,8 +141,9 @@ def generate(
     Parameters
     ----------
     model
-        `model(ids)` returns logits (B, T, V). A model with `new_cache` is given only
-        the new tokens, one with `max_seq_length` only that many of the last ones.
+        `model(ids)` returns logits (B, T, V). If it has `new_cache`, it is given the
+        prompt once and then only the new tokens, while the text fits its window. If it
+        has `max_seq_length`, it is given at most that many tokens, the last ones.
     input_ids
         (B, T).
     max_new_tokens
