@@ -228,6 +228,8 @@ ENCODED = {
     "T8": ENCODE.replace("piece.encode()", "piece.strip().encode()"),
     "T9": ENCODE.replace("GPT2_SPLIT_PATTERN.findall(part)", "[part]"),
     "T12": ENCODE.replace(PARTS, "[text]").replace("part in special", "False"),
+    "T12u": ENCODE.replace("map(regex.escape, special)", "special"),
+    "T12g": ENCODE.replace(SPLIT, 'regex.split("|".join(special), text)'),
     "T12l": ENCODE.replace("        ids.append(special[part])\n", ""),
     "T12l'": ENCODE.replace('"(" +', '"" +').replace('+ ")"', '+ ""'),
     "T12e": ENCODE.replace("ids = []", "ids, end = [], []")
@@ -532,3 +534,16 @@ def test_the_hints_of_the_decoder_use_no_names_of_their_own() -> None:
         *_, where, fix = exercise.hints_for(one)
         assert "data" not in where + fix, (where, fix)
         assert checks.decode(function_of(checks.decode, fix)).passed, fix
+
+
+@pytest.mark.parametrize("group", ['"("', '""'])
+def test_the_first_way_to_split_at_special_names_is_told_its_two_causes(
+    group: str,
+) -> None:
+    form = ENCODED["T12u"].replace(
+        PARTS.replace("map(regex.escape, special)", "special"),
+        SPLIT.replace("map(regex.escape, special)", "special"),
+    )
+    form = form.replace('"("', group).replace('")"', group.replace("(", ")"))
+    named = checks.encode(function_of(checks.encode, form, EXTRA)).named
+    assert "not escaped" in named and "an empty `special`" in named

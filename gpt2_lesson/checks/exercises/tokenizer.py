@@ -139,7 +139,9 @@ def encode_probes(g: Generator) -> list[Probe]:
              for name, text in texts.items()]
     return [*found, Probe("no special names", ("athis th", _MERGES, {}), listed),
             Probe("other special names, side by side",
-                  ("<|user|>th[end]<|user|> end", _MERGES, _NAMES), listed)]
+                  ("<|user|>th[end]<|user|> end", _MERGES, _NAMES), listed),
+            Probe("a special name of one letter: <|a|>",
+                  ("<|a|> ath<|a|>", _MERGES, {"<|a|>": 303}), listed)]
 
 
 def _names_inside(g: Generator) -> Probe:
@@ -424,6 +426,16 @@ ENCODE = (
             why="<|endoftext|> becomes many ids, not one",
             question="How should the model tell the end of a text from a text about "
                      "it?"),
+    Mistake("T12u", "special names joined with | but not escaped",
+            edit=("map(regex.escape, names)", "names"),
+            why="in a regex | means or: <|endoftext|> matches <, endoftext or >",
+            question="What does the pattern a|b match? And what does regex.escape do?",
+            fix='"|".join(map(regex.escape, special))'),
+    Mistake("T12g", "special names not escaped, and the pattern has no group",
+            edit=('"(" + "|".join(map(regex.escape, names)) + ")"', '"|".join(names)'),
+            why="in a regex | means or, and split returns what matched for groups only",
+            question="What does the pattern a|b match? And what does regex.escape do?",
+            fix='"(" + "|".join(map(regex.escape, special)) + ")"'),
     Mistake("T12l", "special names are left out",
             edit=("            result.append(special[part])\n", ""),
             why="the name is gone from the text, and its id is missing",
