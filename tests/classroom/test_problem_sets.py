@@ -222,12 +222,12 @@ def test_every_answer_of_the_lesson_is_asked_for(name: str) -> None:
 def told(value: object, precision: str) -> object:
     """Return a right value rounded as an exercise asks for."""
     count, unit = (precision.split() + [""])[:2]
-    number = {"one": 1, "two": 2, "three": 3, "5": 0}[count]
+    number = {"one": 1, "two": 2, "three": 3, "5%": 0}[count]
     if isinstance(value, dict):
         return {key: told(part, precision) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [told(part, precision) for part in value]
-    if not isinstance(value, float) or unit == "per":
+    if not isinstance(value, float) or count == "5%":
         return value
     return (
         float(f"{value:.{number}g}") if unit == "significant" else round(value, number)

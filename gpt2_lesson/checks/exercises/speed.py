@@ -391,7 +391,7 @@ _ONE_MORE = Mistake("S23", "one integer too many: up to 8 with 4 bits, not up to
 
 ANSWERS = (
     Answer("13.1", "the milliseconds of four steps", _RIGHT, rtol=0.05,
-           precision="5 per cent is", predict=True,
+           precision="5% is", predict=True,
            wrong=((_times(56.6, 56.6, 113, 14.1), _HALF),
                   (_times(60.1, 84.8, 282.8, 17.7), _SUM),
                   (_times(56.6, 452, 3619, 14.1), _EACH),

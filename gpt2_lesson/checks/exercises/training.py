@@ -628,7 +628,7 @@ ANSWERS = (
 predicted = {"A": "nothing moves", "B": "right", "C": "last batch only",
              "D": "never clipped", "E": "steps too short", "F": "right"}"""),
     Answer("08.4", "the largest learning rate that works, without and with momentum",
-           _RATES, rtol=0.05, precision="5 per cent is", test=_rate_off,
+           _RATES, rtol=0.05, precision="5% is", test=_rate_off,
            wrong=((_rates(0.02, 0.038), _INVERSE), (_rates(0.02, 0.076), _INVERSE),
                   (_rates(2.0, 3.8), _FLAT), (_rates(0.04, 0.004), _DIVIDED),
                   (_rates(0.04, 0.04), _EQUAL), (_rates(0.076, 0.04), _SWAPPED)),
