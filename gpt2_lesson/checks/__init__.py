@@ -26,13 +26,14 @@ A new exercise is a new `Exercise` in a file of `exercises`; nothing else need b
 import copy
 import difflib
 from functools import partial
+from hashlib import sha256
 
 from gpt2_lesson.checks import registry
 from gpt2_lesson.checks.answers import judge
 from gpt2_lesson.checks.diagnosis import diagnose
 from gpt2_lesson.checks.exercise import Answer, Exercise
 from gpt2_lesson.checks.hints import hint, note, progress, solution
-from gpt2_lesson.checks.probing import observe
+from gpt2_lesson.checks.probing import code_of, observe
 from gpt2_lesson.checks.registry import all_exercises
 from gpt2_lesson.checks.report import Report
 from gpt2_lesson.checks.settings import settings
@@ -53,6 +54,9 @@ class Check:
             report = judge(self.exercise, given)
         else:
             report = diagnose(self.exercise, partial(observe, given), *seed)
+            if report.fingerprint:  # another code with the same results is an attempt
+                code = sha256(code_of(given).encode()).hexdigest()[:16]
+                report.fingerprint += f" {code}"
         note(report)
         return report
 

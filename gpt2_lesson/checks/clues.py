@@ -254,10 +254,21 @@ def fingerprint(seen: list[Observation]) -> str:
     """Return a short text that changes when the behaviour changes."""
     text = "|".join(
         f"{one.error}{one.changed}{one.repeats}"
-        + (",".join(map(_rounded, tensors(one.value))) or shown(one.value, 500))
+        + ",".join([*map(_rounded, tensors(one.value)), *_words(one.value)])
         for one in seen
     )
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _words(value: object) -> Iterator[str]:
+    """Yield what is not a number inside plain data: texts, keys, True and False."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        for part in value[:1000]:
+            yield from _words(part)
+    elif isinstance(value, bool) or not isinstance(value, int | float | Tensor):
+        yield shown(value, 500)
 
 
 def _rounded(part: Tensor) -> str:

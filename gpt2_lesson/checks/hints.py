@@ -96,7 +96,8 @@ def note(report: Report) -> None:
     """Keep what the next hint needs to know of a report, and count the attempt.
 
     The first prediction is kept, and said beside a later one. A version to be repaired
-    that is still as it was given is no attempt.
+    is no attempt when it comes first with the results that it had when it was given;
+    after a change it is one.
     """
     if not report.fingerprint:  # nothing has been written
         return
@@ -117,8 +118,9 @@ def note(report: Report) -> None:
         ]
         if entry.get("about", about) != about:  # another mistake: hints from 2 on
             entry.update(hint_level=1, opened_at=None)
-        if report.state != "not written":
-            entry["tries"] += entry.get("fingerprint") != report.fingerprint
+        before = entry.get("fingerprint")
+        if before or report.state != "not written":
+            entry["tries"] += before != report.fingerprint
         entry.update(
             fingerprint=report.fingerprint,
             state=report.state,

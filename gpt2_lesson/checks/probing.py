@@ -193,6 +193,27 @@ def _only_promised(code: CodeType) -> bool:
     )
 
 
+def code_of(function: object) -> str:
+    """Return a text that changes when the code of a function or class changes.
+
+    Comments, the layout and docstrings don't count.
+    """
+    if isinstance(function, type):
+        return "".join(map(code_of, vars(function).values()))
+    code = getattr(function, "__code__", function)
+    if not isinstance(code, CodeType):
+        return ""
+    doc = code.co_consts[0] if code.co_consts else None
+    consts = [
+        code_of(part)
+        if isinstance(part, CodeType)
+        else repr(sorted(part, key=repr) if isinstance(part, frozenset) else part)
+        for part in code.co_consts
+        if not isinstance(doc, str) or part is not doc
+    ]
+    return f"{code.co_code.hex()}{consts}{code.co_names}{code.co_varnames}"
+
+
 def plain(value: Value) -> Value:
     """Return a copy of `value` that later changes can't reach: tensors detached."""
     if isinstance(value, Tensor):

@@ -434,7 +434,7 @@ def test_a_number_means_the_check_that_failed_last() -> None:
 def test_hints_go_on_after_a_restart() -> None:
     TOY(lambda x, y: 2 * x + y + 1)
     checks.hint("toy")
-    TOY(lambda x, y: 2 * x + y + 1 + 0 * y)
+    TOY(lambda x, y: 2 * x + y + 1)
     code = (
         "from gpt2_lesson import checks; from gpt2_lesson.checks import registry; "
         "import sys; sys.path.insert(0, 'tests/checks'); "
@@ -460,6 +460,15 @@ def test_a_version_to_repair_has_hints_from_the_start(monkeypatch) -> None:
     report = repair(lambda x, y: 2 * x + y + 1)
     assert "not repaired yet" in str(report) and "doubled" not in str(report)
     assert "How often is x there?" in str(checks.hint("toy_to_repair"))
+    repair(lambda x, y: 2 * x + y + 1)  # unchanged: no attempt
+    assert "the start" not in str(checks.hint("toy_to_repair"))
+    for k in range(2):  # changed, with the same results
+        repair(
+            compile_function(f"def toy(x, y):\n    return 2*x + y + 1 + 0*x*{k}", {})
+        )
+        assert "the start" in (said := str(checks.hint("toy_to_repair")))
+    assert said.startswith("How often is x there?\nthe start\nx\nA whole solution")
+    assert "def toy_to_repair" in str(checks.solution("toy_to_repair"))
 
 
 def test_the_solution_opens_after_success() -> None:
@@ -900,3 +909,13 @@ def test_the_last_hint_repairs_the_version_that_is_handed_out(name: str) -> None
     assert new and all(one in check.exercise.hints[2] for one in new)
     mended = compile_function(given.replace(line, repaired), names)
     assert check(mended).passed
+
+
+def test_another_text_beside_the_same_numbers_is_another_attempt() -> None:
+    def said(letters: str) -> str:
+        checks.answer("11.5", [([1.0], letters), ([2.0], "b"), ([3.0], "c")])
+        return str(checks.hint("11.5"))
+
+    first = said("a")
+    assert said("a") == first
+    assert len({first, said("aa"), said("aaa")}) == 3

@@ -519,7 +519,8 @@ count_once_to_repair = Exercise(
            "new = start + len(part) - done; keep part[len(part) - new:]"),
     solution=_COUNT_ONCE).to_repair(
         "count_once_to_repair", "S20",
-        "`done` says how many tokens have been counted. Which line changes it?",
+        "`done` says how many tokens have been counted. Which line changes it, and "
+        "when? (If `new` is 0, part[-new:] is the whole window.)",
         "done = start + len(part), as the last line of the loop")
 
 best_ending = Exercise(
