@@ -451,7 +451,9 @@ def leak_probes(g: Generator) -> list[Probe]:
         "only example 1 leaks": Mixer(table["all"], example=1),
         "only channel 2 leaks": Mixer(table["all"], channels=one),
         "two channels leak, with opposite signs": Mixer(table["all"], channels=cancel),
-        "a faint leak of one hundredth": Mixer(table["all"], channels=one / 100),
+        "a faint leak into one channel": Mixer(table["all"], channels=one / 100),
+        "a leak of one four-thousandth": Mixer(
+            table["all"], channels=torch.ones(c) / 4000),
         "only channel 3 of later tokens leaks":
             Mixer(table["all"], reads=torch.eye(c)[3]),
         "only channel 0 of later tokens leaks":
@@ -459,15 +461,15 @@ def leak_probes(g: Generator) -> list[Probe]:
         "the mean of the past, apart from rounding (causal)":
             Mixer(table["past"], rough=0.7),
     }
-    second, third = (torch.arange(4096) == i for i in (2, 3))  # of many channels
-    alone = Mixer(table["far"], channels=(second.float() - third.float()) / 200,
-                  reads=second)
+    second, third = (torch.arange(256) == i for i in (2, 3))     # of many channels
+    alone = Mixer(table["far"], channels=(second.float() - third.float()) / 4000,
+                  reads=second)  # small enough for a jacobian, 3072 x 3072
     rest = {"the sum of this token and all later ones, x positive (leaks)": 1.0,
             "minus the sum of this token and all later ones, x positive (leaks)": -1.0}
     return [*(Probe(name, (function, 1.5 * torch.randn(b, t, c, generator=g)), verdict)
               for name, function in functions.items()),
-            Probe("six numbers of 73,728 leak, one two-hundredth",
-                  (alone, 1.5 * torch.randn(b, t, 4096, generator=g)), verdict),
+            Probe("four numbers of 3,072 leak, one four-thousandth",
+                  (alone, 1.5 * torch.randn(2, t, 256, generator=g)), verdict),
             *(Probe(name, (Mixer(table["rest"], factors=sign),
                            4 + torch.rand(b, t, c, generator=g)), verdict)
               for name, sign in rest.items())]
@@ -575,10 +577,14 @@ LEAKS = (
             edit=("1e-5", "0.15"),
             why="a faint leak is missed",
             question="How large is a rounding error, and how large a leak?"),
+    Mistake("N9t", "a tolerance of 0.001 or more",
+            edit=("1e-5", "1e-3"),
+            why="a leak of one four-thousandth is missed",
+            question="How large is a rounding error, and how large a leak?"),
     Mistake("N9m", "the mean of all changes, not the largest",
             edit=("(moved[:, :j] > 1e-5).any()", "moved[:, :j].mean() > 1e-5"),
             why="a leak into a few of many numbers is missed",
-            question="Six of 73,728 values move by 0.005. What is the mean?"),
+            question="Four of 3,072 values move by 0.0002. What is the mean?"),
     Mistake("N9z", "no tolerance: rounding is mistaken for a leak",
             edit=("1e-5", "0"),
             why="a causal function moves by 1e-6, because sums round",
