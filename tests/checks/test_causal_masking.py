@@ -139,6 +139,11 @@ return not torch.allclose(function(z)[:, :-1], function(x)[:, :-1], atol=1e-6)""
     "N11": LOOP.replace("x.clone()", "x").replace(
         "{TEST}", "if (d[:, :j] > 1e-5).any(): return True"
     ),
+    "N11a": """before = function(x)
+for j in range(1, x.size(1)):
+    x[:, j] += 1
+    if (function(x) - before).abs()[:, :j].max() > 1e-5: return True
+return False""",
     "N12": """y = function(x)
 z = x.clone()
 for j in range(x.size(1)):
@@ -311,6 +316,10 @@ def test_right_but_fragile() -> None:
         ),
         (TESTS["N17"], "examples are changed and compared, not tokens: changed[j]"),
         (TESTS["N1"], "a test that never finds a leak"),
+        (
+            TESTS["N11a"],
+            "x itself is changed (no clone), by the same number everywhere",
+        ),
     ],
 )
 def test_one_name_and_the_right_one(form: str, name: str) -> None:

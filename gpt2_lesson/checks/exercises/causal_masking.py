@@ -607,6 +607,11 @@ LEAKS = (
             edit=("x.clone()", "x"),
             why="the caller's x is not the same after the call",
             question="Who else may still need x?"),
+    Mistake("N11a", "x itself is changed (no clone), by the same number everywhere",
+            edit=[("x.clone()", "x"), ("torch.randn_like(x[:, j])", "x[:, j] + 1")],
+            why="the caller's x is not the same after the call, and a mean that is "
+                "subtracted first hides the change",
+            question="Who else may still need x?"),
     Mistake("N12", "the changes pile up: tokens that were changed before stay changed",
             edit=[("    for j", "    changed = x.clone()\n    for j"),
                   ("        changed = x.clone()\n", "")],
