@@ -57,6 +57,11 @@ _CRASHES = (
         "(torch.tanh, ...)",
     ),
     (
+        r"IndexError: (list|tuple|string|bytes|pop)",
+        "a list or a string is empty, or has no such index: print its length (the last "
+        "index is one less), and the index",
+    ),
+    (
         r"index out of range|out of bounds",
         "an index is as large as the axis, or "
         "larger: print the largest index and the size",
@@ -263,7 +268,8 @@ def fingerprint(seen: list[Observation]) -> str:
 def _words(value: object) -> Iterator[str]:
     """Yield what is not a number inside plain data: texts, keys, True and False."""
     if isinstance(value, dict):
-        value = [*value, *value.values()]
+        yield from map(shown, value)
+        value = [*value.values()]
     if isinstance(value, list | tuple):
         for part in value[:1000]:
             yield from _words(part)
@@ -321,6 +327,8 @@ def general(
     )
     if alike or isinstance(mine, list) and isinstance(wanted, list):
         found += list(_lists(list(mine), list(wanted), probes[i].name))
+    if isinstance(mine, dict) and isinstance(wanted, dict) and has_keys(mine, wanted):
+        found += list(_dicts(mine, wanted, probes[i].name))
     if isinstance(wanted, Tensor) and probes[i].adapter is call:
         found += list(_arguments_read(exercise, run, probes[i]))
         found += list(_spread(exercise, run, probes[i]))
@@ -610,6 +618,28 @@ def _lists(mine: list, wanted: list, name: str) -> Iterator[Clue]:
         yield Clue("end", "what you return is right, but it ends too early")
     else:
         yield Clue("more", "the beginning is right, but more follows")
+
+
+def has_keys(mine: dict, wanted: dict) -> bool:
+    """Return True for dicts that a function returned, False for an adapter's facts."""
+    return any(not isinstance(key, str) for key in (*wanted, *mine))
+
+
+def _dicts(mine: dict, wanted: dict, name: str) -> Iterator[Clue]:
+    """Yield the first key that is missing, too many, or has another value."""
+    missing = [key for key in wanted if key not in mine]
+    extra = [key for key in mine if key not in wanted]
+    other = [k for k in wanted if k in mine and not equal(mine[k], wanted[k], 0, 0)]
+    if missing:
+        yield Clue("missing", f'on "{name}" the key {shown(missing[0])} is missing')
+    if extra:
+        yield Clue("extra", f'on "{name}" the key {shown(extra[0])} is one too many')
+    if other:
+        key = other[0]
+        text = f"{shown(mine[key])}, expected {shown(wanted[key])}"
+        yield Clue("value", f'on "{name}" the value of {shown(key)} is {text}')
+    if not (missing or extra or other):
+        yield Clue("order", f'on "{name}" the entries are right, in another order')
 
 
 def _axes_swapped(mine: Tensor, wanted: Tensor) -> Iterator[Clue]:

@@ -20,7 +20,9 @@ def equal(a: object, b: object, atol: float, rtol: float) -> bool:
     if isinstance(a, Tensor) or isinstance(b, Tensor):
         return False
     if isinstance(a, dict) and isinstance(b, dict):
-        return list(a) == list(b) and all(equal(a[k], b[k], atol, rtol) for k in a)
+        return equal(list(a), list(b), 0, 0) and all(
+            equal(x, y, atol, rtol) for x, y in zip(a.values(), b.values(), strict=True)
+        )
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(
             equal(x, y, atol, rtol) for x, y in zip(a, b, strict=True)

@@ -230,7 +230,12 @@ def rows_of(yours: Value, wanted: Value, sums: bool = False) -> list[str]:
     At most three rows of numbers, from where the two differ first, with as many digits
     as it takes to see it.
     """
-    if isinstance(yours, dict) and isinstance(wanted, dict):
+    if isinstance(yours, dict) is not isinstance(wanted, dict):
+        return []  # its type has been told
+    if isinstance(yours, dict) and not any(isinstance(key, str) for key in wanted):
+        mine, right = shown(yours, 300), shown(wanted, 300)
+        return [f"yours     {mine}", f"expected  {right}"] * (mine != right)
+    if isinstance(yours, dict):
         differ = [key for key in wanted if shown(yours.get(key)) != shown(wanted[key])]
         return [
             f"{name:9} {key}: {shown(part.get(key))}"

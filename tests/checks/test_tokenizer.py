@@ -547,3 +547,36 @@ def test_the_first_way_to_split_at_special_names_is_told_its_two_causes(
     form = form.replace('"("', group).replace('")"', group.replace("(", ")"))
     named = checks.encode(function_of(checks.encode, form, EXTRA)).named
     assert "not escaped" in named and "an empty `special`" in named
+
+
+def test_a_dict_is_shown_and_told_as_a_dict() -> None:
+    def report(name: str, form: str):
+        return getattr(checks, name)(function_of(getattr(checks, name), form, EXTRA))
+
+    halves = "found = Counter(pairwise(ids))\nreturn {p: found[p] % 3 for p in found}"
+    said = str(report("count_pairs", halves))
+    assert "expected  {(97, 97): 3}" in said and "the value of (97, 97) is 1" in said
+    assert "position" not in said
+    said = str(report("count_pairs", "return Counter(pairwise(ids)).most_common()"))
+    assert "not a dict but a list" in said and "yours" not in said
+    said = str(
+        report(
+            "train_bpe",
+            LEARN.replace("return merges", "return dict(reversed(merges.items()))"),
+        )
+    )
+    assert "in another order" in said and "[[" not in said
+    tensor = "ids = __import__('torch').tensor(ids)\n"
+    assert not report("count_pairs", tensor + "return Counter(pairwise(ids))").passed
+    array = 'ids = __import__("numpy").array(ids)\n'
+    assert report("count_pairs", array + "return Counter(pairwise(ids))").passed
+
+
+def test_an_empty_list_of_the_most_common_is_no_axis() -> None:
+    form = LEARN.replace("if not counts: break", "pass").replace(
+        BEST, "counts.most_common(1)[0][0]"
+    )
+    said = str(checks.train_bpe(function_of(checks.train_bpe, form, EXTRA)))
+    assert "When no pair is left" in said and "axis" not in said
+    said = str(checks.perplexity(lambda batches: [][len(batches)]))
+    assert "print its length" in said and "axis" not in said

@@ -547,7 +547,9 @@ train_bpe = Exercise(
     "train_bpe", "09", "train_bpe(text, count) -> {(id, id): new id}",
     make_probes=learn_probes, mistakes=LEARN, crashes=((
         r"(min|max)\(\).*(empty|arg)", "no pair is left: stop early, before min or max "
-        "is called"),), hints=(
+        "is called"), (
+        r"IndexError: list", "a list is empty or too short. When no pair is left, stop "
+        "before you ask for the most frequent one")), hints=(
         "A round: count the pairs in all pre-tokens, take the most frequent, merge it.",
         "Print the counts of each round for aaabdaaabac.",
         "min(counts, key=lambda pair: (-counts[pair], pair))"),

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from gpt2_lesson.checks.probing import Function
+from gpt2_lesson.checks.probing import Function, plain
 
 
 def softened(function: Function, *args: object) -> object:
@@ -45,19 +45,19 @@ def listed(function: Function, *args: object) -> object:
 
 
 def listed_items(function: Function, *args: object) -> object:
-    """Return a dict as the list of its items, in its order."""
+    """Return a mapping as a dict, whose order counts."""
     output = function(*args)
-    if hasattr(output, "items"):
-        return list(map(list, output.items()))
-    return _not_a_dict(output)
+    if not hasattr(output, "items"):
+        return _not_a_dict(output)
+    return {plain(key): value for key, value in output.items()}
 
 
 def sorted_items(function: Function, *args: object) -> object:
-    """Return a dict as the sorted list of its items: its order does not count."""
-    output = function(*args)
-    if hasattr(output, "items"):
-        return sorted(map(list, output.items()))
-    return _not_a_dict(output)
+    """Return a mapping as a sorted dict: its order does not count."""
+    output = listed_items(function, *args)
+    if not isinstance(output, dict):
+        return output
+    return dict(sorted(output.items(), key=lambda item: str(item[0])))
 
 
 def _not_a_dict(output: object) -> object:
