@@ -138,21 +138,26 @@ class Exercise:
         return mistake.question, mistake.where or where, mistake.fix or fix
 
     def to_repair(
-        self, name: str, given: str, where: str = "", fix: str = ""
+        self,
+        name: str,
+        given: str,
+        where: str = "",
+        fix: str = "",
+        question: str = "",
     ) -> "Exercise":
         """Return the exercise of repairing a version with the mistake `given` (its id).
 
         As long as that mistake is in it, the check says only that it is not repaired.
-        The hints `where` and `fix` are given where those of the mistake don't speak of
-        the version's own lines.
+        The hints `where`, `fix` and `question` are given where those of the mistake
+        don't speak of the version's own lines.
         """
         (mistake,) = (one for one in self.mistakes if one.id == given)
-        question, *others = self.hints_for(mistake)
+        asked, *others = self.hints_for(mistake)
         return replace(
             self,
             name=name,
             given=given,
-            hints=(question, where or others[0], fix or others[1]),
+            hints=(question or asked, where or others[0], fix or others[1]),
             signature=self.signature.replace(f"{self.name}(", f"{name}("),
             solution=self.solution.replace(f"def {self.name}(", f"def {name}("),
         )

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from catalogue import Catalogue
+from catalogue import Catalogue, function_of
 from torch.autograd.functional import jacobian
 
 from gpt2_lesson import checks
@@ -288,8 +288,6 @@ def test_which_keys_are_seen_is_told_as_the_table_shows_it() -> None:
 
 def test_right_but_fragile() -> None:
     def remarks(exercise, form):
-        from catalogue import function_of
-
         report = exercise(function_of(exercise, form))
         assert report.passed
         return " ".join(report.remarks)
@@ -323,14 +321,27 @@ def test_right_but_fragile() -> None:
     ],
 )
 def test_one_name_and_the_right_one(form: str, name: str) -> None:
-    from catalogue import function_of
-
     assert checks.leaks(function_of(checks.leaks, form)).named == name
 
 
-def test_the_maximum_of_an_empty_slice_has_a_clue() -> None:
-    from catalogue import function_of
+def test_hints_lead_from_changes_of_the_mask_to_the_line_that_drops_it() -> None:
+    """Every change of a mask that is thrown away gives the same numbers."""
+    given = """scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))
+future = torch.ones(q.size(1), q.size(1)).triu(diagonal=1).bool()
+scores.masked_fill(future, -torch.inf)
+return scores.softmax(-1) @ v"""
+    hints = []
+    for old, new in [("1)", "1)"), ("diagonal=1", "0"), ("triu(diagonal=", "tril(")]:
+        form = given.replace(old, new)
+        check = checks.causal_attention_to_repair
+        assert "not repaired yet" in str(check(function_of(check.exercise, form)))
+        hints.append(str(checks.hint("02.3")))
+    assert "which of them are -inf?" in hints[0] and "may query 0" not in hints[0]
+    assert "return a new tensor?" in hints[1]
+    assert "scores = scores.masked_fill" in hints[2]
 
+
+def test_the_maximum_of_an_empty_slice_has_a_clue() -> None:
     form = LOOP.replace("{TEST}", "if d[:, :j].max() > 1e-5: return True")
     assert "for j = 0 the slice is empty" in str(
         checks.leaks(function_of(checks.leaks, form))

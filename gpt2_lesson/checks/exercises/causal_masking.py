@@ -256,7 +256,9 @@ causal_attention_to_repair = causal_attention.to_repair(
     "causal_attention_to_repair", "M1",
     "does masked_fill change `scores`, or return a new tensor? (In PyTorch the names "
     "of methods that change a tensor end in _.)",
-    "scores = scores.masked_fill(future, -torch.inf)")
+    "scores = scores.masked_fill(future, -torch.inf)",
+    "`future` is right. Does it reach the softmax? Print `scores` just before it: which "
+    "of them are -inf?")
 
 mask_scores = Exercise(
     "mask_scores", "02", "mask_scores(scores) -> (B, T, T), ready for softmax(-1)",
