@@ -10,6 +10,8 @@ from catalogue import (
 )
 
 from gpt2_lesson import checks
+from gpt2_lesson.corpora import story_model
+from gpt2_lesson.measuring import token_nll
 
 ALL = "every = torch.cat(batches)\n"
 PERPLEXITY = {
@@ -317,3 +319,26 @@ def test_the_hints_about_four_numbers_compute_them_from_a_tensor() -> None:
         found = eval(one.fix.partition(" is ")[0], names)
         for number in found if isinstance(found, tuple) else [found]:
             assert any(abs(number - x) < 1e-3 for x in right), one.fix
+
+
+@pytest.mark.parametrize(
+    ("byte", "word", "said"),
+    [
+        ("nats.exp().mean()", "math.exp(total / 11)", "mean of the exponentials"),
+        ("nats.exp().mean()", "nats.exp().sum() / 11", "mean of the exponentials"),
+        ("math.exp(total / 49)", "math.exp(total / 49) * 49 / 11", "times 49 / 11"),
+        ("math.exp(total / 49)", "math.exp(total) / 11", "after the exponential"),
+        ("math.exp(total) / 49", "math.exp(total) / 11", "after the exponential"),
+    ],
+)
+def test_the_wrong_perplexities_of_a_sentence_are_named(
+    byte: str, word: str, said: str
+) -> None:
+    text = "One foggy day Noah found a blue drum by the gate."
+    nats = token_nll(story_model(), list(f"\n{text}".encode()))
+    names = {"nats": nats, "total": nats.sum().item(), "math": math}
+    values = dict(checks.all_exercises()["11.4"].wanted())
+    values["perplexity per byte"] = eval(byte, names)
+    values["perplexity per word"] = eval(word, names)
+    report = checks.answer("11.4", values)
+    assert said in report.named and "two" not in report.named

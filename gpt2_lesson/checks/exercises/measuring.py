@@ -620,6 +620,22 @@ _NO_EXP = Mistake(
     "a perplexity is a number of choices, and never below 1",
     "What is the perplexity of a model that is sure of everything?", "Look for exp",
     "math.exp(nats.sum() / 49), math.exp(nats.sum() / 11)")
+_EXP_FIRST = Mistake(
+    "P18", "the mean of the exponentials, not the exponential of the mean",
+    "the least probable bytes dominate that mean", "What is averaged: the nats, or "
+    "e to the power of them?", "Look at what exp is applied to",
+    "math.exp(nats.sum() / 49)")
+_FROM_BYTES = Mistake(
+    "P19", "the perplexity per word computed from the one per byte, times 49 / 11",
+    "an exponential of nats does not grow in proportion to them",
+    "What is divided by 11: the nats, or e to the power of them?",
+    "Begin with the total of the nats", "math.exp(nats.sum() / 11)")
+_EXP_OVER = Mistake(
+    "P20", "divided after the exponential, not before",
+    "e to the power of all nats is one over the probability of the whole sentence",
+    "What is divided: the nats, or e to the power of them?",
+    "Look at what exp is applied to",
+    "math.exp(nats.sum() / 49), math.exp(nats.sum() / 11)")
 
 _BITS, _NATS_1, _PPL, _TWO = ("bits", "nats", "perplexity", "perplexity of 1/2 and 1/8")
 
@@ -691,8 +707,13 @@ predicted = {
         (_four(bits=_NATS / math.log(2) / 11), _PER_WORD),
         (_four(bits=_NATS / math.log(2)), _ALL_BITS),
         (_four(byte=math.exp(_NATS / 11), word=math.exp(_NATS / 49)), _CHANGED),
-        (_four(byte=_NATS / 49, word=_NATS / 11), _NO_EXP)), rtol=0.01, atol=0.0051,
-        precision="two decimals are", hints=(
+        (_four(byte=_NATS / 49, word=_NATS / 11), _NO_EXP),
+        ({"perplexity per byte": 1.4846}, _EXP_FIRST),  # as the story model reads it
+        ({"perplexity per word": 6.6132}, _EXP_FIRST),
+        ({"perplexity per word": math.exp(_NATS / 49) * 49 / 11}, _FROM_BYTES),
+        ({"perplexity per byte": math.exp(_NATS) / 49}, _EXP_OVER),
+        ({"perplexity per word": math.exp(_NATS) / 11}, _EXP_OVER)),
+        rtol=0.01, atol=0.0051, precision="two decimals are", hints=(
             "All four numbers come from one, the nats of the whole sentence. What is "
             "divided by 49, and what by 11?",
             "A nat is 1/ln 2 bits, so there are more bits than nats.",
