@@ -247,8 +247,9 @@ class Answer:
 
     @property
     def mistakes(self) -> tuple[Mistake, ...]:
-        """The wrong answers that have a name."""
-        return tuple(mistake for _, mistake in self.wrong)
+        """The wrong answers that have a name, each once."""
+        found = {(one.name, self.hints_for(one)): one for _, one in self.wrong}
+        return tuple(found.values())
 
     @property
     def task(self) -> str:

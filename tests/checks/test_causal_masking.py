@@ -395,6 +395,15 @@ def test_a_fill_that_breaks(fill: float) -> None:
     assert checks.answer("02.5", (fill, scores)).passed
 
 
+@pytest.mark.parametrize("last", [1.0, 0.4])
+def test_a_mask_upside_down_is_one_mistake_with_one_question(last: float) -> None:
+    rows = {"row 0": [0.1, 0.2, 0.3, 0.4], "row 3": [0, 0, 0, last]}
+    assert (
+        checks.answer("02.1", rows).named == "the mask upside down: the past is hidden"
+    )
+    assert str(checks.hint("02.1")).count("Which keys may") == 1
+
+
 def test_the_rows_predicted_are_those_of_the_lesson() -> None:
     scores = torch.arange(1.0, 5).log().expand(4, 4)
     rows = scores.masked_fill(~lesson_mask(4), -torch.inf).softmax(-1)

@@ -257,8 +257,8 @@ causal_attention_to_repair = causal_attention.to_repair(
     "does masked_fill change `scores`, or return a new tensor? (In PyTorch the names "
     "of methods that change a tensor end in _.)",
     "scores = scores.masked_fill(future, -torch.inf)",
-    "`future` is right. Does it reach the softmax? Print `scores` just before it: which "
-    "of them are -inf?")
+    "`future` is right. Does it reach the softmax? Print `scores` just before it: "
+    "which of them are -inf?")
 
 mask_scores = Exercise(
     "mask_scores", "02", "mask_scores(scores) -> (B, T, T), ready for softmax(-1)",
@@ -770,7 +770,9 @@ ANSWERS = (
                   ({"row 3": [math.log(n) for n in (1, 2, 3, 4)]}, _LOGS),
                   ({"row 3": [0.032, 0.087, 0.237, 0.644]}, _NO_LOGS),
                   ({"row 3": [0.25] * 4}, _EVEN), ({"row 3": [0, 0, 0, 1]}, _UPSIDE),
-                  ({"row 3": [0, 0, 0, 0.4]}, _UPSIDE)),
+                  ({"row 3": [0, 0, 0, 0.4]}, _UPSIDE),
+                  ({"row 0": [0.1, 0.2, 0.3, 0.4], "row 3": [0, 0, 0, 1]}, _UPSIDE),
+                  ({"row 0": [0.1, 0.2, 0.3, 0.4], "row 3": [0, 0, 0, 0.4]}, _UPSIDE)),
            hints=("Which keys may query 0 attend to, and which may query 3?",
                   "e to the power of ln 3 is 3. Divide by the sum over the keys that "
                   "may be seen.",
