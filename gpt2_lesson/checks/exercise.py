@@ -81,7 +81,9 @@ class Exercise:
     the id of the mistake in a version handed out to be repaired. `display` makes a
     probe whose text is shown in place of numbers, and not compared; without `reveal`
     only the learner's own text or numbers are shown. With `pair` a function may return
-    (result, weights), as the lesson's own does: the result is judged.
+    (result, weights), as the lesson's own does: the result is judged. Where a probe
+    makes several calls and lists their results, `one_call(probe, k)` is call k alone:
+    the report shows the first that differs.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Exercise:
     pair: bool = False
     display: Callable[[Generator], Probe] | None = None
     reveal: bool = True
+    one_call: Callable[[Probe, int], Probe] | None = None
     atol: float = 1e-5
     rtol: float = 1e-4
     names: dict[str, object] = field(default_factory=dict)

@@ -342,3 +342,19 @@ def test_the_wrong_perplexities_of_a_sentence_are_named(
     values["perplexity per word"] = eval(word, names)
     report = checks.answer("11.4", values)
     assert said in report.named and "two" not in report.named
+
+
+def test_one_question_is_shown_whole_where_an_ending_is_chosen_wrongly() -> None:
+    wrong = function_of(checks.best_ending, CHOICE["S17"])
+    said = checks.best_ending(wrong)
+    (given,) = said.given
+    names = {}
+    text = given.removeprefix("input     ").replace(", endings =", "\nendings =")
+    exec(text.replace(", per_byte =", "\nper_byte ="), names)
+    names["nats"] = [torch.tensor(tokens) for tokens in names["nats"]]
+    args = [names[name] for name in ("nats", "endings", "per_byte")]
+    right = function_of(checks.best_ending, CHOOSE)
+    assert said.table[1:] == [
+        f"yours     {wrong(*args)}",
+        f"expected  {right(*args)}",
+    ]

@@ -125,6 +125,7 @@ def _places(report: Report) -> Iterator[str]:
     right = re.search(r"correct only on: (.*)", _said(report))
     wrong = re.search(r"wrong only on: (.*)", _said(report))
     shown = report.table[0].removesuffix(":") if report.table else ""
+    shown = shown.split(", question ")[0]  # one of several calls
     if shown and not getattr(report.exercise, "display", None):
         if right and shown in right[1].split("; "):
             yield f"{shown} is said to be right, and is shown"

@@ -109,7 +109,8 @@ def _questions(g: Generator, count: int, size: int) -> tuple[list, list]:
         some = [_ENDINGS[i] for i in torch.randperm(len(_ENDINGS), generator=g)[:size]]
         counts = [1 + len(text) // int(torch.randint(2, 6, (), generator=g))
                   for text in some]
-        nats.append([2.5 * torch.rand(n, generator=g) + 0.2 for n in counts])
+        nats.append([(2.5 * torch.rand(n, generator=g) + 0.2).round(decimals=4)
+                     for n in counts])
         endings.append(some)
     return nats, endings
 
@@ -122,6 +123,11 @@ def choice_probes(g: Generator) -> list[Probe]:
             Probe("two endings, per byte", (*few, True), choices),
             Probe("two endings, total", (*few, False), choices),
             Probe("one ending", (*_questions(g, 2, 1), True), choices)]
+
+
+def _one_question(probe: Probe, k: int) -> Probe:
+    nats, endings, per_byte = probe.args
+    return Probe(f"{probe.name}, question {k + 1}", (nats[k], endings[k], per_byte))
 
 
 # --- what can be read out when nothing matches ----------------------------------------
@@ -524,8 +530,10 @@ count_once_to_repair = Exercise(
         "done = start + len(part), as the last line of the loop")
 
 best_ending = Exercise(
-    "best_ending", "11", "best_ending(nats, endings, per_byte) -> its position",
+    "best_ending", "11",
+    "best_ending(nats, endings, per_byte) -> the index of the winner",
     make_probes=choice_probes, mistakes=CHOICE, read_out=choice_clues,
+    one_call=_one_question,
     hints=("A score for each ending, and the position of the smallest.",
            "Print your scores for two endings of different length, with and without "
            "per_byte.",
