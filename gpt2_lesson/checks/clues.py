@@ -172,6 +172,8 @@ def _named(value: object) -> str:
         return f"a {type(value).__name__} of {len(value)}"
     if isinstance(value, int | float | str | dict):
         return f"the {type(value).__name__} {shown(value)}"
+    if isinstance(value, bytes):
+        return f"bytes, {shown(value)}"
     return article(value)
 
 

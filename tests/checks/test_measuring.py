@@ -358,3 +358,8 @@ def test_one_question_is_shown_whole_where_an_ending_is_chosen_wrongly() -> None
         f"yours     {wrong(*args)}",
         f"expected  {right(*args)}",
     ]
+
+
+def test_one_byte_is_not_bytes() -> None:
+    question = [([1.0, 1.0], "a"), ([2.0], "b"), ([3.0], "c")]
+    assert "2 tokens and 1 byte:" in str(checks.answer("11.5", question))

@@ -580,3 +580,11 @@ def test_an_empty_list_of_the_most_common_is_no_axis() -> None:
     assert "When no pair is left" in said and "axis" not in said
     said = str(checks.perplexity(lambda batches: [][len(batches)]))
     assert "print its length" in said and "axis" not in said
+
+
+def test_one_token_is_no_tokens_and_bytes_have_no_article() -> None:
+    assert "leave 1 token, ab," in str(
+        checks.answer("09.6", ["ab", ("a", "b"), ("a", "b")])
+    )
+    said = str(checks.decode(lambda ids, tokens: b"".join(tokens[i] for i in ids)))
+    assert "it returns bytes, b'" in said and "a bytes" not in said

@@ -576,8 +576,9 @@ def _three_ways(value: Value) -> list[str]:
             return [f"a token with {min(nats)} nats: -ln of a probability is never "
                     "below 0"]
         if len(nats) > len(ending.encode()):
-            return [f"{ending!r} has {len(nats)} tokens and {len(ending.encode())} "
-                    "bytes: a token has one byte or more"]
+            size = len(ending.encode())
+            return [f"{ending!r} has {len(nats)} tokens and {size} "
+                    f"byte{'s' * (size != 1)}: a token has one byte or more"]
         totals.append(sum(nats))
         sizes.append((1, len(nats), len(ending.encode())))
     return _same_winner(totals, sizes)

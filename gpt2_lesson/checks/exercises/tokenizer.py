@@ -647,8 +647,11 @@ def _greedy_merges_lose(value: object) -> list[str]:
     ids = list(text.encode())
     for pair, new in train_bpe.reference(text, 2).items():
         ids = merge_pair.reference(ids, pair, new)
-    return [f"your merges leave {len(tokens)} tokens, {' '.join(tokens)}, and those of "
-            f"BPE {len(ids)}: fewer are asked for"] * (len(tokens) >= len(ids))
+    if len(tokens) < len(ids):
+        return []
+    many = f"{len(tokens)} token{'s' * (len(tokens) != 1)}"
+    return [f"your merges leave {many}, {' '.join(tokens)}, and those of BPE leave "
+            f"{len(ids)}: yours must leave fewer than those of BPE"]
 
 
 ANSWERS = (
