@@ -404,6 +404,13 @@ def test_a_mask_upside_down_is_one_mistake_with_one_question(last: float) -> Non
     assert str(checks.hint("02.1")).count("Which keys may") == 1
 
 
+def test_scores_divided_by_their_sum_have_a_name() -> None:
+    scores = torch.arange(1.0, 5).log()
+    for last in (scores / scores.sum(), [0, 0.2, 0.3, 0.4]):
+        rows = {"row 0": [1, 0, 0, 0], "row 3": last}
+        assert "without exponentials" in checks.answer("02.1", rows).named
+
+
 def test_the_rows_predicted_are_those_of_the_lesson() -> None:
     scores = torch.arange(1.0, 5).log().expand(4, 4)
     rows = scores.masked_fill(~lesson_mask(4), -torch.inf).softmax(-1)

@@ -61,6 +61,12 @@ WRONG = {
     "S12": ("00.3", -sum(map(math.log, CAME)) / 5),
     "S13": ("00.3", sum(CAME) / 4),
     "S15": ("00.3", math.prod(CAME)),
+    "S32": (
+        "00.3",
+        F.cross_entropy(
+            torch.tensor([list(PROBS.values())] * 4), torch.tensor([0, 0, 1, 2])
+        ),
+    ),
     "S14": ("00.3", math.exp(-sum(map(math.log, CAME)) / 4)),
     "S23": ("00.4", MEASURED | {"story": sum(NLL), "forecast": sum(ELSE)}),
     "S24": (

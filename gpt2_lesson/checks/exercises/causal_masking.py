@@ -703,6 +703,11 @@ _NO_LOGS = Mistake(
     "N28", "a softmax of 1 to 4, as if the scores were not logarithms",
     "e to the power of ln 3 is 3, not e to the 3",
     "What is e to the power of ln 3?", "row 3", "[0.1, 0.2, 0.3, 0.4]")
+_NO_EXP = Mistake(
+    "N31", "the scores divided by their sum, without exponentials",
+    "the scores are logarithms: the first one, ln 1 = 0, would get no weight at all",
+    "What makes a score positive before it is divided by the sum?",
+    "e to the power of ln 3 is 3", "[0.1, 0.2, 0.3, 0.4]")
 _EVEN = Mistake(
     "N29", "equal weights", "the scores differ, so the weights do",
     "What is e to the power of ln 3, and of ln 4?", "row 3", "[0.1, 0.2, 0.3, 0.4]")
@@ -769,6 +774,7 @@ ANSWERS = (
                   ({"row 3": [1 / 6, 2 / 6, 3 / 6, 0]}, _DIAGONAL),
                   ({"row 3": [math.log(n) for n in (1, 2, 3, 4)]}, _LOGS),
                   ({"row 3": [0.032, 0.087, 0.237, 0.644]}, _NO_LOGS),
+                  ({"row 3": [0, 0.2181, 0.3457, 0.4362]}, _NO_EXP),
                   ({"row 3": [0.25] * 4}, _EVEN), ({"row 3": [0, 0, 0, 1]}, _UPSIDE),
                   ({"row 3": [0, 0, 0, 0.4]}, _UPSIDE),
                   ({"row 0": [0.1, 0.2, 0.3, 0.4], "row 3": [0, 0, 0, 1]}, _UPSIDE),

@@ -120,6 +120,11 @@ _PRODUCT = Mistake(
     "S15", "the product of the probabilities", "minus its logarithm is the sum of the "
     "four terms, and the loss is a quarter of that", "What is the loss of one word?",
     "look for the logarithm", "-math.log(p) of each, then the mean")
+_LOGITS = Mistake(
+    "S32", "F.cross_entropy of the probabilities", "it takes logits and applies a "
+    "softmax, which probabilities don't need",
+    "What does F.cross_entropy do before it takes a logarithm?",
+    "look at the argument of F.cross_entropy", "-math.log(p) of each, then the mean")
 
 _SUMMED = Mistake(
     "S23", "the sum over the characters, not their mean",
@@ -210,7 +215,7 @@ ANSWERS = (
            wrong=((4.7105, _SUM), (-1.1777, _SIGN), (1.699, _BITS), (0.5115, _TENS),
                   (0.948, _AVERAGED), (1.0583, _ENTROPY), (1.3999, _ONCE),
                   (2.4048, _VOCABULARY), (0.9421, _FIVE), (0.3875, _NO_LOG),
-                  (3.2467, _PERPLEXITY), (0.009, _PRODUCT)),
+                  (3.2467, _PERPLEXITY), (0.009, _PRODUCT), (1.4465, _LOGITS)),
            hints=("One word at a time: mat came with probability 0.6, so it costs "
                   "-ln 0.6 = 0.511. Now the other three.",
                   "First the logarithm of each, then the mean. The other order gives "
