@@ -411,6 +411,12 @@ def test_scores_divided_by_their_sum_have_a_name() -> None:
         assert "without exponentials" in checks.answer("02.1", rows).named
 
 
+def test_a_report_shows_a_toy_function_in_words() -> None:
+    report = str(checks.leaks(function_of(checks.leaks, TESTS["N11a"])))
+    assert "input     a toy function (output i reads token j where" in report
+    assert "tensor(" not in report
+
+
 def test_the_rows_predicted_are_those_of_the_lesson() -> None:
     scores = torch.arange(1.0, 5).log().expand(4, 4)
     rows = scores.masked_fill(~lesson_mask(4), -torch.inf).softmax(-1)
