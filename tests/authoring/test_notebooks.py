@@ -153,6 +153,8 @@ LONG = (  # cells that compute for ten seconds or more: they run once
     "full-story-model-full-losses",
     "path-def-watch-step-int",
     "by-dpo-measure-train-dpo",
+    "strides",
+    "record-step",
 )
 
 

@@ -511,6 +511,7 @@ class TestCatalogue(Catalogue):
     sources = {"count_parameters": COUNTING}
     seconds = 5
 
+    @pytest.mark.slow
     def test_no_mutant_passes(self, name: str, record_property, monkeypatch) -> None:
         """Of the whole model every second change: they take long."""
         if name == "GPT2":

@@ -248,6 +248,7 @@ class TestCatalogue(Catalogue):
     }
     seconds = 5
 
+    @pytest.mark.slow
     def test_no_mutant_passes(self, name: str, record_property, monkeypatch) -> None:
         """All changes but exchanged names, which crash; of a loader layer by layer."""
         monkeypatch.setattr(
