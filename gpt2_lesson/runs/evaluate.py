@@ -9,7 +9,12 @@ import torch
 
 from gpt2_lesson import validation
 from gpt2_lesson.corpora import TEXTS, load_text
-from gpt2_lesson.corpora.shards import check_shards, is_shards, tokenizer_identity
+from gpt2_lesson.corpora.shards import (
+    Shards,
+    check_shards,
+    is_shards,
+    tokenizer_identity,
+)
 from gpt2_lesson.files import read_json
 from gpt2_lesson.measuring import bootstrap_interval, token_nll
 from gpt2_lesson.runs.devices import choose_device
@@ -35,24 +40,25 @@ def print_measures(
     validation.whole_number("--batch-size", batch_size, 1)
     if stride is not None:
         validation.whole_number("--stride", stride, 1)
+    whole: Shards | list[int]
     if is_shards(text_name):
         _, unseen = parts_of_shards(Path(text_name))
         check_shards(Path(text_name), unseen.manifest)
         model, tokenizer = open_model(model_name)
         check_vocabulary(text_name, unseen.manifest, tokenizer)
-        ids = unseen[:].tolist()
+        whole = unseen
     else:
         data = part_to_measure(model_name, text_name, load_text(text_name))
         model, tokenizer = open_model(model_name)
-        ids = tokenizer.encode(data.decode(), special="token")
+        whole = tokenizer.encode(data.decode(), special="token")
     model = model.to(choose_device(device))
-    if max_tokens and len(ids) > max_tokens:
+    if max_tokens and len(whole) > max_tokens:
         print(
-            f"measuring the first {max_tokens:,} of {len(ids):,} tokens "
+            f"measuring the first {max_tokens:,} of {len(whole):,} tokens "
             "(--max-tokens 0: all)",
             file=sys.stderr,
         )
-        ids = ids[:max_tokens]
+    ids = whole[: max_tokens or None]  # reads no more of a folder than it measures
     nats = token_nll(model, ids, stride, batch_size).double()
     if stride is None:
         stride = max(1, model.max_seq_length // 2)

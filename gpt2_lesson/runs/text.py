@@ -97,9 +97,8 @@ def prepare_shards(
     SHARDS_WINDOWS windows are used. Raises ValueError for shards that are damaged, of
     another tokenizer than `kind`, or of another text than that with this SHA-256.
     """
-    tokenizer = stored_tokenizer(folder)
     tokens, unseen = parts_of_shards(folder)
-    manifest = tokens.manifest
+    manifest, tokenizer = tokens.manifest, stored_tokenizer(folder)
     check_same(str(folder), manifest["sha256"], sha256)
     named = manifest["tokenizer"]
     if named["name"] != kind or named != {"name": kind} | tokenizer_identity(tokenizer):
