@@ -120,9 +120,9 @@ def test_from_the_front_page_to_the_first_exercise(opened) -> None:
     page = opened("index.html", 390, "dark")  # a theme chosen on another page
     assert page.evaluate(GROUND) == GROUNDS["dark"]
     page.get_by_role("link", name="Start with lesson 00").click()
-    page.get_by_role("link", name="problem set 00").first.click()
+    page.get_by_role("link", name="problem set 00").click()
     page.wait_for_url("**/exercises/00_start_here/00_start_here.html")
-    page.get_by_role("link", name="GPT-2, lesson by lesson").first.click()
+    page.get_by_role("link", name="GPT-2, lesson by lesson").click()
     page.wait_for_url("**/index.html")
 
 

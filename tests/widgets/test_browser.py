@@ -54,9 +54,9 @@ STILL = """root => new Promise((done) => {
   let before = "", same = 0;
   (function look() {
     const tokens = root.querySelector(".tokens");  // an answer may replace it
-    if (!tokens || !same) tokens?.scrollIntoView({block: "center"});
+    if (!same) tokens?.scrollIntoView({block: "center"});
     const now = tokens && JSON.stringify(tokens.getBoundingClientRect());
-    same = now === before ? same + 1 : 0;
+    same = now && now === before ? same + 1 : 0;
     before = now;
     if (same === 10) done();
     else requestAnimationFrame(look);
