@@ -301,3 +301,13 @@ if __name__ == "__main__":
         print(f"{number:8.4g}  {name}")
     for circle in circles():
         print(*circle)
+
+
+def test_the_tests_wait_by_the_clock() -> None:
+    """Playwright would ask whenever a frame is drawn; out of view, none ever is."""
+    uses = {
+        path.name
+        for path in Path(__file__).parent.rglob("*.py")
+        if ".wait_for_function(" in path.read_text(encoding="utf-8")
+    }
+    assert uses == {"browser.py"}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE = 900_000  # milliseconds: nothing fails because a machine is busy
+PATIENCE = 300_000  # milliseconds: nothing fails because a machine is busy
 SWITCHES = [
     "--no-sandbox",
     "--disable-gpu",
@@ -25,6 +25,15 @@ def lacks(what: str) -> None:
     if os.environ.get("GPT2_LESSON_NEEDS_BROWSER"):
         pytest.fail(missing)
     pytest.skip(missing)
+
+
+def wait_until(frame, condition: str, arg=None) -> None:
+    """Wait until a condition holds in a page or a frame.
+
+    It is asked by the clock: a browser draws no frame that is out of view, and whoever
+    asks whenever it is drawn, as Playwright does by itself, would ask only once.
+    """
+    frame.wait_for_function(condition, arg=arg, polling=100)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from browser import PATIENCE, offline_pages
+from browser import PATIENCE, offline_pages, wait_until
 from bs4 import BeautifulSoup
 from site_checks import common_terms, dead_links, pages, parsed, undescribed
 
@@ -112,7 +112,7 @@ def test_figures_are_alive_and_follow_the_theme(opened, width: int) -> None:
             for figure in figures.element_handles():
                 frame = figure.content_frame()
                 frame.wait_for_selector("#figure[data-ready]")
-                frame.wait_for_function(f"{GROUND} === '{GROUNDS[theme]}'")
+                wait_until(frame, f"{GROUND} === '{GROUNDS[theme]}'")
                 assert figure.evaluate("node => node.offsetHeight") > 200
 
 

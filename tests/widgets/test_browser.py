@@ -19,7 +19,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-from browser import PATIENCE, lacks
+from browser import PATIENCE, lacks, wait_until
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -207,9 +207,10 @@ class Front:
 
     def connected(self) -> None:
         """Wait until the kernel is there."""
-        self.page.wait_for_function(
+        wait_until(
+            self.page,
             "jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status"
-            " === 'idle'"
+            " === 'idle'",
         )
 
     def command(self, name: str, **words: object) -> None:
@@ -289,11 +290,14 @@ def is_alive(page) -> None:
     for layer in ("1", "0"):
         frame.get_by_role("combobox", name="layer", exact=True).select_option(layer)
         said.get_by_text(f"layer {layer} head 0:").wait_for()
-    page.wait_for_function("""() => {
+    wait_until(
+        page,
+        """() => {
       const frame = document.querySelector(".gpt2-lesson-figure iframe");
       return frame.previousElementSibling.style.display === "none"
         && parseFloat(frame.style.height) > 400 && frame.style.zIndex === "1";
-    }""")
+    }""",
+    )
 
 
 def test_a_figure_runs_and_answers(front: Front) -> None:
@@ -314,12 +318,14 @@ def test_figures_have_the_theme_of_the_front_end(front: Front) -> None:
         ("JupyterLab Light", False, "rgb(255, 255, 255)"),
     ):
         front.command("apputils:change-theme", theme=theme)
-        frame.wait_for_function(
+        wait_until(
+            frame,
             "dark => matchMedia('(prefers-color-scheme: dark)').matches === dark",
             arg=dark,
         )
         for page, selector in ((frame, "#figure"), (front.page, ".live")):
-            page.wait_for_function(
+            wait_until(
+                page,
                 "([selector, ground]) => getComputedStyle(document.querySelector("
                 "selector)).backgroundColor === ground",
                 arg=[selector, ground],
@@ -359,14 +365,15 @@ def test_a_typed_text_is_read_and_an_error_told_in_words(front: Front) -> None:
     assert tokens.count() == len(CANARY)
     box.fill("Tom sa")
     box.press_sequentially("t")  # without Enter, after a pause
-    front.page.wait_for_function(
-        "document.querySelectorAll('.live button.token').length === 7"
+    wait_until(
+        front.page, "document.querySelectorAll('.live button.token').length === 7"
     )
     assert status.inner_text() == "" and front.seen().endswith("'Tom sat'")
     box.fill(CANARY)
     box.press("Enter")
-    front.page.wait_for_function(
-        f"document.querySelectorAll('.live button.token').length === {len(CANARY)}"
+    wait_until(
+        front.page,
+        f"document.querySelectorAll('.live button.token').length === {len(CANARY)}",
     )
 
 
@@ -408,7 +415,7 @@ def test_reopened_it_lives_without_a_kernel_or_is_a_picture(
     front: Front, server: Server, browse
 ) -> None:
     front.command("docmanager:save")
-    front.page.wait_for_function("!jupyterapp.shell.currentWidget.context.model.dirty")
+    wait_until(front.page, "!jupyterapp.shell.currentWidget.context.model.dirty")
     saved = nbformat.read(server.folder / front.name, as_version=4)
     front.page.close()
     server.stop_kernels()
@@ -563,7 +570,8 @@ def test_a_lessons_page_keeps_nobody_out(record, chromium, axe, tmp_path: Path) 
         frame = page.frame_locator("iframe")
         frame.locator("#figure[data-ready]").wait_for()
         room = min(420, width - 48 - 44) - 76  # names beside a map of few tokens
-        page.frames[1].wait_for_function(
+        wait_until(
+            page.frames[1],
             "wide => document.querySelector('.att-box canvas').clientWidth === wide",
             arg=4 * min(40, room // 4),
         )

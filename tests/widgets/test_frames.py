@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from browser import wait_until
 
 from gpt2_lesson import widgets
 from gpt2_lesson.causal_masking import causal_mask
@@ -222,7 +223,7 @@ def test_played_it_goes_to_the_end_and_stops(open_figure) -> None:
     }""")
     play = page.get_by_role("button", name="play")
     play.click()
-    page.wait_for_function("() => steps.length === 4")
+    wait_until(page, "() => steps.length === 4")
     assert play.get_attribute("aria-pressed") == "false"
     assert page.evaluate("[steps, clocks.size]") == [[1, 2, 3, 4], 0]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser import PATIENCE
+from browser import PATIENCE, wait_until
 
 from gpt2_lesson import GPT2Model, widgets
 from gpt2_lesson.corpora import story_model
@@ -82,11 +82,11 @@ def test_a_figure_is_as_high_as_it_needs(name: str, chromium, tmp_path: Path) ->
         page.evaluate(
             "width => document.body.style = `margin:0;width:${width}px`", width
         )
-        page.frames[1].wait_for_function(FITS, arg=width)
-        page.wait_for_function(HOLDS, arg=width)
+        wait_until(page.frames[1], FITS, arg=width)
+        wait_until(page, HOLDS, arg=width)
     if name == "predict":  # the map appears after the guess
         frame.locator(".token").nth(1).click()
     elif name != "arithmetic":  # a table unfolds
         frame.locator("summary").first.click()
-    page.frames[1].wait_for_function(FITS, arg=320)
+    wait_until(page.frames[1], FITS, arg=320)
     page.close()
