@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser import offline_pages
+from browser import PATIENCE, offline_pages
 from torch import Tensor, nn
 
 from gpt2_lesson.cli import main
@@ -115,7 +115,7 @@ def test_200_greedy_tokens_are_pytorchs(stories) -> None:
 
 def test_type_click_generate_and_switch_off(stories) -> None:
     expect = pytest.importorskip("playwright.sync_api").expect
-    expect.set_options(timeout=900_000)
+    expect.set_options(timeout=PATIENCE)
     box = stories.get_by_label("Your text")
     tokens = stories.locator(".front-next button")
     box.fill("One foggy night Mi")
