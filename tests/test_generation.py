@@ -149,7 +149,7 @@ def test_float16_never_draws_what_top_k_removed() -> None:
     logits = torch.randn(1, 50_257, generator=torch.Generator().manual_seed(0)).half()
     removed = next_probabilities(logits, top_k=50)[0] == 0
     drawn = sample_next(
-        logits.expand(5_000, -1), top_k=50, generator=torch.Generator().manual_seed(0)
+        logits.expand(1_000, -1), top_k=50, generator=torch.Generator().manual_seed(0)
     )
     assert next_probabilities(logits).dtype == torch.float32
     assert removed.sum() > 50_000 and not removed[drawn].any()

@@ -80,9 +80,9 @@ def test_each_lesson_has_its_page_and_can_be_downloaded(site: Path) -> None:
         assert all("#|" not in cell.text for cell in page.select(".cell_input"))
 
 
-@pytest.mark.parametrize("width, theme, count", [(390, "light", 9), (1280, "dark", 5)])
-def test_nobody_is_kept_out(opened, axe, width: int, theme: str, count: int) -> None:
-    for name in LOOKED_AT[:count]:
+@pytest.mark.parametrize("width, theme, first", [(390, "light", 0), (1280, "dark", 1)])
+def test_nobody_is_kept_out(opened, axe, width: int, theme: str, first: int) -> None:
+    for name in [*LOOKED_AT[:first], *LOOKED_AT[first::2]]:
         page = opened(f"{name}.html", width, theme)
         if name == "index":
             page.wait_for_selector("#front[data-ready]")
