@@ -560,8 +560,8 @@ def test_the_own_solutions_get_all_points_and_an_untouched_sheet_none(
     )
     rows = table(grading, name)
     assert rows["right"]["total"] == rows["right"]["max"] != "0"
-    assert rows["untouched"]["total"] == "0"
-    assert not rows["right"]["warnings"] and not rows["untouched"]["warnings"]
+    assert all(row["total"] == "0" for row in rows.values() if row != rows["right"])
+    assert not any(row["warnings"] for row in rows.values())
 
 
 def test_without_a_sandbox_it_refuses(course: Path, monkeypatch, capsys) -> None:
