@@ -53,18 +53,22 @@ def python(source: str) -> Iterator[tuple[int, str, bool]]:
     Strings or comments that follow one another are one text, as for a reader. A string
     that is an identifier counts as a name.
     """
-    text, start, kind = "", 0, None
+    text, start, kind, inside = "", 0, "", 0
     magic = re.compile(r"^[%!].*$", re.MULTILINE)
     for token in tokenize.generate_tokens(io.StringIO(magic.sub("", source)).readline):
-        if token.type in (tokenize.NL, tokenize.INDENT, tokenize.DEDENT):
+        name = tokenize.tok_name[token.type]
+        inside += (name == "FSTRING_START") - (name == "FSTRING_END")  # Python 3.12
+        if inside and name == "FSTRING_MIDDLE":
+            name = "STRING"
+        elif inside or name in ("NL", "INDENT", "DEDENT", "FSTRING_END"):
             continue
-        if text and token.type != kind:
+        if text and name != kind:
             yield start, text, text.isidentifier()
             text = ""
-        kind = token.type
-        if kind == tokenize.NAME:
+        kind = name
+        if kind == "NAME":
             yield token.start[0], token.string.replace("_", " "), True
-        elif tokenize.tok_name[kind] in ("STRING", "FSTRING_MIDDLE", "COMMENT"):
+        elif kind in ("STRING", "COMMENT"):
             start = start if text else token.start[0]
             text += "\n" * (token.start[0] - start - text.count("\n"))
             text += VALUE.sub("{}", QUOTES.sub("", token.string)).replace("\\n", "  ")

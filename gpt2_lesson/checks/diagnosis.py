@@ -279,8 +279,11 @@ class _Examination:
         return [f"{probe.name}:", f"yours     {both[0]}", f"expected  {both[1]}"]
 
     def agree(self, matches: list[Match]) -> str:
+        if not matches:
+            return ""
+        what = "that mistake" if len(matches[0]) == 1 else "those two mistakes together"
         n = len(self.probes)
-        return f"same output as that mistake on {n} of {n} probes" if matches else ""
+        return f"same output as {what} on {n} of {n} probes"
 
     # --- which mistake it behaves like -----------------------------------------------
 

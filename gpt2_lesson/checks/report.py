@@ -192,7 +192,7 @@ class Report:
                 continue
             text = html.escape("\n".join(lines))
             body.append(
-                '<pre style="margin:6px 0;overflow-x:auto;white-space:pre;'
+                '<pre style="margin:6px 0;white-space:pre-wrap;overflow-wrap:anywhere;'
                 f'line-height:1.35;font-family:monospace">{text}'
                 "</pre>"
                 if kind == "table"
@@ -336,22 +336,27 @@ def _tensor_rows(yours: Tensor, wanted: Tensor, sums: bool, digits: int) -> Rows
     top = max(0, min(row - 1, yours.size(1) - 3)) if row > 2 else 0
     first = int(differ[i][top : top + 3].any(0).int().argmax())
     start = first - 2 if first > 4 else 0
+    cells = [
+        [_cells(one[start : start + 5], digits) for one in part[i][top : top + 3]]
+        for part in (yours, wanted)
+    ]
+    width = max(len(cell) for part in cells for row in part for cell in row)
     mine, right = (
         [
-            f"row {top + k}: " * bool(top) + _numbers(one, sums, start, digits)
-            for k, one in enumerate(part[i][top : top + 3])
+            f"row {top + k}: " * bool(top)
+            + "... " * (start > 0)
+            + " ".join(cell.rjust(width) for cell in row)
+            + " ..." * (one.numel() > start + 5)
+            + (f" | sum {one.sum().item():.2f}" if sums else "")
+            for k, (row, one) in enumerate(zip(rows, part[i][top:], strict=False))
         ]
-        for part in (yours, wanted)
+        for rows, part in zip(cells, (yours, wanted), strict=True)
     )
     return mine, right
 
 
-def _numbers(row: Tensor, sums: bool, start: int, digits: int) -> str:
-    width = digits + 4
-    text = "... " * (start > 0) + " ".join(
-        f"{value:{width}.{digits}g}" if row.is_floating_point() else f"{int(value):5d}"
-        for value in row[start : start + 5].tolist()
-    )
-    if row.numel() > start + 5:
-        text += " ..."
-    return text + (f" | sum {row.sum().item():.2f}" if sums else "")
+def _cells(row: Tensor, digits: int) -> list[str]:
+    """Return numbers as texts, of one width unless they are long."""
+    if row.is_floating_point():
+        return [f"{value:{digits + 4}.{digits}g}" for value in row.tolist()]
+    return [f"{int(value):5d}" for value in row.tolist()]

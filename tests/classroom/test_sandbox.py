@@ -1,7 +1,9 @@
 """The sandbox: each part of it, tried by itself."""
 
+import mmap
 import os
 import struct
+from pathlib import Path
 
 import pytest
 from hostile.classes import (
@@ -120,6 +122,17 @@ def holes() -> dict[str, tuple[str, sandbox.Sandbox]]:
             )
         },
     }
+
+
+@needs_sandboxes
+def test_large_libraries_leave_the_code_as_much_memory(tmp_path: Path) -> None:
+    """As those of a PyTorch with CUDA, which take 2.8 GB of addresses."""
+    path = tmp_path / "library.so"
+    before = Limits().memory
+    with path.open("wb") as file:
+        file.truncate(3 << 30)  # of holes
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+        assert Limits().memory == before + (3 << 30)
 
 
 @needs_sandboxes

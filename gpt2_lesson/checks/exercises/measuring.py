@@ -238,7 +238,7 @@ PERPLEXITY = (
     Mistake("S10", "the mean of the batches' means",
             edit=("nats.sum() / len(nats)",
                   "torch.stack([b.mean() for b in batches]).mean()"),
-            why="a batch of one token counts as much as one of nine",
+            why="a batch of one token counts as much as a batch of three",
             question=_Q_WEIGHT),
     Mistake("S13", "the mean of the exponentials, not the exponential of the mean",
             edit=[("nats.sum() / len(nats)", "nats.exp().mean()"),

@@ -319,9 +319,13 @@ function buildMap(view) {
 /** Return how many pixels a cell of the map gets, beside the heads or above them. */
 function cellSize({ root, data }) {
   const wide = root.clientWidth || 800;
-  const side = Math.min(MAP_SIDE, wide < 756 ? wide - 44 : wide - 392);
-  root.style.setProperty("--map", `${side}px`);
-  return Math.max(data.size > 130 ? 2 : 3, Math.min(40, Math.floor((side - namesRoom(data.tokens.map(tokenFace))) / data.size)));
+  const beside = wide >= 756;
+  const side = Math.min(MAP_SIDE, wide - (beside ? 392 : 44));
+  const names = namesRoom(data.tokens.map(tokenFace));
+  const cell = Math.max(data.size > 130 ? 2 : 3, Math.min(40, Math.floor((side - names) / data.size)));
+  const room = beside ? Math.min(names + cell * data.size, wide - 340) : side;  // of a long text
+  root.style.setProperty("--map", `${Math.max(side, room)}px`);
+  return cell;
 }
 
 /** Draw the map anew when there is more or less room for it; return what ends that. */
@@ -467,7 +471,7 @@ function buildGrid(view) {
     el("div", { class: "scroll att-box" }, parts.gridCanvas), parts.gridNote, parts.best);
   for (const node of [parts.filter, parts.gridCanvas]) node.hidden = data.layers.length * data.heads.length === 1;
   const gap = 3;
-  const side = Math.max(16, Math.min(70, Math.floor(296 / data.heads.length) - gap, Math.floor(360 / data.layers.length) - gap));
+  const side = Math.max(16, Math.min(62, Math.floor(296 / data.heads.length) - gap, Math.floor(360 / data.layers.length) - gap));
   view.plan = { left: 26, top: 18, gap, side };
 }
 
