@@ -291,7 +291,7 @@ def test_colours_of_small_maps(record, open_figure):
     weights[..., 0] = 1
     weights[1, 2] = np.eye(4)
     page = open_figure(widgets.attention(made(record, weights)))
-    side, step = 70, 73
+    side, step = 62, 65
     at = [
         [26 + head * step + side * 7 / 8, 18 + layer * step + side * 7 / 8]
         for layer in range(2)

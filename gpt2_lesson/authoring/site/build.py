@@ -23,9 +23,9 @@ HERE = Path(__file__).parent
 EPUB = "gpt2_lesson.epub"
 TEACHING = "notebooks/teaching/*.md"  # not in a learner's copy of the course
 CONTENTS = {  # the groups of pages, in the order of previous and next
-    "Lessons": "notebooks/[0-9]*.ipynb",
-    "Problem sets": "notebooks/exercises/*/*.ipynb",
-    "More": "notebooks/*.md",
+    "Lessons": ("notebooks/[0-9]*.ipynb", "notebooks/capstone.md"),
+    "Problem sets": ("notebooks/exercises/*/*.ipynb",),
+    "More": ("notebooks/glossary.md",),
 }
 TOOLS = ("corpora", "plots", "widgets", "checks")  # which lessons use
 BINDER = {"binderhub_url": "https://mybinder.org", "notebook_interface": "jupyterlab"}
@@ -107,7 +107,8 @@ def lay_out(course: Path, source: Path, epub: bool = False) -> None:
     copy_course(course, source, (TEACHING,) if taught else ())
     _append(source / "reference.md", _reference(lessons(course / "notebooks")))
     contents = {
-        name: sorted(source.glob(pattern)) for name, pattern in CONTENTS.items()
+        name: [path for pattern in patterns for path in sorted(source.glob(pattern))]
+        for name, patterns in CONTENTS.items()
     }
     if taught:
         guide = source / "notebooks" / "teaching" / "README.md"
