@@ -13,6 +13,7 @@ from PIL import Image
 
 from gpt2_lesson import widgets
 from gpt2_lesson.corpora import story_model
+from gpt2_lesson.corpora.stories import stories
 from gpt2_lesson.widgets.figure import MOST_BYTES
 from gpt2_lesson.widgets.labels import head_labels
 from gpt2_lesson.widgets.packing import unpack_triangles
@@ -283,6 +284,19 @@ def test_colours_of_cells(record, open_figure, dark):
         else:
             blue = 255 * np.array(colormaps["Blues"](round(share * 255))[:3])
             assert abs(blue - colour[:3]).max() <= 4, (t, s, share)
+
+
+@pytest.mark.parametrize("width", [756, 768, 1000])
+def test_a_whole_story_has_room_beside_all_heads(open_figure, width: int) -> None:
+    """The map of 190 tokens and the small maps: nothing of them is scrolled away."""
+    ids = torch.tensor([list(stories(250).encode()[:190])])
+    page = open_figure(
+        widgets.attention(widgets.capture(story_model(), ids)), width=width
+    )
+    room = """[...document.querySelectorAll(".att-box")].map((box) =>
+      box.getBoundingClientRect().right
+      - box.querySelector("canvas").getBoundingClientRect().right)"""
+    assert min(page.evaluate(room)) >= 0
 
 
 def test_colours_of_small_maps(record, open_figure):
