@@ -163,9 +163,9 @@ function weightRow({ weights, state }, at) {
 function attendsTo(view, at) {
   if (!view.weights) return "";
   const [group] = view.state.watch;
-  if (group) return ` Its last token has ${number(groupWeight(weightRow(view, at), group[1]), 2)} of its weight on ${tokenName(group[0])}.`;
+  if (group) return ` At the last token, this head has ${number(groupWeight(weightRow(view, at), group[1]), 2)} of its weight on ${tokenName(group[0])}.`;
   const { key, weight } = mostRead(weightRow(view, at));
-  return ` Its last token attends most to '${tokenName(view.state.tokens[key])}' (${key}): ${number(weight, 2)}.`;
+  return ` At the last token, this head attends most to '${tokenName(view.state.tokens[key])}' (${key}): ${number(weight, 2)}.`;
 }
 
 /** Return {node, paint}: each head a dot, its weight on a token against its change. */
