@@ -296,13 +296,6 @@ def test_the_heart_of_a_lesson_fits_on_a_screen(name: str) -> None:
     assert figures()[name] < 30
 
 
-if __name__ == "__main__":
-    for name, number in figures().items():
-        print(f"{number:8.4g}  {name}")
-    for circle in circles():
-        print(*circle)
-
-
 def test_the_tests_wait_by_the_clock() -> None:
     """Playwright would ask whenever a frame is drawn; out of view, none ever is."""
     here = Path(__file__)
@@ -312,3 +305,10 @@ def test_the_tests_wait_by_the_clock() -> None:
         if path != here and ".wait_for_function(" in path.read_text(encoding="utf-8")
     }
     assert uses == {"browser.py"}
+
+
+if __name__ == "__main__":
+    for name, number in figures().items():
+        print(f"{number:8.4g}  {name}")
+    for circle in circles():
+        print(*circle)

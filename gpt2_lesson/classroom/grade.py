@@ -248,18 +248,20 @@ class _Job:
         name = self.marker.release.name
         return self.options.out / "feedback" / student / name / f"{name}.html"
 
+    def found(self, student: str) -> tuple[Submission, str, dict | None]:
+        """Return the submission, its key, and the stored result, of whatever key."""
+        release = self.marker.release
+        submission = read_submission(self.options.submitted, student, release)
+        key = self.key(submission.raw, submission.warnings)
+        return submission, key, feedback.read(self.results(student))
+
     def is_graded(self, student: str) -> bool:
         """Return whether the stored result is that of the submission as it is now."""
         try:
-            before = feedback.read(self.results(student))
-            if before is None:
-                return False
-            submission = read_submission(
-                self.options.submitted, student, self.marker.release
-            )
+            _, key, before = self.found(student)
         except Exception:  # that student's process will say what is wrong
             return False
-        return before["key"] == self.key(submission.raw, submission.warnings)
+        return before is not None and before["key"] == key
 
     def grade(self, student: str) -> dict:
         """Return the result of a student; no submission can stop the others."""
@@ -276,9 +278,7 @@ class _Job:
     def _grade(self, student: str) -> dict:
         """Return the result of a student, graded now or before, and store it."""
         release = self.marker.release
-        submission = read_submission(self.options.submitted, student, release)
-        key = self.key(submission.raw, submission.warnings)
-        before = feedback.read(self.results(student))
+        submission, key, before = self.found(student)
         if before is not None and before["key"] == key:
             kept = before
         else:
